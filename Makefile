@@ -1,0 +1,71 @@
+# `make run` starts Penstock, `make check test` checks it. POSIX make; needs Python 3.11 or newer.
+PYTHON = .venv/bin/python
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
+LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
+ARGS =
+
+.PHONY: run test check format bench kills lock clean
+
+run: .venv/installed .env
+	@exec $(PYTHON) manage.py up
+
+# The database tests on PostgreSQL, then everything, with SQLite.
+test: .venv/installed-dev
+	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
+	if [ -n "$$url" ]; then \
+		echo "Database tests on PostgreSQL:"; \
+		DATABASE_URL="$$url" $(PYTHON) -m pytest --only-database $(ARGS) || exit 1; \
+		echo "Everything, on SQLite where nothing else is said:"; \
+	fi; \
+	$(PYTHON) -m pytest $(ARGS)
+
+check: .venv/installed-dev .env
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/mypy
+	$(PYTHON) manage.py makemigrations --check --dry-run
+	$(PYTHON) manage.py check
+
+format: .venv/installed-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/installed-dev .env
+	$(PYTHON) benchmarks/run.py $(ARGS)
+
+# The kill tests at full length, with a table of how long recovery took.
+kills: .venv/installed-dev
+	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} $(PYTHON) -m pytest -m kills -s $(ARGS)
+
+lock: .venv/installed-dev
+	$(LOCK) --custom-compile-command "make lock" requirements.in -o requirements.txt
+	$(LOCK) --custom-compile-command "make lock" -c requirements.txt \
+		requirements-dev.in -o requirements-dev.txt
+
+# Everything that can be made again. Keeps .env and var/: they hold your keys and data.
+clean:
+	rm -rf .venv staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: requirements.txt .venv/bin/python
+	@echo "Installing what requirements.txt says…"
+	@$(INSTALL) -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/bin/python
+	@echo "Installing what requirements-dev.txt says…"
+	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+.venv/bin/python:
+	@for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec $$each -m venv .venv; \
+		fi; \
+	done; \
+	echo "Penstock needs Python 3.11 or newer; found: `python3 --version 2>&1`." >&2; \
+	exit 1
+
+.env:
+	@umask 077 && $(PYTHON) -m config.new_env > .env.new && mv .env.new .env

@@ -1,0 +1,12 @@
+"""Penstock's settings for a measurement: from the environment alone, never from a `.env`."""
+
+import environ
+
+environ.Env.read_env = lambda *args, **kwargs: None
+
+from config.settings import *  # noqa: E402, F403
+from config.settings import Q_CLUSTER, ROOT_URLCONF, env  # noqa: E402
+
+# Of this run only: on Redis other people's clusters wait at the same place.
+Q_CLUSTER = {**Q_CLUSTER, "name": env.str("BENCH_QUEUE"), "scheduler": env.bool("BENCH_SCHEDULER")}
+ROOT_URLCONF = env.str("BENCH_URLCONF", default=ROOT_URLCONF)

@@ -1,0 +1,263 @@
+"""Settings, each from the environment or from `.env` (see `.env.example` for all, with units)."""
+
+from pathlib import Path
+
+import environ
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+# --- secrets ---------------------------------------------------------------------------------
+SECRET_KEY = env.str("SECRET_KEY")
+# Fernet keys for what installations keep secret. The first one seals, all of them open: to
+# rotate, put a new key in front.
+SECRETS_KEYS = env.list("PENSTOCK_SECRETS_KEYS")
+
+# --- where we are ----------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+WEB_BIND = env.str("PENSTOCK_WEB_BIND", default="127.0.0.1:8084")
+WEB_WORKERS = env.int("PENSTOCK_WEB_WORKERS", default=2)
+WEB_THREADS = env.int("PENSTOCK_WEB_THREADS", default=4)
+# Where the sandbox is, and that there is one: new installations then go there unless told
+# otherwise. Empty in production.
+SANDBOX_URL = env.str("PENSTOCK_SANDBOX_URL", default="")
+
+# --- ingest ----------------------------------------------------------------------------------
+MAX_REQUEST_BYTES = env.int("PENSTOCK_MAX_REQUEST_BYTES", default=5_000_000)  # decoded
+MAX_MESSAGE_BYTES = env.int("PENSTOCK_MAX_MESSAGE_BYTES", default=65_536)
+MAX_BATCH_MESSAGES = env.int("PENSTOCK_MAX_BATCH_MESSAGES", default=2_500)
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # ours is MAX_REQUEST_BYTES, and answers as the SDKs need
+APPEND_SLASH = True  # for people in the admin; no ingest path is reached by a redirect
+
+# --- delivery --------------------------------------------------------------------------------
+BATCH_SIZE = env.int("PENSTOCK_BATCH_SIZE", default=1_000)  # deliveries read at once
+GIVE_UP_DAYS = env.float("PENSTOCK_GIVE_UP_DAYS", default=7.0)
+
+# --- database and broker ---------------------------------------------------------------------
+(BASE_DIR / "var").mkdir(exist_ok=True)
+DATABASES = {
+    "default": {
+        **env.db_url_config(
+            env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR}/var/penstock.sqlite3"
+        ),
+        # seconds; with 0, a new connection for each query, the broker is ten times slower
+        "CONN_MAX_AGE": env.int("PENSTOCK_CONN_MAX_AGE", default=600),
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # IMMEDIATE: with the default, two writers that read first meet "database is locked".
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,  # seconds
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA mmap_size=134217728;"
+            "PRAGMA journal_size_limit=27103364; PRAGMA cache_size=-20000;"
+        ),
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CLUSTER_WORKERS = env.int("PENSTOCK_CLUSTER_WORKERS", default=4)
+BROKER_URL = env.str("BROKER_URL", default="")
+Q_CLUSTER = {
+    "name": "penstock",
+    "workers": CLUSTER_WORKERS,
+    "timeout": 60,  # seconds; a drain ends after 20
+    "retry": 90,  # seconds; must exceed the timeout
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,  # our tables are the log; keeping theirs makes it ten times slower
+    "bulk": 1,
+    "queue_limit": CLUSTER_WORKERS * 2,
+    "recycle": 100_000,  # tasks; a planned exit would look like a crash to our watch
+    "catch_up": False,
+    "poll": 0.1,  # seconds
+    **({"redis": BROKER_URL} if BROKER_URL else {"orm": "default"}),
+}
+
+# --- Django ----------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_q",
+    "integrations",
+    "delivery",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+LOGIN_REDIRECT_URL = "admin:index"
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
+WHITENOISE_USE_FINDERS = True  # so that nothing has to be collected before the first start
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["integrations.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["integrations.api.parsers.AnyJSONParser"],
+    "EXCEPTION_HANDLER": "integrations.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # at INFO it writes four lines for each wake-up
+    "loggers": {"django-q": {"level": "WARNING"}},
+}
+
+def may(permission):
+    """Return the question whether a request's user has the permission, as the theme asks it."""
+    return lambda request: request.user.has_perm(permission)
+
+
+UNFOLD = {
+    "SITE_TITLE": "Penstock",
+    "SITE_HEADER": "Penstock",
+    "SITE_SUBHEADER": "Event delivery",
+    "SITE_SYMBOL": "water_drop",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "delivery.admin.installations.home",
+    "STYLES": [lambda request: static("penstock.css")],
+    "SCRIPTS": [lambda request: static("penstock.js")],
+    "COLORS": {
+        "primary": {
+            "50": "#eff6ff",
+            "100": "#dbeafe",
+            "200": "#bfdbfe",
+            "300": "#93c5fd",
+            "400": "#60a5fa",
+            "500": "#3b82f6",
+            "600": "#2563eb",
+            "700": "#1d4ed8",
+            "800": "#1e40af",
+            "900": "#1e3a8a",
+            "950": "#172554",
+        },
+    },
+    "TABS": [
+        {
+            "page": "integrations",
+            "models": ["integrations.installation"],
+            "items": [
+                {
+                    "title": "My Integrations",
+                    "link": reverse_lazy("admin:integrations_installation_changelist"),
+                    "active": lambda request: "/library/" not in request.path,
+                },
+                {
+                    "title": "Integration Library",
+                    "link": reverse_lazy("admin:library"),
+                    "active": lambda request: "/library/" in request.path,
+                },
+            ],
+        },
+    ],
+    "SIDEBAR": {
+        "show_search": False,
+        "navigation": [
+            {
+                "items": [
+                    {
+                        "title": "Integrations",
+                        "icon": "apps",
+                        "link": reverse_lazy("admin:integrations_installation_changelist"),
+                        "permission": may("integrations.view_installation"),
+                    },
+                    {
+                        "title": "Deliveries",
+                        "icon": "local_shipping",
+                        "link": reverse_lazy("admin:delivery_delivery_changelist"),
+                        "permission": may("delivery.view_delivery"),
+                    },
+                    {
+                        "title": "Events",
+                        "icon": "bolt",
+                        "link": reverse_lazy("admin:delivery_event_changelist"),
+                        "permission": may("delivery.view_event"),
+                    },
+                    {
+                        "title": "Rejected messages",
+                        "icon": "block",
+                        "link": reverse_lazy("admin:delivery_rejection_changelist"),
+                        "permission": may("delivery.view_rejection"),
+                    },
+                    {
+                        "title": "Sources",
+                        "icon": "sensors",
+                        "link": reverse_lazy("admin:integrations_source_changelist"),
+                        "permission": may("integrations.view_source"),
+                    },
+                ],
+            },
+            {
+                "title": "Access",
+                "items": [
+                    {
+                        "title": "API tokens",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:integrations_apitoken_changelist"),
+                        "permission": may("integrations.view_apitoken"),
+                    },
+                    {
+                        "title": "Users",
+                        "icon": "person",
+                        "link": reverse_lazy("admin:auth_user_changelist"),
+                        "permission": may("auth.view_user"),
+                    },
+                ],
+            },
+        ],
+    },
+}

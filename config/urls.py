@@ -1,0 +1,13 @@
+"""Every address of the application."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("v1/admin/", include("integrations.api.urls")),
+    path("v1/admin/", include("delivery.api.urls")),
+    path("", include("delivery.ingest.urls")),
+]

@@ -1,0 +1,161 @@
+"""My Integrations: what is installed, and how it is doing."""
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.http import Http404, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from delivery import controls
+from delivery.models import Event
+from delivery.state import bounded, state_in_words, with_state
+from integrations.catalog import logo
+from integrations.forms import EditForm
+from integrations.library import InstallView, LibraryView
+from integrations.models import Installation, Source
+from integrations.templatetags.penstock import ago
+
+
+@admin.register(Installation)
+class InstallationAdmin(ModelAdmin):
+    list_display = ("installation", "state", "queued", "delivered", "deliveries")
+    list_display_links = None
+    list_before_template = "integrations/sandbox_banner.html"
+    list_per_page = 500
+    ordering = ("name",)
+    sortable_by = ()
+    actions = None
+
+    def get_urls(self):
+        def mine(view):
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("library/", mine(LibraryView.as_view(model_admin=self)), name="library"),
+            path(
+                "library/<slug:key>/", mine(InstallView.as_view(model_admin=self)), name="install"
+            ),
+            path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
+            path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
+            *super().get_urls(),
+        ]
+
+    def has_add_permission(self, request):
+        return False  # the Integration Library is where they come from
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its whole log would go with it, in one request
+
+    def get_queryset(self, request):
+        return with_state(super().get_queryset(request))
+
+    def changelist_view(self, request, extra_context=None):
+        sandboxed = Installation.objects.filter(config__region="sandbox")
+        context = {"title": "Integrations", "sandboxed": sandboxed, "sandbox_url": settings.SANDBOX_URL}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    # --- columns ---
+
+    @display(description="Integration")
+    def installation(self, installation):
+        return format_html(
+            '<a class="ps-named" href="{}"><img class="ps-logo" src="{}" alt="">'
+            '<span><strong>{}</strong><span class="ps-subtle">{}</span></span></a>',
+            reverse("admin:integrations_installation_change", args=[installation.pk]),
+            logo(installation.destination_key),
+            installation.name,
+            installation.destination.name,
+        )
+
+    @display(description="State")
+    def state(self, installation):
+        words = state_in_words(installation, installation.lanes.all(), timezone.now())
+        return format_html(
+            '<span class="ps-state"><span class="ps-chip ps-{}"><span class="'
+            'material-symbols-outlined" aria-hidden="true">{}</span>{}</span> {}</span>',
+            words.level, words.icon, words.title, words.detail,
+        )  # fmt: skip
+
+    @display(description="Queued")
+    def queued(self, installation):
+        return bounded(installation.queued)
+
+    @display(description="Last delivered")
+    def delivered(self, installation):
+        return ago(installation.delivered_at)
+
+    @display(description="Log")
+    def deliveries(self, installation):
+        url = reverse("admin:delivery_delivery_changelist")
+        return format_html(
+            '<a class="ps-link" href="{}?installation={}">Deliveries</a>', url, installation.pk
+        )
+
+    # --- one installation ---
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        installation = self.get_object(request, unquote(object_id))
+        if installation is None or not self.has_view_permission(request, installation):
+            raise Http404(f"There is no installation {object_id}.")
+        form = EditForm(installation, request.POST or None)
+        if request.method == "POST" and self.has_change_permission(request):
+            if form.change(controls.reconfigure):
+                messages.success(request, f"{installation.name} is saved.")
+                return redirect("admin:integrations_installation_change", installation.pk)
+            installation.refresh_from_db()
+        lanes = installation.lanes.all()
+        context = {
+            **self.admin_site.each_context(request),
+            **sending(request),
+            "title": installation.name,
+            "installation": installation,
+            "form": form,
+            "words": state_in_words(installation, lanes, timezone.now()),
+            "queued": bounded(installation.queued),
+            "revision": installation.revision,
+            "revisions": installation.revisions.order_by("-number")[:20],
+            "sandbox_url": settings.SANDBOX_URL,
+            "may_change": self.has_change_permission(request),
+            "is_paused": not installation.enabled or any(lane.paused for lane in lanes),
+        }
+        return TemplateResponse(request, "integrations/installation.html", context)
+
+    def pause_view(self, request, pk):
+        return self._act(request, pk, controls.pause, "is paused: what comes in waits.")
+
+    def resume_view(self, request, pk):
+        return self._act(request, pk, controls.resume, "delivers again.")
+
+    def _act(self, request, pk, act, outcome):
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        installation = get_object_or_404(Installation, pk=pk)
+        if self.has_change_permission(request, installation):
+            act(installation)
+            messages.success(request, f"{installation.name} {outcome}")
+        return redirect("admin:integrations_installation_change", pk)
+
+
+def sending(request):
+    """Return what a page needs to show how a first event is sent."""
+    return {
+        "source": Source.objects.order_by("pk").first(),
+        "base_url": request.build_absolute_uri("/").rstrip("/"),
+    }
+
+
+def home(request, context):
+    """Fill the first page of the admin: the three steps to a first delivery."""
+    first = Installation.objects.order_by("pk").first()
+    return {
+        **context,
+        **sending(request),
+        "first_installation": first,
+        "has_events": Event.objects.exists(),
+    }

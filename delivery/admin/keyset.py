@@ -1,0 +1,95 @@
+"""Lists of rows that only grow: read-only, and paged by key instead of count(*) and OFFSET."""
+
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.template.response import TemplateResponse
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+from delivery import log
+
+BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
+
+
+class KeysetChangeList(ChangeList):
+    """A change list of which only the newest rows, or those beside a known one, are ever read."""
+
+    template_name = "delivery/keyset.html"  # the theme takes it from the paginator
+
+    def get_queryset(self, request, exclude_parameters=None):
+        self.place = {name: number(request.GET.get(name)) for name in (BEFORE, AFTER)}
+        for name in self.place:  # else they are taken for filters, and kept by links
+            self.params.pop(name, None)
+            self.filter_params.pop(name, None)
+        return super().get_queryset(request, exclude_parameters)
+
+    def get_results(self, request):
+        self.page = log.page(self.queryset, limit=self.list_per_page, **self.place)
+        self.result_list = self.page.rows
+        self.result_count = self.full_result_count = len(self.page.rows)
+        self.show_full_result_count = self.can_show_all = False
+        self.show_admin_actions, self.multi_page = True, False
+        self.paginator = self
+
+    def newest(self):
+        return self.page.has_newer and self.get_query_string()
+
+    def newer(self):
+        return self.page.has_newer and self.get_query_string({AFTER: self.result_list[0].pk})
+
+    def older(self):
+        return self.page.has_older and self.get_query_string({BEFORE: self.result_list[-1].pk})
+
+
+def number(text):
+    return int(text) if text and text.isdecimal() and len(text) < 19 else None
+
+
+class LogAdmin(ModelAdmin):
+    """A log: people read it, only the application writes it."""
+
+    list_per_page = 50
+    list_filter_submit = True
+    list_fullwidth = True
+    list_disable_select_all = True  # that would count what the filter matches
+    show_full_result_count = False
+    show_facets = False
+    sortable_by = ()
+    ordering = ("-pk",)
+
+    page_template = ""  # of one row; it gets `row` and what page_context() returns
+
+    def get_changelist(self, request, **kwargs):
+        return KeysetChangeList
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
+            raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(found),
+            "row": found,
+            **self.page_context(request, found),
+        }
+        return TemplateResponse(request, self.page_template, context)
+
+    def page_context(self, request, found):
+        return {}
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def get_actions(self, request):
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions

@@ -1,0 +1,97 @@
+"""Deliveries as the API shows them."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from delivery.log import SHOWN, Sent, Story
+from delivery.models import Delivery
+from delivery.state import delivery_in_words, trouble_of
+
+
+def listed(delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery as a line of the list."""
+    event, attempt = delivery.event, delivery.last_attempt
+    return {
+        "id": delivery.pk,
+        "state": delivery.state,
+        "installation": {"id": delivery.installation_id, "name": delivery.installation.name},
+        "event": {
+            "id": event.pk,
+            "type": event.type,
+            "name": event.name,
+            "message_id": event.message_id,
+            "user_id": event.user_id,
+            "anonymous_id": event.anonymous_id,
+            "timestamp": event.timestamp,
+            "received_at": event.received_at,
+        },
+        "queued_at": delivery.queued_at,
+        "settled_at": delivery.settled_at,
+        "attempt_count": delivery.attempts,
+        "last_status": attempt.status if attempt else None,
+        "last_duration_ms": attempt.duration_ms if attempt else None,
+        "error": delivery.error,
+        "reason": delivery.reason,
+    }
+
+
+def told(story: Story, now: datetime) -> dict[str, Any]:
+    """Return all there is to tell about a delivery."""
+    delivery = story.delivery
+    words, trouble = delivery_in_words(delivery, now), trouble_of(delivery)
+    line = listed(delivery)
+    return {
+        **line,
+        "event": {
+            **line["event"],
+            "source": delivery.event.source.name,
+            "body": parsed(story.body),
+            "notes": story.event_notes,
+        },
+        "summary": words.detail,
+        "cause": trouble.cause if trouble else None,
+        "fix": words.fix or None,
+        "notes": story.notes,
+        "revision": story.revision.number if story.revision else None,
+        "payloads": [{"kind": a.kind, "fields": a.fields} for a in story.result.actions],
+        "attempts": [attempt(each) for each in story.sent],
+    }
+
+
+def attempt(sent: Sent) -> dict[str, Any]:
+    """Return an attempt; its request and answer only for the newest, as in Story.sent."""
+    row, full = sent.attempt, sent.full
+    shown: dict[str, Any] = {
+        "id": row.pk,
+        "started_at": row.started_at,
+        "duration_ms": row.duration_ms,
+        "status": row.status,
+        "outcome": row.outcome,
+        "error": row.error,
+        "position": sent.position,
+        "items": row.items,
+        "request": {"method": row.method, "url": row.url},
+        "response": None,
+    }
+    if full is None:
+        return shown
+    shown["request"] |= {
+        "headers": parsed(full.request_headers),
+        "body": parsed(sent.body[:SHOWN]),
+    }
+    if row.status is not None:
+        shown["response"] = {
+            "status": row.status,
+            "headers": parsed(full.response_headers),
+            "body": parsed(full.response_body),
+        }
+    return shown
+
+
+def parsed(text: str) -> Any:
+    """Return JSON as what it says, and any other text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

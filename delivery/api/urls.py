@@ -1,0 +1,13 @@
+from django.urls import path
+
+from delivery.api import views
+
+urlpatterns = [
+    path("deliveries", views.DeliveriesView.as_view(), name="deliveries"),
+    path("deliveries/<int:pk>", views.DeliveryView.as_view(), name="delivery"),
+    path(
+        "deliveries/<int:pk>/deliver-again",
+        views.DeliverAgainView.as_view(),
+        name="delivery-deliver-again",
+    ),
+]

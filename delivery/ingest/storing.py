@@ -1,0 +1,94 @@
+"""Store messages and queue their deliveries, in one transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from django.db import transaction
+
+from delivery import bulk, lanes
+from delivery.ingest.parsing import Parsed, notes_text
+from delivery.models import Delivery, Event, EventBody, Rejection, Tally
+from delivery.shaping import compiled
+from integrations.models import Source
+
+EVENT = (
+    "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
+    "received_at", "notes",
+)  # fmt: skip
+DELIVERY = (
+    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "error", "reason",
+    "notes",
+)  # fmt: skip
+
+
+def store(
+    source: Source,
+    messages: Sequence[Parsed],
+    refused: Sequence[tuple[int, str, str]],
+    *,
+    now: datetime,
+) -> int:
+    """Store what a request held and queue its deliveries; return how many events are new.
+
+    The same message_id from the same source is one event, however often and at once it is sent.
+    Lanes are woken after the commit.
+    """
+    with transaction.atomic():
+        new = _events(source, messages, now)
+        woken = _fan_out(source, new, now)
+        if refused:
+            rows = [
+                (source.pk, now, reason[:300], text.replace("\x00", "�"))
+                for _, reason, text in refused
+            ]
+            bulk.insert(Rejection, ("source_id", "received_at", "reason", "text"), rows)
+    if woken:
+        lanes.wake(woken)
+    return len(new)
+
+
+def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[tuple[int, Parsed]]:
+    """Insert the messages we did not have; return them with their ids, in order."""
+    first = {message.message_id: message for message in reversed(messages)}
+    rows = [
+        (source.pk, m.message_id, m.type, m.name, m.user_id, m.anonymous_id, m.timestamp, now,
+         notes_text(m.notes))
+        for m in messages
+        if first[m.message_id] is m
+    ]  # fmt: skip
+    if not rows:
+        return []
+    returned = bulk.insert(Event, EVENT, rows, keep_first=True, returning=("id", "message_id"))
+    new = [(pk, first[message_id]) for pk, message_id in sorted(returned)]
+    if new:
+        bulk.insert(EventBody, ("event_id", "text"), ((pk, m.text) for pk, m in new))
+    return new
+
+
+def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -> list[int]:
+    """Queue a delivery for each installation that wants an event, count the others.
+
+    Return the lanes that have something new.
+    """
+    if not new:
+        return []
+    rows, unwanted, woken = [], {}, []
+    for lane, installation, revision in lanes.plan():
+        wanted = _wanted(revision, new)
+        rows += [
+            (pk, installation, lane, Delivery.State.QUEUED, now, 0, "", "", "") for pk in wanted
+        ]
+        unwanted[installation] = len(new) - len(wanted)
+        woken += [lane] if wanted else []
+    if rows:
+        rows.sort()  # by event, so that deliveries of all lanes rise together
+        bulk.insert(Delivery, DELIVERY, rows)
+    tally = (source.pk, now, len(new), msgspec.json.encode(unwanted).decode())
+    bulk.insert(Tally, ("source_id", "at", "events", "unwanted"), [tally])
+    return woken
+
+
+def _wanted(revision: int, new: Sequence[tuple[int, Parsed]]) -> list[int]:
+    blueprint = compiled(revision)
+    return [pk for pk, message in new if blueprint.wants({"type": message.type})]

@@ -1,0 +1,37 @@
+"""Where SDKs send to: Segment's addresses, and those of the SDKs that speak its language.
+
+A slash at the end is taken as well, and none is redirected: a 301 turns every client's POST into a GET
+without a body, and the events are gone.
+"""
+
+from collections.abc import Callable
+
+from django.http import HttpResponseBase
+from django.urls import URLPattern, path
+
+from delivery.ingest.views import IgnoredView, IngestView, health
+from integrations.messages import TYPES
+
+BATCHES = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last two: browsers
+
+
+def _addresses(kind: str) -> tuple[str, ...]:
+    """`/v1/track`, `/v1/t` of Segment's browser SDK, `/api/s/track` and s2s of Jitsu's."""
+    return (f"v1/{kind}", f"v1/{kind[0]}", f"api/s/{kind}", f"api/s/s2s/{kind}")
+
+
+def _both(address: str, view: Callable[..., HttpResponseBase]) -> list[URLPattern]:
+    return [path(address, view), path(f"{address}/", view)]
+
+
+urlpatterns = [
+    *(each for address in BATCHES for each in _both(address, IngestView.as_view())),
+    *(
+        each
+        for kind in TYPES
+        for address in _addresses(kind)
+        for each in _both(address, IngestView.as_view(implied=kind))
+    ),
+    path("v1/m", IgnoredView.as_view()),
+    path("healthz", health),
+]

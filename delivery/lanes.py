@@ -1,0 +1,287 @@
+"""Lanes: who may work on one, what it should send next, and what came of it."""
+
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from delivery import bulk
+from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
+from integrations.models import Installation
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=25)  # must outlast one exchange (client.TOTAL) and its settling
+WAKE_AGAIN = timedelta(seconds=5)  # how long a wake-up may go unanswered before the next one
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a lane, and the proof of it: a token that every write must match."""
+
+    lane_id: int
+    token: uuid.UUID
+
+
+class LeaseLost(Exception):
+    """Another worker has the lane now; nothing was written."""
+
+
+def free(now: datetime) -> Q:
+    return Q(lease__isnull=True) | Q(lease_until__lt=now)
+
+
+def workable(now: datetime) -> Q:
+    """Lanes that may be worked on now, leased or not."""
+    due = Q(due_at__isnull=True) | Q(due_at__lte=now)
+    return due & Q(paused=False, installation__enabled=True)
+
+
+def stranded(now: datetime) -> list[int]:
+    """Return the lanes that have something to send, may send it, and have no worker."""
+    return list(_stranded(now).order_by("pk").values_list("pk", flat=True))
+
+
+def is_stranded(lane_id: int, now: datetime) -> bool:
+    return _stranded(now).filter(pk=lane_id).exists()
+
+
+def _stranded(now: datetime):
+    queued = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
+    return Lane.objects.filter(workable(now), free(now), Exists(queued))
+
+
+def wake(lane_ids: Sequence[int]) -> None:
+    """Ring for those lanes that nobody works on. To be called after the commit.
+
+    Wake-ups are coalesced: a lane woken a moment ago is not woken again until somebody had the
+    time to answer. A bell that cannot be rung costs latency only, so that is logged, not raised.
+    """
+    now = timezone.now()
+    unanswered = Q(woken_at__isnull=True) | Q(woken_at__lt=now - WAKE_AGAIN)
+    for lane_id in lane_ids:
+        if Lane.objects.filter(free(now), unanswered, pk=lane_id).update(woken_at=now):
+            try:
+                async_task("delivery.tasks.drain", lane_id)
+            except Exception:  # the broker may fail in any way; the sweep rings again
+                logger.exception("Lane %s could not be woken; the sweep will.", lane_id)
+
+
+def lease(lane_id: int, now: datetime) -> Lease | None:
+    """Take the lane, or return None when another worker has it or it must wait."""
+    token = uuid.uuid4()
+    candidates = Lane.objects.filter(workable(now), free(now), pk=lane_id)
+    taken = Lane.objects.filter(pk__in=candidates.values("pk")).update(
+        lease=token, lease_until=now + LEASE, holder=holder(), woken_at=None
+    )
+    return Lease(lane_id, token) if taken else None
+
+
+def renew(held: Lease, now: datetime) -> None:
+    """Hold the lane for another LEASE. Raises LeaseLost."""
+    if not _mine(held).update(lease_until=now + LEASE):
+        raise LeaseLost(f"lane {held.lane_id}")
+
+
+def release(held: Lease) -> None:
+    """Let go of the lane, if it is still ours."""
+    _mine(held).update(lease=None, lease_until=None, holder="")
+
+
+def holder() -> str:
+    """Return the name of this process's cluster, as leases carry it."""
+    return os.environ.get("PENSTOCK_CLUSTER", "")
+
+
+def live_leases(cluster: str, now: datetime) -> int:
+    return Lane.objects.filter(holder=cluster, lease__isnull=False, lease_until__gte=now).count()
+
+
+def release_held_by(cluster: str) -> int:
+    """Free the lanes of a cluster whose processes are certainly dead; return how many."""
+    held = Lane.objects.filter(holder=cluster, lease__isnull=False)
+    return held.update(lease=None, lease_until=None, holder="")
+
+
+# --- what came of it ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One HTTP exchange, ready to be written down. Texts have their secrets masked already.
+
+    carried   (delivery id, place among the request's items)
+    """
+
+    started_at: datetime
+    duration_ms: int
+    method: str
+    url: str
+    status: int | None
+    outcome: str
+    error: str
+    request_headers: str
+    request_body: str
+    response_headers: str
+    response_body: str
+    carried: list[tuple[int, int]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Settled:
+    """What becomes of one delivery; the state stays queued when it was only carried in vain."""
+
+    delivery_id: int
+    state: str
+    error: str = ""
+    reason: str = ""
+    notes: str = ""
+    revision_id: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """How the lane goes on.
+
+    due_at     when to try again, while the vendor is unavailable
+    paused     until a person has mended the installation
+    """
+
+    failures: int = 0
+    due_at: datetime | None = None
+    paused: bool = False
+    last_error: str = ""
+
+
+def settle(
+    held: Lease,
+    *,
+    exchanges: Sequence[Exchange],
+    settled: Sequence[Settled],
+    told: Sequence[tuple[str, str]] = (),
+    standing: Standing | None,
+    now: datetime,
+) -> None:
+    """Write down exchanges, deliveries and the lane in one transaction, behind the fence.
+
+    Raises LeaseLost, having written nothing, when another worker has the lane.
+    """
+    with transaction.atomic():
+        # First, and so that the row stays locked: from here nobody else can take the lane.
+        renew(held, now)
+        installation_id = Lane.objects.values_list("installation", flat=True).get(pk=held.lane_id)
+        last = _record(installation_id, exchanges)
+        _settle(settled, last, now)
+        if told:
+            rows = [(installation_id, key, value) for key, value in told]
+            bulk.insert(Told, ("installation_id", "key", "value"), rows, keep_first=True)
+        if standing is not None:
+            _stand(held, standing, now)
+
+
+def _mine(held: Lease):
+    return Lane.objects.filter(pk=held.lane_id, lease=held.token)
+
+
+def _record(installation_id: int, exchanges: Sequence[Exchange]) -> dict[int, tuple[int, int]]:
+    """Write the attempts; return for each delivery its last attempt and how many it had."""
+    if not exchanges:
+        return {}
+    names = (
+        "installation_id", "started_at", "duration_ms", "method", "url", "status", "outcome",
+        "error", "items",
+    )  # fmt: skip
+    attempts = [
+        (installation_id, e.started_at, e.duration_ms, e.method, e.url[:500], e.status, e.outcome,
+         e.error, len(e.carried))
+        for e in exchanges
+    ]  # fmt: skip
+    # sorted: SQLite promises no order of what it returns, and ids rise in the order of the rows
+    ids = sorted(pk for (pk,) in bulk.insert(Attempt, names, attempts, returning=("id",)))
+    bulk.insert(
+        AttemptBody,
+        ("attempt_id", "request_headers", "request_body", "response_headers", "response_body"),
+        (
+            (pk, e.request_headers, e.request_body, e.response_headers, e.response_body)
+            for pk, e in zip(ids, exchanges, strict=True)
+        ),
+    )
+    carried = [(d, pk, at) for pk, e in zip(ids, exchanges, strict=True) for d, at in e.carried]
+    bulk.insert(Carried, ("delivery_id", "attempt_id", "position"), carried)
+    last: dict[int, tuple[int, int]] = {}
+    for delivery_id, attempt_id, _ in carried:
+        last[delivery_id] = (attempt_id, last.get(delivery_id, (0, 0))[1] + 1)
+    return last
+
+
+def _settle(settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: datetime) -> None:
+    """Update the deliveries. The state in the condition: who cancelled one meanwhile, wins."""
+    if not settled:
+        return
+    names = (
+        "state", "settled_at", "attempts", "last_attempt_id", "revision_id", "error", "reason",
+        "notes",
+    )  # fmt: skip
+    queued = Delivery.State.QUEUED
+    rows = [
+        (s.delivery_id, s.state, None if s.state == queued else now,
+         last.get(s.delivery_id, (None, 0))[1], last.get(s.delivery_id, (None, 0))[0],
+         s.revision_id, s.error, s.reason, s.notes)
+        for s in settled
+    ]  # fmt: skip
+    bulk.update(
+        Delivery,
+        names,
+        rows,
+        add=["attempts"],
+        fill=["last_attempt_id", "revision_id"],
+        where="delivery_delivery.state = 'queued'",
+    )
+
+
+def _stand(held: Lease, standing: Standing, now: datetime) -> None:
+    _mine(held).update(
+        failures=standing.failures,
+        due_at=standing.due_at,
+        paused=standing.paused,
+        last_error=standing.last_error,
+        changed_at=now,
+    )
+
+
+# --- which lanes there are ---------------------------------------------------------------------
+
+
+def plan() -> list[tuple[int, int, int]]:
+    """Return (lane, installation, revision) of every installation, making lanes that are missing.
+
+    Read anew by each ingest request: an installation made a moment ago misses nothing.
+    """
+    rows = list(
+        Installation.objects.filter(revision__isnull=False)
+        .order_by("pk")
+        .values_list("lanes__pk", "pk", "revision_id")
+    )
+    missing = [installation for lane, installation, _ in rows if lane is None]
+    if not missing:
+        return rows
+    bulk.insert(
+        Lane,
+        ("installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at"),
+        [(each, 0, "", 0, "", False, timezone.now()) for each in missing],
+        keep_first=True,
+    )
+    return plan()
+
+
+def give_up_before(now: datetime) -> datetime:
+    """Return the age limit: what was queued before it is given up."""
+    return now - timedelta(days=settings.GIVE_UP_DAYS)

@@ -1,0 +1,257 @@
+"""Reading the log: find deliveries a page at a time, and tell all there is about one.
+
+The admin and the API both read here, so they cannot differ. Nothing counts rows or skips them:
+pages are found by key, and what a list shows never touches a body.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property, reduce
+from operator import or_
+from typing import Any
+
+from django.db.models import Model, Q, QuerySet
+
+from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody
+from delivery.shaping import COLUMNS, compiled, message_of, view_of
+from integrations.blueprints import BlueprintError
+from integrations.destination import Action
+from integrations.messages import TYPES
+from integrations.models import Installation
+
+SKEW = timedelta(minutes=5)  # how far the order of ids may differ from the order of time
+NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
+WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
+SHOWN = 200_000  # characters of a body that a page carries
+
+
+# --- pages -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows, newest first, and whether there are newer and older ones."""
+
+    rows: list[Any]
+    has_newer: bool
+    has_older: bool
+
+
+def page(
+    rows: QuerySet[Any], *, limit: int, before: int | None = None, after: int | None = None
+) -> Page:
+    """Return the page of rows that are older than `before`, or that are newer than `after`."""
+    if after is not None:
+        found = list(rows.filter(pk__gt=after).order_by("pk")[: limit + 1])
+        return Page(found[:limit][::-1], has_newer=len(found) > limit, has_older=True)
+    older = rows if before is None else rows.filter(pk__lt=before)
+    found = list(older.order_by("-pk")[: limit + 1])
+    return Page(found[:limit], has_newer=before is not None, has_older=len(found) > limit)
+
+
+# --- finding -----------------------------------------------------------------------------------
+
+
+def deliveries() -> QuerySet[Delivery]:
+    """Return deliveries with all that a list shows of them."""
+    return Delivery.objects.select_related("event", "installation", "last_attempt")
+
+
+def of(text: str) -> Q:
+    """Return the condition that an event has this message id, or is of this user or visitor."""
+    names = ("message_id", "user_id", "anonymous_id")
+    return reduce(or_, (with_id(name, text) for name in names))
+
+
+def with_id(name: str, text: str) -> Q:
+    # SQLite uses a partial index only for a query that repeats the condition of the index.
+    return Q(**{name: text}) & ~Q(**{name: ""})
+
+
+def named(text: str, prefix: str = "") -> Q:
+    """Return the condition for an event's name, or for its type when the text is one."""
+    condition = Q(**{f"{prefix}name": text})
+    return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
+
+
+def about(rows: QuerySet[Delivery], events: Q) -> QuerySet[Delivery]:
+    """Return the deliveries of the events that meet a condition on events."""
+    return rows.filter(event__in=Event.objects.filter(events).values("pk"))
+
+
+def received(
+    rows: QuerySet[Delivery], *, since: datetime | None = None, until: datetime | None = None
+) -> QuerySet[Delivery]:
+    """Return the deliveries of events received in [since, until).
+
+    Times have no index. Ids rise with them but for SKEW, so the ends of the range are looked up
+    by key first, and the log outside of it is not read.
+    """
+    if since is not None:
+        first = first_id(Delivery, "event__received_at", since - SKEW)
+        rows = rows.filter(pk__gte=first, event__received_at__gte=since)
+    if until is not None:
+        end = first_id(Delivery, "event__received_at", until + SKEW)
+        rows = rows.filter(pk__lt=end, event__received_at__lt=until)
+    return rows
+
+
+def first_id(model: type[Model], column: str, moment: datetime) -> int:
+    """Return the id from which on `column` is at or after `moment`, by bisection of the key."""
+    rows = model._default_manager.order_by("pk").values_list("pk", column)
+    last = rows.last()
+    low, high = 0, last[0] + 1 if last else 0
+    while low < high:
+        middle = (low + high) // 2
+        pk, at = rows.filter(pk__gte=middle)[0]
+        low, high = (low, middle) if at >= moment else (pk + 1, high)
+    return low
+
+
+# --- one delivery ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An attempt as one delivery sees it: what of the request was its own.
+
+    body    the request's body with only the delivery's own item in it, or "" when not loaded
+    place   "item 17 of 1,000 in this request", or "" when the request carried nothing else
+    """
+
+    attempt: Attempt
+    position: int
+    place: str
+    body: str
+    full: AttemptBody | None
+
+
+@dataclass(frozen=True)
+class Story:
+    """All there is to tell about one delivery."""
+
+    delivery: Delivery
+
+    @cached_property
+    def body(self) -> str:
+        """The event as it was received, as JSON text, or "" when it is not kept any more."""
+        return (
+            EventBody.objects.filter(pk=self.delivery.event_id)
+            .values_list("text", flat=True)
+            .first()
+            or ""
+        )
+
+    @property
+    def event_notes(self) -> list[str]:
+        return notes(self.delivery.event.notes)
+
+    @property
+    def notes(self) -> list[str]:
+        return notes(self.delivery.notes)
+
+    @cached_property
+    def result(self) -> "Result":
+        return result(self.delivery.event, self.body, self.revision)
+
+    @property
+    def revision(self):
+        """The blueprint that shaped it, or the current one while none has."""
+        return self.delivery.revision or self.delivery.installation.revision
+
+    @cached_property
+    def sent(self) -> list[Sent]:
+        """Its attempts, newest first."""
+        carried = list(
+            Carried.objects.filter(delivery=self.delivery)
+            .select_related("attempt")
+            .order_by("-attempt_id")[:NEWEST_ATTEMPTS]
+        )
+        newest = [each.attempt_id for each in carried[:WITH_BODIES]]
+        bodies = AttemptBody.objects.in_bulk(newest)
+        return [sent(each, bodies.get(each.attempt_id)) for each in carried]
+
+
+def story(pk: int) -> Story:
+    """Return the story of a delivery. Raises Delivery.DoesNotExist."""
+    rows = deliveries().select_related(
+        "event__source", "installation__revision", "lane", "revision", "last_attempt"
+    )
+    return Story(rows.get(pk=pk))
+
+
+def notes(text: str) -> list[str]:
+    """Return notes as they are stored, "" or a JSON list of sentences, as a list."""
+    return json.loads(text) if text else []
+
+
+def sent(carried: Carried, full: AttemptBody | None) -> Sent:
+    attempt = carried.attempt
+    alone = attempt.items == 1
+    place = "" if alone else f"item {carried.position + 1:,} of {attempt.items:,} in this request"
+    body = own_part(full.request_body, carried.position, attempt.items) if full else ""
+    return Sent(attempt, carried.position, place, body, full)
+
+
+def own_part(body: str, position: int, items: int) -> str:
+    """Return a request's body with only the item at `position` in its list of items.
+
+    A body that is not an object with one list of that many items is returned as it is.
+    """
+    if items == 1:
+        return body
+    try:
+        envelope = json.loads(body)
+    except ValueError:
+        return body
+    lists = [key for key, value in envelope.items() if isinstance(value, list)]
+    if len(lists) != 1 or len(envelope[lists[0]]) <= position:
+        return body
+    return json.dumps({**envelope, lists[0]: [envelope[lists[0]][position]]}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a blueprint makes of an event, or why that cannot be told."""
+
+    actions: Sequence[Action] = ()
+    problem: str = ""
+
+
+def result(event: Event, body: str, revision: Any) -> Result:
+    """Apply a revision to an event again: it is not stored, and a mapping is pure."""
+    if not body or revision is None:
+        return Result(problem="The event's body or the blueprint is not kept any more.")
+    try:
+        return Result(compiled(revision.pk).apply(view_of(message(event, body))))
+    except (BlueprintError, LookupError, TypeError, ValueError) as error:
+        return Result(problem=f"The blueprint cannot be applied to it: {error}")
+
+
+def message(event: Event, body: str):
+    return message_of(body, *(getattr(event, name) for name in COLUMNS[1:]))
+
+
+# --- one event ---------------------------------------------------------------------------------
+
+
+def absences(event: Event, body: str, present: Iterable[int]) -> list[tuple[Installation, str]]:
+    """Return the installations that have no delivery of an event, each with the reason."""
+    others = Installation.objects.exclude(pk__in=list(present)).select_related("revision")
+    return [(each, _absence(event, body, each)) for each in others.order_by("name")]
+
+
+def _absence(event: Event, body: str, installation: Installation) -> str:
+    if installation.created_at > event.received_at:
+        return "It was installed after the event had come in."
+    if not body or installation.revision is None:
+        return "Its blueprint did not want it."
+    try:
+        wants = compiled(installation.revision_id).wants(view_of(message(event, body)))
+    except (BlueprintError, LookupError, TypeError, ValueError) as error:
+        return f"Its blueprint cannot be asked: {error}"
+    if wants:
+        return "Its blueprint did not want it when it came in; the current one would."
+    return f"Its blueprint has no action for this {event.type}."

@@ -1,0 +1,182 @@
+"""Everything on this machine under one process: what `make run` starts."""
+
+import http.client
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
+
+from delivery.processes import Backoff, Group, StopRequest, manage
+
+STOP = 20.0  # seconds for all parts together
+LOOK = 0.2  # seconds between two looks at the parts
+
+Address = tuple[str, int]
+
+
+class Command(BaseCommand):
+    help = "Migrate, bootstrap, then run web server, cluster and sandbox until Ctrl-C."
+
+    def handle(self, **options: Any) -> None:
+        stop = StopRequest()
+        web = web_address()
+        sandbox = sandbox_address()
+        claim(web, "PENSTOCK_WEB_BIND")
+        if sandbox:
+            claim(sandbox, "PENSTOCK_SANDBOX_URL")
+        prepare()
+        # in the order in which they can do without those after them; stopped from the end
+        parts = [Part("sandbox", sandbox_command(sandbox))] if sandbox else []
+        parts += [Part("web", web_command(web)), Part("cluster", manage("cluster"))]
+        try:
+            self.supervise(parts, web, stop)
+        finally:
+            until = time.monotonic() + STOP
+            for part in reversed(parts):
+                part.stop(max(until - time.monotonic(), 0.0))
+        say("Penstock has stopped.")
+
+    def supervise(self, parts: list["Part"], web: Address, stop: StopRequest) -> None:
+        ready = False
+        while not stop.wait(LOOK):
+            for part in parts:
+                part.look()
+            if not ready and answers(web):
+                ready = True
+                say(f"\n  Penstock is ready: http://{shown(web)}/admin/   (Ctrl-C stops it)\n")
+
+
+class Part:
+    """One command that is started again whenever it ends."""
+
+    def __init__(self, name: str, command: list[str]):
+        self.name = name
+        self.command = command
+        self.backoff = Backoff()
+        self.group: Group | None = None
+        self.pump: threading.Thread | None = None
+        self.due = 0.0  # monotonic
+
+    def look(self) -> None:
+        """Start it if it is due; bury it if it died."""
+        if self.group is None:
+            if time.monotonic() >= self.due:
+                self.start()
+        elif not self.group.is_running():
+            delay = self.backoff.delay(self.group.age)
+            say(f"[{self.name}] ended by itself; it starts again in {delay:.0f} s.")
+            self.stop(0.0)
+            self.due = time.monotonic() + delay
+
+    def start(self) -> None:
+        environment = {"PYTHONUNBUFFERED": "1"}  # or its lines come in late lumps
+        self.group = Group(self.command, environment, output=subprocess.PIPE)
+        self.pump = threading.Thread(
+            target=forward, args=[self.name, self.group.output], daemon=True
+        )
+        self.pump.start()
+
+    def stop(self, seconds: float) -> None:
+        if self.group is None or self.pump is None:
+            return
+        self.group.stop(seconds)
+        self.pump.join(1.0)  # its last lines
+        self.group.close()
+        self.group = None
+
+
+def prepare() -> None:
+    try:
+        call_command("migrate", verbosity=0)
+        call_command("bootstrap")
+    except OperationalError as error:
+        raise CommandError(f"The database of DATABASE_URL cannot be used: {error}") from None
+
+
+def web_command(address: Address) -> list[str]:
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi"),
+        *("--host", address[0], "--port", str(address[1])),
+        *("--workers", str(settings.WEB_WORKERS)),
+        *("--blocking-threads", str(settings.WEB_THREADS)),
+        *("--respawn-failed-workers", "--no-ws", "config.wsgi:application"),
+    ]
+
+
+def sandbox_command(address: Address) -> list[str]:
+    return manage("sandbox", "heap", "--host", address[0], "--port", str(address[1]))
+
+
+def web_address() -> Address:
+    """Return what PENSTOCK_WEB_BIND says. Raises CommandError."""
+    host, _, port = settings.WEB_BIND.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise CommandError(
+            f"PENSTOCK_WEB_BIND is {settings.WEB_BIND!r}; it must be host:port, as 127.0.0.1:8084."
+        )
+    return host, int(port)
+
+
+def sandbox_address() -> Address | None:
+    """Return where to run the sandbox, or None when it is to run elsewhere or not at all."""
+    url = urlsplit(settings.SANDBOX_URL)
+    host = "127.0.0.1" if url.hostname == "localhost" else url.hostname
+    try:
+        here = bool(host) and ip_address(host).is_loopback
+    except ValueError:  # a name
+        here = False
+    return (host, url.port or 80) if host and here else None
+
+
+def claim(address: Address, setting: str) -> None:
+    """Raise CommandError when the address cannot be listened on."""
+    try:
+        family, *_, target = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(target)
+    except OSError as error:
+        raise CommandError(
+            f"Cannot listen on {shown(address)}: {error.strerror}. "
+            f"Stop what uses it, or set {setting} (in .env or in the environment)."
+        ) from None
+
+
+def answers(address: Address) -> bool:
+    """Say whether a web server answers there, no matter what."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
+    connection = http.client.HTTPConnection(host, address[1], timeout=5)
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/admin/login/")
+        connection.getresponse()
+        connection.close()
+        return True
+    return False
+
+
+def shown(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def forward(name: str, lines: IO[bytes]) -> None:
+    for line in lines:
+        say(f"[{name}] {line.decode(errors='replace').rstrip()}")
+
+
+def say(text: str) -> None:
+    # OSError: the terminal may be gone; the parts must not block or die for that
+    with suppress(OSError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,256 @@
+"""Events on their way, and the log of it."""
+
+from datetime import datetime
+
+from django.db import models
+from django.utils import timezone
+
+from integrations.models import Installation, Revision, Source
+
+
+class Event(models.Model):
+    """A stored message. Ids longer than their column are cut here; the body has them whole."""
+
+    source = models.ForeignKey(Source, models.PROTECT)
+    message_id = models.CharField(max_length=255)
+    type = models.CharField(max_length=10)
+    name = models.CharField(max_length=255, blank=True)
+    user_id = models.CharField(max_length=255, blank=True)
+    anonymous_id = models.CharField(max_length=255, blank=True)
+    timestamp = models.DateTimeField(help_text="When it happened, by the source's account.")
+    received_at = models.DateTimeField(help_text="When we stored it.")
+    notes = models.TextField(blank=True, help_text="What was mended on arrival: a JSON list.")
+
+    class Meta:
+        constraints = [
+            # message_id first: the index serves the search by message id as well
+            models.UniqueConstraint(
+                fields=["message_id", "source"], name="one_event_per_source_and_message_id"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user_id"], condition=~models.Q(user_id=""), name="event_user"),
+            models.Index(
+                fields=["anonymous_id"],
+                condition=~models.Q(anonymous_id=""),
+                name="event_visitor",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.name}".strip()
+
+
+class EventBody(models.Model):
+    """The message as it came. Apart from the event, so that no list ever reads it."""
+
+    event = models.OneToOneField(
+        Event, models.CASCADE, primary_key=True, related_name="body", db_constraint=False
+    )
+    text = models.TextField(help_text="JSON")
+
+    def __str__(self) -> str:
+        return f"body of event {self.event_id}"
+
+
+class Tally(models.Model):
+    """What one ingest request added: the other half of the ledger. Only ever appended to."""
+
+    source = models.ForeignKey(Source, models.PROTECT)
+    at = models.DateTimeField()
+    events = models.PositiveIntegerField(help_text="New ones; a message sent again adds nothing.")
+    unwanted = models.TextField(
+        help_text="JSON: for each installation asked, how many of the events it did not want."
+    )
+
+    class Meta:
+        verbose_name_plural = "tallies"
+
+    def __str__(self) -> str:
+        return f"{self.events} events at {self.at}"
+
+
+class Rejection(models.Model):
+    """A message that was refused on arrival, and why."""
+
+    source = models.ForeignKey(Source, models.CASCADE)
+    received_at = models.DateTimeField(default=timezone.now)
+    reason = models.CharField(max_length=300)
+    text = models.TextField(help_text="What was sent, or its start when it was too large.")
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class LaneQuerySet(models.QuerySet["Lane"]):
+    def resume(self) -> int:
+        """Let paused and waiting lanes go on at once; return how many there were."""
+        return self.update(paused=False, due_at=None, failures=0, changed_at=timezone.now())
+
+
+class Lane(models.Model):
+    """The ordered queue of one installation; at most one worker holds its lease."""
+
+    installation = models.ForeignKey(Installation, models.CASCADE, related_name="lanes")
+    number = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, help_text="The fence: whoever holds it may write.")
+    lease_until = models.DateTimeField(null=True)
+    holder = models.CharField(max_length=100, blank=True, help_text="Which cluster has the lease.")
+    woken_at = models.DateTimeField(null=True, help_text="A wake-up that nobody answered yet.")
+    due_at = models.DateTimeField(null=True, help_text="Not before: the vendor is unavailable.")
+    failures = models.PositiveIntegerField(default=0, help_text="Unavailable in a row.")
+    last_error = models.TextField(blank=True)
+    paused = models.BooleanField(default=False, help_text="Until a person mends the installation.")
+    changed_at = models.DateTimeField(default=timezone.now, help_text="Of waiting or paused.")
+
+    objects = LaneQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "number"], name="one_lane_of_each_number"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.installation} lane {self.number}"
+
+
+class Attempt(models.Model):
+    """One HTTP exchange with a vendor; carries one or many deliveries."""
+
+    installation = models.ForeignKey(Installation, models.CASCADE)
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    method = models.CharField(max_length=10)
+    url = models.CharField(max_length=500)
+    status = models.PositiveSmallIntegerField(null=True, help_text="Empty: no answer came.")
+    outcome = models.CharField(max_length=30, help_text="accepted, or the class of the error")
+    error = models.TextField(blank=True)
+    items = models.PositiveIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["installation", "-id"], name="attempt_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}: {self.status or self.outcome}"
+
+
+class AttemptBody(models.Model):
+    """What was sent and answered, secrets masked. Apart from the attempt: no list reads it."""
+
+    attempt = models.OneToOneField(
+        Attempt, models.CASCADE, primary_key=True, related_name="body", db_constraint=False
+    )
+    request_headers = models.TextField(help_text="JSON")
+    request_body = models.TextField()
+    response_headers = models.TextField(help_text="JSON")
+    response_body = models.TextField(help_text="The start of it.")
+
+    def __str__(self) -> str:
+        return f"body of attempt {self.attempt_id}"
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def deliver_again(self, now: datetime) -> int:
+        """Put settled deliveries back into their lane's queue; return how many there were.
+
+        What is queued already stays as it is. The attempts made so far stay counted.
+        """
+        return self.exclude(state=Delivery.State.QUEUED).update(
+            state=Delivery.State.QUEUED, queued_at=now, settled_at=None, error="", reason=""
+        )
+
+
+class Delivery(models.Model):
+    """One event on its way to one installation."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        DELIVERED = "delivered"
+        FILTERED = "filtered"  # the blueprint or the destination has nothing to send for it
+        FAILED = "failed"  # refused, or too old
+        CANCELLED = "cancelled"  # somebody decided so
+
+    event = models.ForeignKey(Event, models.CASCADE, related_name="deliveries", db_constraint=False)
+    installation = models.ForeignKey(Installation, models.CASCADE, related_name="deliveries")
+    lane = models.ForeignKey(Lane, models.CASCADE, db_constraint=False)
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    queued_at = models.DateTimeField(default=timezone.now)
+    settled_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    last_attempt = models.ForeignKey(
+        Attempt, models.SET_NULL, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    revision = models.ForeignKey(
+        Revision, models.PROTECT, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    error = models.CharField(max_length=30, blank=True, help_text="The class of the error.")
+    reason = models.TextField(blank=True, help_text="Why it is filtered, failed or cancelled.")
+    notes = models.TextField(blank=True, help_text="What was changed on the way: a JSON list.")
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "installation"], name="one_delivery_per_event_and_installation"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["lane", "id"], condition=models.Q(state="queued"), name="delivery_queue"
+            ),
+            models.Index(fields=["installation", "-id"], name="delivery_newest"),
+            models.Index(
+                fields=["state", "-id"],
+                condition=models.Q(state__in=["failed", "filtered", "cancelled"]),
+                name="delivery_unsent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} → {self.installation_id}"
+
+
+class Carried(models.Model):
+    """That an attempt carried a delivery, and at which place among the request's items."""
+
+    pk = models.CompositePrimaryKey("delivery_id", "attempt_id")
+    delivery = models.ForeignKey(
+        Delivery, models.CASCADE, related_name="carried", db_constraint=False, db_index=False
+    )
+    attempt = models.ForeignKey(
+        Attempt, models.CASCADE, related_name="carried", db_constraint=False
+    )
+    position = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"delivery {self.delivery_id} in attempt {self.attempt_id}"
+
+
+class Told(models.Model):
+    """A fact a vendor was told, and needs to be told only once."""
+
+    installation = models.ForeignKey(Installation, models.CASCADE)
+    key = models.CharField(max_length=300)
+    value = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "key"], name="told_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.value}"
+
+
+class Heartbeat(models.Model):
+    """A sign of life of one part of the machinery."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.at}"

@@ -1,0 +1,168 @@
+"""From queued messages to the requests that carry them. No network; the database is only asked
+which facts a vendor was told already."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from delivery.ingest.parsing import identifier
+from delivery.models import Told
+from integrations.blueprints import Blueprint, View, compile_blueprint
+from integrations.destination import Config, Destination, Item
+from integrations.messages import Message
+from integrations.models import Revision
+
+CUT = 255  # characters; ids as long as that were cut in their column, and stand whole in the body
+
+
+@lru_cache(maxsize=256)
+def compiled(revision_id: int) -> Blueprint:
+    """Return the blueprint of a revision. Revisions never change, so one compilation serves."""
+    return compile_blueprint(Revision.objects.get(pk=revision_id).blueprint)
+
+
+# What `message_of` needs of an event; the body's text comes first.
+COLUMNS = (
+    "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
+    "received_at",
+)  # fmt: skip
+
+
+def message_of(
+    text: str,
+    type: str,  # noqa: A002  (the column's name)
+    message_id: str,
+    name: str,
+    user_id: str,
+    anonymous_id: str,
+    timestamp: datetime,
+    received_at: datetime,
+) -> Message:
+    """Return a stored event, given as its COLUMNS, as destinations read it."""
+    body = msgspec.json.decode(text)
+    return Message(
+        type=type,
+        message_id=message_id,
+        name=_whole(name, body, "event" if type == "track" else "name"),
+        user_id=_whole(user_id, body, "userId"),
+        anonymous_id=_whole(anonymous_id, body, "anonymousId"),
+        timestamp=timestamp,
+        received_at=received_at,
+        body=body,
+    )
+
+
+def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
+    return column if len(column) < CUT else identifier(body.get(key))
+
+
+def view_of(message: Message) -> View:
+    """Return the message as blueprints see it: the body, with what we made of it on top."""
+    return {
+        **message.body,
+        "type": message.type,
+        "messageId": message.message_id,
+        "userId": message.user_id or None,
+        "anonymousId": message.anonymous_id or None,
+        "traits": message.traits,
+        "timestamp": message.timestamp.isoformat(),
+        "receivedAt": message.received_at.isoformat(),
+    }
+
+
+@dataclass(slots=True)
+class Parcel:
+    """What one delivery sends: its items in order, and what was changed to make them."""
+
+    items: list[Item] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    nothing: str = ""  # why there is nothing to send
+
+
+def shape(
+    message: Message, blueprint: Blueprint, destination: Destination, config: Config
+) -> Parcel:
+    """Return what a message becomes. Raises DestinationError when it cannot be sent at all."""
+    parcel = Parcel(nothing="No action of the blueprint is triggered by it.")
+    for action in blueprint.apply(view_of(message)):
+        shaped = destination.items(action, message, config)
+        parcel.items += shaped.items
+        parcel.notes += shaped.notes
+        parcel.nothing = shaped.nothing
+    return parcel
+
+
+def leave_out_told(installation_id: int, parcels: Iterable[Parcel]) -> None:
+    """Take out items whose fact the vendor was told before, or is told earlier in this batch."""
+    parcels = list(parcels)
+    keys = {item.once[0] for parcel in parcels for item in parcel.items if item.once}
+    if not keys:
+        return
+    rows = Told.objects.filter(installation=installation_id, key__in=keys)
+    told = dict(rows.values_list("key", "value"))
+    for parcel in parcels:
+        parcel.items = [item for item in parcel.items if _is_news(item, told, parcel)]
+        parcel.nothing = parcel.nothing or "The vendor was told this before."
+
+
+def _is_news(item: Item, told: dict[str, str], parcel: Parcel) -> bool:
+    if item.once is None:
+        return True
+    key, value = item.once
+    if key not in told:
+        told[key] = value
+        return True
+    if told[key] != value:
+        parcel.notes.append(
+            f"Not sent: {key} = {value}. The vendor was told {told[key]} before, and would "
+            "ignore another value."
+        )
+    return False
+
+
+@dataclass(slots=True)
+class Slot:
+    """The items that one request will carry, each with the delivery it belongs to."""
+
+    endpoint: str
+    items: list[tuple[int, Item]] = field(default_factory=list)
+    size: int = 0  # bytes
+
+
+def pack(
+    parcels: Iterable[tuple[int, str, Sequence[Item]]], destination: Destination
+) -> list[Slot]:
+    """Return as few requests as carry everything and still keep each person's order.
+
+    parcels  (delivery id, person, items), in the order in which they must arrive
+
+    A person's items go to rising levels: the next one stays on its level when it is for the
+    same endpoint, and goes one up when not. Levels are sent one after another, so nothing can
+    overtake; items of different people share requests freely.
+    """
+    packed: dict[tuple[int, str], list[Slot]] = {}
+    reached: dict[str, tuple[int, str]] = {}
+    for delivery_id, person, items in parcels:
+        for item in items:
+            level, endpoint = reached.get(person, (0, item.endpoint))
+            place = (level + (endpoint != item.endpoint), item.endpoint)
+            reached[person] = place
+            _put(packed.setdefault(place, []), delivery_id, item, destination)
+    return [slot for place in sorted(packed, key=lambda each: each[0]) for slot in packed[place]]
+
+
+def _put(slots: list[Slot], delivery_id: int, item: Item, destination: Destination) -> None:
+    room = destination.endpoints[item.endpoint]
+    fits = (
+        slots
+        and len(slots[-1].items) < room.max_items
+        and slots[-1].size + len(item.body) <= room.max_bytes
+    )
+    if not fits:
+        slots.append(Slot(item.endpoint))
+    slots[-1].items.append((delivery_id, item))
+    slots[-1].size += len(item.body)

@@ -1,0 +1,217 @@
+"""How installations and deliveries are doing, in words for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Exists, IntegerField, OuterRef, Prefetch, QuerySet, Subquery
+
+from delivery.models import Attempt, Delivery, Lane
+from integrations.models import Installation
+
+MOST = 10_000  # what is queued is counted no further
+LATELY = 100  # deliveries, the newest of an installation
+
+State = Delivery.State
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A state to read.
+
+    level   "well", "busy", "waiting", "attention", "off" or "new": the colour, for those who see it
+    title   a few words
+    detail  what happened and what happens next
+    fix     what a person should do, or "" when there is nothing to do
+    """
+
+    level: str
+    icon: str
+    title: str
+    detail: str = ""
+    fix: str = ""
+
+
+class BoundedCount(Subquery):
+    """Counts the rows of a sliced query: the slice is how far it counts."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
+    output_field = IntegerField()
+
+
+def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
+    """Return installations with what state_in_words() and the lists need, in two queries.
+
+    The queue is reached through the lanes, whose index holds only what is queued; the log through
+    its newest rows. So none of it costs more as the log grows.
+    """
+    queued = Delivery.objects.filter(lane__installation=OuterRef("pk"), state=State.QUEUED)
+    newest = Delivery.objects.filter(installation=OuterRef("pk")).order_by("-pk")
+    accepted = Attempt.objects.filter(installation=OuterRef("pk"), outcome="accepted")
+    return installations.annotate(
+        queued=BoundedCount(queued.order_by().values("pk")[: MOST + 1]),
+        failed=BoundedCount(_failed_lately()),
+        delivered_at=Subquery(accepted.order_by("-pk").values("started_at")[:1]),
+        has_deliveries=Exists(newest),
+    ).prefetch_related(Prefetch("lanes", Lane.objects.order_by("number")))
+
+
+def _failed_lately() -> QuerySet[Delivery]:
+    newest = Delivery.objects.filter(installation=OuterRef(OuterRef("pk"))).order_by("-pk")
+    lately = newest.values("pk")[:LATELY]
+    return Delivery.objects.filter(pk__in=lately, state=State.FAILED).values("pk")
+
+
+def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datetime) -> Words:
+    """Return how an installation from with_state() is doing."""
+    vendor = installation.destination.name
+    if not installation.enabled:
+        return Words("off", "pause_circle", "Paused by an admin", _kept(installation))
+    refused = next((lane for lane in lanes if lane.paused), None)
+    if refused:
+        return _needs_attention(installation, refused)
+    waiting = next((lane for lane in lanes if lane.due_at and lane.due_at > now), None)
+    if waiting:
+        return Words(
+            "waiting",
+            "schedule",
+            f"Waiting for {vendor}",
+            f"{waiting.last_error}; next try {clock(waiting.due_at, now)}",
+        )
+    if not installation.has_deliveries:
+        return Words("new", "hourglass_empty", "Nothing to deliver yet")
+    return _at_work(installation)
+
+
+def _at_work(installation: Installation) -> Words:
+    failed = installation.failed
+    if failed:
+        detail = f"{failed} failed among the last {LATELY} deliveries"
+        return Words("waiting", "warning", "Delivering, with failures", detail)
+    if installation.queued:
+        return Words("busy", "sync", "Delivering")
+    return Words("well", "check_circle", "Up to date")
+
+
+def _needs_attention(installation: Installation, lane: Lane) -> Words:
+    vendor = installation.destination.name
+    trouble = installation.destination.explain("CredentialsRejected", None)
+    return Words(
+        "attention",
+        "error",
+        "Needs attention",
+        f"{vendor} refused the credentials: {lane.last_error}",
+        trouble.fix if trouble else "Check the credentials and save them again, or resume.",
+    )
+
+
+def _kept(installation: Installation) -> str:
+    return f"{bounded(installation.queued)} queued" if installation.queued else ""
+
+
+def bounded(number: int) -> str:
+    """Return a number as it is shown: beyond MOST, that it is more."""
+    return f"{MOST:,}+" if number > MOST else f"{number:,}"
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """Return a time of today as a time, and of another day with its date; always UTC."""
+    shape = "%H:%M:%S UTC" if moment.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC"
+    return moment.strftime(shape)
+
+
+# --- deliveries --------------------------------------------------------------------------------
+
+ICONS = {
+    State.QUEUED: ("busy", "schedule"),
+    State.DELIVERED: ("well", "check_circle"),
+    State.FILTERED: ("off", "filter_alt"),
+    State.FAILED: ("attention", "error"),
+    State.CANCELLED: ("off", "cancel"),
+}
+
+
+def chip(delivery: Delivery) -> Words:
+    """Return the state of a delivery as a list shows it."""
+    level, icon = ICONS[delivery.state]
+    if delivery.state == State.QUEUED and delivery.error:
+        return Words("waiting", icon, "Waiting")
+    return Words(level, icon, delivery.get_state_display())
+
+
+def delivery_in_words(delivery: Delivery, now: datetime) -> Words:
+    """Return what happened to a delivery, what happens next, and what to do.
+
+    It must come with its event, installation, lane and last attempt.
+    """
+    level, icon = ICONS[delivery.state]
+    title, detail = {
+        State.QUEUED: _queued,
+        State.DELIVERED: _delivered,
+        State.FILTERED: _filtered,
+        State.FAILED: _failed,
+        State.CANCELLED: _cancelled,
+    }[delivery.state](delivery, now)
+    return Words(_level(level, delivery), icon, title, detail, _fix(delivery))
+
+
+def _level(level: str, delivery: Delivery) -> str:
+    return "waiting" if delivery.state == State.QUEUED and delivery.error else level
+
+
+def _fix(delivery: Delivery) -> str:
+    trouble = trouble_of(delivery)
+    if trouble:
+        return trouble.fix
+    if delivery.state == State.FAILED:
+        return "Mend what the answer names, then deliver it again."
+    return ""
+
+
+def trouble_of(delivery: Delivery):
+    """Return the line of the vendor's troubleshooting table that fits, or None."""
+    if not delivery.error:
+        return None
+    attempt = delivery.last_attempt
+    status = attempt.status if attempt else None
+    return delivery.installation.destination.explain(delivery.error, status)
+
+
+def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
+    vendor, lane = delivery.installation.destination.name, delivery.lane
+    if not delivery.installation.enabled:
+        return "Queued", f"{delivery.installation} is paused by an admin; it waits until resumed."
+    if lane.paused:
+        detail = (
+            f"{vendor} refused the credentials. It waits until {delivery.installation} is mended."
+        )
+        return "Waiting for a person", detail
+    if lane.due_at and lane.due_at > now:
+        detail = (
+            f"{lane.last_error}. Nobody's fault here: the next try is at "
+            f"{clock(lane.due_at, now)}. Nothing to do."
+        )
+        return f"Waiting for {vendor}", detail
+    return "Queued", "It is sent as soon as those before it are. Nothing to do."
+
+
+def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
+    vendor, attempt = delivery.installation.destination.name, delivery.last_attempt
+    seconds = (delivery.settled_at - delivery.event.received_at).total_seconds()
+    status = f" with HTTP {attempt.status}" if attempt and attempt.status else ""
+    when = clock(delivery.settled_at, now)
+    after = f", {seconds:,.1f} s after it came in" if seconds < 3_600 else ""
+    return "Delivered", f"{vendor} accepted it{status} at {when}{after}. Nothing to do."
+
+
+def _filtered(delivery: Delivery, now: datetime) -> tuple[str, str]:
+    return "Filtered", f"Nothing was sent: {delivery.reason or 'the blueprint has no use for it.'}"
+
+
+def _failed(delivery: Delivery, now: datetime) -> tuple[str, str]:
+    again = "It is not tried again by itself."
+    return "Failed", f"{delivery.reason.rstrip('.') or delivery.error}. {again}"
+
+
+def _cancelled(delivery: Delivery, now: datetime) -> tuple[str, str]:
+    return "Cancelled", delivery.reason or "Somebody decided not to send it."

@@ -1,0 +1,21 @@
+"""What django-q2 runs. A task carries a lane's number and nothing else: losing or doubling one
+changes when something is delivered, never whether."""
+
+from django.utils import timezone
+
+from delivery import lanes, worker
+from delivery.models import Heartbeat
+
+
+def drain(lane_id: int) -> int:
+    """Deliver what a lane has; return how many deliveries left the queue."""
+    return worker.drain(lane_id)
+
+
+def sweep() -> int:
+    """Ring for every lane that has work and no worker; return how many there were."""
+    now = timezone.now()
+    Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
+    stranded = lanes.stranded(now)
+    lanes.wake(stranded)
+    return len(stranded)

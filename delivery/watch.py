@@ -1,0 +1,210 @@
+"""Watch over django-q2: restart the whole of it as soon as a part is missing or work is left lying.
+
+django-q2 replaces a process that died, but not the locks that died with it: one idle worker killed
+can freeze the cluster for good, a killed monitor makes tasks run for ever. So nothing of a damaged
+group is kept. Our tables hold the truth, hence a restart costs seconds and never a delivery.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
+from django.utils import timezone
+
+from delivery import lanes
+from delivery.models import Heartbeat, Lane
+from delivery.processes import Backoff, Group, StopRequest, manage
+
+logger = logging.getLogger(__name__)
+
+TICK = 1.0  # seconds between two looks
+STARTUP = 6.0  # seconds a new group has before it must take work
+FROZEN_AFTER = 8.0  # seconds that rung lanes may wait while workers are idle
+SWEEP_SILENCE = timedelta(seconds=150)  # the sweep runs every minute, as django-q2 counts them
+LAST_REQUEST = 3.0  # seconds that busy workers of a damaged group have to finish their request
+STOP = 15.0  # seconds from being asked to stop to the end
+HEARTBEAT = timedelta(seconds=10)
+FORGOTTEN = timedelta(days=1)  # how old a heartbeat of a cluster that was killed may become
+
+Titles = Mapping[int, str]
+
+
+def run(stop: StopRequest) -> None:
+    """Keep a cluster running until we are asked to stop."""
+    backoff = Backoff()
+    while not stop.asked:
+        cluster = Cluster()
+        reason = cluster.watch(stop)
+        if not reason:
+            cluster.stop()
+            return
+        logger.warning("Restarting the cluster: %s", reason)
+        cluster.end()
+        stop.wait(backoff.delay(cluster.group.age))
+
+
+class Cluster:
+    """One start of `qcluster`: its process group, and the name that its leases carry."""
+
+    def __init__(self) -> None:
+        self.holder = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.started_at = timezone.now()
+        self.beaten_at = self.started_at - HEARTBEAT
+        self.folder = tempfile.TemporaryDirectory(prefix="penstock-")
+        self.stop_file = Path(self.folder.name) / "stop"
+        self.roll = Roll()
+        self.bells = Bells()
+        environment = {"PENSTOCK_CLUSTER": self.holder, "PENSTOCK_STOP_FILE": str(self.stop_file)}
+        self.group = Group(manage("qcluster"), environment)
+
+    def watch(self, stop: StopRequest) -> str:
+        """Return why the group must be restarted, or "" when we are asked to stop."""
+        while not stop.wait(TICK):
+            if reason := self.missing() or self.neglected():
+                return reason
+        return ""
+
+    def missing(self) -> str:
+        if not self.group.is_running():
+            return f"qcluster ended with exit code {self.group.leash.returncode}"
+        titles = {p.pid: title(p) for p in self.group.members()}
+        return self.roll.missing(titles)
+
+    def neglected(self) -> str:
+        """Ring for lanes that nobody works on; return what shows that the ringing is in vain.
+
+        Without the database nothing can be said, and a restart would mend nothing.
+        """
+        try:
+            now = timezone.now()
+            self.beat(now)
+            return self.late_sweep(now) or self.unanswered(now)
+        except DatabaseError as error:
+            logger.warning("The watch cannot ask the database: %s", error)
+            close_old_connections()
+            return ""
+
+    def beat(self, now: datetime) -> None:
+        if now - self.beaten_at >= HEARTBEAT:
+            Heartbeat.objects.update_or_create(name=self.heartbeat, defaults={"at": now})
+            self.beaten_at = now
+
+    @property
+    def heartbeat(self) -> str:
+        return f"cluster {self.holder}"
+
+    def late_sweep(self, now: datetime) -> str:
+        last = Heartbeat.objects.filter(name="sweep").values_list("at", flat=True).first()
+        if now - max(last or self.started_at, self.started_at) <= SWEEP_SILENCE:
+            return ""
+        return (
+            f"no sweep for {SWEEP_SILENCE.seconds} s (if this comes again and again: "
+            "`manage.py bootstrap` makes its schedule)"
+        )
+
+    def unanswered(self, now: datetime) -> str:
+        stranded = lanes.stranded(now)
+        rung = dict(
+            Lane.objects.filter(pk__in=stranded, woken_at__isnull=False).values_list(
+                "pk", "woken_at"
+            )
+        )
+        lanes.wake(stranded)
+        busy = lanes.live_leases(self.holder, now) >= settings.CLUSTER_WORKERS
+        silence = self.bells.silence(rung, busy=busy, clock=time.monotonic())
+        if silence <= FROZEN_AFTER or self.group.age < STARTUP + FROZEN_AFTER:
+            return ""
+        return f"{len(rung)} lanes were rung and idle workers did not answer for {silence:.0f} s"
+
+    def stop(self) -> None:
+        """End at leisure: every worker finishes the request it is at."""
+        # Only qcluster itself gets the signal: a worker would die of it in mid-request.
+        self.stop_file.touch()
+        self.group.stop(STOP)
+        self.clear()
+
+    def end(self) -> None:
+        """Kill the group, after healthy workers had a moment to finish the request they are at."""
+        self.stop_file.touch()
+        until = time.monotonic() + LAST_REQUEST
+        while time.monotonic() < until and self.is_busy():
+            time.sleep(0.05)
+        self.group.kill()
+        self.clear()
+
+    def is_busy(self) -> bool:
+        return any(" processing " in title(process) for process in self.group.members())
+
+    def clear(self) -> None:
+        """Give back what the dead group held."""
+        self.group.close()
+        self.folder.cleanup()
+        try:
+            lanes.release_held_by(self.holder)
+            Heartbeat.objects.filter(name=self.heartbeat).delete()
+            old = timezone.now() - FORGOTTEN
+            Heartbeat.objects.filter(name__startswith="cluster ", at__lt=old).delete()
+        except DatabaseError as error:  # the leases run out by themselves
+            logger.warning("The leases of the dead cluster stay until they run out: %s", error)
+            close_old_connections()
+
+
+class Roll:
+    """Who was ever seen in the group. With django-q2's recycling off, who leaves has died."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, str] = {}
+
+    def missing(self, present: Titles) -> str:
+        """Return who of the group is gone, as a sentence, or ""."""
+        gone = [f"{name} (pid {pid})" for pid, name in self.seen.items() if pid not in present]
+        # only those that named themselves: what a process calls on its way up comes and goes
+        self.seen.update((pid, each) for pid, each in present.items() if "qcluster" in each)
+        return f"gone: {', '.join(gone)}" if gone else ""
+
+
+class Bells:
+    """Whether anybody answers when lanes are rung.
+
+    A lease clears the lane's `woken_at`, so a bell was answered when it is gone, or when it was
+    rung anew sooner than an unanswered one would have been.
+    """
+
+    def __init__(self) -> None:
+        self.rung: Mapping[int, datetime] = {}
+        self.since = 0.0
+
+    def silence(self, rung: Mapping[int, datetime], *, busy: bool, clock: float) -> float:
+        """Return for how many seconds lanes have waited while workers were idle.
+
+        rung    the lanes without a worker, each with the time it was last rung
+        busy    whether every worker has a lane
+        clock   now, in monotonic seconds
+        """
+        if busy or not self.rung or any(self._answered(lane, rung) for lane in self.rung):
+            self.since = clock
+        self.rung = rung
+        return clock - self.since
+
+    def _answered(self, lane: int, rung: Mapping[int, datetime]) -> bool:
+        if lane not in rung:
+            return True
+        return timedelta(0) < rung[lane] - self.rung[lane] < lanes.WAKE_AGAIN
+
+
+def title(process: psutil.Process) -> str:
+    """Return what a process of django-q2 calls itself, such as "qcluster Process-1 idle"."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline()).strip()
+    return ""

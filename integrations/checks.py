@@ -1,0 +1,23 @@
+"""What must be right before anything starts; `manage.py check` says it with the fix."""
+
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+
+@register()
+def secrets_keys_are_usable(**kwargs: Any) -> list[CheckMessage]:
+    hint = (
+        "Make one with: python -c 'from cryptography.fernet import Fernet as F; "
+        "print(F.generate_key().decode())'"
+    )
+    if not settings.SECRETS_KEYS:
+        return [Error("PENSTOCK_SECRETS_KEYS is empty.", hint=hint, id="penstock.E001")]
+    try:
+        [Fernet(key) for key in settings.SECRETS_KEYS]
+    except ValueError:
+        message = "PENSTOCK_SECRETS_KEYS holds something that is no Fernet key."
+        return [Error(message, hint=hint, id="penstock.E002")]
+    return []

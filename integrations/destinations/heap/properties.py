@@ -1,0 +1,194 @@
+"""Properties as Heap takes them: flat, texts and numbers only, within its limits.
+
+Heap documents, for its server-side calls: keys and values are numbers or strings below 1,024
+characters; its browser library wants keys below 512. Objects, booleans and null are not in the
+schema, and Heap's own clients (heap-node, heap-ruby) refuse them. One name has one spelling on all
+surfaces, so the narrower limit of names holds here as well.
+Source: https://developers.heap.io/reference/track-1 and
+https://developers.heap.io/docs/api-reference (seen 2026-11).
+
+Heap does not say what it counts as a character. We count UTF-16 units, as JavaScript does: what
+fits in those fits in any other count of characters.
+
+Whatever is changed is said in a note. What arrives in another form is named in one note a message,
+the first few by name; what does not arrive is named to the last one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+MAX_NAME = 511  # UTF-16 units
+MAX_TEXT = 1_023  # UTF-16 units
+MAX_INTEGER = 2**53  # beyond it JavaScript, which Heap speaks, rounds
+MAX_DEPTH = 32  # objects in objects; what lies deeper is sent as JSON
+FEW = 3  # names in a note about what did arrive
+
+# So short that no count is needed: no character has more than two units.
+SHORT_NAME, SHORT_TEXT = MAX_NAME // 2, MAX_TEXT // 2
+
+Value = str | int | float
+encode = msgspec.json.Encoder().encode
+
+
+def fit(given: Any, notes: list[str], *, join: bool = False) -> dict[str, Value]:
+    """Return the properties as Heap takes them, and add to `notes` what was changed.
+
+    join  send an array of texts and numbers as Heap itself would write it, `a||b`, not as JSON
+    """
+    if given is None:
+        return {}
+    if type(given) is not dict:
+        shown = _shortened(encode(given).decode())
+        notes.append(f"Left out: properties, which must be an object and are {shown}.")
+        return {}
+    fitting = _Fitting(join)
+    fitting.take(given)
+    notes += fitting.summary()
+    return fitting.sent
+
+
+def free_of_reserved(given: Any, notes: list[str]) -> Any:
+    """Return user properties with `id`, in any case, and `user_id` under a name that Heap allows.
+
+    They get an underscore in front, as Heap writes a custom property that looks like one of its
+    own. Source: https://developers.heap.io/reference/add-user-properties and
+    https://developers.heap.io/reference/adduserproperties (seen 2026-11).
+    """
+    if type(given) is not dict:
+        return given
+    taken = [key for key, value in given.items() if _is_reserved(key, value)]
+    names = {key: _free_name(key, given) for key in taken}
+    for key, name in names.items():
+        notes.append(f"properties.{key} renamed to properties.{name}: Heap reserves {key}.")
+    return {names.get(key, key): value for key, value in given.items()} if names else given
+
+
+def _is_reserved(name: str, value: Any) -> bool:
+    flattened = isinstance(value, dict) and value  # `id.x` is free
+    return (name == "user_id" or name.lower() == "id") and not flattened
+
+
+def _free_name(key: str, given: Mapping[str, Any]) -> str:
+    name = f"_{key}"
+    while name in given:
+        name = f"_{name}"
+    return name
+
+
+class _Fitting:
+    """The properties of one message on their way to Heap, and what is done to them."""
+
+    __slots__ = ("as_text", "changes", "empty", "flattened", "join", "sent")
+
+    def __init__(self, join: bool):
+        self.join = join
+        self.sent: dict[str, Value] = {}
+        self.flattened: list[str] = []
+        self.as_text: list[str] = []
+        self.empty: list[str] = []
+        self.changes: list[str] = []
+
+    def take(self, given: Mapping[str, Any], prefix: str = "", depth: int = 0) -> None:
+        """Take in all properties of an object. The hot path: most pass its tests untouched."""
+        sent = self.sent
+        for key, value in given.items():
+            name = prefix + key
+            kind = type(value)
+            if kind is str:
+                if len(value) > SHORT_TEXT:
+                    value = self._cut(name, value)
+            elif kind is dict and value and depth < MAX_DEPTH:
+                self._open(name, value, depth)
+                continue
+            elif kind is not float and not (kind is int and -MAX_INTEGER <= value <= MAX_INTEGER):
+                value = self._as_text(name, value)
+            if value is None:
+                continue
+            if name in sent or not 0 < len(name) <= SHORT_NAME:
+                name = self._settled_name(name)
+            if name:
+                sent[name] = value
+
+    def _open(self, name: str, value: Mapping[str, Any], depth: int) -> None:
+        if depth == 0:
+            self.flattened.append(path(name))
+        self.take(value, f"{name}.", depth + 1)
+
+    def _as_text(self, name: str, value: Any) -> str | None:
+        """Return a text for what is neither text nor number, or None for what holds nothing."""
+        if not value and value is not False:
+            self.empty.append(f"{path(name)} ({encode(value).decode()})")
+            return None
+        self.as_text.append(path(name))
+        return self._cut(name, _text(value, join=self.join))
+
+    def _cut(self, name: str, text: str) -> str:
+        short = start(text, MAX_TEXT)
+        if short != text:
+            self.changes.append(f"{path(name)} cut {from_to(text, short)}.")
+        return short
+
+    def _settled_name(self, name: str) -> str:
+        """Return the name to send instead, or "" when there can be none."""
+        if not name:
+            self.changes.append(f"Left out: {path(name)}, because Heap takes none without a name.")
+            return ""
+        short = start(name, MAX_NAME)
+        if short != name:
+            self.changes.append(f"The name of {path(name)} cut {from_to(name, short)}.")
+        if short in self.sent:
+            self.changes.append(f"{path(short)} came more than once; the last value was sent.")
+        return short
+
+    def summary(self) -> list[str]:
+        """Return the notes."""
+        if self.flattened:
+            self.changes.append(f"Flattened, with dots in the names: {_few(self.flattened)}.")
+        if self.as_text:
+            self.changes.append(
+                f"Sent as text, because Heap takes only texts and numbers: {_few(self.as_text)}."
+            )
+        if self.empty:
+            self.changes.append(
+                f"Left out, because there is nothing in it: {', '.join(self.empty)}."
+            )
+        return self.changes
+
+
+def start(text: str, limit: int) -> str:
+    """Return the start of a text: at most `limit` UTF-16 units, and never half a character."""
+    if 2 * len(text) <= limit:
+        return text
+    units = text.encode("utf-16-le")
+    return text if len(units) <= 2 * limit else units[: 2 * limit].decode("utf-16-le", "ignore")
+
+
+def from_to(text: str, short: str) -> str:
+    """Return how far a text was cut, in words."""
+    return f"from {_units(text):,} to {_units(short):,} characters"
+
+
+def path(name: str) -> str:
+    """Return a property's name as notes show it."""
+    return f"properties.{_shortened(name)}" if name else 'properties.""'
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def _few(paths: list[str]) -> str:
+    more = len(paths) - FEW
+    return ", ".join(paths[:FEW]) + (f" and {more} more" if more > 0 else "")
+
+
+def _text(value: Any, *, join: bool) -> str:
+    if join and type(value) is list and all(isinstance(v, str | int | float) for v in value):
+        return "||".join(v if isinstance(v, str) else encode(v).decode() for v in value)
+    return encode(value).decode()

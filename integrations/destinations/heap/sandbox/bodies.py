@@ -1,0 +1,327 @@
+"""What a body may say, twice: as types that read it fast, and as rules that say what is wrong.
+
+Valid bodies only meet the types. A body that they refuse is read again, slowly, by the rules, to
+word the refusal as Heap does. A test holds the two to the same limits.
+
+Heap documents: the names, the required ones, 1,000 entries a request, event ≤ 1,024 characters,
+identity ≤ 255, user_id a decimal string from 0 to 2^53 - 1, either identity or user_id but never
+both, keys and values "less than 1024 characters", values number or string, arrays in `track`, and
+no user property named `id` in any casing.
+Source: https://developers.heap.io/reference/track-1, /bulk-track, /identify-1,
+/add-user-properties, /bulk-add-user-properties, /add-account-properties (seen 2026-11).
+
+Seen, not documented: a refusal is 400, text/plain, in ajv's words, the path starting at
+`postBody`, and a single entry is checked as a list of one: `postBody.events[0].properties should
+be object`. Source: https://github.com/iagomelanias/heap-php/issues/4 (seen 2026-11). The words of
+every other refusal are our guess, after ajv 6.
+
+Our guess, since nothing was found:
+* one bad entry refuses the whole request;
+* a key or value of exactly 1,024 characters passes, as it does in heap-node and heap-ruby;
+* booleans, null and objects as values are refused (both clients refuse them too), and so are
+  arrays as properties of users and accounts;
+* names and ids must not be empty; a timestamp must be ISO 8601; unknown fields are let pass;
+* a user property `user_id` passes: only Heap's browser docs forbid it.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from integrations.destinations.heap.sandbox.exchange import Refused
+
+MAX_ENTRIES = 1_000
+MAX_NAME = MAX_KEY = MAX_VALUE = 1_024  # characters
+MAX_IDENTITY = 255  # characters
+MAX_USER_ID = 2**53 - 1
+
+AppId = Annotated[str, Meta(pattern="^[0-9]+$")]
+Identity = Annotated[str, Meta(min_length=1, max_length=MAX_IDENTITY)]
+UserId = Annotated[str, Meta(pattern="^[0-9]{1,16}$")]
+Key = Annotated[str, Meta(max_length=MAX_KEY)]
+Text = Annotated[str, Meta(max_length=MAX_VALUE)]
+
+
+class TrackEntry(Struct, kw_only=True, gc=False):
+    """One event of `track`; "" stands for a field that was not sent."""
+
+    event: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    identity: Identity = ""
+    user_id: UserId = ""
+    session_id: str = ""
+    timestamp: str = ""
+    idempotency_key: str = ""
+    properties: dict[Key, Text | int | float | list[str | int | float]] = {}
+
+
+class UserEntry(Struct, kw_only=True, gc=False):
+    """One user of `add_user_properties`."""
+
+    identity: Identity
+    properties: dict[Key, Text | int | float] = {}
+
+
+class AccountEntry(Struct, kw_only=True, gc=False):
+    """One account of `add_account_properties`."""
+
+    account_id: Annotated[str, Meta(min_length=1)]
+    properties: dict[Key, Text | int | float] = {}
+
+
+class Identify(Struct, kw_only=True):
+    """The body of `v1/identify`."""
+
+    app_id: AppId
+    user_id: UserId
+    identity: Identity
+    timestamp: str = ""
+
+
+class TrackBody(Struct):
+    app_id: AppId
+    entries: Annotated[list[TrackEntry], Meta(max_length=MAX_ENTRIES)] = msgspec.field(
+        name="events"
+    )
+
+
+class UsersBody(Struct):
+    app_id: AppId
+    entries: Annotated[list[UserEntry], Meta(max_length=MAX_ENTRIES)] = msgspec.field(name="users")
+
+
+class AccountsBody(Struct):
+    # Heap's page types this app_id as an integer and shows a string: both pass.
+    app_id: AppId | int
+    entries: Annotated[list[AccountEntry], Meta(max_length=MAX_ENTRIES)] = msgspec.field(
+        name="accounts"
+    )
+
+
+# A rule returns what is wrong with a value at a path, as ajv words it, or "".
+Rule = Callable[[Any, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The rule of an object: a rule for each name, and the names that must be there."""
+
+    rules: Mapping[str, Rule]
+    required: Sequence[str] = ()
+
+    def __call__(self, value: Any, path: str) -> str:
+        if not isinstance(value, dict):
+            return f"{path} should be object"
+        for name in self.required:
+            if name not in value:
+                return f"{path} should have required property '{name}'"
+        known = ((name, rule) for name, rule in self.rules.items() if name in value)
+        return _first(rule(value[name], f"{path}.{name}") for name, rule in known)
+
+
+def text(*, least: int = 0, most: int | None = None, pattern: str = "") -> Rule:
+    """Return the rule of a string of `least` to `most` characters."""
+
+    def rule(value: Any, path: str) -> str:
+        if not isinstance(value, str):
+            return f"{path} should be string"
+        if most is not None and len(value) > most:
+            return f"{path} should NOT be longer than {most} characters"
+        if len(value) < least:
+            return f"{path} should NOT be shorter than {least} characters"
+        if pattern and not re.search(pattern, value):
+            return f'{path} should match pattern "{pattern}"'
+        return ""
+
+    return rule
+
+
+def entries(rule: Rule) -> Rule:
+    """Return the rule of a list of up to 1,000 entries."""
+
+    def of_list(value: Any, path: str) -> str:
+        if not isinstance(value, list):
+            return f"{path} should be array"
+        if len(value) > MAX_ENTRIES:
+            return f"{path} should NOT have more than {MAX_ENTRIES} items"
+        return _first(rule(entry, f"{path}[{i}]") for i, entry in enumerate(value))
+
+    return of_list
+
+
+def properties(*, arrays: bool = False) -> Rule:
+    """Return the rule of custom properties; `arrays` are for events only."""
+
+    def rule(value: Any, path: str) -> str:
+        if not isinstance(value, dict):
+            return f"{path} should be object"
+        for key in value:
+            if len(key) > MAX_KEY:
+                return f"{path} property name '{key[:40]}…' is invalid"
+        return _first(_scalar(v, member(path, key), arrays) for key, v in value.items())
+
+    return rule
+
+
+def _scalar(value: Any, path: str, arrays: bool) -> str:
+    if arrays and isinstance(value, list):
+        return _first(_scalar(v, f"{path}[{i}]", False) for i, v in enumerate(value))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return f"{path} should be number,string"
+    if isinstance(value, str) and len(value) > MAX_VALUE:
+        return f"{path} should NOT be longer than {MAX_VALUE} characters"
+    return ""
+
+
+def member(path: str, key: str) -> str:
+    """Return the path of a property as ajv writes it: `.plan`, or `['Plan name']`."""
+    if re.fullmatch(r"[A-Za-z_$][A-Za-z0-9_$]*", key):
+        return f"{path}.{key}"
+    return f"{path}['{key[:40]}']"
+
+
+def _first(problems: Any) -> str:
+    return next((problem for problem in problems if problem), "")
+
+
+_app_id = text(pattern="^[0-9]+$")
+_identity = text(least=1, most=MAX_IDENTITY)
+_user_id = text(pattern="^[0-9]{1,16}$")
+
+
+def _account_app_id(value: Any, path: str) -> str:
+    return "" if type(value) is int else _app_id(value, path)
+
+
+TRACK = Fields(
+    {
+        "event": text(least=1, most=MAX_NAME),
+        "identity": _identity,
+        "user_id": _user_id,
+        "session_id": text(),
+        "timestamp": text(),
+        "idempotency_key": text(),
+        "properties": properties(arrays=True),
+    },
+    required=("event",),
+)
+USER = Fields({"identity": _identity, "properties": properties()}, required=("identity",))
+ACCOUNT = Fields({"account_id": text(least=1), "properties": properties()}, ("account_id",))
+IDENTIFY = Fields(
+    {"app_id": _app_id, "user_id": _user_id, "identity": _identity, "timestamp": text()},
+    required=("app_id", "user_id", "identity"),
+)
+
+Body = TypeVar("Body", TrackBody, UsersBody, AccountsBody)
+
+
+class Family(Generic[Body]):
+    """A call that takes one entry, or a list of them under `plural`."""
+
+    def __init__(
+        self,
+        shape: type[Body],
+        plural: str,
+        rule: Rule,
+        check: Callable[[Body], None],
+        app_id: Rule = _app_id,
+    ):
+        self.shape: type[Body] = shape
+        self.plural = plural
+        self.check: Callable[[Body], None] = check
+        self.decoder: msgspec.json.Decoder[Body] = msgspec.json.Decoder(shape)
+        self.rule = Fields({"app_id": app_id, plural: entries(rule)}, ("app_id", plural))
+
+    def read(self, raw: bytes) -> tuple[Body, bool]:
+        """Return the body, and whether it was a list. Raises Refused in Heap's words."""
+        try:
+            body, bulk = self.decoder.decode(raw), True
+        except ValueError:
+            body, bulk = self._read_slowly(raw)
+        self.check(body)
+        return body, bulk
+
+    def _read_slowly(self, raw: bytes) -> tuple[Body, bool]:
+        post = parse(raw)
+        bulk = self.plural in post
+        if not bulk:  # as Heap does, going by the path of its refusals
+            entry = {name: value for name, value in post.items() if name != "app_id"}
+            post = {**post, self.plural: [entry]}
+        return convert(post, self.shape, self.rule), bulk
+
+
+Shape = TypeVar("Shape", bound=Struct)
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body. Raises Refused: what Heap answers here is our guess."""
+    try:
+        post = msgspec.json.decode(raw)
+    except ValueError as error:
+        raise Refused(f"Bad request: the body is not JSON ({error})") from error
+    if not isinstance(post, dict):
+        raise Refused("postBody should be object")
+    return post
+
+
+def convert(post: dict[str, Any], shape: type[Shape], rule: Rule) -> Shape:
+    try:
+        return msgspec.convert(post, shape)
+    except msgspec.ValidationError as error:
+        raise Refused(rule(post, "postBody") or f"postBody is not valid: {error}") from error
+
+
+def read_identify(raw: bytes) -> Identify:
+    """Return the body of `v1/identify`. Raises Refused."""
+    body = convert(parse(raw), Identify, IDENTIFY)
+    if problem := _user_id_problem(body.user_id) or _timestamp_problem(body.timestamp):
+        raise Refused(f"postBody{problem}")
+    return body
+
+
+def _check_track(body: TrackBody) -> None:
+    for i, entry in enumerate(body.entries):
+        if problem := _track_problem(entry):
+            raise Refused(f"postBody.events[{i}]{problem}")
+
+
+def _track_problem(entry: TrackEntry) -> str:
+    """Return what types cannot say. Heap documents the rule of the ids; the words are a guess."""
+    if bool(entry.identity) == bool(entry.user_id):
+        return " should match exactly one schema in oneOf"
+    return _user_id_problem(entry.user_id) or _timestamp_problem(entry.timestamp)
+
+
+def _check_users(body: UsersBody) -> None:
+    """Refuse the reserved property. Heap says it "is not allowed"; the 400 is our guess."""
+    for i, entry in enumerate(body.entries):
+        for key in entry.properties:
+            if key.lower() == "id":
+                raise Refused(f"postBody.users[{i}].properties property name '{key}' is invalid")
+
+
+def _user_id_problem(user_id: str) -> str:
+    return f".user_id should be <= {MAX_USER_ID}" if int(user_id or "0") > MAX_USER_ID else ""
+
+
+def _timestamp_problem(timestamp: str) -> str:
+    if not timestamp:
+        return ""
+    try:
+        datetime.fromisoformat(timestamp)
+    except ValueError:
+        return '.timestamp should match format "date-time"'
+    return ""
+
+
+def _pass(body: AccountsBody) -> None:
+    """Accounts have no rule beyond their types."""
+
+
+track = Family(TrackBody, "events", TRACK, _check_track)
+users = Family(UsersBody, "users", USER, _check_users)
+accounts = Family(AccountsBody, "accounts", ACCOUNT, _pass, app_id=_account_app_id)

@@ -1,0 +1,110 @@
+"""The user deletion API: a token for five minutes, requests that are pending, then complete.
+
+Heap documents: Basic auth with `app_id:api_key` gives an access_token of five minutes; up to
+10,000 users a request, each a user_id (a JSON number) or an identity; 201 with a location, an id
+and "pending"; later "complete"; 401 for bad credentials, 404 for a request that is unknown or of
+another environment.
+Source: https://developers.heap.io/reference/user-deletion and
+https://help.heap.io/data-privacy/data-deletion/user-deletion-with-postman (seen 2026-11).
+
+Our guess or our limits: any api_key passes but an empty one; users vanish at once while the
+status says "pending" for two seconds; only this app_id's users are deleted (Heap deletes in all
+environments of an account, and the sandbox has no accounts); the texts of errors.
+"""
+
+from base64 import b64decode
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from typing import Annotated
+from uuid import uuid4
+
+import msgspec
+from msgspec import Meta, Struct
+
+from integrations.destinations.heap.sandbox.bodies import (
+    MAX_USER_ID,
+    Identity,
+    UserId,
+)
+from integrations.destinations.heap.sandbox.exchange import Refused
+
+TOKEN_LIFE = 5 * 60  # seconds
+PENDING = 2.0  # seconds
+MAX_USERS = 10_000  # of one request
+
+
+class Doomed(Struct, forbid_unknown_fields=True):
+    """A user to delete, by one of the two."""
+
+    user_id: Annotated[int, Meta(ge=0, le=MAX_USER_ID)] | UserId | None = None
+    identity: Identity | None = None
+
+
+class DeletionBody(Struct):
+    users: Annotated[list[Doomed], Meta(min_length=1, max_length=MAX_USERS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    app_id: str
+    asked_at: float  # Unix seconds
+
+
+class DeletionDesk:
+    """Tokens handed out and deletions asked for."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, tuple[str, float]] = {}  # token → app_id, valid until
+        self._deletions: dict[str, Deletion] = {}
+
+    def token(self, authorization: str, now: float) -> str:
+        """Return a new access token. Raises Refused (401) when the credentials are no good."""
+        token = token_urlsafe(24)
+        self._tokens[token] = (_app_id(authorization), now + TOKEN_LIFE)
+        return token
+
+    def app_id(self, authorization: str, now: float) -> str:
+        """Return whose token this is. Raises Refused (401) when it is unknown or too old."""
+        app_id, until = self._tokens.get(authorization.removeprefix("Bearer "), ("", 0.0))
+        if now >= until:
+            raise Refused("Unauthorized", status=401)
+        return app_id
+
+    def open(self, app_id: str, now: float) -> str:
+        """Note a deletion and return its id."""
+        number = str(uuid4())
+        self._deletions[number] = Deletion(app_id, now)
+        return number
+
+    def status(self, number: str, app_id: str, now: float) -> str:
+        """Return "pending" or "complete". Raises Refused (404)."""
+        deletion = self._deletions.get(number)
+        if deletion is None or deletion.app_id != app_id:
+            raise Refused("Deletion request not found", status=404)
+        return "pending" if now < deletion.asked_at + PENDING else "complete"
+
+
+def _app_id(authorization: str) -> str:
+    try:
+        pair = b64decode(authorization.removeprefix("Basic "), validate=True).decode()
+    except ValueError:
+        pair = ""
+    app_id, _, api_key = pair.partition(":")
+    if not (authorization.startswith("Basic ") and app_id.isdigit() and api_key):
+        raise Refused("Unauthorized", status=401)
+    return app_id
+
+
+def read_deletion(raw: bytes) -> list[tuple[str, str]]:
+    """Return (identity, user_id) of each user to delete. Raises Refused."""
+    try:
+        users = msgspec.json.decode(raw, type=DeletionBody).users
+    except ValueError as error:
+        raise Refused(f"Bad request: {error}") from error
+    return [_ids(i, user) for i, user in enumerate(users)]
+
+
+def _ids(i: int, user: Doomed) -> tuple[str, str]:
+    if (user.identity is None) == (user.user_id is None):
+        raise Refused(f"Bad request: users[{i}] needs either identity or user_id")
+    return user.identity or "", "" if user.user_id is None else str(user.user_id)

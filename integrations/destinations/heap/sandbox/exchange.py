@@ -1,0 +1,62 @@
+"""One exchange with the sandbox: the call that came in, and the answer to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request, read and unpacked.
+
+    headers   names in lower case
+    base_url  how the caller reaches the sandbox, for answers that carry a link
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    base_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What goes back.
+
+    items    entries that the call carried, for the request log
+    drip_s   wait so long before each byte
+    cut      send nothing: reset the connection
+    """
+
+    status: int = 200
+    body: bytes = b"{}"
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    items: int = 0
+    drip_s: float = 0
+    cut: bool = False
+
+    @classmethod
+    def json(cls, value: Any, *, status: int = 200) -> "Answer":
+        return cls(status=status, body=msgspec.json.encode(value))
+
+    @classmethod
+    def text(cls, words: str, *, status: int = 200, items: int = 0) -> "Answer":
+        return cls(
+            status=status,
+            body=words.encode(),
+            content_type="text/plain; charset=utf-8",
+            items=items,
+        )
+
+
+class Refused(Exception):
+    """The call cannot be taken as it is; the message is the answer's text."""
+
+    def __init__(self, message: str, *, status: int = 400):
+        super().__init__(message)
+        self.status = status

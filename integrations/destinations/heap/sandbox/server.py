@@ -1,0 +1,116 @@
+"""The sandbox as one object: Heap's API, trouble on demand, and the pages that show it all."""
+
+import time
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+from typing import Self
+
+from integrations.destinations.heap.sandbox.api import HeapApi
+from integrations.destinations.heap.sandbox.connection import Listener
+from integrations.destinations.heap.sandbox.exchange import Answer, Call
+from integrations.destinations.heap.sandbox.faults import Fault, Script
+from integrations.destinations.heap.sandbox.limits import OFF, Limits
+from integrations.destinations.heap.sandbox.panel import Panel
+from integrations.destinations.heap.sandbox.state import MAX_EVENTS, State
+from integrations.destinations.heap.sandbox.traffic import Traffic
+
+
+def serve(host: str = "127.0.0.1", port: int = 8085) -> "Sandbox":
+    """Return a sandbox that listens already; `serve_forever()` answers. Raises OSError."""
+    return Sandbox(host, port)
+
+
+class Sandbox:
+    """A local Heap on `url`. As a context manager it answers from a thread of its own.
+
+    port        0 takes a free one
+    clock       returns Unix seconds; for tests of months and minutes
+    max_events  kept for showing; older ones are let go and counted as `forgotten`
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_events: int = MAX_EVENTS,
+        limits: Limits = OFF,
+    ):
+        self.state, self.traffic, self.clock = State(max_events), Traffic(), clock
+        self.api = HeapApi(self.state, clock, limits)
+        self.script, self._script_lock = Script(), Lock()
+        self.closing = Event()
+        self._serving = False
+        self._listener = Listener(host, port, self.answer, self.closing)
+        self.host, self.port = host, int(self._listener.server_address[1])
+        self._panel = Panel(self)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def serve_forever(self) -> None:
+        """Answer until `shutdown()`, which another thread must call."""
+        self._serving = True
+        self._listener.serve_forever(poll_interval=0.05)
+
+    def shutdown(self) -> None:
+        """Stop listening and drop every connection, also those waiting in a scripted delay."""
+        self.closing.set()
+        if self._serving:
+            self._listener.shutdown()
+        self._listener.close()
+
+    def __enter__(self) -> Self:
+        self._serving = True
+        Thread(target=self.serve_forever, daemon=True, name="heap-sandbox").start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.shutdown()
+
+    def clear(self) -> None:
+        """Forget all that arrived and all that was scripted."""
+        self.api.clear()
+        with self.api.lock:
+            self.traffic.clear()
+        self.run([])
+
+    def run(self, faults: list[Fault]) -> None:
+        """Script what happens to the next requests; what is left of the last script goes."""
+        with self._script_lock:
+            self.script = Script(faults)
+
+    def answer(self, call: Call) -> Answer:
+        if call.path in ("/", "/_sandbox"):
+            return Answer(status=302, body=b"", headers={"Location": "/_sandbox/"})
+        if call.path.startswith("/_sandbox/"):
+            return self._panel.answer(call)
+        return self._answer_as_heap(call)
+
+    def _answer_as_heap(self, call: Call) -> Answer:
+        at, began = self.clock(), time.perf_counter()
+        with self._script_lock:
+            fault = self.script.take(call.path, call.body)
+        answer = self._answer_with(fault, call) if fault else self.api.answer(call)
+        with self.api.lock:
+            self.traffic.note(
+                answer,
+                self.api.endpoint(call.path),
+                at=at,
+                took_s=time.perf_counter() - began,
+                size=len(call.body),
+                fault=fault is not None,
+            )
+        return answer
+
+    def _answer_with(self, fault: Fault, call: Call) -> Answer:
+        if fault.after:
+            answer = self.api.answer(call)
+            self.closing.wait(fault.delay_s)
+            return fault.over(answer)
+        self.closing.wait(fault.delay_s)
+        refusal = Answer.text("A scripted fault of the sandbox")
+        return fault.over(self.api.answer(call) if fault.applies else refusal)

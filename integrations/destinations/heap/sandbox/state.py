@@ -1,0 +1,275 @@
+"""What Heap remembers: events, users and accounts, each app_id for itself. No clock, no sockets.
+
+Heap documents: a user named for the first time is created; an event whose idempotency key was
+seen is not applied, the first one stays as it is; properties of users overwrite, the last value
+wins; identify moves all events of a user_id to the identity; a user_id belongs to one identity for
+ever; an identity takes ten user_ids "over a one-month period"; arrays of events are joined by `||`
+and cut at 1,024 characters.
+Source: https://developers.heap.io/reference/track-1, /identify-1, /add-user-properties (seen
+2026-11).
+
+Our guess, since nothing was found: an idempotency key counts within its app_id and for ever; what
+identify ignores is answered with 200; the month is the last 30 days; numbers inside an array are
+written as JavaScript would write them.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from sys import intern
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from integrations.destinations.heap.sandbox.bodies import (
+    MAX_VALUE,
+    AccountEntry,
+    Identify,
+    TrackEntry,
+    UserEntry,
+)
+
+MAX_EVENTS = 500_000  # kept, at about 0.5 kB each; idempotency keys are kept for ever
+IDS_PER_IDENTITY = 10  # user_ids in a month
+MONTH = 30 * 86_400  # seconds
+
+
+class Event(Struct, gc=False):
+    """An event as it is kept: `seq` is the order of arrival, from 1, over all app_ids.
+
+    gc=False keeps half a million of them out of the garbage collector's way; none can be part
+    of a cycle.
+    """
+
+    seq: int
+    received_at: float  # Unix seconds
+    app_id: str
+    event: str
+    identity: str  # as sent, "" when the event came with a user_id
+    user_id: str
+    session_id: str
+    timestamp: str
+    idempotency_key: str
+    properties: msgspec.Raw
+
+
+class User(Struct):
+    """A person or a visitor. `user_ids` maps each to when identify linked it (Unix seconds)."""
+
+    identity: str = ""  # "" while Heap knows a visitor's user_id only
+    user_ids: dict[int, float] = {}
+    properties: dict[str, Any] = {}
+    events: int = 0
+    seen_at: float = 0.0
+    last_seq: int = 0  # of the latest event
+
+
+class Environment:
+    """All that arrived for one app_id."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, User] = {}  # by identity
+        self.visitors: dict[int, User] = {}  # by user_id, not identified yet
+        self.linked: dict[int, User] = {}  # by user_id, the known user it belongs to
+        self.accounts: dict[str, dict[str, Any]] = {}
+        self.keys: dict[str, int] = {}  # idempotency key → times received
+        self.counts: Counter[str] = Counter()
+
+    def users(self) -> Iterator[User]:
+        yield from self.known.values()
+        yield from self.visitors.values()
+
+    def user(self, identity: str, user_id: str) -> User:
+        """Return the user of an identity or a user_id, created when new."""
+        if identity:
+            return self.known.get(identity) or self._new(self.known, identity, User(identity))
+        number = int(user_id)
+        user = self.linked.get(number) or self.visitors.get(number)
+        return user or self._new(self.visitors, number, User(user_ids={number: 0.0}))
+
+    def find(self, identity: str, user_id: str) -> User | None:
+        """Return the user who owns what was sent with these ids, or None when deleted."""
+        if identity:
+            return self.known.get(identity)
+        return self.linked.get(int(user_id)) or self.visitors.get(int(user_id))
+
+    @staticmethod
+    def _new(users: dict[Any, User], key: Any, user: User) -> User:
+        users[key] = user
+        return user
+
+    def repeated(self, key: str) -> bool:
+        """Count an idempotency key as received; return whether it had been before."""
+        times = self.keys.get(key, 0)
+        self.keys[key] = times + 1
+        return times > 0
+
+    def identify(self, body: Identify, now: float) -> None:
+        """Move a visitor and all their events to an identity, or ignore it as Heap does."""
+        number, user = int(body.user_id), self.user(body.identity, "")
+        user.seen_at = now
+        owner = self.linked.get(number)
+        if owner is user:
+            self.counts["identifies_repeated"] += 1
+        elif owner:
+            self.counts["second_identities_ignored"] += 1
+        elif sum(at > now - MONTH for at in user.user_ids.values()) >= IDS_PER_IDENTITY:
+            self.counts["eleventh_user_ids_ignored"] += 1
+        else:
+            self._link(number, user, now)
+
+    def _link(self, number: int, user: User, now: float) -> None:
+        visitor = self.visitors.pop(number, None)
+        if visitor:
+            user.events += visitor.events
+            user.last_seq = max(user.last_seq, visitor.last_seq)
+        user.user_ids[number] = now
+        self.linked[number] = user
+        self.counts["identities_linked"] += 1
+
+    def delete(self, user: User) -> None:
+        """Forget a user and all their ids. The idempotency keys of their events stay known."""
+        self.known.pop(user.identity, None)
+        for number in user.user_ids:
+            self.linked.pop(number, None)
+            self.visitors.pop(number, None)
+
+    def summary(self) -> dict[str, int]:
+        return {
+            "users": len(self.known) + len(self.visitors),
+            "identified_users": len(self.known),
+            "accounts": len(self.accounts),
+            **{name: self.counts[name] for name in COUNTED},
+        }
+
+
+COUNTED = (
+    "events",
+    "duplicates_ignored",
+    "user_updates",
+    "account_updates",
+    "identities_linked",
+    "identifies_repeated",
+    "second_identities_ignored",
+    "eleventh_user_ids_ignored",
+    "users_deleted",
+)
+
+
+class State:
+    """Everything that arrived. Not thread-safe: whoever calls holds the sandbox's lock."""
+
+    def __init__(self, max_events: int = MAX_EVENTS):
+        self.max_events = max_events
+        self.clear()
+
+    def clear(self) -> None:
+        self.environments: dict[str, Environment] = {}
+        self.events: list[Event] = []  # ascending by seq
+        self.last_seq = 0
+        self.forgotten = 0
+
+    def environment(self, app_id: str) -> Environment:
+        if app_id not in self.environments:
+            self.environments[app_id] = Environment()
+        return self.environments[app_id]
+
+    def track(self, app_id: str, entries: Sequence[TrackEntry], now: float) -> None:
+        """Keep the events that are new, in the order they came."""
+        environment = self.environment(app_id)
+        received = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        before = self.last_seq
+        for entry in entries:
+            if entry.idempotency_key and environment.repeated(entry.idempotency_key):
+                continue
+            user = environment.user(entry.identity, entry.user_id)
+            self.last_seq += 1
+            user.events, user.seen_at, user.last_seq = user.events + 1, now, self.last_seq
+            self.events.append(
+                Event(
+                    self.last_seq,
+                    now,
+                    app_id,
+                    intern(entry.event),  # few names, many events
+                    user.identity if entry.identity else "",
+                    entry.user_id,
+                    entry.session_id,
+                    entry.timestamp or received,
+                    entry.idempotency_key,
+                    kept(entry.properties),
+                )
+            )
+        new = self.last_seq - before
+        environment.counts["events"] += new
+        environment.counts["duplicates_ignored"] += len(entries) - new
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Let the oldest events go, a tenth at a time: cutting a list's head moves all of it."""
+        surplus = len(self.events) - self.max_events
+        if surplus > self.max_events // 10:
+            del self.events[:surplus]
+            self.forgotten += surplus
+
+    def add_user_properties(self, app_id: str, entries: Sequence[UserEntry], now: float) -> None:
+        environment = self.environment(app_id)
+        for entry in entries:
+            user = environment.user(entry.identity, "")
+            user.properties.update(entry.properties)
+            user.seen_at = now
+        environment.counts["user_updates"] += len(entries)
+
+    def add_account_properties(self, app_id: str, entries: Sequence[AccountEntry]) -> None:
+        environment = self.environment(app_id)
+        for entry in entries:
+            environment.accounts.setdefault(entry.account_id, {}).update(entry.properties)
+        environment.counts["account_updates"] += len(entries)
+
+    def delete_users(self, app_id: str, users: Sequence[tuple[str, str]]) -> None:
+        """Delete users named by (identity, user_id), one of them "", with all their events."""
+        environment = self.environment(app_id)
+        found = {id(user): user for ids in users if (user := environment.find(*ids))}
+        self.events = [event for event in self.events if id(self.owner(event)) not in found]
+        for user in found.values():
+            environment.delete(user)
+        environment.counts["users_deleted"] += len(found)
+
+    def owner(self, event: Event) -> User | None:
+        """Return the user an event belongs to now, after all identifies."""
+        return self.environments[event.app_id].find(event.identity, event.user_id)
+
+    def after(self, seq: int) -> Iterator[Event]:
+        """Return the kept events received after number `seq`, oldest first."""
+        start = bisect_right(self.events, seq, key=attrgetter("seq"))
+        return (self.events[i] for i in range(start, len(self.events)))
+
+    def totals(self) -> Counter[str]:
+        totals: Counter[str] = Counter()
+        for environment in self.environments.values():
+            totals.update(environment.summary())
+        return totals
+
+
+def kept(properties: dict[str, Any]) -> msgspec.Raw:
+    """Return an event's properties as JSON, arrays joined: a fifth of the memory of a dict."""
+    for key, value in properties.items():
+        if type(value) is list:
+            properties[key] = joined(value)
+    return msgspec.Raw(msgspec.json.encode(properties))
+
+
+def joined(values: Sequence[str | int | float]) -> str:
+    """Return an array as Heap keeps it: `a||b||c`, cut at 1,024 characters.
+
+    Source: https://developers.heap.io/reference/track-1 (seen 2026-11).
+    """
+    return "||".join(map(_written, values))[:MAX_VALUE]
+
+
+def _written(value: str | int | float) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # 3.0 is 3 in JavaScript
+    return str(value)

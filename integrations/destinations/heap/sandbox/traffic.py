@@ -1,0 +1,53 @@
+"""The requests that came in: the latest one by one, all of them counted."""
+
+from collections import Counter, deque
+
+from msgspec import Struct
+
+from integrations.destinations.heap.sandbox.exchange import Answer
+
+KEPT = 200  # latest requests
+
+
+class Seen(Struct, frozen=True):
+    """One API request and what became of it. `outcome` is the status, or "reset"."""
+
+    at: float  # Unix seconds
+    endpoint: str
+    outcome: str
+    items: int
+    size: int  # bytes of the body, unpacked
+    duration_ms: float
+    fault: bool
+    said: str  # start of a refusal's text
+
+
+class Traffic:
+    """Counts by endpoint and outcome since the last reset. Not thread-safe, like `State`."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.counts: Counter[str] = Counter(requests=0, refused=0, rate_limited=0, faulted=0)
+        self.by_endpoint: dict[str, Counter[str]] = {}
+        self.latest: deque[Seen] = deque(maxlen=KEPT)
+
+    def note(
+        self, answer: Answer, endpoint: str, *, at: float, took_s: float, size: int, fault: bool
+    ) -> None:
+        outcome = "reset" if answer.cut else str(answer.status)
+        said = answer.body[:200].decode(errors="replace") if answer.status >= 400 else ""
+        seen = Seen(at, endpoint, outcome, answer.items, size, took_s * 1_000, fault, said)
+        self.latest.append(seen)
+        self.by_endpoint.setdefault(endpoint, Counter())[outcome] += 1
+        self.counts["requests"] += 1
+        if fault:
+            self.counts["faulted"] += 1
+        elif answer.status == 429:
+            self.counts["rate_limited"] += 1
+        elif answer.status >= 400:
+            self.counts["refused"] += 1
+
+    def newest(self, limit: int) -> list[Seen]:
+        return list(reversed(self.latest))[:limit]

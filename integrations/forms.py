@@ -1,0 +1,147 @@
+"""The form of an installation, built from what its destination declares."""
+
+import json
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from integrations import installing
+from integrations.installing import InvalidInstallation, NameTaken, offered, starting_value
+from integrations.models import Installation
+
+PREFIX = "config."  # the names by which installing.py calls the fields, too
+KEPT = "Leave empty to keep the one stored."
+
+
+class InstallationForm(forms.Form):
+    """Collects values and shows errors; what is right is decided in installing.py alone."""
+
+    name = forms.CharField(
+        max_length=100,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="How it is called here: in lists, in the log and in the API.",
+    )
+
+    def __init__(self, destination, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.destination = destination
+        for field in destination.config_fields:
+            self.fields[PREFIX + field.key] = form_field(field)
+
+    def config_fields(self):
+        return [self[name] for name in self.fields if name.startswith(PREFIX)]
+
+    def config(self):
+        return {
+            name.removeprefix(PREFIX): value
+            for name, value in self.cleaned_data.items()
+            if name.startswith(PREFIX)
+        }
+
+    def refuse(self, fields):
+        """Show the reasons why it could not be installed, each at its field."""
+        for name, reason in fields.items():
+            self.add_error(name if name in self.fields else NON_FIELD_ERRORS, reason)
+
+
+class InstallForm(InstallationForm):
+    variant = forms.ChoiceField(required=False, widget=forms.RadioSelect)
+
+    def __init__(self, destination, *args, **kwargs):
+        super().__init__(destination, *args, **kwargs)
+        self.fields["name"].initial = free_name(destination.name)
+        variants = [(each.key, each.name) for each in destination.variants]
+        self.fields["variant"].choices = variants
+        self.fields["variant"].initial = variants[0][0]
+        for field in destination.config_fields:
+            self.fields[PREFIX + field.key].initial = starting_value(
+                field, destination.variants[0].config
+            )
+
+    def variants(self):
+        """Return (variant, its radio button, what it fills in) for the page."""
+        fields = self.destination.config_fields
+        for variant, radio in zip(self.destination.variants, self["variant"], strict=True):
+            starts = {PREFIX + f.key: starting_value(f, variant.config) for f in fields}
+            yield variant, radio, json.dumps(starts)
+
+    def install(self, *, by):
+        """Return the new installation, or None when the form has errors to show."""
+        if not self.is_valid():
+            return None
+        try:
+            return installing.install(
+                self.destination,
+                name=self.cleaned_data["name"],
+                variant=self.cleaned_data["variant"],
+                config=self.config(),
+                by=by,
+            )
+        except InvalidInstallation as error:
+            self.refuse(error.fields)
+        except NameTaken as error:
+            self.refuse({"name": str(error)})
+        return None
+
+
+class EditForm(InstallationForm):
+    enabled = forms.BooleanField(
+        required=False,
+        label="Deliver",
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Off: deliveries wait in the queue and nothing is sent.",
+    )
+
+    def __init__(self, installation, *args, **kwargs):
+        super().__init__(installation.destination, *args, **kwargs)
+        self.installation = installation
+        self.initial = {
+            "name": installation.name,
+            "enabled": installation.enabled,
+            **{PREFIX + key: value for key, value in installation.config.items()},
+        }
+        for key in installation.destination.secret_keys:
+            field = self.fields[PREFIX + key]
+            field.help_text = KEPT
+            field.widget.attrs["placeholder"] = "••••••••"
+
+    def change(self, reconfigure):
+        """Pass the values to `reconfigure`; say whether that succeeded."""
+        if not self.is_valid():
+            return False
+        values = {key: self.cleaned_data[key] for key in ("name", "enabled")}
+        try:
+            reconfigure(self.installation, **values, config=self.config())
+        except InvalidInstallation as error:
+            self.refuse(error.fields)
+        except NameTaken as error:
+            self.refuse({"name": str(error)})
+        return self.is_valid()
+
+
+def form_field(field):
+    """Return the form field for a setting. None is required here: installing.py words it better."""
+    shown = {"label": field.label, "help_text": field.help_text, "required": False}
+    attrs = {"placeholder": field.placeholder, "aria-required": str(field.required).lower()}
+    if field.type == "select":
+        return forms.CharField(**shown, widget=UnfoldAdminSelectWidget(choices=offered(field)))
+    if field.type == "secret":
+        # "new-password": else browsers fill in the login's own password
+        widget = UnfoldAdminPasswordWidget({**attrs, "autocomplete": "new-password"})
+    else:
+        widget = UnfoldAdminTextInputWidget({**attrs, "autocomplete": "off"})
+    return forms.CharField(**shown, widget=widget)
+
+
+def free_name(name):
+    """Return the name, numbered when another installation has it."""
+    taken = set(Installation.objects.filter(name__startswith=name).values_list("name", flat=True))
+    numbered = (f"{name} {number}" for number in range(2, len(taken) + 2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)

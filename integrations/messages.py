@@ -1,0 +1,49 @@
+"""The one shape in which destinations and blueprints read what a source sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+TYPES = ("track", "identify", "page", "screen", "group", "alias")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One call of a source, parsed and valid.
+
+    timestamp    aware; when it happened by the source's account
+    received_at  aware; when we stored it, by our clock
+    body         the call as it came: camelCase names of the Segment spec, any extra key kept
+    """
+
+    type: str
+    message_id: str
+    timestamp: datetime
+    received_at: datetime
+    name: str = ""  # the event of a track, the name of a page or screen
+    user_id: str = ""
+    anonymous_id: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def person(self) -> str:
+        """Whose events must stay in order: the user, or the visitor while there is no user."""
+        return self.user_id or self.anonymous_id
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        return _mapping(self.body.get("properties"))
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        return _mapping(self.body.get("context"))
+
+    @property
+    def traits(self) -> Mapping[str, Any]:
+        """Traits of the call; RudderStack's SDKs send them in `context.traits` only."""
+        return _mapping(self.body.get("traits")) or _mapping(self.context.get("traits"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

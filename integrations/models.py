@@ -1,0 +1,157 @@
+"""What can send to us, what is installed, and who may manage it."""
+
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from integrations.catalog import catalog, choices
+from integrations.destination import Config, Destination
+from integrations.secrets import MASK, reveal, seal
+
+LAST_USED_STEP = timedelta(minutes=5)  # how exact ApiToken.last_used_at is
+
+
+def new_write_key() -> str:
+    return f"wk_{secrets.token_urlsafe(24)}"
+
+
+class Source(models.Model):
+    """Something that sends us events: a site, an app, a backend."""
+
+    name = models.CharField(max_length=100, unique=True)
+    write_key = models.CharField(
+        max_length=100,
+        unique=True,
+        default=new_write_key,
+        help_text="What SDKs are configured with. It can only send; browsers show it to anyone.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Installation(models.Model):
+    """A destination installed here."""
+
+    class DeliveryMode(models.TextChoices):
+        SERVER_SIDE = "server_side", "Server-side"
+
+    name = models.CharField(max_length=100, unique=True)
+    destination_key = models.CharField("destination", max_length=50, choices=choices)
+    variant = models.CharField(max_length=50)
+    config = models.JSONField(default=dict)
+    sealed_secrets = models.TextField(blank=True, editable=False)
+    delivery_mode = models.CharField(
+        max_length=20, choices=DeliveryMode, default=DeliveryMode.SERVER_SIDE
+    )
+    enabled = models.BooleanField(
+        default=True, help_text="Off: deliveries wait in the queue and nothing is sent."
+    )
+    revision = models.ForeignKey(
+        "Revision", models.PROTECT, null=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def destination(self) -> Destination:
+        return catalog()[self.destination_key]
+
+    def settings(self) -> Config:
+        """Return all that the destination's functions need. Raises SecretsUnreadable."""
+        return {
+            **self.config,
+            **reveal(self.sealed_secrets),
+            "sandbox_url": settings.SANDBOX_URL,
+        }
+
+    def masked_config(self) -> dict[str, str]:
+        """Return config as anyone may see it: secrets as a mask when there is one."""
+        stored = reveal(self.sealed_secrets)
+        return {**self.config, **dict.fromkeys(stored, MASK)}
+
+    def keep(self, values: dict[str, str]) -> None:
+        """Take checked config values: secrets are sealed, the rest stays readable. Not saved."""
+        secret = self.destination.secret_keys
+        self.config = {key: value for key, value in values.items() if key not in secret}
+        self.sealed_secrets = seal({k: v for k, v in values.items() if k in secret and v})
+
+
+class Revision(models.Model):
+    """An installation's blueprint as it was at one time: numbered, never changed."""
+
+    installation = models.ForeignKey(Installation, models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    blueprint = models.JSONField()
+    change_summary = models.CharField(max_length=200, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "number"], name="one_revision_of_each_number"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.installation} r{self.number}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk:
+            raise TypeError("A revision is never changed; save a new one.")
+        super().save(*args, **kwargs)
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def valid(self, token: str, now: datetime) -> "ApiToken | None":
+        """Return the usable token that this text is, or None."""
+        usable = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
+        return (
+            self.filter(usable, digest=digest(token), user__is_active=True)
+            .select_related("user")
+            .first()
+        )
+
+
+class ApiToken(models.Model):
+    """A program's key to the management API. Only its digest is kept: it is shown once."""
+
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def note_use(self, now: datetime) -> None:
+        """Write down that it was used, at most once in LAST_USED_STEP."""
+        if self.last_used_at is None or now - self.last_used_at > LAST_USED_STEP:
+            ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
+
+
+def new_token() -> str:
+    """Return a token's text: 256 random bits, so that one plain SHA-256 of it is enough."""
+    return f"pst_{secrets.token_urlsafe(32)}"
+
+
+def digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()

@@ -1,0 +1,36 @@
+"""Secrets at rest: sealed with the keys of the environment, opened only to be used."""
+
+import json
+from collections.abc import Mapping
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+MASK = "***"
+
+
+class SecretsUnreadable(Exception):
+    """None of PENSTOCK_SECRETS_KEYS opens what is stored: a key was lost or replaced."""
+
+
+def seal(secrets: Mapping[str, str]) -> str:
+    """Return the secrets encrypted with the first key, as text for a column."""
+    return _fernet().encrypt(json.dumps(dict(secrets)).encode()).decode()
+
+
+def reveal(sealed: str) -> dict[str, str]:
+    """Return what was sealed; nothing sealed is an empty dict. Raises SecretsUnreadable."""
+    if not sealed:
+        return {}
+    try:
+        opened: dict[str, str] = json.loads(_fernet().decrypt(sealed.encode()))
+    except InvalidToken:
+        raise SecretsUnreadable(
+            "None of PENSTOCK_SECRETS_KEYS opens these secrets; put the key they were sealed "
+            "with back into the list, or enter the secrets again."
+        ) from None
+    return opened
+
+
+def _fernet() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.SECRETS_KEYS])

@@ -1,0 +1,86 @@
+"""What tests share: databases, ports, the services of this machine."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.test import TransactionTestCase
+from psycopg import sql
+
+from tests import services
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--only-database",
+        action="store_true",
+        help="Run only tests that use the database of DATABASE_URL.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("only_database"):
+        others = [item for item in items if not uses_database(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+
+
+def uses_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+    case = getattr(item, "cls", None)
+    is_case = isinstance(case, type) and issubclass(case, TransactionTestCase)
+    return bool(fixtures or is_case or item.get_closest_marker("django_db"))
+
+
+def require(name: str) -> str:
+    """Return where a service is; skip the test without it, or fail where it is required."""
+    try:
+        return services.SERVICES[name]()
+    except services.Missing as missing:
+        if services.required(name):
+            pytest.fail(f"PENSTOCK_REQUIRE names {name}, but there is {missing}", pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The path of a Chromium."""
+    return require("chromium")
+
+
+@pytest.fixture
+def redis_url() -> str:
+    return require("redis")
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A new and empty PostgreSQL database, dropped after the test."""
+    server = require("postgres")
+    url = services.database(server)
+    name = sql.Identifier(url.rpartition("/")[2])
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        yield url
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new and empty database of each kind, for tests that start real processes."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path}/penstock.sqlite3"
+
+
+@pytest.fixture
+def free_port() -> int:
+    return a_free_port()
+
+
+def a_free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

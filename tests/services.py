@@ -1,0 +1,78 @@
+"""What a test may need of this machine: PostgreSQL, Redis, Chromium.
+
+PENSTOCK_REQUIRE=postgres,redis,chromium turns the absence of any of them from a reason to skip
+into a failure. `python -m tests.services postgres` prints where tests can have a database.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+
+POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
+REDIS = "redis://127.0.0.1:6379/9"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Missing(Exception):
+    """This machine does not have it; the text says what was tried."""
+
+
+def postgres() -> str:
+    """Return the address of a server's `postgres` database. Raises Missing."""
+    url = os.environ.get("TEST_POSTGRES_URL", POSTGRES)
+    try:
+        psycopg.connect(url, connect_timeout=3).close()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Missing(f"no PostgreSQL at TEST_POSTGRES_URL ({reason})") from None
+    return url
+
+
+def redis_server() -> str:
+    """Return the address of a Redis database that tests may write to. Raises Missing."""
+    url = os.environ.get("TEST_REDIS_URL", REDIS)
+    try:
+        with redis.from_url(url, socket_connect_timeout=3) as server:
+            server.ping()
+    except redis.RedisError as error:
+        raise Missing(f"no Redis at TEST_REDIS_URL ({error})") from None
+    return url
+
+
+def chromium() -> str:
+    """Return the path of a Chromium. Raises Missing."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    raise Missing(f"no browser: none of {', '.join(BROWSERS)} is in PATH")
+
+
+SERVICES = {"postgres": postgres, "redis": redis_server, "chromium": chromium}
+
+
+def required(name: str) -> bool:
+    return name in os.environ.get("PENSTOCK_REQUIRE", "").split(",")
+
+
+def database(server: str, name: str = "") -> str:
+    """Return the address of another database of that server; by default one not yet made."""
+    name = name or f"penstock_test_{secrets.token_hex(4)}"
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def main() -> int:
+    try:
+        sys.stdout.write(database(postgres()) + "\n")
+    except Missing as missing:
+        sys.stderr.write(f"Database tests run on SQLite only: {missing}.\n")
+        return 1 if required("postgres") else 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

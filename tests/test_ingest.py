@@ -1,0 +1,247 @@
+"""The endpoints, as SDKs see them."""
+
+import base64
+import gzip
+import http.client
+import json
+
+import pytest
+from django.db import OperationalError
+from segment.analytics import Client
+
+from delivery.ingest import views
+from delivery.models import Delivery, Event, EventBody, Rejection, Tally
+from integrations.catalog import catalog
+from integrations.installing import install
+from integrations.models import Source
+from tests.recordings import NAMES, WRITE_KEYS, recorded
+
+TRACK = {"event": "Signed Up", "userId": "ada", "messageId": "message-1"}
+
+
+@pytest.fixture
+def source(db):
+    return Source.objects.create(name="Shop", write_key="wk_shop")
+
+
+def post(client, address, data, **headers):
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return client.generic("POST", address, body, headers=headers)
+
+
+def basic(key):
+    return f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}"
+
+
+def test_a_track_is_stored_and_answered_with_exactly_200(client, source):
+    answer = post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    event = Event.objects.get()
+    assert (event.type, event.name, event.user_id) == ("track", "Signed Up", "ada")
+    assert json.loads(event.body.text) == TRACK
+
+
+@pytest.mark.parametrize("kind", ["track", "identify", "page", "screen", "group", "alias"])
+def test_each_type_has_its_address(client, source, kind):
+    message = {"userId": "a", "event": "E", "groupId": "g", "previousId": "p"}
+    answer = post(client, f"/v1/{kind}", message, authorization=basic("wk_shop"))
+    assert answer.status_code == 200
+    assert Event.objects.get().type == kind
+
+
+@pytest.mark.parametrize("address", ["/v1/batch", "/v1/import"])
+def test_a_batch_is_stored(client, source, address):
+    batch = {"batch": [TRACK | {"type": "track", "messageId": f"m{n}"} for n in range(3)]}
+    assert post(client, address, batch, authorization=basic("wk_shop")).status_code == 200
+    assert Event.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "body"),
+    [
+        ({"authorization": basic("wk_shop")}, "", {}),
+        ({"authorization": "Bearer wk_shop"}, "", {}),
+        ({"x-write-key": "wk_shop:secret"}, "", {"writeKey": "wk_shop:***"}),
+        ({}, "?writeKey=wk_shop", {}),
+        ({}, "", {"writeKey": "wk_shop"}),
+    ],
+)
+def test_the_write_key_may_stand_in_any_of_the_places_sdks_put_it(
+    client, source, headers, query, body
+):
+    assert post(client, f"/v1/track{query}", TRACK | body, **headers).status_code == 200
+
+
+def test_the_write_key_may_stand_in_the_first_message_of_a_batch(client, source):
+    batch = {"batch": [TRACK | {"type": "track", "writeKey": "wk_shop"}]}
+    assert post(client, "/v1/batch", batch).status_code == 200
+    assert "wk_shop" not in EventBody.objects.get().text
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": basic("wrong")}])
+def test_without_a_known_write_key_nothing_is_stored(client, source, headers):
+    answer = post(client, "/v1/track", TRACK, **headers)
+    assert answer.status_code == 401
+    assert answer.json().keys() >= {"code", "message"}
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""]
+)
+def test_the_body_is_json_whatever_its_type_says(client, source, content_type):
+    body = json.dumps(TRACK).encode()
+    headers = {"authorization": basic("wk_shop")}
+    answer = client.generic("POST", "/v1/track", body, content_type, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_gzip_is_unpacked(client, source):
+    body = gzip.compress(json.dumps(TRACK).encode())
+    headers = {"authorization": basic("wk_shop"), "content-encoding": "gzip"}
+    assert post(client, "/v1/track", body, **headers).status_code == 200
+    assert json.loads(EventBody.objects.get().text) == TRACK
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"batch":7}'])
+def test_what_cannot_be_read_is_a_400_with_code_and_message(client, source, body):
+    answer = post(client, "/v1/batch", body, authorization=basic("wk_shop"))
+    assert answer.status_code == 400
+    assert answer.json().keys() >= {"code", "message"}
+
+
+def test_a_request_over_the_limit_is_a_413(client, source, settings):
+    settings.MAX_REQUEST_BYTES = 100
+    answer = post(client, "/v1/track", TRACK | {"x": "y" * 100}, authorization=basic("wk_shop"))
+    assert answer.status_code == 413
+    assert "100" in answer.json()["message"]
+
+
+def test_a_bad_message_of_a_batch_is_named_and_kept_and_the_good_ones_are_stored(client, source):
+    batch = {"batch": [TRACK | {"type": "track"}, {"type": "track", "userId": "ada"}]}
+    answer = post(client, "/v1/batch", batch, authorization=basic("wk_shop"))
+    assert answer.status_code == 200
+    [rejected] = answer.json()["rejected"]
+    assert rejected["index"] == 1
+    assert "event" in rejected["message"]
+    rejection = Rejection.objects.get()
+    assert json.loads(rejection.text) == {"type": "track", "userId": "ada"}
+    assert Event.objects.count() == 1
+
+
+def test_a_bad_single_message_is_a_400_and_kept(client, source):
+    answer = post(client, "/v1/track", {"userId": "ada"}, authorization=basic("wk_shop"))
+    assert answer.status_code == 400
+    assert Rejection.objects.count() == 1
+
+
+def test_addresses_are_not_redirected(client, source):
+    answer = post(client, "/v1/track/", TRACK, authorization=basic("wk_shop"))
+    assert answer.status_code == 200
+
+
+def test_the_same_message_id_is_one_event_and_one_delivery(client, source):
+    install(catalog()["heap"], name="Heap", config={"app_id": "1"})
+    for _ in range(2):
+        twice = {"batch": [TRACK | {"type": "track"}] * 2}
+        assert post(client, "/v1/batch", twice, authorization=basic("wk_shop")).status_code == 200
+    assert Event.objects.count() == Delivery.objects.count() == 1
+    assert [tally.events for tally in Tally.objects.all()] == [1]
+
+
+def test_the_same_message_id_of_another_source_is_another_event(client, source):
+    Source.objects.create(name="App", write_key="wk_app")
+    for key in ("wk_shop", "wk_app"):
+        post(client, "/v1/track", TRACK, authorization=basic(key))
+    assert Event.objects.count() == 2
+
+
+def test_every_event_is_offered_to_every_installation_and_counted(client, source):
+    for name in ("One", "Two"):
+        install(catalog()["heap"], name=name, config={"app_id": "1"})
+    post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
+    assert Delivery.objects.count() == 2
+    tally = Tally.objects.get()
+    assert list(json.loads(tally.unwanted).values()) == [0, 0]
+
+
+def test_when_nothing_can_be_stored_the_sdk_is_asked_to_come_again(
+    client, source, monkeypatch, caplog
+):
+    def down(*args, **kwargs):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(views, "store", down)
+    answer = post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
+    assert answer.status_code == 503
+    assert int(answer["Retry-After"]) > 0
+    assert answer.json().keys() >= {"code", "message"}
+
+
+def test_ingest_takes_no_more_statements_for_more_messages(
+    client, source, django_assert_max_num_queries
+):
+    install(catalog()["heap"], name="Heap", config={"app_id": "1"})
+    batch = {"batch": [TRACK | {"type": "track", "messageId": f"m{n}"} for n in range(500)]}
+    post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
+    with django_assert_max_num_queries(16):
+        post(client, "/v1/batch", batch, authorization=basic("wk_shop"))
+    assert Event.objects.count() == 501
+
+
+# --- real SDKs -----------------------------------------------------------------------------------
+
+needs_recordings = pytest.mark.skipif(not NAMES, reason="no recordings of SDKs at hand")
+
+
+@needs_recordings
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", NAMES or ["none"])
+def test_what_a_real_sdk_sent_is_what_is_stored(live_server, name):
+    for number, key in enumerate(WRITE_KEYS):
+        Source.objects.create(name=f"Recorded {number}", write_key=key)
+    sent = {}
+    connection = http.client.HTTPConnection(live_server.thread.host, live_server.thread.port)
+    for request in recorded(name):
+        if request.method != "POST":
+            continue
+        headers = request.headers | {"Host": "127.0.0.1"}
+        connection.request("POST", request.target, request.body, headers)
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)) == (200, {"success": True}), request.target
+        for message in request.messages():
+            sent.setdefault(message["messageId"], message)
+    connection.close()
+    stored = EventBody.objects.values_list("event__message_id", "text")
+    assert {message_id: json.loads(text) for message_id, text in stored} == _masked(sent)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sdk_from_pypi_delivers_everything_it_was_told(live_server):
+    Source.objects.create(name="SDK", write_key="wk_sdk")
+    sdk = Client("wk_sdk", host=live_server.url, gzip=True, max_retries=0, on_error=_fail)
+    for n in range(250):
+        sdk.track(f"user-{n % 7}", "Signed Up", {"number": n, "nested": {"ok": True}})
+    sdk.identify("user-1", {"email": "ada@example.com"})
+    sdk.shutdown()
+    assert Event.objects.filter(type="track").count() == 250
+    stored = EventBody.objects.filter(event__type="track").values_list("text", flat=True)
+    numbers = {json.loads(text)["properties"]["number"] for text in stored}
+    assert numbers == set(range(250))
+    assert json.loads(EventBody.objects.get(event__type="identify").text)["traits"] == {
+        "email": "ada@example.com"
+    }
+
+
+def _fail(error, batch):
+    raise AssertionError(f"the SDK failed: {error}")
+
+
+def _masked(sent):
+    """As stored: no write key, and halves of surrogate pairs replaced."""
+    text = json.dumps(sent, ensure_ascii=False)
+    sent = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return {
+        message_id: message | ({"writeKey": "***"} if "writeKey" in message else {})
+        for message_id, message in sent.items()
+    }

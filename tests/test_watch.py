@@ -1,0 +1,277 @@
+"""The watch's decisions: what makes it restart a cluster, and what does not."""
+
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+
+import psutil
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from delivery import lanes, watch
+from delivery.models import Delivery, Event, Heartbeat, Lane
+from delivery.processes import StopRequest
+from integrations.models import Installation, Source
+
+# stands in for qcluster: a main process with a child that answers to django-q2's names
+IMPOSTOR = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: os.kill(child.pid, signal.SIGKILL) or sys.exit(0))
+child = subprocess.Popen(["sleep", "60"], executable="sleep") if len(sys.argv) == 1 else None
+while True:
+    time.sleep(0.1)
+"""
+NAMES = {10: "qcluster MainProcess north", 11: "qcluster Process-1 idle", 12: "python -m x"}
+
+
+def at(seconds: float):
+    return timezone.now() + timedelta(seconds=seconds)
+
+
+class TestRoll:
+    def test_who_left_is_named(self):
+        roll = watch.Roll()
+        assert roll.missing(NAMES) == ""
+
+        reason = roll.missing({10: NAMES[10]})
+
+        assert reason == "gone: qcluster Process-1 idle (pid 11)"
+
+    def test_who_came_is_watched_from_then_on(self):
+        roll = watch.Roll()
+        roll.missing({10: NAMES[10]})
+        assert roll.missing(NAMES) == ""
+
+        assert "pid 11" in roll.missing({10: NAMES[10]})
+
+    def test_what_is_not_of_django_q_may_come_and_go(self):
+        roll = watch.Roll()
+        roll.missing(NAMES)
+
+        assert roll.missing({10: NAMES[10], 11: NAMES[11]}) == ""
+
+    def test_the_last_name_is_the_one_that_counts(self):
+        roll = watch.Roll()
+        roll.missing({11: "qcluster Process-1 idle"})
+        roll.missing({11: "qcluster Process-1 processing north 'delivery.tasks.drain'"})
+
+        assert "processing north" in roll.missing({})
+
+
+class TestBells:
+    """`rung` maps lanes without a worker to the time of their last ringing."""
+
+    def test_a_bell_that_nobody_answers_is_silence(self):
+        bells = watch.Bells()
+        rung_at = timezone.now()
+        again = rung_at + lanes.WAKE_AGAIN
+
+        silences = [
+            bells.silence({1: moment}, busy=False, clock=clock)
+            for clock, moment in [(100, rung_at), (103, rung_at), (106, again), (109, again)]
+        ]
+
+        assert silences == [0, 3, 6, 9] or silences == [100, 3, 6, 9]
+
+    def test_busy_workers_are_no_silence(self):
+        bells = watch.Bells()
+        rung = {1: timezone.now()}
+        bells.silence(rung, busy=True, clock=100.0)
+
+        assert bells.silence(rung, busy=True, clock=150.0) == 0
+
+    def test_a_lane_that_somebody_took_is_an_answer(self):
+        bells = watch.Bells()
+        rung_at = timezone.now()
+        bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=100.0)
+        bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=107.0)
+
+        assert bells.silence({2: rung_at}, busy=False, clock=110.0) == 0
+
+    def test_a_lane_taken_and_rung_again_between_two_looks_is_an_answer(self):
+        bells = watch.Bells()
+        rung_at = timezone.now()
+        bells.silence({1: rung_at}, busy=False, clock=100.0)
+        bells.silence({1: rung_at}, busy=False, clock=107.0)
+        sooner = rung_at + lanes.WAKE_AGAIN / 2
+
+        assert bells.silence({1: sooner}, busy=False, clock=110.0) == 0
+
+    def test_nothing_to_do_is_no_silence(self):
+        bells = watch.Bells()
+        bells.silence({}, busy=False, clock=100.0)
+
+        assert bells.silence({}, busy=False, clock=200.0) == 0
+        assert bells.silence({1: timezone.now()}, busy=False, clock=201.0) == 0
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """A request to stop that leaves the handlers of pytest alone."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    request = StopRequest()
+    monkeypatch.undo()
+    return request
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster whose qcluster is a stand-in that does nothing."""
+    monkeypatch.setattr(watch, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    cluster = watch.Cluster()
+    yield cluster
+    cluster.group.kill()
+    cluster.group.close()
+    cluster.folder.cleanup()
+
+
+@pytest.fixture
+def lane(db):
+    """A lane with one queued delivery and nobody who works on it."""
+    now = timezone.now()
+    source = Source.objects.create(name="Shop")
+    installation = Installation.objects.create(
+        name="Heap", destination_key="heap", variant="default"
+    )
+    lane = Lane.objects.create(installation=installation)
+    event = Event.objects.create(
+        source=source, message_id="m", type="track", timestamp=now, received_at=now
+    )
+    Delivery.objects.create(event=event, installation=installation, lane=lane)
+    return lane
+
+
+class TestCluster:
+    def test_each_start_has_a_name_of_its_own(self, cluster):
+        another = watch.Cluster()
+        another.group.kill()
+        another.group.close()
+
+        assert another.holder != cluster.holder
+        assert len(cluster.heartbeat) <= Heartbeat._meta.get_field("name").max_length
+        assert len(cluster.holder) <= Lane._meta.get_field("holder").max_length
+
+    def test_qcluster_that_ended_is_a_reason(self, cluster):
+        cluster.group.kill()
+
+        assert cluster.missing() == "qcluster ended with exit code -9"
+
+    @pytest.mark.django_db
+    def test_a_late_sweep_is_a_reason_but_not_before_it_had_its_time(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(-1_000))
+
+        assert cluster.late_sweep(at(100)) == ""
+        assert cluster.late_sweep(at(160)).startswith("no sweep for 150 s")
+
+    @pytest.mark.django_db
+    def test_a_recent_sweep_is_none(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(100))
+
+        assert cluster.late_sweep(at(160)) == ""
+
+    def test_a_stranded_lane_is_rung_at_each_look(self, cluster, lane, monkeypatch):
+        rung = []
+        monkeypatch.setattr(lanes, "async_task", lambda *task: rung.append(task))
+
+        assert cluster.unanswered(timezone.now()) == ""
+
+        assert rung == [("delivery.tasks.drain", lane.pk)]
+
+    def test_a_lane_that_stays_stranded_is_a_reason(self, cluster, lane, monkeypatch):
+        clock = iter([100.0, 101.0, 110.0])
+        monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(watch.Group, "age", 60.0)
+
+        reasons = [cluster.unanswered(timezone.now()) for _ in range(3)]
+
+        assert reasons[:2] == ["", ""]
+        assert reasons[2] == "1 lanes were rung and idle workers did not answer for 9 s"
+
+    def test_a_lane_that_stays_stranded_while_all_work_is_none(
+        self, cluster, lane, monkeypatch, settings
+    ):
+        settings.CLUSTER_WORKERS = 1
+        other = Installation.objects.create(name="2", destination_key="heap", variant="default")
+        Lane.objects.create(
+            installation=other,
+            holder=cluster.holder,
+            lease=os.urandom(16).hex(),
+            lease_until=at(20),
+        )
+        clock = iter([100.0, 101.0, 110.0])
+        monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(watch.Group, "age", 60.0)
+
+        assert [cluster.unanswered(timezone.now()) for _ in range(3)] == ["", "", ""]
+
+    def test_a_database_that_is_away_is_no_reason(self, cluster, monkeypatch, caplog):
+        def away(*_):
+            raise OperationalError("connection refused")
+
+        monkeypatch.setattr(cluster, "beat", away)
+
+        assert cluster.neglected() == ""
+        assert "cannot ask the database: connection refused" in caplog.text
+
+    @pytest.mark.django_db
+    def test_its_heartbeat_is_kept_for_as_long_as_it_runs(self, cluster):
+        cluster.beat(timezone.now())
+        assert Heartbeat.objects.filter(name=cluster.heartbeat).exists()
+
+        cluster.stop()
+
+        assert not Heartbeat.objects.exists()
+
+    def test_the_leases_of_a_dead_cluster_are_given_back(self, cluster, lane):
+        Lane.objects.update(holder=cluster.holder, lease=os.urandom(16).hex(), lease_until=at(20))
+
+        cluster.end()
+
+        assert lanes.stranded(timezone.now()) == [lane.pk]
+        assert not cluster.group.members()
+
+    @pytest.mark.django_db
+    def test_stopping_tells_the_workers_first(self, cluster):
+        seen = []
+        cluster.group.stop, leave = lambda _: seen.append(cluster.stop_file.exists()), None
+        cluster.group.kill()
+
+        cluster.stop()
+
+        assert (seen, leave) == ([True], None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, caplog, stop):
+    monkeypatch.setattr(watch, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    monkeypatch.setattr(watch, "title", lambda process: "qcluster")
+    monkeypatch.setattr(watch, "TICK", 0.1)
+    groups = []
+
+    class Sabotaged(watch.Cluster):
+        """Loses its youngest process at the fifth look, once."""
+
+        looks = 0
+
+        def missing(self):
+            self.looks += 1
+            if self.looks == 5 and not groups:
+                groups.append(self.group)
+                max(self.group.members(), key=lambda each: each.pid).kill()
+            elif self.looks == 5:
+                groups.append(self.group)
+                stop.asked = True
+            return super().missing()
+
+    monkeypatch.setattr(watch, "Cluster", Sabotaged)
+
+    with caplog.at_level(logging.WARNING):
+        watch.run(stop)
+
+    assert len(groups) == 2
+    assert [m for m in caplog.messages if m.startswith("Restarting the cluster: gone: qcluster")]
+    assert not [each for group in groups for each in group.members()]
+    assert not [each for each in psutil.Process().children(recursive=True) if each.is_running()]

@@ -1,0 +1,348 @@
+"""From the queue to the vendor and into the log."""
+
+import json
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from delivery import lanes, worker
+from delivery.ingest import parsing
+from delivery.ingest.storing import store
+from delivery.lanes import LeaseLost
+from delivery.models import Attempt, AttemptBody, Delivery, Lane, Told
+from integrations.catalog import catalog
+from integrations.destination import Shaped
+from integrations.installing import install
+from integrations.models import Source
+from tests.vendor import Vendor, reset
+
+pytestmark = pytest.mark.django_db
+
+CANARY = "canary-/\"secret'+ü"
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(worker, "LINGER", 0)
+
+
+@pytest.fixture
+def source():
+    return Source.objects.create(name="Shop")
+
+
+@pytest.fixture
+def heap(settings):
+    settings.SANDBOX_URL = "http://127.0.0.1:9"
+    config = {"app_id": "123", "api_key": CANARY}
+    return install(catalog()["heap"], name="Heap", config=config)
+
+
+@pytest.fixture
+def vendor(heap, settings):
+    with Vendor() as vendor:
+        settings.SANDBOX_URL = vendor.url
+        yield vendor
+
+
+def send_in(source, *messages):
+    """Put messages in as a request would."""
+    body = json.dumps({"batch": messages}).encode()
+    _, envelope, _ = parsing.opened(body)
+    now = timezone.now()
+    batch = parsing.parse(body, envelope, implied="", now=now, limits=(65_536, 2_500))
+    assert not batch.refused
+    store(source, batch.messages, (), now=now)
+
+
+def tracks(count, **fields):
+    return [
+        {"type": "track", "event": f"E{n}", "userId": "ada", "messageId": f"message-{n:04}"}
+        | fields
+        for n in range(count)
+    ]
+
+
+def drain():
+    done = worker.drain(Lane.objects.get().pk)
+    return done, {d.event.message_id: d for d in Delivery.objects.select_related("event")}
+
+
+def keys(vendor):
+    """The idempotency keys of each request, in order."""
+    return [[e["idempotency_key"] for e in body["events"]] for _, _, body in vendor.received]
+
+
+def test_a_batch_is_one_request_in_the_order_received(source, heap, vendor):
+    send_in(source, *tracks(5))
+    done, deliveries = drain()
+    assert keys(vendor) == [[f"message-{n:04}" for n in range(5)]]
+    assert done == 5
+    assert {d.state for d in deliveries.values()} == {"delivered"}
+    attempt = Attempt.objects.get()
+    assert (attempt.status, attempt.outcome, attempt.items) == (200, "accepted", 5)
+    assert [c.position for c in attempt.carried.order_by("delivery_id")] == [0, 1, 2, 3, 4]
+    assert {d.last_attempt_id for d in deliveries.values()} == {attempt.pk}
+    assert {d.revision_id for d in deliveries.values()} == {heap.revision_id}
+
+
+def test_the_log_has_exactly_what_was_sent_and_answered(source, heap, vendor):
+    vendor.answers = [(200, {"X-Answer": "yes"}, '{"fine":true}')]
+    send_in(source, *tracks(1))
+    drain()
+    body = AttemptBody.objects.get()
+    [(_, headers, sent)] = vendor.received
+    assert json.loads(body.request_body) == sent
+    assert headers.items() >= json.loads(body.request_headers).items()
+    assert body.response_body == '{"fine":true}'
+    assert json.loads(body.response_headers)["X-Answer"] == "yes"
+
+
+@pytest.mark.parametrize("answer", [500, 503, 429, 408, 302, reset])
+def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
+    source, heap, vendor, monkeypatch, answer
+):
+    vendor.answers = [answer]
+    send_in(source, *tracks(3))
+    before = timezone.now()
+    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    done, deliveries = drain()
+    lane = Lane.objects.get()
+    assert done == 0
+    assert {(d.state, d.attempts, d.error) for d in deliveries.values()} == {
+        ("queued", 1, "VendorUnavailable")
+    }
+    assert lane.failures == 1
+    assert timedelta(seconds=0.8) <= lane.due_at - before <= timedelta(seconds=2)
+    assert lane.lease is None
+    assert worker.drain(lane.pk) == 0  # it is not due yet
+    Lane.objects.update(due_at=timezone.now())
+    done, deliveries = drain()
+    assert {(d.state, d.attempts, d.error) for d in deliveries.values()} == {("delivered", 2, "")}
+    assert keys(vendor)[0] == keys(vendor)[1]  # the same keys, so that the vendor can tell
+    lane.refresh_from_db()
+    assert (lane.failures, lane.due_at, lane.last_error) == (0, None, "")
+
+
+def test_a_short_wait_is_waited_out_with_the_lease(source, heap, vendor):
+    vendor.answers = [503]
+    send_in(source, *tracks(1))
+    done, _ = drain()
+    assert done == 1
+    assert len(vendor.received) == 2
+
+
+def test_the_vendor_is_not_asked_again_before_the_time_it_named(source, heap, vendor):
+    vendor.answers = [(429, {"Retry-After": "120"}, "")]
+    send_in(source, *tracks(1))
+    before = timezone.now()
+    drain()
+    wait = Lane.objects.get().due_at - before
+    assert timedelta(seconds=120) <= wait <= timedelta(seconds=125)
+
+
+def test_what_is_too_old_is_given_up_when_the_vendor_stays_away(source, heap, vendor, monkeypatch):
+    vendor.answers = [503]
+    send_in(source, *tracks(2))
+    old = Delivery.objects.order_by("pk").first()
+    Delivery.objects.filter(pk=old.pk).update(queued_at=timezone.now() - timedelta(days=7.1))
+    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    done, deliveries = drain()
+    assert done == 1
+    assert [d.state for _, d in sorted(deliveries.items())] == ["failed", "queued"]
+    assert "Gave up after 7 days" in deliveries["message-0000"].reason
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_pause_the_lane_until_it_is_resumed(source, heap, vendor, status):
+    vendor.answers = [(status, {}, "who are you?")]
+    send_in(source, *tracks(2))
+    done, deliveries = drain()
+    lane = Lane.objects.get()
+    assert done == 0
+    assert lane.paused
+    assert "who are you?" in lane.last_error
+    assert {d.state for d in deliveries.values()} == {"queued"}
+    assert drain()[0] == 0
+    assert len(vendor.received) == 1
+    Lane.objects.update(paused=False)
+    assert drain()[0] == 2
+
+
+def refuse_those_with(vendor, words):
+    def answer(handler):
+        body = json.dumps(vendor.received[-1][2])
+        status = 400 if words in body else 200
+        handler.send_response(status)
+        handler.send_header("Content-Length", "3")
+        handler.end_headers()
+        handler.wfile.write(b"bad" if status == 400 else b"{} ")
+
+    return answer
+
+
+def test_a_guilty_message_stands_alone_and_the_others_go_on(source, heap, vendor):
+    messages = tracks(64)
+    messages[37]["properties"] = {"guilty": "yes"}
+    send_in(source, *messages)
+    vendor.answers = [refuse_those_with(vendor, "guilty")] * 100
+    done, deliveries = drain()
+    assert done == 64
+    failed = [d for d in deliveries.values() if d.state == "failed"]
+    assert [d.event.message_id for d in failed] == ["message-0037"]
+    assert (failed[0].error, "bad" in failed[0].reason) == ("MessageRejected", True)
+    assert sum(d.state == "delivered" for d in deliveries.values()) == 63
+    assert len(vendor.received) <= 2 * 6 + 1  # 2·log2(n) + k
+    accepted = [key for key, (_, _, body) in zip(keys(vendor), vendor.received, strict=True)
+                if "guilty" not in json.dumps(body)]  # fmt: skip
+    sent = [each for request in accepted for each in request]
+    assert sent == [f"message-{n:04}" for n in range(64) if n != 37]  # and still in order
+
+
+def test_a_bug_for_one_message_fails_that_message_alone(source, heap, vendor, monkeypatch, caplog):
+    def items(action, message, config, real=heap.destination.items):
+        if message.name == "E1":
+            raise ZeroDivisionError("oops")
+        return real(action, message, config)
+
+    broken = _with_items(heap.destination, items)
+    monkeypatch.setitem(catalog(), "heap", broken)
+    send_in(source, *tracks(3))
+    with caplog.at_level(logging.CRITICAL):
+        _, deliveries = drain()
+    assert [d.state for _, d in sorted(deliveries.items())] == ["delivered", "failed", "delivered"]
+    assert "oops" in deliveries["message-0001"].reason
+
+
+def test_nothing_to_send_is_filtered_with_the_reason(source, heap, vendor, monkeypatch):
+    nothing = _with_items(heap.destination, lambda *_: Shaped(nothing="Not today."))
+    monkeypatch.setitem(catalog(), "heap", nothing)
+    send_in(source, *tracks(1))
+    _, deliveries = drain()
+    [delivery] = deliveries.values()
+    assert (delivery.state, delivery.reason) == ("filtered", "Not today.")
+    assert vendor.received == []
+
+
+def test_a_vendor_is_told_once_who_a_visitor_is(source, heap, vendor):
+    for n, message in enumerate(tracks(3, anonymousId="visitor")):
+        send_in(source, message)
+        if n != 1:
+            drain()
+    paths = [path for path, _, _ in vendor.received]
+    assert paths == ["/api/v1/identify", "/api/track", "/api/track"]
+    assert Told.objects.count() == 1
+
+
+def test_another_identity_for_the_same_visitor_is_not_sent_and_noted(source, heap, vendor):
+    send_in(source, *tracks(1, anonymousId="visitor"))
+    send_in(source, *tracks(1, anonymousId="visitor", userId="bob", messageId="other-message"))
+    _, deliveries = drain()
+    assert [path for path, _, _ in vendor.received].count("/api/v1/identify") == 1
+    assert "ada" in deliveries["other-message"].notes
+
+
+def test_a_link_that_failed_is_sent_with_the_next_message(source, heap, vendor):
+    vendor.answers = [400]
+    send_in(source, *tracks(1, anonymousId="visitor"))
+    drain()
+    assert Told.objects.count() == 0
+    send_in(source, *tracks(1, anonymousId="visitor", messageId="next-message"))
+    drain()
+    assert [path for path, _, _ in vendor.received].count("/api/v1/identify") == 2
+
+
+def test_a_paused_installation_sends_nothing_and_keeps_its_queue(source, heap, vendor):
+    heap.enabled = False
+    heap.save()
+    send_in(source, *tracks(2))
+    assert drain()[0] == 0
+    assert Delivery.objects.filter(state="queued").count() == 2
+    heap.enabled = True
+    heap.save()
+    assert drain()[0] == 2
+
+
+def test_secrets_reach_neither_attempt_nor_delivery(source, heap, vendor, monkeypatch):
+    """However they got into a request, and however the vendor repeats them."""
+    said = json.dumps({"you said": CANARY})
+    vendor.answers = [(400, {"X-Echo": "canary"}, said)]
+    send_in(source, *tracks(1, properties={"mistake": CANARY}))
+    _, deliveries = drain()
+    [delivery] = deliveries.values()
+    body = AttemptBody.objects.get()
+    kept = delivery.reason + Attempt.objects.get().error + "".join(
+        (body.request_body, body.response_body, body.request_headers, body.response_headers)
+    )  # fmt: skip
+    assert "***" in body.request_body
+    assert "***" in body.response_body
+    assert "canary-/" not in kept
+
+
+def test_unreadable_secrets_pause_the_lane_and_say_what_to_do(source, heap, vendor, settings):
+    send_in(source, *tracks(1))
+    settings.SECRETS_KEYS = ["b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItb3Q="]
+    assert drain()[0] == 0
+    lane = Lane.objects.get()
+    assert lane.paused
+    assert "PENSTOCK_SECRETS_KEYS" in lane.last_error
+
+
+# --- the lease ---------------------------------------------------------------------------------
+
+
+def test_a_lane_has_one_worker_at_a_time(source, heap, vendor):
+    send_in(source, *tracks(1))
+    lane = Lane.objects.get()
+    now = timezone.now()
+    held = lanes.lease(lane.pk, now)
+    assert lanes.lease(lane.pk, now) is None
+    assert worker.drain(lane.pk) == 0
+    lanes.release(held)
+    assert lanes.lease(lane.pk, now) is not None
+
+
+def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
+    send_in(source, *tracks(1))
+    lane = Lane.objects.get()
+    now = timezone.now()
+    lanes.lease(lane.pk, now - 2 * lanes.LEASE)
+    assert lanes.lease(lane.pk, now) is not None
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
+    send_in(source, *tracks(2))
+    lane = Lane.objects.get()
+    now = timezone.now()
+    slow = lanes.lease(lane.pk, now - 2 * lanes.LEASE)
+    batch = worker.next_batch(lane.pk, 10)
+    quick = lanes.lease(lane.pk, now)
+    with pytest.raises(LeaseLost):
+        worker.deliver(slow, batch, until=float("inf"))
+    assert len(vendor.received) == 1  # it had sent, and that is all it did
+    assert not Attempt.objects.exists()
+    assert Delivery.objects.filter(state="queued", attempts=0).count() == 2
+    lanes.release(slow)
+    lane.refresh_from_db()
+    assert lane.lease == quick.token
+    worker.deliver(quick, batch, until=float("inf"))
+    assert keys(vendor)[0] == keys(vendor)[1]
+    assert Delivery.objects.filter(state="delivered").count() == 2
+
+
+def test_the_lease_outlasts_an_exchange_and_its_settling():
+    longest = worker.SETTLE_AFTER + worker.client.TOTAL
+    assert lanes.LEASE.total_seconds() > longest + 5
+    assert lanes.LEASE.total_seconds() / 2 > worker.SHORT_WAIT
+
+
+def test_a_drain_ends_before_the_cluster_would_kill_it(settings):
+    longest = worker.BUDGET + worker.client.TOTAL + worker.SETTLE_AFTER
+    assert longest < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
+
+
+def _with_items(destination, items):
+    return replace(destination, items=items)
