@@ -100,7 +100,7 @@ def test_the_environment_chooses_the_credentials_and_they_are_not_printed(monkey
 @pytest.mark.parametrize(
     ("setting", "value", "advice"),
     [
-        ("PENSTOCK_ADMIN_PASSWORD", "short", "at least 8"),
+        ("PENSTOCK_ADMIN_PASSWORD", "pony", "at least 8"),
         ("PENSTOCK_WRITE_KEY", "with:colon", "8 to 100"),
         ("PENSTOCK_API_TOKEN", "too-short", "24 to 200"),
     ],

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from delivery.processes import RESTART_DELAYS, STABLE_AFTER, Backoff, Group
+from delivery.processes import RESTART_DELAYS, STABLE_AFTER, Backoff, Group, living
 
 # a command whose child ignores SIGTERM and lives on when the command itself is gone
 WITH_CHILD = """
@@ -74,11 +74,10 @@ def test_stop_lets_the_command_end_by_itself(start):
 def test_stop_kills_what_does_not_end_in_time(start):
     group = start(WITH_CHILD)
     group.output.readline()
-    members = group.members()
 
     group.stop(0.3)
 
-    assert not psutil.wait_procs(members, timeout=0)[1]
+    assert not group.members()
 
 
 def test_kill_reaches_the_orphans_of_a_dead_command(start):
@@ -108,10 +107,10 @@ def test_a_group_dies_with_its_starter_even_of_sigkill():
     with starter:
         leash = psutil.Process(int(starter.stdout.readline()))
         wait_until(leash.children)
-        group = [leash, *leash.children()]
+        pids = [leash.pid, leash.children()[0].pid]
         starter.send_signal(signal.SIGKILL)
 
-        assert not psutil.wait_procs(group, timeout=5)[1]
+        wait_until(lambda: not list(living(pids)))
 
 
 def test_a_crash_loop_is_slowed_down_and_a_long_life_forgives():

@@ -1,0 +1,125 @@
+"""Bells: rung once, answered once, and found again when lost."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from delivery import lanes, tasks
+from delivery.ingest.parsing import Parsed
+from delivery.ingest.storing import store
+from delivery.models import Heartbeat, Lane
+from integrations.catalog import catalog
+from integrations.installing import install
+from integrations.models import Source
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def lane():
+    install(catalog()["heap"], name="Heap", config={"app_id": "1"})
+    source = Source.objects.create(name="Shop")
+    put_in(source, "first")
+    return Lane.objects.get()
+
+
+def put_in(source, message_id):
+    now = timezone.now()
+    message = Parsed(
+        message_id=message_id,
+        type="track",
+        name="E",
+        user_id="ada",
+        anonymous_id="",
+        timestamp=now,
+        text="{}",
+    )
+    store(source, [message], (), now=now)
+
+
+def rung():
+    return [task.func() for task in OrmQ.objects.all()]
+
+
+def test_an_event_rings_for_its_lane(lane):
+    assert rung() == ["delivery.tasks.drain"]
+    [task] = OrmQ.objects.all()
+    assert task.args() == (lane.pk,)
+
+
+def test_many_events_ring_once(lane):
+    source = Source.objects.get()
+    for number in range(10):
+        put_in(source, f"message {number}")
+    assert len(rung()) == 1
+
+
+def test_a_bell_that_nobody_answers_is_rung_again(lane):
+    Lane.objects.update(woken_at=timezone.now() - 2 * lanes.WAKE_AGAIN)
+    tasks.sweep()
+    assert len(rung()) == 2
+
+
+def test_a_lane_at_work_is_not_rung_for(lane):
+    lanes.lease(lane.pk, timezone.now())
+    put_in(Source.objects.get(), "second")
+    assert len(rung()) == 1
+
+
+def test_a_lane_is_rung_for_again_once_somebody_has_answered(lane):
+    lanes.release(lanes.lease(lane.pk, timezone.now()))
+    put_in(Source.objects.get(), "second")
+    assert len(rung()) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, True),
+        ({"paused": True}, False),
+        ({"due_at": timedelta(seconds=60)}, False),
+        ({"due_at": timedelta(seconds=-1)}, True),
+        ({"lease": "7f7d1f0e-6a5c-4a0e-9c52-111111111111", "lease_until": timedelta(60)}, False),
+        ({"lease": "7f7d1f0e-6a5c-4a0e-9c52-111111111111", "lease_until": timedelta(-1)}, True),
+    ],
+)
+def test_stranded_lanes_have_work_may_work_and_have_no_worker(lane, change, found):
+    now = timezone.now()
+    Lane.objects.update(
+        **{k: now + v if isinstance(v, timedelta) else v for k, v in change.items()}
+    )
+    assert lanes.stranded(now) == ([lane.pk] if found else [])
+
+
+def test_an_empty_lane_is_not_stranded(lane):
+    lane.delivery_set.update(state="delivered")
+    assert lanes.stranded(timezone.now()) == []
+
+
+def test_the_sweep_leaves_a_sign_of_life(lane):
+    before = timezone.now()
+    tasks.sweep()
+    assert Heartbeat.objects.get(name="sweep").at >= before
+
+
+def test_a_broker_that_fails_loses_no_event(lane, monkeypatch, caplog):
+    def broken(*args):
+        raise ConnectionError("no broker")
+
+    monkeypatch.setattr(lanes, "async_task", broken)
+    Lane.objects.update(woken_at=None)
+    put_in(Source.objects.get(), "second")
+    assert lane.delivery_set.count() == 2
+    assert "could not be woken" in caplog.text
+
+
+def test_the_leases_of_a_dead_cluster_are_freed_and_only_those(lane, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_CLUSTER", "dead")
+    now = timezone.now()
+    lanes.lease(lane.pk, now)
+    assert lanes.live_leases("dead", now) == 1
+    assert lanes.release_held_by("other") == 0
+    assert lanes.release_held_by("dead") == 1
+    assert lanes.lease(lane.pk, now) is not None
