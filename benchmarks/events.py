@@ -21,6 +21,9 @@ CONTEXT = {
     "userAgent": AGENT,
     "ip": "203.0.113.7",
     "locale": "de-CH",
+    "timezone": "Europe/Zurich",
+    "campaign": {"name": "autumn", "source": "newsletter", "medium": "email", "content": "cups"},
+    "screen": {"width": 1440, "height": 900, "density": 2},
 }
 
 

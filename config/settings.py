@@ -151,8 +151,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
-    # at INFO it writes four lines for each wake-up
-    "loggers": {"django-q": {"level": "WARNING"}},
 }
 
 def may(permission):
@@ -169,6 +167,13 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "delivery.admin.installations.home",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("penstock.svg"),
+        },
+    ],
     "STYLES": [lambda request: static("penstock.css")],
     "SCRIPTS": [lambda request: static("penstock.js")],
     "COLORS": {

@@ -202,14 +202,21 @@ def own_part(body: str, position: int, items: int) -> str:
     """
     if items == 1:
         return body
+    envelope = parsed(body)
+    entries = envelope.items() if isinstance(envelope, dict) else ()
+    lists = [key for key, value in entries if isinstance(value, list) and len(value) == items]
+    if len(lists) != 1:
+        return body
+    own = envelope[lists[0]][position]
+    return json.dumps({**envelope, lists[0]: [own]}, ensure_ascii=False)
+
+
+def parsed(text: str) -> Any:
+    """Return JSON as what it says, and any other text as it is."""
     try:
-        envelope = json.loads(body)
+        return json.loads(text)
     except ValueError:
-        return body
-    lists = [key for key, value in envelope.items() if isinstance(value, list)]
-    if len(lists) != 1 or len(envelope[lists[0]]) <= position:
-        return body
-    return json.dumps({**envelope, lists[0]: [envelope[lists[0]][position]]}, ensure_ascii=False)
+        return text
 
 
 @dataclass(frozen=True, slots=True)

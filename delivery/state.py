@@ -200,8 +200,12 @@ def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
     seconds = (delivery.settled_at - delivery.event.received_at).total_seconds()
     status = f" with HTTP {attempt.status}" if attempt and attempt.status else ""
     when = clock(delivery.settled_at, now)
-    after = f", {seconds:,.1f} s after it came in" if seconds < 3_600 else ""
+    after = f", {_short(seconds)} after it came in" if seconds < 3_600 else ""
     return "Delivered", f"{vendor} accepted it{status} at {when}{after}. Nothing to do."
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1_000:.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
 
 
 def _filtered(delivery: Delivery, now: datetime) -> tuple[str, str]:

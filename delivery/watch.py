@@ -11,8 +11,8 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from delivery import lanes
 from delivery.models import Heartbeat, Lane
-from delivery.processes import Backoff, Group, StopRequest, manage
+from delivery.processes import Backoff, Group, StopRequest, living, manage
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,14 @@ STOP = 15.0  # seconds from being asked to stop to the end
 HEARTBEAT = timedelta(seconds=10)
 FORGOTTEN = timedelta(days=1)  # how old a heartbeat of a cluster that was killed may become
 
+PIDS = "/proc/self/ns/pid"  # Linux: the numbering that our process ids belong to
+
 Titles = Mapping[int, str]
 
 
 def run(stop: StopRequest) -> None:
     """Keep a cluster running until we are asked to stop."""
+    release_orphaned()
     backoff = Backoff()
     while not stop.asked:
         cluster = Cluster()
@@ -58,7 +61,7 @@ class Cluster:
     """One start of `qcluster`: its process group, and the name that its leases carry."""
 
     def __init__(self) -> None:
-        self.holder = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.holder = f"{here()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.beaten_at = self.started_at - HEARTBEAT
         self.folder = tempfile.TemporaryDirectory(prefix="penstock-")
@@ -86,14 +89,11 @@ class Cluster:
 
         Without the database nothing can be said, and a restart would mend nothing.
         """
-        try:
+        with database_may_be_away("The watch cannot ask the database"):
             now = timezone.now()
             self.beat(now)
             return self.late_sweep(now) or self.unanswered(now)
-        except DatabaseError as error:
-            logger.warning("The watch cannot ask the database: %s", error)
-            close_old_connections()
-            return ""
+        return ""
 
     def beat(self, now: datetime) -> None:
         if now - self.beaten_at >= HEARTBEAT:
@@ -150,14 +150,11 @@ class Cluster:
         """Give back what the dead group held."""
         self.group.close()
         self.folder.cleanup()
-        try:
+        with database_may_be_away("The leases of the dead cluster stay until they run out"):
             lanes.release_held_by(self.holder)
             Heartbeat.objects.filter(name=self.heartbeat).delete()
             old = timezone.now() - FORGOTTEN
             Heartbeat.objects.filter(name__startswith="cluster ", at__lt=old).delete()
-        except DatabaseError as error:  # the leases run out by themselves
-            logger.warning("The leases of the dead cluster stay until they run out: %s", error)
-            close_old_connections()
 
 
 class Roll:
@@ -183,7 +180,7 @@ class Bells:
 
     def __init__(self) -> None:
         self.rung: Mapping[int, datetime] = {}
-        self.since = 0.0
+        self.since = 0.0  # monotonic; set at the first look
 
     def silence(self, rung: Mapping[int, datetime], *, busy: bool, clock: float) -> float:
         """Return for how many seconds lanes have waited while workers were idle.
@@ -201,6 +198,34 @@ class Bells:
         if lane not in rung:
             return True
         return timedelta(0) < rung[lane] - self.rung[lane] < lanes.WAKE_AGAIN
+
+
+def release_orphaned() -> None:
+    """Free the lanes of clusters of this machine that were killed together with their watch."""
+    with database_may_be_away("Orphaned leases stay until they run out"):
+        leased = Lane.objects.filter(lease__isnull=False).values_list("holder", flat=True)
+        for holder in set(leased):
+            place, _, pid = holder.rpartition(":")[0].rpartition(":")
+            if place == here() and not list(living([int(pid)])):
+                logger.warning("The cluster %s was killed; its lanes are free again.", holder)
+                lanes.release_held_by(holder)
+
+
+def here() -> str:
+    """Return a name for this machine and its process ids: no other boot or container has it."""
+    with suppress(OSError):  # macOS has neither /proc nor containers
+        return f"{socket.gethostname()[:40]}/{psutil.boot_time():.0f}/{os.stat(PIDS).st_ino}"
+    return f"{socket.gethostname()[:40]}/{psutil.boot_time():.0f}"
+
+
+@contextmanager
+def database_may_be_away(consequence: str) -> Iterator[None]:
+    """Log the consequence instead of failing when the database does."""
+    try:
+        yield
+    except DatabaseError as error:
+        logger.warning("%s: %s", consequence, error)
+        close_old_connections()
 
 
 def title(process: psutil.Process) -> str:

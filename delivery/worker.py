@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -37,7 +38,6 @@ from integrations.errors import (
     MessageRejected,
     VendorUnavailable,
 )
-from integrations.messages import Message
 from integrations.models import Installation
 from integrations.secrets import MASK, SecretsUnreadable, reveal
 
@@ -114,11 +114,11 @@ def may_go_on(held: Lease, *, until: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A delivery read from the queue."""
+    """A delivery read from the queue; `event` as `message_of` takes it."""
 
     id: int
     queued_at: datetime
-    message: Message
+    event: Sequence[Any]
 
 
 def next_batch(lane_id: int, limit: int) -> list[Queued]:
@@ -128,7 +128,7 @@ def next_batch(lane_id: int, limit: int) -> list[Queued]:
         .order_by("pk")
         .values_list("pk", "queued_at", *(f"event__{name}" for name in COLUMNS))[:limit]
     )
-    return [Queued(pk, queued_at, message_of(*event)) for pk, queued_at, *event in rows]
+    return [Queued(pk, queued_at, event) for pk, queued_at, *event in rows]
 
 
 def deliver(held: Lease, batch: Sequence[Queued], *, until: float) -> int:
@@ -161,6 +161,7 @@ class Run:
         self.installation: Installation = self.lane.installation
         self.destination = self.installation.destination
         self.open = {each.id: each for each in batch}
+        self.people: dict[int, str] = {}
         self.parcels: dict[int, Parcel] = {}
         self.to_go: Counter[int] = Counter()  # delivery id → items that had no answer yet
         self.refused: dict[int, DestinationError] = {}
@@ -180,14 +181,15 @@ class Run:
         blueprint = compiled(self.installation.revision_id)
         for queued in list(self.open.values()):
             try:
-                parcel = shape(queued.message, blueprint, self.destination, self.config)
+                message = message_of(*queued.event)
+                parcel = shape(message, blueprint, self.destination, self.config)
             except DestinationError as error:
                 self.close(queued.id, State.FAILED, error)
             except Exception as error:  # a bug for one message must not stop the others
                 logger.exception("Delivery %s failed on a bug", queued.id)
                 self.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
             else:
-                self.parcels[queued.id] = parcel
+                self.people[queued.id], self.parcels[queued.id] = message.person, parcel
         leave_out_told(self.installation.pk, self.parcels.values())
         return self._packed()
 
@@ -198,7 +200,7 @@ class Run:
                 self.close(delivery_id, State.FILTERED, reason=parcel.nothing)
         return pack(
             (
-                (delivery_id, self.open[delivery_id].message.person, parcel.items)
+                (delivery_id, self.people[delivery_id], parcel.items)
                 for delivery_id, parcel in self.parcels.items()
                 if parcel.items
             ),

@@ -76,5 +76,5 @@ class ApiTokenAdmin(ModelAdmin):
         text = new_token()
         obj.user, obj.digest = request.user, digest(text)
         super().save_model(request, obj, form, change)
-        shown = '<strong>Copy this token now, it is not shown again:</strong> <code>{}</code>'
+        shown = "<strong>Copy this token now, it is not shown again:</strong> <code>{}</code>"
         messages.warning(request, format_html(shown, text))

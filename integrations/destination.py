@@ -34,7 +34,6 @@ class ConfigField:
 
     type         "string", "secret" (stored encrypted, never shown again) or "select"
     pattern      a regular expression the whole value must match; `pattern_help` says it in words
-    step         the setup step that tells where to find the value
     """
 
     key: str

@@ -81,7 +81,7 @@ def reconfigure(
     others = Installation.objects.exclude(pk=installation.pk)
     try:
         with transaction.atomic():
-            installation.save()
+            installation.save(update_fields=["name", "enabled", "config", "sealed_secrets"])
     except IntegrityError:
         if not others.filter(name=installation.name).exists():
             raise

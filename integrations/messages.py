@@ -41,8 +41,10 @@ class Message:
 
     @property
     def traits(self) -> Mapping[str, Any]:
-        """Traits of the call; RudderStack's SDKs send them in `context.traits` only."""
-        return _mapping(self.body.get("traits")) or _mapping(self.context.get("traits"))
+        """Traits of the call. RudderStack's SDKs send those of an identify in `context.traits`
+        only; in any other call that is who the user is, and not what the call says."""
+        own = _mapping(self.body.get("traits"))
+        return own or (_mapping(self.context.get("traits")) if self.type == "identify" else {})
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 from datetime import timedelta
 
@@ -245,6 +246,28 @@ class TestCluster:
 
         assert told == [True]
         assert not cluster.group.members()
+
+
+class TestOrphans:
+    """Leases whose cluster was killed together with its watch."""
+
+    def leased_by(self, lane, holder) -> bool:
+        Lane.objects.update(holder=holder, lease=os.urandom(16).hex(), lease_until=at(20))
+        watch.release_orphaned()
+        return not lanes.stranded(timezone.now())
+
+    def test_a_watch_that_is_gone_loses_its_lanes(self, lane):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+
+        assert not self.leased_by(lane, f"{watch.here()}:{gone.pid}:1f")
+
+    def test_a_watch_that_lives_keeps_them(self, lane):
+        assert self.leased_by(lane, f"{watch.here()}:{os.getpid()}:1f")
+
+    @pytest.mark.parametrize("holder", ["elsewhere/1/2:99999999:1f", "", "by hand"])
+    def test_of_other_machines_nothing_is_known(self, lane, holder):
+        assert self.leased_by(lane, holder)
 
 
 @pytest.mark.django_db(transaction=True)

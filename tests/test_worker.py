@@ -12,7 +12,7 @@ from delivery import lanes, worker
 from delivery.ingest import parsing
 from delivery.ingest.storing import store
 from delivery.lanes import LeaseLost
-from delivery.models import Attempt, AttemptBody, Delivery, Lane, Told
+from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
 from integrations.catalog import catalog
 from integrations.destination import Shaped
 from integrations.installing import install
@@ -27,6 +27,8 @@ CANARY = "canary-/\"secret'+ü"
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     monkeypatch.setattr(worker, "LINGER", 0)
+    yield
+    worker.session().close()  # its connections, so that the vendor's threads end
 
 
 @pytest.fixture
@@ -215,6 +217,16 @@ def test_a_bug_for_one_message_fails_that_message_alone(source, heap, vendor, mo
         _, deliveries = drain()
     assert [d.state for _, d in sorted(deliveries.items())] == ["delivered", "failed", "delivered"]
     assert "oops" in deliveries["message-0001"].reason
+
+
+def test_a_body_that_cannot_be_read_fails_alone(source, heap, vendor, caplog):
+    send_in(source, *tracks(2))
+    first = Delivery.objects.order_by("pk").first()
+    EventBody.objects.filter(event=first.event_id).update(text='{"a":' * 5_000 + "1" + "}" * 5_000)
+    with caplog.at_level(logging.CRITICAL):
+        _, deliveries = drain()
+    assert [d.state for _, d in sorted(deliveries.items())] == ["failed", "delivered"]
+    assert "RecursionError" in deliveries["message-0000"].reason
 
 
 def test_nothing_to_send_is_filtered_with_the_reason(source, heap, vendor, monkeypatch):

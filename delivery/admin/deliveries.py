@@ -120,7 +120,7 @@ class DeliveryAdmin(LogAdmin):
         story, may = log.story(found.pk), self.has_deliver_again_permission(request)
         delivery = story.delivery
         return {
-            "title": f"{delivery.event} → {delivery.installation}",
+            "title": f"{delivery.event.name or delivery.event.type} → {delivery.installation}",
             "story": story,
             "delivery": delivery,
             "words": delivery_in_words(delivery, timezone.now()),

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -25,7 +26,6 @@ from integrations.templatetags.penstock import ago
 @admin.register(Installation)
 class InstallationAdmin(ModelAdmin):
     list_display = ("installation", "state", "queued", "delivered", "deliveries")
-    list_display_links = None
     list_before_template = "integrations/sandbox_banner.html"
     list_per_page = 500
     ordering = ("name",)
@@ -57,7 +57,7 @@ class InstallationAdmin(ModelAdmin):
 
     def changelist_view(self, request, extra_context=None):
         sandboxed = Installation.objects.filter(config__region="sandbox")
-        context = {"title": "Integrations", "sandboxed": sandboxed, "sandbox_url": settings.SANDBOX_URL}
+        context = {"sandboxed": sandboxed, "sandbox_url": settings.SANDBOX_URL}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     # --- columns ---
@@ -65,9 +65,8 @@ class InstallationAdmin(ModelAdmin):
     @display(description="Integration")
     def installation(self, installation):
         return format_html(
-            '<a class="ps-named" href="{}"><img class="ps-logo" src="{}" alt="">'
-            '<span><strong>{}</strong><span class="ps-subtle">{}</span></span></a>',
-            reverse("admin:integrations_installation_change", args=[installation.pk]),
+            '<span class="ps-named"><img class="ps-logo" src="{}" alt="">'
+            '<span><strong>{}</strong><span class="ps-subtle">{}</span></span></span>',
             logo(installation.destination_key),
             installation.name,
             installation.destination.name,
@@ -104,13 +103,18 @@ class InstallationAdmin(ModelAdmin):
         if installation is None or not self.has_view_permission(request, installation):
             raise Http404(f"There is no installation {object_id}.")
         form = EditForm(installation, request.POST or None)
-        if request.method == "POST" and self.has_change_permission(request):
+        if request.method == "POST":
+            self._insist(request)
             if form.change(controls.reconfigure):
-                messages.success(request, f"{installation.name} is saved.")
+                messages.success(request, f"{form.cleaned_data['name']} is saved.")
                 return redirect("admin:integrations_installation_change", installation.pk)
-            installation.refresh_from_db()
+            installation = self.get_object(request, unquote(object_id))  # as it is stored
+        context = self._page(request, installation, form)
+        return TemplateResponse(request, "integrations/installation.html", context)
+
+    def _page(self, request, installation, form):
         lanes = installation.lanes.all()
-        context = {
+        return {
             **self.admin_site.each_context(request),
             **sending(request),
             "title": installation.name,
@@ -119,12 +123,10 @@ class InstallationAdmin(ModelAdmin):
             "words": state_in_words(installation, lanes, timezone.now()),
             "queued": bounded(installation.queued),
             "revision": installation.revision,
-            "revisions": installation.revisions.order_by("-number")[:20],
             "sandbox_url": settings.SANDBOX_URL,
             "may_change": self.has_change_permission(request),
             "is_paused": not installation.enabled or any(lane.paused for lane in lanes),
         }
-        return TemplateResponse(request, "integrations/installation.html", context)
 
     def pause_view(self, request, pk):
         return self._act(request, pk, controls.pause, "is paused: what comes in waits.")
@@ -135,11 +137,15 @@ class InstallationAdmin(ModelAdmin):
     def _act(self, request, pk, act, outcome):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
+        self._insist(request)
         installation = get_object_or_404(Installation, pk=pk)
-        if self.has_change_permission(request, installation):
-            act(installation)
-            messages.success(request, f"{installation.name} {outcome}")
+        act(installation)
+        messages.success(request, f"{installation.name} {outcome}")
         return redirect("admin:integrations_installation_change", pk)
+
+    def _insist(self, request):
+        if not self.has_change_permission(request):
+            raise PermissionDenied
 
 
 def sending(request):

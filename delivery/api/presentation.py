@@ -1,10 +1,9 @@
 """Deliveries as the API shows them."""
 
-import json
 from datetime import datetime
 from typing import Any
 
-from delivery.log import SHOWN, Sent, Story
+from delivery.log import SHOWN, Sent, Story, parsed
 from delivery.models import Delivery
 from delivery.state import delivery_in_words, trouble_of
 
@@ -87,11 +86,3 @@ def attempt(sent: Sent) -> dict[str, Any]:
             "body": parsed(full.response_body),
         }
     return shown
-
-
-def parsed(text: str) -> Any:
-    """Return JSON as what it says, and any other text as it is."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

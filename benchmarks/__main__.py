@@ -1,0 +1,19 @@
+"""The process that measures, started by run.py: `python -m benchmarks [--quick] ingest,latency`."""
+
+import signal
+import sys
+
+import django
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    django.setup()
+    from benchmarks import figures  # models can be imported from here on
+
+    *quick, what = sys.argv[1:]
+    figures.run(what.split(","), share=0.1 if quick else 1.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""What is measured, figure by figure. docs/benchmarks.md says what each one means.
+
+A floor is measured right after each repetition of ours, so that both meet the same neighbours.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from benchmarks import floors, hurried, load, report, stack
+from benchmarks.load import Load, Sent
+from delivery.models import Delivery, Event
+
+TURNS = range(3)
+INGEST = {1: 2_000, 100: 20_000}  # events to send, by events a request
+HURRIED_INGEST = {1: 500, 100: 2_000}
+BACKLOG = 50_000
+HURRIED_BACKLOG = 2_000
+RATE = 500.0  # events/s of the open model
+PER_REQUEST = 10  # events a request of the open model
+SECONDS = 30  # that the open model lasts
+HURRIED_SECONDS = 2
+FLOOR_TURNS = 300
+WARM_UP = 500  # events, so that every worker has met its first request
+EVENT = "bench-event"  # what the ids of messages that count begin with
+PATIENCE = 120.0  # seconds for a queue to run empty
+
+
+class Wrong(Exception):
+    """Something was lost or sent twice: what was measured counts for nothing."""
+
+
+def run(names: Sequence[str], *, share: float) -> None:
+    """Measure and print, with that share of the events of a full run."""
+    stack.prepare()
+    try:
+        with stack.sandbox():
+            lines = [report.printed(line) for name in names for line in MEASURES[name](share)]
+    finally:
+        stack.forget_queues()
+    report.table(lines)
+
+
+# --- ingest --------------------------------------------------------------------------------------
+
+
+def ingest(share: float) -> Iterator[report.Line]:
+    """Events/s that the web server answers with 200, without a cluster at work."""
+    ours, floor, theirs = {}, {}, {}
+    with stack.web() as port:
+        warm_up(port)
+        for size, events in INGEST.items():
+            turns = [
+                (stored(port, Event, size, events * share), floors.ingest(size)) for _ in TURNS
+            ]
+            ours[size], floor[size] = zip(*turns, strict=True)
+    with stack.web(stack.HURRIED) as port:
+        warm_up(port)
+        for size, events in HURRIED_INGEST.items():
+            theirs[size] = [stored(port, hurried.Event, size, events * share) for _ in TURNS]
+    for size, events in INGEST.items():
+        yield report.line(
+            f"ingest, {size} a request",
+            "events/s",
+            (ours[size], floor[size], theirs[size]),
+            events=round(events * share),
+            stored="every event that was answered with 200",
+        )
+
+
+def stored(port: int, model: Any, per_request: int, events: float) -> float:
+    """Return events/s. Raises Wrong when a row is missing of what was answered with 200."""
+    stack.clear()
+    sent = send(port, round(events), per_request=per_request)
+    check("events stored", model.objects.count(), round(events))
+    return round(events) / sent.seconds
+
+
+# --- delivery ------------------------------------------------------------------------------------
+
+
+def delivery(share: float) -> Iterator[report.Line]:
+    """Deliveries/s from a backlog, from the moment the first ones are settled to the last."""
+    with stack.web() as port:
+        turns = [(delivered(port, round(BACKLOG * share)), floors.delivery()) for _ in TURNS]
+    with stack.web(stack.HURRIED) as port:
+        theirs = [hurried_delivered(port, round(HURRIED_BACKLOG * share))]
+    ours, floor = zip(*turns, strict=True)
+    yield report.line(
+        "delivery of a backlog",
+        "events/s",
+        (ours, floor, theirs),
+        events=round(BACKLOG * share),
+        verified="the sandbox holds each id exactly once, and the ledger closes",
+    )
+
+
+def delivered(port: int, events: int) -> float:
+    backlog(port, events)
+    with stack.cluster():
+        wait_for_deliveries()
+    verify(events)
+    return rate(Delivery.objects.values_list("settled_at", flat=True))
+
+
+def hurried_delivered(port: int, events: int) -> float:
+    backlog(port, events)
+    with stack.hurried_cluster():
+        wait_for_hurried()
+    return rate(hurried.Event.objects.values_list("delivered_at", flat=True))
+
+
+def backlog(port: int, events: int) -> None:
+    stack.clear()
+    stack.clear_sink()
+    send(port, events, per_request=100)
+
+
+def rate(moments: Sequence[datetime]) -> float:
+    """Return how many a second followed the first; those of the first moment set the clock."""
+    first, last = min(moments), max(moments)
+    return sum(moment > first for moment in moments) / (last - first).total_seconds()
+
+
+def verify(events: int) -> None:
+    """Raises Wrong when anything is lost, came twice, or is not accounted for."""
+    types = Counter(Event.objects.values_list("type", flat=True))
+    check("deliveries", Delivery.objects.filter(state="delivered").count(), events)
+    keys = stack.sink("keys")
+    check("ids at the sandbox", len(keys), types["track"])
+    check("times that each came", set(keys.values()), {1})
+    check("user updates at the sandbox", stack.sink("state")["user_updates"], types["identify"])
+    check("the ledger closes", stack.ledger_closes(), True)
+
+
+# --- latency -------------------------------------------------------------------------------------
+
+
+def latency(share: float) -> Iterator[report.Line]:
+    """Seconds from when an event was to be sent to when its delivery is settled, at a set rate."""
+    with stack.web() as port, stack.cluster():
+        ours, sent = end_to_end(port, SECONDS * share)
+    verify(len(ours) + WARM_UP)
+    floor = floors.latency(PER_REQUEST, FLOOR_TURNS)
+    with stack.web(stack.HURRIED) as port, stack.hurried_cluster():
+        theirs = hurried_end_to_end(port, HURRIED_SECONDS * share)
+    for percent in (50, 99):
+        yield report.line(
+            f"end to end, p{percent}",
+            "seconds",
+            [[percentile(seconds, percent)] for seconds in (ours, floor, theirs)],
+            events=len(ours),
+            offered_per_s=RATE,
+            delivered=len(ours),
+            lost=0,
+            max_s=round(max(ours), 3),
+            generator_late_s=round(sent.late, 3),
+        )
+
+
+def end_to_end(port: int, lasting: float) -> tuple[list[float], Sent]:
+    """Return the seconds that each event took. Raises Wrong when one is missing."""
+    stack.clear()
+    stack.clear_sink()
+    warm_up(port)
+    wait_for_deliveries()
+    sent = steady(port, lasting)
+    wait_for_deliveries()
+    rows = Delivery.objects.values_list("event__message_id", "settled_at")
+    return waits(rows, sent), sent
+
+
+def hurried_end_to_end(port: int, lasting: float) -> list[float]:
+    stack.clear()
+    warm_up(port)
+    wait_for_hurried()
+    sent = steady(port, lasting)
+    wait_for_hurried()
+    return waits(hurried.Event.objects.values_list("message_id", "delivered_at"), sent)
+
+
+def steady(port: int, lasting: float) -> Sent:
+    events = round(RATE * lasting)
+    return send(port, events, per_request=PER_REQUEST, rate=RATE, connections=32)
+
+
+def waits(rows: Iterable[tuple[str, datetime]], sent: Sent) -> list[float]:
+    """Return the seconds from the intended sending of each event to its settling."""
+    ends = {message_id: at.timestamp() for message_id, at in rows}
+    starts = {f"{EVENT}-{n}": sent.due[n // PER_REQUEST] for n in range(sent.events)}
+    check("events with an end", len(ends.keys() & starts.keys()), len(starts))
+    return [ends[message_id] - start for message_id, start in starts.items()]
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the smallest value that so many percent do not exceed."""
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+def send(port: int, events: int, *, prefix: str = EVENT, **how: Any) -> Sent:
+    return load.send(Load(port=port, prefix=prefix, events=events, **how))
+
+
+def warm_up(port: int) -> None:
+    send(port, WARM_UP, prefix="warm-up", per_request=PER_REQUEST)
+
+
+def wait_for_deliveries() -> None:
+    queued = Delivery.objects.filter(state="queued")
+    stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="all is delivered")
+
+
+def wait_for_hurried() -> None:
+    queued = hurried.Event.objects.filter(delivered_at=None)
+    stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="all is delivered")
+
+
+def check(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise Wrong(f"{what}: {found}, not {expected}")
+
+
+MEASURES = {"ingest": ingest, "delivery": delivery, "latency": latency}

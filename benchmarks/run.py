@@ -1,0 +1,141 @@
+"""`make bench`: run Penstock on a fresh database and print what it manages.
+
+    python benchmarks/run.py [--quick] [--only ingest|delivery|latency]
+                             [--database postgres://user@host:port | sqlite] [--broker redis://…]
+
+Prints one JSON line for each figure, and a table for people on stderr. docs/benchmarks.md says what
+each figure means; figures.py is how it is measured. This file only makes the place to measure in,
+and takes it away again, whatever happens: a new database, free ports, an environment of its own.
+"""
+
+import argparse
+import base64
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent
+POSTGRESQL = "postgres://postgres@127.0.0.1:5432"
+FIGURES = ("ingest", "delivery", "latency")
+NOT_OURS = ("PENSTOCK_", "BENCH_", "DATABASE_URL", "BROKER_URL", "DEBUG", "LOG_LEVEL")
+STOP = 60.0  # seconds the measurement has to stop all that it started
+
+
+def main() -> int:
+    options = read_options()
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        with database(options.database or reachable(POSTGRESQL), Path(folder)) as url:
+            code = measure(options, environment(url, options.broker, Path(folder)))
+        if code:
+            kept = shutil.copy(Path(folder) / "log", tempfile.gettempdir() + "/penstock-bench.log")
+            say(f"It failed; what the processes said is in {kept}")
+    return code
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure Penstock on this machine.")
+    parser.add_argument(
+        "--database",
+        help=f"A PostgreSQL server, such as {POSTGRESQL} (the default when it is there), in which "
+        "a database is made and dropped; or sqlite.",
+    )
+    parser.add_argument("--broker", default="", help="redis://…; the default is the database.")
+    parser.add_argument("--quick", action="store_true", help="A tenth of the events.")
+    parser.add_argument("--only", choices=FIGURES)
+    return parser.parse_args()
+
+
+def reachable(server: str) -> str:
+    """Return the server, or "sqlite" when nobody answers there."""
+    try:
+        psycopg.connect(f"{server}/postgres", connect_timeout=3).close()
+    except psycopg.OperationalError:
+        say(f"No PostgreSQL at {server}: measuring on SQLite.")
+        return "sqlite"
+    return server
+
+
+@contextmanager
+def database(server: str, folder: Path) -> Iterator[str]:
+    """Make a new database and give its URL; the database goes when the block ends."""
+    if server == "sqlite":
+        yield f"sqlite:///{folder}/bench.sqlite3"
+        return
+    name = f"penstock_bench_{secrets.token_hex(4)}"
+    server = urlsplit(server)._replace(path="").geturl()
+    administer(server, f"CREATE DATABASE {name}")
+    try:
+        yield f"{server}/{name}"
+    finally:
+        administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def administer(server: str, statement: str) -> None:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def environment(url: str, broker: str, folder: Path) -> dict[str, str]:
+    """Return what the processes get to see: settings' defaults but for where things are."""
+    web, sandbox = free_ports(2)
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)},
+        "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "PENSTOCK_SECRETS_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "PENSTOCK_WRITE_KEY": "wk_benchmarks",
+        "PENSTOCK_WEB_BIND": f"127.0.0.1:{web}",
+        "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{sandbox}",
+        "DATABASE_URL": url,
+        "BROKER_URL": broker,
+        "BENCH_QUEUE": f"bench-{secrets.token_hex(4)}",
+        "BENCH_SCHEDULER": "true",
+        "BENCH_LOG": str(folder / "log"),
+        "BENCH_COMMAND": f"python benchmarks/run.py {shlex.join(sys.argv[1:])}".strip(),
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def measure(options: argparse.Namespace, env: dict[str, str]) -> int:
+    """Run the measurement and return its exit code.
+
+    It hangs on a leash: should this process be killed, all that was started goes with it.
+    """
+    what = ["--quick"] * options.quick + [options.only or ",".join(FIGURES)]
+    command = [sys.executable, "-m", "delivery.leash", sys.executable, "-m", "benchmarks", *what]
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=subprocess.PIPE, start_new_session=True
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: child.terminate())
+    try:
+        return child.wait()
+    finally:
+        child.terminate()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The processes that are measured, as they run in production, and the tables they work on."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import requests
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.color import no_style
+from django.db import connection
+from django_q.brokers import get_broker
+from django_q.models import OrmQ
+
+from benchmarks import hurried
+from delivery.management.commands import up
+from delivery.models import (
+    Attempt,
+    AttemptBody,
+    Carried,
+    Delivery,
+    Event,
+    EventBody,
+    Lane,
+    Tally,
+    Told,
+)
+from delivery.processes import Group, manage
+from integrations.catalog import catalog
+from integrations.installing import install
+
+READY = 30.0  # seconds a process may take to start
+STOP = 20.0  # seconds it may take to end
+LOOK = 0.1  # seconds between two looks at a condition
+
+STORED = (Event, EventBody, Delivery, Tally)  # what one ingest request writes
+WORKED = (*STORED, Attempt, AttemptBody, Carried, Told, Lane, OrmQ, hurried.Event)
+QUEUES = (os.environ["BENCH_QUEUE"], f"{os.environ['BENCH_QUEUE']}-hurried")
+HURRIED = {
+    "BENCH_URLCONF": hurried.__name__,
+    "BENCH_QUEUE": QUEUES[1],
+    "BENCH_SCHEDULER": "false",  # Penstock's sweep is none of its business
+}
+
+
+def prepare() -> None:
+    """Make the tables, a source, and one installation of Heap that sends to the sandbox."""
+    call_command("migrate", verbosity=0)
+    call_command("bootstrap", stdout=StringIO())  # what it prints are this run's credentials
+    config = {"app_id": hurried.APP_ID, "region": "sandbox"}
+    install(catalog()["heap"], name="Heap", config=config)
+    with connection.schema_editor() as editor:
+        editor.create_model(hurried.Event)
+
+
+def clear() -> None:
+    """Empty the tables, the queues and the sandbox's memory, if one runs."""
+    tables = [model._meta.db_table for model in WORKED]
+    statements = connection.ops.sql_flush(no_style(), tables, reset_sequences=True)
+    connection.ops.execute_sql_flush(statements)
+    forget_queues()
+
+
+def forget_queues() -> None:
+    for queue in QUEUES:
+        get_broker(queue).delete_queue()
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def web(environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run the web server and give its port."""
+    address = up.web_address()
+    with _running(up.web_command(address), environment, ready=lambda: up.answers(address)):
+        yield address[1]
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    with _running(manage("cluster")):
+        yield
+
+
+@contextmanager
+def hurried_cluster() -> Iterator[None]:
+    with _running(manage("qcluster"), HURRIED):
+        yield
+
+
+@contextmanager
+def sandbox() -> Iterator[None]:
+    address = up.sandbox_address()
+    with _running(up.sandbox_command(address), ready=lambda: up.answers(address)):
+        yield
+
+
+@contextmanager
+def _running(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    ready: Callable[[], bool] = lambda: True,
+) -> Iterator[None]:
+    with open(os.environ["BENCH_LOG"], "ab") as log:
+        group = Group(command, environment, output=log.fileno())
+    try:
+        wait_until(ready, seconds=READY, what=f"{command[1:]} answers", alive=group.is_running)
+        yield
+    finally:
+        group.stop(STOP)
+        group.close()
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    *,
+    seconds: float,
+    what: str,
+    alive: Callable[[], bool] = lambda: True,
+) -> None:
+    """Raises TimeoutError, naming what was waited for."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until or not alive():
+            raise TimeoutError(f"In vain waited until {what}; see {os.environ['BENCH_LOG']}")
+        time.sleep(LOOK)
+
+
+# --- the sink and the books ----------------------------------------------------------------------
+
+
+def sink(page: str) -> dict[str, Any]:
+    """Return what the sandbox says on one of its pages."""
+    return requests.get(f"{settings.SANDBOX_URL}/_sandbox/{page}", timeout=30).json()
+
+
+def clear_sink() -> None:
+    requests.post(f"{settings.SANDBOX_URL}/_sandbox/reset", timeout=30).raise_for_status()
+
+
+def ledger_closes() -> bool:
+    """Say what `manage.py ledger --json` says."""
+    done = subprocess.run(manage("ledger", "--json"), stdout=subprocess.PIPE, check=False)
+    return done.returncode == 0

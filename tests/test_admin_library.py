@@ -1,0 +1,360 @@
+"""Installing and managing integrations in the admin."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from delivery.models import Lane
+from integrations.models import ApiToken, Installation, Source, digest
+from integrations.secrets import reveal
+from tests.make import (
+    make_attempt,
+    make_delivery,
+    make_event,
+    make_installation,
+    make_source,
+    make_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+MINE = "/admin/integrations/installation/"
+LIBRARY = f"{MINE}library/"
+FORM = {
+    "name": "Heap",
+    "variant": "default",
+    "config.app_id": "1234567890",
+    "config.api_key": "canary-secret",
+    "config.region": "sandbox",
+    "config.arrays": "json",
+}
+
+
+@pytest.fixture(autouse=True)
+def _logged_in(client):
+    client.force_login(make_user())
+
+
+def page(client, address, **params):
+    answer = client.get(address, params)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def text_of(html):
+    """What one reads on a page, spaces folded."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def address_of(installation):
+    return f"{MINE}{installation.pk}/change/"
+
+
+# --- the library -------------------------------------------------------------------------------
+
+
+def test_the_login_page_leads_to_the_admin(client):
+    client.logout()
+    answer = client.post("/admin/login/", {"username": "admin", "password": "secret"})
+    assert (answer.status_code, answer.url) == (302, "/admin/")
+
+
+def test_the_library_shows_a_card_for_each_destination(client):
+    html = page(client, LIBRARY)
+    assert "Heap" in html
+    assert "Analytics" in html
+    assert "Beta" in html
+    assert 'src="data:image/svg+xml;base64,' in html
+    assert reverse("admin:install", args=["heap"]) in html
+    assert "Installed" not in text_of(html)
+
+
+def test_a_card_says_that_its_destination_is_installed(client):
+    make_installation()
+    assert "Installed" in text_of(page(client, LIBRARY))
+
+
+def test_the_sidebar_names_the_tabs_and_both_lead_to_each_other(client):
+    for address in (MINE, LIBRARY):
+        html = page(client, address)
+        assert "My Integrations" in html
+        assert "Integration Library" in html
+
+
+def test_no_page_holds_a_script_of_its_own_or_a_foreign_address(client):
+    installation = make_installation()
+    for address in ("/admin/", MINE, LIBRARY, f"{LIBRARY}heap/", address_of(installation)):
+        html = page(client, address)
+        assert not re.search(r"<script(?![^>]*\bsrc=)", html), address
+        assert not re.search(r'(?:src|<link[^>]+href)="(?:https?:)?//', html), address
+
+
+def test_the_form_has_each_setting_with_its_help_and_the_steps_beside_it(client):
+    html = page(client, f"{LIBRARY}heap/")
+    for words in ("App ID", "API key", "Region", "Account › Manage", "Before you install"):
+        assert words in html
+    assert 'placeholder="1234567890"' in html
+    assert 'name="config.api_key"' in html
+    assert 'type="password"' in html
+
+
+def test_where_a_sandbox_runs_the_form_starts_with_it_and_says_so(client, settings):
+    settings.SANDBOX_URL = "http://127.0.0.1:8085"
+    html = page(client, f"{LIBRARY}heap/")
+    assert "nothing leaves this machine" in text_of(html)
+    assert '<option value="sandbox" selected>' in html
+
+
+def test_without_a_sandbox_nothing_speaks_of_one(client, settings):
+    settings.SANDBOX_URL = ""
+    html = page(client, f"{LIBRARY}heap/")
+    assert 'value="sandbox"' not in html
+    assert "nothing leaves this machine" not in html
+
+
+def test_installing_leads_to_the_installation_and_its_next_step(client):
+    make_source(write_key="wk_shop")
+    answer = client.post(f"{LIBRARY}heap/", FORM, follow=True)
+    installation = Installation.objects.get()
+    assert answer.redirect_chain == [(address_of(installation), 302)]
+    html = answer.content.decode()
+    assert "Heap is installed." in html
+    assert "curl http://testserver/v1/track" in html
+    assert "-u wk_shop:" in html
+
+
+def test_what_is_installed_has_the_secret_sealed_and_the_user_as_author(client):
+    client.post(f"{LIBRARY}heap/", FORM)
+    installation = Installation.objects.get()
+    assert installation.config == {"app_id": "1234567890", "region": "sandbox", "arrays": "json"}
+    assert "canary" not in installation.sealed_secrets
+    assert reveal(installation.sealed_secrets) == {"api_key": "canary-secret"}
+    assert installation.revision.number == 1
+    assert installation.revision.created_by.username == "admin"
+
+
+def test_wrong_values_are_named_at_their_field_and_the_secret_is_not_sent_back(client):
+    answer = client.post(f"{LIBRARY}heap/", FORM | {"config.app_id": "no number", "name": ""})
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Digits only" in html
+    assert "Give the installation a name." in html
+    assert 'value="no number"' in html
+    assert "canary-secret" not in html
+    assert not Installation.objects.exists()
+
+
+def test_a_name_that_is_taken_is_refused_and_the_form_offers_a_free_one(client):
+    make_installation(name="Heap")
+    answer = client.post(f"{LIBRARY}heap/", FORM)
+    assert answer.status_code == 422
+    assert "exists already" in text_of(answer.content.decode())
+    assert 'value="Heap 2"' in page(client, f"{LIBRARY}heap/")
+
+
+def test_an_unknown_destination_is_not_found(client):
+    assert client.get(f"{LIBRARY}nobody/").status_code == 404
+
+
+def test_who_may_only_look_cannot_install(client):
+    client.force_login(make_user("viewer", is_superuser=False))
+    assert client.get(LIBRARY).status_code == 403
+    assert client.post(f"{LIBRARY}heap/", FORM).status_code == 403
+    assert not Installation.objects.exists()
+
+
+# --- my integrations ---------------------------------------------------------------------------
+
+
+def state(client):
+    return text_of(page(client, MINE))
+
+
+def test_a_new_installation_has_nothing_to_deliver_yet(client):
+    make_installation()
+    assert "Nothing to deliver yet" in state(client)
+
+
+def test_what_is_queued_is_being_delivered(client):
+    make_delivery()
+    assert "Delivering" in state(client)
+
+
+def test_when_all_is_sent_it_is_up_to_date_and_says_when(client):
+    make_attempt(make_delivery(state="delivered"))
+    assert "Up to date" in state(client)
+    assert re.search(r"\d+ s ago", state(client))
+
+
+def test_failures_among_the_newest_deliveries_are_told(client):
+    make_delivery(state="failed")
+    assert "1 failed among the last 100 deliveries" in state(client)
+
+
+def test_a_lane_that_waits_says_why_and_until_when(client):
+    make_delivery()
+    due_at = timezone.now() + timezone.timedelta(minutes=5)
+    Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
+    assert f"Waiting for Heap HTTP 503: busy; next try {due_at:%H:%M:%S} UTC" in state(client)
+
+
+def test_a_lane_that_was_refused_needs_attention(client):
+    make_delivery()
+    Lane.objects.update(paused=True, last_error="HTTP 401: no")
+    assert "Needs attention Heap refused the credentials: HTTP 401: no" in state(client)
+
+
+def test_an_installation_that_is_switched_off_says_who_did_it_and_what_waits(client):
+    make_delivery()
+    Installation.objects.update(enabled=False)
+    assert "Paused by an admin 1 queued" in state(client)
+
+
+def test_the_queue_is_counted_no_further_than_it_is_shown(client, monkeypatch):
+    monkeypatch.setattr("delivery.state.MOST", 2)
+    installation = make_installation()
+    for _ in range(4):
+        make_delivery(installation)
+    assert "2+" in state(client)
+
+
+def test_the_list_takes_as_many_queries_for_many_as_for_one(client, django_assert_num_queries):
+    make_delivery(make_installation(name="First"))
+    with CaptureQueriesContext(connection) as first:
+        page(client, MINE)
+    for number in range(5):
+        make_delivery(make_installation(name=f"Heap {number}"), make_event())
+    with django_assert_num_queries(len(first)):
+        page(client, MINE)
+
+
+# --- one installation --------------------------------------------------------------------------
+
+
+def test_the_page_shows_settings_and_blueprint_but_never_a_secret(client):
+    installation = make_installation(config={"app_id": "123", "api_key": "canary-secret"})
+    html = page(client, address_of(installation))
+    assert 'value="123"' in html
+    assert "Blueprint, revision 1" in html
+    assert "canary-secret" not in html
+    assert installation.sealed_secrets not in html
+
+
+def edit(client, installation, **changes):
+    values = {**FORM, "config.api_key": "", "enabled": "on"}
+    return client.post(address_of(installation), values | changes, follow=True)
+
+
+def test_a_secret_left_empty_is_kept_and_another_value_is_changed(client):
+    installation = make_installation(config={"app_id": "123", "api_key": "old"})
+    edit(client, installation, **{"config.app_id": "456", "name": "Heap EU"})
+    installation.refresh_from_db()
+    assert (installation.name, installation.config["app_id"]) == ("Heap EU", "456")
+    assert reveal(installation.sealed_secrets) == {"api_key": "old"}
+
+
+def test_a_new_secret_replaces_the_old_one_and_is_not_shown(client):
+    installation = make_installation(config={"app_id": "123", "api_key": "old"})
+    answer = edit(client, installation, **{"config.api_key": "canary-new"})
+    installation.refresh_from_db()
+    assert reveal(installation.sealed_secrets) == {"api_key": "canary-new"}
+    assert "canary-new" not in answer.content.decode()
+
+
+def test_wrong_changes_are_refused_and_nothing_is_changed(client):
+    make_installation(name="Other")
+    installation = make_installation(name="Heap", config={"app_id": "123", "api_key": "old"})
+    answer = edit(client, installation, **{"config.app_id": "letters"})
+    assert "Digits only" in answer.content.decode()
+    assert "exists already" in text_of(edit(client, installation, name="Other").content.decode())
+    installation.refresh_from_db()
+    assert (installation.name, installation.config["app_id"]) == ("Heap", "123")
+
+
+def test_saving_the_settings_lets_a_refused_lane_try_again(client):
+    installation = make_delivery().installation
+    Lane.objects.update(paused=True, due_at=timezone.now(), failures=4)
+    edit(client, installation)
+    lane = Lane.objects.get()
+    assert (lane.paused, lane.due_at, lane.failures) == (False, None, 0)
+
+
+def test_pause_and_resume(client):
+    installation = make_installation()
+    client.post(reverse("admin:installation_pause", args=[installation.pk]))
+    assert not Installation.objects.get().enabled
+    Lane.objects.update(paused=True)
+    client.post(reverse("admin:installation_resume", args=[installation.pk]))
+    assert Installation.objects.get().enabled
+    assert not Lane.objects.get().paused
+
+
+def test_a_link_alone_pauses_nothing(client):
+    installation = make_installation()
+    assert (
+        client.get(reverse("admin:installation_pause", args=[installation.pk])).status_code == 405
+    )
+    assert Installation.objects.get().enabled
+
+
+def test_who_may_only_look_changes_nothing(client):
+    installation, viewer = make_installation(), make_user("viewer", is_superuser=False)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_installation"))
+    client.force_login(viewer)
+    assert "Save" not in text_of(page(client, address_of(installation)))
+    assert edit(client, installation).status_code == 403
+    address = reverse("admin:installation_pause", args=[installation.pk])
+    assert client.post(address).status_code == 403
+    assert Installation.objects.get().enabled
+
+
+# --- sources, tokens, users, home --------------------------------------------------------------
+
+
+def test_a_source_shows_its_write_key_and_how_to_send_with_it(client):
+    source = make_source(write_key="wk_shop")
+    html = page(client, f"/admin/integrations/source/{source.pk}/change/")
+    assert "curl http://testserver/v1/track" in html
+    assert "-u wk_shop:" in html
+
+
+def test_a_source_is_added_with_a_write_key_of_its_own(client):
+    html = page(client, "/admin/integrations/source/add/")
+    offered = re.search(r'name="write_key" value="(wk_[^"]+)"', html)[1]
+    client.post("/admin/integrations/source/add/", {"name": "App", "write_key": offered})
+    assert Source.objects.get().write_key == offered
+
+
+def test_a_token_is_shown_once_and_kept_as_a_digest(client):
+    address = "/admin/integrations/apitoken/"
+    answer = client.post(f"{address}add/", {"name": "CI"}, follow=True)
+    shown = re.search(r"pst_[\w-]+", answer.content.decode())[0]
+    token = ApiToken.objects.get()
+    assert (token.digest, token.user.username) == (digest(shown), "admin")
+    assert shown not in page(client, address)
+    change = page(client, f"{address}{token.pk}/change/")
+    assert shown not in change
+    assert token.digest not in change
+
+
+@pytest.mark.parametrize("address", ["auth/user/", "auth/user/add/", "auth/group/", "delivery/"])
+def test_the_other_pages_open(client, address):
+    page(client, f"/admin/{address}")
+
+
+def test_the_queue_of_django_q_is_nobodys_business_here(client):
+    assert client.get("/admin/django_q/").status_code == 404
+
+
+def test_the_first_page_leads_through_three_steps(client):
+    assert "Step 1" in text_of(page(client, "/admin/"))
+    make_source(write_key="wk_shop")
+    make_delivery()
+    html = text_of(page(client, "/admin/"))
+    assert html.count("Done") == 3
+    assert "-u wk_shop:" in html

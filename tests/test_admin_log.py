@@ -1,0 +1,427 @@
+"""The log in the admin: finding a delivery, reading its story, delivering it again."""
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from delivery import log
+from delivery.models import AttemptBody, Delivery, Event, Lane, Rejection
+from integrations.models import Installation
+from tests.make import (
+    make_attempt,
+    make_delivery,
+    make_event,
+    make_installation,
+    make_source,
+    make_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+LOG = "/admin/delivery/delivery/"
+EVENTS = "/admin/delivery/event/"
+
+
+@pytest.fixture(autouse=True)
+def _logged_in(client):
+    client.force_login(make_user())
+
+
+def page(client, address, **params):
+    answer = client.get(address, params)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def text_of(html):
+    """What one reads on a page, spaces folded."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def listed(client, **params):
+    """The ids of the deliveries that the list shows, in its order."""
+    return [int(pk) for pk in re.findall(r'name="_selected_action" value="(\d+)"', page(client, LOG, **params))]
+
+
+def story_of(client, delivery):
+    return text_of(page(client, f"{LOG}{delivery.pk}/change/"))
+
+
+# --- the list ----------------------------------------------------------------------------------
+
+
+def test_the_newest_delivery_comes_first_with_what_became_of_it(client):
+    first, second = make_delivery(), make_delivery(state="failed", error="MessageRejected")
+    make_attempt(second, status=400, outcome="MessageRejected")
+    assert listed(client) == [second.pk, first.pk]
+    text = text_of(page(client, LOG))
+    for words in ("Failed", "Queued", "Order Completed", "ada", "HTTP 400", "123 ms", "Heap"):
+        assert words in text
+
+
+def test_a_time_is_relative_and_exact_on_hover(client):
+    at = timezone.now() - timedelta(minutes=3, seconds=5)
+    make_delivery(event=make_event(received_at=at))
+    html = page(client, LOG)
+    assert "3 min ago" in html
+    assert f'title="{at:%Y-%m-%d %H:%M:%S} UTC"' in html
+
+
+def test_an_attempt_without_an_answer_says_so(client):
+    delivery = make_delivery(error="VendorUnavailable")
+    make_attempt(delivery, status=None, outcome="VendorUnavailable", error="Connection refused")
+    assert "No answer VendorUnavailable" in text_of(page(client, LOG))
+
+
+def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch):
+    monkeypatch.setattr("delivery.admin.keyset.LogAdmin.list_per_page", 2)
+    ids = [make_delivery().pk for _ in range(5)][::-1]
+    other = make_delivery(state="cancelled")
+    assert listed(client, state="queued") == ids[:2]
+    assert listed(client, state="queued", before=ids[1]) == ids[2:4]
+    assert listed(client, state="queued", before=ids[3]) == ids[4:]
+    assert listed(client, state="queued", after=ids[4]) == ids[2:4]
+    html = page(client, LOG, state="queued", before=ids[1])
+    assert f'href="?before={ids[3]}&amp;state=queued"' in html
+    assert f'href="?after={ids[2]}&amp;state=queued"' in html
+    assert 'href="?state=queued">Newest' in html
+    assert other.pk not in ids
+
+
+def test_the_last_page_has_nothing_older_and_the_first_nothing_newer(client):
+    make_delivery()
+    html = page(client, LOG)
+    assert "before=" not in html
+    assert "after=" not in html
+
+
+def test_the_list_neither_counts_nor_skips_nor_reads_bodies(client):
+    make_attempt(make_delivery(state="delivered"))
+    with CaptureQueriesContext(connection) as queries:
+        page(client, LOG)
+    log_queries = [each["sql"] for each in queries if "delivery_" in each["sql"].lower()]
+    assert log_queries
+    for sql in log_queries:
+        assert "COUNT(" not in sql
+        assert "OFFSET" not in sql
+        assert "body" not in sql
+
+
+@pytest.mark.parametrize("address", [LOG, EVENTS, "/admin/delivery/attempt/"])
+def test_a_list_takes_as_many_queries_for_many_rows_as_for_one(
+    client, django_assert_num_queries, address
+):
+    make_attempt(make_delivery(state="delivered"))
+    with CaptureQueriesContext(connection) as first:
+        page(client, address)
+    for _ in range(20):
+        make_attempt(make_delivery(state="delivered"))
+    with django_assert_num_queries(len(first)):
+        page(client, address)
+
+
+def test_filters_by_installation_state_and_event(client):
+    heap, eu = make_installation(name="Heap"), make_installation(name="Heap EU")
+    queued = make_delivery(heap, make_event(name="Signed Up"))
+    failed = make_delivery(eu, make_event(type="page", name=""), state="failed")
+    assert listed(client, installation=heap.pk) == [queued.pk]
+    assert listed(client, state="failed") == [failed.pk]
+    assert listed(client, event="Signed Up") == [queued.pk]
+    assert listed(client, event="page") == [failed.pk]
+    assert listed(client, event="Signed Up", state="failed") == []
+
+
+def test_filters_by_the_time_an_event_came_in(client):
+    now = timezone.now()
+    ages = [timedelta(days=9), timedelta(days=3), timedelta(hours=2), timedelta(minutes=1)]
+    ids = [make_delivery(event=make_event(received_at=now - age)).pk for age in ages][::-1]
+    assert listed(client, received="1h") == ids[:1]
+    assert listed(client, received="24h") == ids[:2]
+    assert listed(client, received="7d") == ids[:3]
+
+
+@pytest.mark.parametrize("params", [{"installation": "x"}, {"before": "x"}, {"received": "ages"}])
+def test_a_filter_that_makes_no_sense_is_ignored(client, params):
+    delivery = make_delivery()
+    assert listed(client, **params) == [delivery.pk]
+
+
+@pytest.mark.parametrize("text", ["message-1x", "grace", "visitor-7", "  grace  "])
+def test_search_finds_by_message_id_user_and_visitor_exactly(client, text):
+    make_delivery(event=make_event(message_id="message-1", user_id="grac", anonymous_id="visitor"))
+    event = make_event(message_id="message-1x", user_id="grace", anonymous_id="visitor-7")
+    delivery = make_delivery(event=event)
+    assert listed(client, q=text) == [delivery.pk]
+
+
+def test_ids_are_found_by_time_also_with_gaps(client):
+    now = timezone.now()
+    for number in range(40):
+        make_event(received_at=now + timedelta(seconds=number))
+    Event.objects.filter(pk__in=[e.pk for e in Event.objects.all()[5:9]]).delete()
+    for number in (0, 4, 7, 20, 39):
+        moment = now + timedelta(seconds=number)
+        expected = Event.objects.filter(received_at__gte=moment).order_by("pk").first().pk
+        found = log.first_id(Event, "received_at", moment)
+        assert Event.objects.filter(pk__gte=found).order_by("pk").first().pk == expected
+    assert not Event.objects.filter(
+        pk__gte=log.first_id(Event, "received_at", now + timedelta(hours=1))
+    )
+
+
+# --- one delivery ------------------------------------------------------------------------------
+
+
+def test_a_delivered_one_says_when_and_shows_event_result_and_exchange(client):
+    delivery = make_delivery(state="delivered", notes=json.dumps(["Left out: coupon (null)."]))
+    make_attempt(delivery, answer='{"ok": true}')
+    text = story_of(client, delivery)
+    assert "Heap accepted it with HTTP 200" in text
+    assert "Nothing to do." in text
+    assert "Left out: coupon (null)." in text
+    assert "The event as received" in text
+    assert "POST https://heapanalytics.com/api/track" in text
+    assert "Content-Type: application/json" in text
+    assert "ok" in text.partition("HTTP 200")[2]
+    assert "Revision 1, which shaped it." in text
+
+
+def test_of_a_bulk_request_only_its_own_item_is_shown_with_the_way_to_the_rest(client):
+    deliveries = [
+        make_delivery(event=make_event(name=f"Event {n}"), state="delivered") for n in range(3)
+    ]
+    attempt = make_attempt(*deliveries)
+    html = page(client, f"{LOG}{deliveries[1].pk}/change/")
+    assert "item 2 of 3 in this request" in html
+    assert "Event 1" in html
+    assert "Event 0" not in html
+    whole = reverse("admin:delivery_attempt_change", args=[attempt.pk])
+    assert whole in html
+    assert all(f"Event {n}" in page(client, whole) for n in range(3))
+
+
+def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
+    monkeypatch.setattr(log, "SHOWN", 50)
+    attempt = make_attempt(make_delivery(state="delivered"), request={"events": ["x" * 100]})
+    html = page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk]))
+    assert "first 50 characters" in html
+    assert "x" * 60 not in html
+
+
+@pytest.mark.parametrize(
+    ("body", "position", "items", "own"),
+    [
+        ('{"app_id":"1","events":[{"a":1},{"a":2}]}', 1, 2, '{"app_id": "1", "events": [{"a": 2}]}'),
+        ('{"app_id":"1","users":[{"a":1},{"a":2}]}', 0, 2, '{"app_id": "1", "users": [{"a": 1}]}'),
+        ('{"app_id":"1","tags":["x","y"]}', 0, 1, '{"app_id":"1","tags":["x","y"]}'),
+        ('{"a":[1,2],"b":[3,4]}', 0, 2, '{"a":[1,2],"b":[3,4]}'),
+        ("[1,2]", 0, 2, "[1,2]"),
+        ("no JSON", 0, 2, "no JSON"),
+    ],
+)
+def test_the_own_part_of_a_body(body, position, items, own):
+    assert log.own_part(body, position, items) == own
+
+
+def test_only_the_newest_attempts_are_loaded_with_their_bodies(client, monkeypatch):
+    monkeypatch.setattr(log, "WITH_BODIES", 2)
+    delivery = make_delivery()
+    attempts = [make_attempt(delivery, request={"number": n}) for n in range(4)]
+    html = page(client, f"{LOG}{delivery.pk}/change/")
+    assert html.count("<details") == 4
+    assert html.count("See the request and the answer") == 2
+    assert reverse("admin:delivery_attempt_change", args=[attempts[0].pk]) in html
+
+
+def test_a_refused_one_names_cause_and_fix_from_the_vendors_table(client):
+    delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400: bad field")
+    make_attempt(delivery, status=400, outcome="MessageRejected", answer="bad field")
+    trouble = delivery.installation.destination.explain("MessageRejected", 400)
+    text = story_of(client, delivery)
+    assert "HTTP 400: bad field. It is not tried again by itself." in text
+    assert f"Cause {' '.join(trouble.cause.split())}" in text.replace("&#x27;", "'")
+    assert "Deliver again" in text
+
+
+def test_one_that_waits_says_whose_fault_it_is_and_when_it_goes_on(client):
+    delivery = make_delivery(error="VendorUnavailable")
+    make_attempt(delivery, status=503, outcome="VendorUnavailable")
+    due_at = timezone.now() + timedelta(minutes=2)
+    Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy")
+    text = story_of(client, delivery)
+    assert f"the next try is at {due_at:%H:%M:%S} UTC" in text
+    assert "Deliver again" not in text
+
+
+def test_one_behind_refused_credentials_waits_for_a_person(client):
+    delivery = make_delivery()
+    Lane.objects.update(paused=True, last_error="HTTP 401")
+    assert "Waiting for a person" in story_of(client, delivery)
+
+
+def test_one_of_a_paused_installation_says_so(client):
+    delivery = make_delivery()
+    Installation.objects.update(enabled=False)
+    assert "Heap is paused by an admin" in story_of(client, delivery)
+
+
+@pytest.mark.parametrize(("state", "words"), [("filtered", "Nothing was sent"), ("cancelled", "Cancelled")])
+def test_one_that_was_not_sent_says_why(client, state, words):
+    text = story_of(client, make_delivery(state=state, reason="Because of a test."))
+    assert words in text
+    assert "Because of a test." in text
+
+
+def test_a_story_whose_bodies_were_purged_is_still_told(client):
+    delivery = make_delivery(state="delivered")
+    make_attempt(delivery)
+    delivery.event.body.delete()
+    AttemptBody.objects.all().delete()
+    assert "It is not kept any more." in story_of(client, delivery)
+
+
+def test_a_page_shows_markup_of_an_event_as_text(client):
+    event = make_event(name="<script>alert(1)</script>", user_id='"><b>')
+    delivery = make_delivery(event=event, state="delivered", reason="<i>")
+    make_attempt(delivery, answer="<script>alert(2)</script>")
+    for address in (LOG, f"{LOG}{delivery.pk}/change/", EVENTS, f"{EVENTS}{event.pk}/change/"):
+        html = page(client, address)
+        assert "<script>alert" not in html
+        assert '"><b>' not in html
+
+
+@pytest.mark.parametrize("name", ["delivery", "attempt", "event", "rejection"])
+@pytest.mark.parametrize("pk", ["999", "none", "9" * 30])
+def test_what_is_not_there_is_not_found(client, name, pk):
+    assert client.get(f"/admin/delivery/{name}/{pk}/change/").status_code == 404
+
+
+# --- deliver again -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def woken(monkeypatch):
+    """The lanes that were woken."""
+    lanes = []
+    monkeypatch.setattr("delivery.lanes.wake", lanes.extend)
+    return lanes
+
+
+def again(client, delivery):
+    return client.post(reverse("admin:delivery_delivery_again", args=[delivery.pk]), follow=True)
+
+
+@pytest.mark.parametrize("state", ["failed", "filtered", "cancelled", "delivered"])
+def test_whatever_is_settled_can_be_delivered_again(
+    client, woken, django_capture_on_commit_callbacks, state
+):
+    delivery = make_delivery(state=state, error="MessageRejected", reason="no", attempts=1)
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = again(client, delivery)
+    assert "1 delivery is queued again." in answer.content.decode()
+    found = Delivery.objects.get()
+    assert (found.state, found.error, found.reason, found.settled_at) == ("queued", "", "", None)
+    assert found.queued_at > delivery.queued_at
+    assert found.attempts == 1
+    assert woken == [delivery.lane_id]
+
+
+def test_what_is_queued_already_stays_as_it_is(client, woken):
+    delivery = make_delivery(error="VendorUnavailable")
+    assert "0 deliveries are queued again." in again(client, delivery).content.decode()
+    assert Delivery.objects.get().queued_at == delivery.queued_at
+
+
+def test_a_selection_is_delivered_again_and_nothing_else(client, woken):
+    chosen = [make_delivery(state="failed") for _ in range(2)]
+    other = make_delivery(state="failed")
+    answer = client.post(
+        LOG,
+        {"action": "deliver_again", "_selected_action": [each.pk for each in chosen]},
+        follow=True,
+    )
+    assert "2 deliveries are queued again." in answer.content.decode()
+    assert set(Delivery.objects.filter(state="queued")) == set(chosen)
+    assert Delivery.objects.get(pk=other.pk).state == "failed"
+
+
+def test_to_a_paused_installation_it_waits_and_that_is_said(client, woken):
+    delivery = make_delivery(state="failed")
+    Lane.objects.update(paused=True)
+    assert "Heap is paused: there they wait." in again(client, delivery).content.decode()
+
+
+def test_a_link_alone_delivers_nothing_again(client):
+    delivery = make_delivery(state="failed")
+    address = reverse("admin:delivery_delivery_again", args=[delivery.pk])
+    assert client.get(address).status_code == 405
+    assert Delivery.objects.get().state == "failed"
+
+
+def test_it_takes_a_permission_to_deliver_again(client):
+    delivery, viewer = make_delivery(state="failed"), make_user("viewer", is_superuser=False)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_delivery"))
+    client.force_login(viewer)
+    assert "Deliver again" not in story_of(client, delivery)
+    assert again(client, delivery).status_code == 403
+    assert Delivery.objects.get().state == "failed"
+
+
+def test_it_takes_a_permission_to_read(client):
+    delivery = make_delivery()
+    client.force_login(make_user("nobody", is_superuser=False))
+    for address in (LOG, f"{LOG}{delivery.pk}/change/", f"{EVENTS}{delivery.event_id}/change/"):
+        assert client.get(address).status_code == 403
+
+
+# --- events and rejections ---------------------------------------------------------------------
+
+
+def test_an_event_says_where_it_went_and_why_not_elsewhere(client):
+    wanted, unwanted = make_installation(name="Heap"), make_installation(name="Heap EU")
+    alias = make_event(type="alias", name="")
+    delivery = make_delivery(wanted, alias, state="failed", reason="HTTP 400")
+    late = make_installation(name="Heap late")
+    text = text_of(page(client, f"{EVENTS}{alias.pk}/change/"))
+    assert "Failed Heap HTTP 400" in text
+    assert f"{unwanted} Its blueprint has no action for this alias." in text
+    assert f"{late} It was installed after the event had come in." in text
+    assert f"{LOG}{delivery.pk}/change/" in page(client, f"{EVENTS}{alias.pk}/change/")
+
+
+def test_an_event_with_nowhere_to_go_says_so(client):
+    event = make_event(notes=json.dumps(["The time was mended."]))
+    text = text_of(page(client, f"{EVENTS}{event.pk}/change/"))
+    assert "Nothing is installed: there was nowhere to send it." in text
+    assert "The time was mended." in text
+
+
+def test_events_are_filtered_and_searched(client):
+    shop, app = make_source(), make_source("App")
+    track = make_event(shop, user_id="grace")
+    view = make_event(app, type="page", name="", user_id="ada")
+
+    def found(**params):
+        return [int(pk) for pk in re.findall(rf'href="{EVENTS}(\d+)/change', page(client, EVENTS, **params))]
+
+    assert set(found()) == {track.pk, view.pk}
+    assert set(found(type="page")) == {view.pk}
+    assert set(found(source=shop.pk)) == {track.pk}
+    assert set(found(name="Order Completed")) == set()
+    assert set(found(event="Order Completed")) == {track.pk}
+    assert set(found(q="grace")) == {track.pk}
+
+
+def test_a_rejected_message_tells_why_and_what_it_was(client):
+    rejection = Rejection.objects.create(source=make_source(), reason="No userId.", text="{broken")
+    assert "No userId." in page(client, "/admin/delivery/rejection/")
+    text = text_of(page(client, f"/admin/delivery/rejection/{rejection.pk}/change/"))
+    assert "No userId." in text
+    assert "{broken" in text
