@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 from segment.analytics import Client
 
-from delivery.ingest import views
+from delivery.ingest import storing, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from integrations.catalog import catalog
 from integrations.installing import install
@@ -147,6 +147,23 @@ def test_the_same_message_id_is_one_event_and_one_delivery(client, source):
         assert post(client, "/v1/batch", twice, authorization=basic("wk_shop")).status_code == 200
     assert Event.objects.count() == Delivery.objects.count() == 1
     assert [tally.events for tally in Tally.objects.all()] == [1]
+
+
+def test_of_two_messages_with_one_id_the_first_is_stored_whole(client, source):
+    batch = {"batch": [TRACK | {"type": "track", "event": name} for name in ("One", "Two")]}
+    post(client, "/v1/batch", batch, authorization=basic("wk_shop"))
+    event = Event.objects.get()
+    assert (event.name, json.loads(event.body.text)["event"]) == ("One", "One")
+
+
+def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkeypatch):
+    def broken(*args):
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(storing, "_fan_out", broken)
+    answer = post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
+    assert answer.status_code == 503
+    assert not Event.objects.exists()
 
 
 def test_the_same_message_id_of_another_source_is_another_event(client, source):

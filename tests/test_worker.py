@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from delivery import lanes, worker
@@ -237,6 +238,33 @@ def test_nothing_to_send_is_filtered_with_the_reason(source, heap, vendor, monke
     [delivery] = deliveries.values()
     assert (delivery.state, delivery.reason) == ("filtered", "Not today.")
     assert vendor.received == []
+
+
+def test_a_delivery_keeps_its_last_attempt_when_nothing_more_is_sent(
+    source, heap, vendor, monkeypatch
+):
+    send_in(source, *tracks(1))
+    drain()
+    nothing = _with_items(heap.destination, lambda *_: Shaped(nothing="Not today."))
+    monkeypatch.setitem(catalog(), "heap", nothing)
+    Delivery.objects.update(state="queued")
+    _, deliveries = drain()
+    [delivery] = deliveries.values()
+    assert (delivery.state, delivery.attempts) == ("filtered", 1)
+    assert delivery.last_attempt == Attempt.objects.get()
+
+
+def test_what_cannot_be_written_down_whole_is_not_written_at_all(source, heap, vendor, monkeypatch):
+    def broken(*args):
+        raise OperationalError("the disk is full")
+
+    send_in(source, *tracks(1))
+    with monkeypatch.context() as broke:
+        broke.setattr(lanes, "_settle", broken)
+        with pytest.raises(OperationalError):
+            drain()
+    assert not Attempt.objects.exists()
+    assert drain()[0] == 1  # the lane was let go
 
 
 def test_a_vendor_is_told_once_who_a_visitor_is(source, heap, vendor):

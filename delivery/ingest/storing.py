@@ -55,7 +55,6 @@ def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[t
         (source.pk, m.message_id, m.type, m.name, m.user_id, m.anonymous_id, m.timestamp, now,
          notes_text(m.notes))
         for m in messages
-        if first[m.message_id] is m
     ]  # fmt: skip
     if not rows:
         return []

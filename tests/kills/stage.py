@@ -1,0 +1,151 @@
+"""A whole Penstock as `make run` starts it, and the ways to send to it, to kill it, to count."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psutil
+import requests
+
+from tests.conftest import a_free_port
+from tests.live import Running, environment, eventually, manage
+
+TOKEN = "pst_only-for-the-kill-tests"
+WRITE_KEY = "wk_kills"
+WORKERS = 3
+INSTALL = {"name": "Heap", "config": {"app_id": "1234567890", "api_key": "canary"}}
+ROLES = {
+    "idle worker": r"^qcluster \S+ idle$",
+    "busy worker": r"^qcluster \S+ processing .*delivery\.tasks\.drain",
+    "monitor": r"^qcluster \S+ monitor$",
+    "pusher": r"^qcluster \S+ pusher$",
+}
+WATCH = r"^(?!.*delivery\.leash).*manage\.py cluster$"
+
+
+class Stage:
+    """Use as a context manager."""
+
+    def __init__(self, database_url: str, **settings: object):
+        self.env = environment(
+            database_url,
+            PENSTOCK_API_TOKEN=TOKEN,
+            PENSTOCK_WRITE_KEY=WRITE_KEY,
+            PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
+            PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
+            PENSTOCK_CLUSTER_WORKERS=WORKERS,
+            **settings,
+        )
+        self.web = requests.Session()
+        self.sent: list[str] = []
+
+    def __enter__(self) -> "Stage":
+        self.up = Running(self.env, "up")
+        self.up.wait_for("Penstock is ready", 60.0)
+        eventually(self.is_whole, 30.0, self.up.output)
+        self._post("/v1/admin/integration-catalog/heap/install", INSTALL, TOKEN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.web.close()
+        self.up.stop()
+
+    # --- send and count ---
+
+    def send(self, count: int, *, users: int = 1) -> None:
+        """Send that many events in batches of 100; each user's are numbered in order."""
+        first = len(self.sent)
+        batch = [event(number, users) for number in range(first, first + count)]
+        for start in range(0, count, 100):
+            self._post("/v1/batch", {"batch": batch[start : start + 100]}, WRITE_KEY)
+        self.sent += [each["messageId"] for each in batch]
+
+    def _post(self, path: str, body: object, key: str) -> None:
+        answer = self.web.post(
+            f"http://{self.env['PENSTOCK_WEB_BIND']}{path}",
+            data=json.dumps(body),
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=30,
+        )
+        assert answer.ok, answer.text
+
+    def trouble(self, *script: Mapping[str, object]) -> None:
+        """Tell the sandbox what its next answers are."""
+        self._sandbox("POST", "faults", json=script)
+
+    def received(self) -> int:
+        """Return how many events the sandbox holds."""
+        return self._sandbox("GET", "state")["events"]
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Return the events that the sandbox holds, in the order of their arrival."""
+        after = 0
+        while after is not None:
+            page = self._sandbox("GET", "events", params={"after": after, "limit": 10_000})
+            yield from page["events"]
+            after = page["next"]
+
+    def repeats(self) -> int:
+        """Return how many times a message came that the sandbox had already."""
+        return sum(times - 1 for times in self._sandbox("GET", "keys").values())
+
+    def _sandbox(self, method: str, page: str, **kwargs: Any) -> Any:
+        url = f"{self.env['PENSTOCK_SANDBOX_URL']}/_sandbox/{page}"
+        answer = requests.request(method, url, timeout=30, **kwargs)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def account(self) -> dict[str, int]:
+        """Return the installation's line of the ledger. Fails when it does not close."""
+        ledger = json.loads(manage(self.env, "ledger", "--json"))
+        assert ledger["closes"], ledger
+        [line] = ledger["installations"]
+        return line
+
+    # --- processes ---
+
+    def find(self, role: str) -> list[psutil.Process]:
+        """Return the processes that play a role in the cluster."""
+        if role in ROLES:
+            return [p for p in self._family() if re.search(ROLES[role], title(p))]
+        family = {p.pid: title(p) for p in self._family()}
+        if role == "watch":
+            return [
+                p for p in self._family() if re.search(r"[^h] \S*manage\.py cluster$", title(p))
+            ]
+        mains = [p for p in self._family() if title(p).startswith("qcluster MainProcess")]
+        # the guard is a fork of the main process and bears its name
+        guards = [p for p in mains if family.get(p.ppid(), "").startswith("qcluster MainProcess")]
+        return guards if role == "guard" else [p for p in mains if p not in guards]
+
+    def _family(self) -> list[psutil.Process]:
+        everyone = psutil.Process(self.up.process.pid).children(recursive=True)
+        return [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+    def cluster(self) -> list[psutil.Process]:
+        """Return all of the cluster, `manage.py cluster` and its leash first."""
+        [watch] = self.find("watch")
+        return [watch.parent(), watch, *watch.children(recursive=True)]
+
+    def is_whole(self) -> bool:
+        """Say whether all parts of the cluster are there and nobody is at work."""
+        roles = ["main", "guard", "monitor", "pusher"]
+        return len(self.find("idle worker")) == WORKERS and all(self.find(role) for role in roles)
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.Error:
+        return ""
+
+
+def event(number: int, users: int) -> dict[str, object]:
+    return {
+        "type": "track",
+        "event": "Step",
+        "userId": f"user-{number % users}",
+        "messageId": f"step-{number:06}",
+        "properties": {"number": number},
+    }
