@@ -60,7 +60,8 @@ def page(browser, live_server):
 def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
     source = Source.objects.create(name="Shop")
 
-    page.get_by_role("link", name="Integrations", exact=True).click()
+    sidebar = page.locator("#nav-sidebar-apps")
+    sidebar.get_by_text("Integrations", exact=True).click()
     page.get_by_role("link", name="Integration Library").click()
     page.get_by_placeholder("Search integrations").fill("hea")
     page.get_by_role("link", name="Install Heap").click()
@@ -77,7 +78,7 @@ def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
     assert worker.drain(Lane.objects.get().pk) == 1
     assert len(sandbox.state.events) == 1
 
-    page.get_by_role("link", name="Deliveries", exact=True).first.click()
+    sidebar.get_by_text("Deliveries", exact=True).click()
     expect(page.locator(".field-state_chip")).to_contain_text("Delivered")
     page.get_by_role("link", name="Order Completed").click()
     expect(page.get_by_text(re.compile("Heap accepted it with HTTP 200"))).to_be_visible()

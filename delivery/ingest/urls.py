@@ -1,7 +1,7 @@
 """Where SDKs send to: Segment's addresses, and those of the SDKs that speak its language.
 
-A slash at the end is taken as well, and none is redirected: a 301 turns every client's POST into a GET
-without a body, and the events are gone.
+A slash at the end is taken as well, and none is redirected: a 301 turns every client's POST into
+a GET without a body, and the events are gone.
 """
 
 from collections.abc import Callable
