@@ -153,6 +153,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
 
+
 def may(permission):
     """Return the question whether a request's user has the permission, as the theme asks it."""
     return lambda request: request.user.has_perm(permission)
