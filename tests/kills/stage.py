@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import requests
 
+from delivery.processes import living
+from delivery.watch import title
 from tests.conftest import a_free_port
 from tests.live import Running, environment, eventually, manage
 
@@ -109,15 +112,14 @@ class Stage:
         """Return the processes that play a role in the cluster."""
         if role in ROLES:
             return [p for p in self._family() if re.search(ROLES[role], title(p))]
-        family = {p.pid: title(p) for p in self._family()}
         mains = [p for p in self._family() if title(p).startswith("qcluster MainProcess")]
-        # the guard is a fork of the main process and bears its name
-        guards = [p for p in mains if family.get(p.ppid(), "").startswith("qcluster MainProcess")]
-        return guards if role == "guard" else [p for p in mains if p not in guards]
+        # the guard is a fork of the main process, its child, and bears its name
+        pids = {p.pid for p in mains}
+        return [p for p in mains if (parent(p) in pids) == (role == "guard")]
 
     def _family(self) -> list[psutil.Process]:
         everyone = psutil.Process(self.up.process.pid).children(recursive=True)
-        return [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        return list(living(p.pid for p in everyone))
 
     def cluster(self) -> list[psutil.Process]:
         """Return all of the cluster, `manage.py cluster` and its leash first."""
@@ -130,11 +132,10 @@ class Stage:
         return len(self.find("idle worker")) == WORKERS and all(self.find(role) for role in roles)
 
 
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline()).strip()
-    except psutil.Error:
-        return ""
+def parent(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return 0
 
 
 def event(number: int, users: int) -> dict[str, object]:
