@@ -64,6 +64,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CLUSTER_WORKERS = env.int("PENSTOCK_CLUSTER_WORKERS", default=4)
+LANES_PER_WORKER = env.int("PENSTOCK_LANES_PER_WORKER", default=32)  # most of them waiting
 BROKER_URL = env.str("BROKER_URL", default="")
 Q_CLUSTER = {
     "name": "penstock",
@@ -152,6 +153,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
+
 
 def may(permission):
     """Return the question whether a request's user has the permission, as the theme asks it."""

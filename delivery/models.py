@@ -158,8 +158,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         What is queued already stays as it is. The attempts made so far stay counted.
         """
         return self.exclude(state=Delivery.State.QUEUED).update(
-            state=Delivery.State.QUEUED, queued_at=now, settled_at=None, error="", reason=""
+            state=Delivery.State.QUEUED,
+            queued_at=now,
+            settled_at=None,
+            due_at=None,
+            failures=0,
+            error="",
+            reason="",
         )
+
+    def due(self, now: datetime) -> "DeliveryQuerySet":
+        """What is queued and may be sent now."""
+        due = models.Q(due_at__isnull=True) | models.Q(due_at__lte=now)
+        return self.filter(due, state=Delivery.State.QUEUED)
 
 
 class Delivery(models.Model):
@@ -178,6 +189,8 @@ class Delivery(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     queued_at = models.DateTimeField(default=timezone.now)
     settled_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True, help_text="Not before: it was set aside.")
+    failures = models.PositiveSmallIntegerField(default=0, help_text="How often it was set aside.")
     attempts = models.PositiveIntegerField(default=0)
     last_attempt = models.ForeignKey(
         Attempt, models.SET_NULL, null=True, related_name="+", db_constraint=False, db_index=False

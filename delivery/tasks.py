@@ -4,12 +4,13 @@ changes when something is delivered, never whether."""
 from django.utils import timezone
 
 from delivery import lanes, worker
+from delivery.crew import crew
 from delivery.models import Heartbeat
 
 
-def drain(lane_id: int) -> int:
-    """Deliver what a lane has; return how many deliveries left the queue."""
-    return worker.drain(lane_id)
+def drain(lane_id: int) -> int | None:
+    """Deliver what a lane has; return how many deliveries left the queue, if that is known yet."""
+    return crew().take(worker.drain, lane_id)
 
 
 def sweep() -> int:

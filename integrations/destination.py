@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.errors import CredentialsRejected, MessageRejected, TooLarge, VendorUnavailable
+from integrations.errors import (
+    CredentialsRejected,
+    MessageRejected,
+    TooLarge,
+    VendorFailed,
+    VendorUnavailable,
+)
 from integrations.messages import Message
 
 # What an installation was given (config and secrets together), and `sandbox_url`: the address of
@@ -155,8 +161,10 @@ def judge_by_status(response: Response) -> None:
         raise CredentialsRejected(said)
     if status == 413:
         raise TooLarge(said)
-    if status in (408, 425, 429) or status < 400 or status >= 500:
+    if status in (408, 425, 429, 502, 503, 504) or status < 400:
         raise VendorUnavailable(said, retry_after=response.retry_after)
+    if status >= 500:
+        raise VendorFailed(said, retry_after=response.retry_after)
     raise MessageRejected(said)
 
 
