@@ -15,7 +15,7 @@ import requests
 from django.conf import settings
 from django.utils import timezone
 
-from delivery import client, lanes, retry
+from delivery import client, lanes, limits, retry
 from delivery.crew import standing_aside
 from delivery.lanes import Exchange, Lease, Settled, Standing
 from delivery.models import Delivery, Lane
@@ -29,7 +29,7 @@ from delivery.shaping import (
     pack,
     shape,
 )
-from integrations.destination import Item, Request, Response
+from integrations.destination import Item, Limit, Request, Response
 from integrations.errors import (
     CredentialsRejected,
     DestinationError,
@@ -66,6 +66,16 @@ def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
     return [Queued(pk, at, failures, event) for pk, at, failures, *event in rows]
 
 
+def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
+    """Return the people whose deliveries wait for a limit of their own, and until when."""
+    rows = (
+        Delivery.objects.filter(lane=lane_id, state=State.QUEUED, due_at__gt=now, failures=0)
+        .order_by("due_at")
+        .values_list("event__user_id", "event__anonymous_id", "due_at")
+    )
+    return {user_id or anonymous_id: due_at for user_id, anonymous_id, due_at in rows}
+
+
 def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
     """Send the head of the queue in as few requests as possible and settle it behind the fence.
 
@@ -82,6 +92,15 @@ def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
     run.send(go_on)
     run.settle()
     return run.done
+
+
+class LimitReached(Exception):
+    """The vendor's limit is used up for so many seconds."""
+
+    def __init__(self, limit: Limit, seconds: float):
+        super().__init__(limit.name)
+        self.limit = limit
+        self.seconds = seconds
 
 
 class Run:
@@ -116,6 +135,8 @@ class Run:
             self._judge_suspects()
         except VendorUnavailable as error:
             self.wait(error)
+        except LimitReached as reached:
+            self.hold_back(reached)
         except CredentialsRejected as error:
             self.pause(error)
         except SecretsUnreadable as error:
@@ -126,6 +147,7 @@ class Run:
     def shape(self) -> list[Slot]:
         """Return the requests to make; what needs none is closed. Raises SecretsUnreadable."""
         self.config = self.installation.settings()
+        self.limits = self.destination.limits(self.config)
         self.secrets = tuple(reveal(self.installation.sealed_secrets).values())
         blueprint = compiled(self.installation.revision_id)
         for queued in list(self.open.values()):
@@ -139,8 +161,18 @@ class Run:
                 self.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
             else:
                 self.people[queued.id], self.parcels[queued.id] = message.person, parcel
+        if any(limit.per_person for limit in self.limits):
+            self._keep_behind_deferred()
         leave_out_told(self.installation.pk, self.parcels.values())
         return self._packed()
+
+    def _keep_behind_deferred(self) -> None:
+        """What came later for a person whose deliveries wait, must not overtake them."""
+        waiting = deferred(self.lane.pk, timezone.now())
+        for delivery_id, person in list(self.people.items()) if waiting else ():
+            if person in waiting:
+                del self.parcels[delivery_id]
+                self._defer(delivery_id, "Its user's earlier deliveries wait.", waiting[person])
 
     def _packed(self) -> list[Slot]:
         """Return the slots: first the lane's, then, each alone, what was set aside before."""
@@ -162,7 +194,7 @@ class Run:
         alone. Raises VendorUnavailable and CredentialsRejected."""
         if time.monotonic() - self.written_at > SETTLE_AFTER:
             self.settle()
-        items = [each for each in items if each[0] in self.open]  # what was set aside meanwhile
+        items = self._permitted(endpoint, items)
         if not items:
             return
         try:
@@ -172,6 +204,34 @@ class Run:
         else:
             for each in items:
                 self._answered(each, None)
+
+    def _permitted(
+        self, endpoint: str, items: Sequence[tuple[int, Item]]
+    ) -> Sequence[tuple[int, Item]]:
+        """Return the items that may go now. Raises LimitReached when the vendor's limit for all
+        is used up; a person's own limit defers that person's deliveries only."""
+        items = [each for each in items if each[0] in self.open]
+        for limit in self.limits:
+            if limit.endpoint == endpoint and items:
+                items = self._within(limit, items)
+        return items
+
+    def _within(
+        self, limit: Limit, items: Sequence[tuple[int, Item]]
+    ) -> Sequence[tuple[int, Item]]:
+        people = [self.people[pk] if limit.per_person else "" for pk, _ in items]
+        waits = limits.take(limit, Counter(people), timezone.now())
+        if not waits:
+            return items
+        if not limit.per_person:
+            raise LimitReached(limit, waits[""])
+        reason = f"{self.destination.name} takes {limit.name}."
+        for delivery_id in list(self.open):
+            person = self.people.get(delivery_id)
+            if person in waits:
+                due_at = timezone.now() + timedelta(seconds=waits[person])
+                self._defer(delivery_id, reason, due_at)
+        return [each for each in items if each[0] in self.open]
 
     def _halve(
         self, endpoint: str, items: Sequence[tuple[int, Item]], error: DestinationError
@@ -246,6 +306,20 @@ class Run:
         wait = timedelta(seconds=retry.wait(failures, dice=random.random))
         reason = f"Set aside, because the vendor fails on this message alone: {error}"
         self._decide(delivery_id, State.QUEUED, error, reason, due_at=now + wait, failures=failures)
+
+    def _defer(self, delivery_id: int, reason: str, due_at: datetime) -> None:
+        """One person is over a limit of their own: all that is theirs waits, and nobody else."""
+        failures = self.open.pop(delivery_id).failures
+        self._decide(
+            delivery_id, State.QUEUED, None, f"Deferred: {reason}", due_at=due_at, failures=failures
+        )
+
+    def hold_back(self, reached: "LimitReached") -> None:
+        """The vendor takes no more for now, as it published: the lane waits, and nothing failed."""
+        self.standing = Standing(
+            due_at=timezone.now() + timedelta(seconds=reached.seconds),
+            last_error=f"{self.destination.name} takes {reached.limit.name}",
+        )
 
     def wait(self, error: VendorUnavailable) -> None:
         """The vendor is unavailable: the lane waits; what is too old by now is given up."""

@@ -215,6 +215,11 @@ class Delivery(models.Model):
             models.Index(
                 fields=["lane", "id"], condition=models.Q(state="queued"), name="delivery_queue"
             ),
+            models.Index(
+                fields=["lane", "due_at"],
+                condition=models.Q(state="queued", due_at__isnull=False),
+                name="delivery_deferred",
+            ),
             models.Index(fields=["installation", "-id"], name="delivery_newest"),
             models.Index(
                 fields=["state", "-id"],
@@ -257,6 +262,17 @@ class Told(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} = {self.value}"
+
+
+class Bucket(models.Model):
+    """What is left of a vendor's limit: tokens that run out by sending and come back with time."""
+
+    key = models.CharField(max_length=400, unique=True)
+    tokens = models.FloatField()
+    at = models.DateTimeField(db_index=True, help_text="When there were as many tokens.")
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Heartbeat(models.Model):

@@ -73,6 +73,25 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A limit that the vendor publishes, kept before it has to refuse.
+
+    name        in words, for the log: "15,000 events a minute"
+    endpoint    whose items count
+    items       how many may go at once after a quiet time, and how many in `seconds`
+    account     what is limited: installations that give the same text share the limit
+    per_person  each person of the account has a limit of their own
+    """
+
+    name: str
+    endpoint: str
+    items: int
+    seconds: float
+    account: str
+    per_person: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """A line of the troubleshooting table: which failures it explains, why, and what to do.
 
@@ -148,6 +167,10 @@ class Response:
     retry_after: float | None = None
 
 
+def no_limits(config: Config) -> Sequence[Limit]:
+    return ()
+
+
 def judge_by_status(response: Response) -> None:
     """Return when the vendor accepted; raise the error that its status means otherwise.
 
@@ -189,6 +212,7 @@ class Destination:
     items: Callable[[Action, Message, Config], Shaped]
     request: Callable[[str, Sequence[Item], Config], Request]
     judge: Callable[[Response], None] = judge_by_status
+    limits: Callable[[Config], Sequence[Limit]] = no_limits
     setup_steps: tuple[tuple[str, str], ...] = ()
     troubleshooting: tuple[Trouble, ...] = ()
 
