@@ -70,6 +70,16 @@ class Tally(models.Model):
         return f"{self.events} events at {self.at}"
 
 
+class Past(models.Model):
+    """How much of something was purged: what the ledger adds to the rows that are left."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    count = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.name}"
+
+
 class Rejection(models.Model):
     """A message that was refused on arrival, and why."""
 

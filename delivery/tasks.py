@@ -3,7 +3,7 @@ changes when something is delivered, never whether."""
 
 from django.utils import timezone
 
-from delivery import lanes, limits, worker
+from delivery import lanes, limits, retention, worker
 from delivery.crew import crew
 from delivery.models import Heartbeat
 
@@ -17,7 +17,8 @@ def sweep() -> int:
     """Ring for every lane that has work and no worker; return how many there were."""
     now = timezone.now()
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
-    limits.forget(now)
     stranded = lanes.stranded(now)
     lanes.wake(stranded)
+    limits.forget(now)
+    retention.purge(now)
     return len(stranded)
