@@ -61,7 +61,8 @@ def _attempts(before: datetime) -> int:
 
 def _deliveries(before: datetime) -> int:
     end = first_id(Delivery, "event__received_at", before)
-    settled = Delivery.objects.filter(pk__lt=end, settled_at__lt=before)
+    # locked: who wants one delivered again meanwhile finds it gone, and never loses it queued
+    settled = Delivery.objects.select_for_update().filter(pk__lt=end, settled_at__lt=before)
     rows = list(settled.order_by("pk").values_list("pk", "installation", "state")[:BATCH])
     ids = [pk for pk, _, _ in rows]
     Carried.objects.filter(delivery__in=ids)._raw_delete("default")
