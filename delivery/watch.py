@@ -152,6 +152,7 @@ class Cluster:
         self.folder.cleanup()
         with database_may_be_away("The leases of the dead cluster stay until they run out"):
             lanes.release_held_by(self.holder)
+            forget_bells()
             Heartbeat.objects.filter(name=self.heartbeat).delete()
             old = timezone.now() - FORGOTTEN
             Heartbeat.objects.filter(name__startswith="cluster ", at__lt=old).delete()
@@ -209,6 +210,12 @@ def release_orphaned() -> None:
             if place == here() and not list(living([int(pid)])):
                 logger.warning("The cluster %s was killed; its lanes are free again.", holder)
                 lanes.release_held_by(holder)
+                forget_bells()
+
+
+def forget_bells() -> None:
+    """Let every lane be rung at once: the dead had taken bells that they never answered."""
+    Lane.objects.filter(woken_at__isnull=False).update(woken_at=None)
 
 
 def here() -> str:

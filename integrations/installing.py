@@ -13,6 +13,9 @@ from integrations.models import Installation, Revision
 from integrations.secrets import SecretsUnreadable, reveal
 
 
+MIN_SECRET = 6  # characters; masking a shorter one would leave no log readable
+
+
 class InvalidInstallation(Exception):
     """What was given cannot be installed; `fields` names each field and the fix."""
 
@@ -165,6 +168,8 @@ def _problem(field: ConfigField, value: Any) -> str:
     value = value.strip()
     if not value:
         return f"{field.label} is required. {field.help_text}".strip() if field.required else ""
+    if field.type == "secret" and len(value) < MIN_SECRET:
+        return f"{field.label} is too short: a secret has {MIN_SECRET} characters or more."
     if field.type == "select" and value not in dict(offered(field)):
         return f"One of: {', '.join(key for key, _ in offered(field))}."
     if field.pattern and not re.fullmatch(field.pattern, value):

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
+from django.db import connection
 from django.test import TransactionTestCase
 from psycopg import sql
 
 from delivery.shaping import compiled
 from tests import services
+
+OTHER_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +48,15 @@ def _no_blueprint_of_another_test() -> None:
     compiled.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Before PostgreSQL drops the test database: a browser may still be in the middle of a page."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(OTHER_SESSIONS)
+
+
 def require(name: str) -> str:
     """Return where a service is; skip the test without it, or fail where it is required."""
     try:
@@ -59,7 +75,11 @@ def chromium() -> str:
 
 @pytest.fixture
 def redis_url() -> str:
-    return require("redis")
+    """A Redis database in which no task of an earlier test waits."""
+    url = require("redis")
+    with redis.from_url(url) as server:
+        server.delete("django_q:penstock:q")
+    return url
 
 
 @pytest.fixture

@@ -175,6 +175,12 @@ def state(client):
     return text_of(page(client, MINE))
 
 
+def test_without_installations_the_list_leads_to_the_library(client):
+    html = page(client, MINE)
+    assert "Nothing is installed yet." in html
+    assert "Open the Integration Library" in html
+
+
 def test_a_new_installation_has_nothing_to_deliver_yet(client):
     make_installation()
     assert "Nothing to deliver yet" in state(client)
@@ -251,15 +257,15 @@ def edit(client, installation, **changes):
 
 
 def test_a_secret_left_empty_is_kept_and_another_value_is_changed(client):
-    installation = make_installation(config={"app_id": "123", "api_key": "old"})
+    installation = make_installation(config={"app_id": "123", "api_key": "old-key"})
     edit(client, installation, **{"config.app_id": "456", "name": "Heap EU"})
     installation.refresh_from_db()
     assert (installation.name, installation.config["app_id"]) == ("Heap EU", "456")
-    assert reveal(installation.sealed_secrets) == {"api_key": "old"}
+    assert reveal(installation.sealed_secrets) == {"api_key": "old-key"}
 
 
 def test_a_new_secret_replaces_the_old_one_and_is_not_shown(client):
-    installation = make_installation(config={"app_id": "123", "api_key": "old"})
+    installation = make_installation(config={"app_id": "123", "api_key": "old-key"})
     answer = edit(client, installation, **{"config.api_key": "canary-new"})
     installation.refresh_from_db()
     assert reveal(installation.sealed_secrets) == {"api_key": "canary-new"}
@@ -268,7 +274,7 @@ def test_a_new_secret_replaces_the_old_one_and_is_not_shown(client):
 
 def test_wrong_changes_are_refused_and_nothing_is_changed(client):
     make_installation(name="Other")
-    installation = make_installation(name="Heap", config={"app_id": "123", "api_key": "old"})
+    installation = make_installation(name="Heap", config={"app_id": "123", "api_key": "old-key"})
     answer = edit(client, installation, **{"config.app_id": "letters"})
     assert "Digits only" in answer.content.decode()
     assert "exists already" in text_of(edit(client, installation, name="Other").content.decode())

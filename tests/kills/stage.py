@@ -20,8 +20,8 @@ ROLES = {
     "busy worker": r"^qcluster \S+ processing .*delivery\.tasks\.drain",
     "monitor": r"^qcluster \S+ monitor$",
     "pusher": r"^qcluster \S+ pusher$",
+    "watch": r"^(?!.*delivery\.leash).*manage\.py cluster$",
 }
-WATCH = r"^(?!.*delivery\.leash).*manage\.py cluster$"
 
 
 class Stage:
@@ -110,10 +110,6 @@ class Stage:
         if role in ROLES:
             return [p for p in self._family() if re.search(ROLES[role], title(p))]
         family = {p.pid: title(p) for p in self._family()}
-        if role == "watch":
-            return [
-                p for p in self._family() if re.search(r"[^h] \S*manage\.py cluster$", title(p))
-            ]
         mains = [p for p in self._family() if title(p).startswith("qcluster MainProcess")]
         # the guard is a fork of the main process and bears its name
         guards = [p for p in mains if family.get(p.ppid(), "").startswith("qcluster MainProcess")]
