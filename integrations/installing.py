@@ -12,7 +12,6 @@ from integrations.destination import ConfigField, Destination
 from integrations.models import Installation, Revision
 from integrations.secrets import SecretsUnreadable, reveal
 
-
 MIN_SECRET = 6  # characters; masking a shorter one would leave no log readable
 
 
