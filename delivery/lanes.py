@@ -57,6 +57,10 @@ def is_stranded(lane_id: int, now: datetime) -> bool:
     return _stranded(now).filter(pk=lane_id).exists()
 
 
+def has_due(lane_id: int, now: datetime) -> bool:
+    return Delivery.objects.due(now).filter(lane=lane_id).exists()
+
+
 def _stranded(now: datetime):
     queued = Delivery.objects.due(now).filter(lane=OuterRef("pk"))
     return Lane.objects.filter(workable(now), free(now), Exists(queued))

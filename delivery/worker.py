@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 BUDGET = 20.0  # seconds of work with one lane before others have their turn
 LINGER = 0.5  # seconds with an empty lane: cheaper than another wake-up
-LOOK_AGAIN = 0.02  # seconds between two looks at an empty lane
+LOOK_AGAIN = 0.04  # seconds between two looks at an empty lane
 SHORT_WAIT = 35.0  # seconds that are waited out with the lease; longer waits are the watch's
 STEP = 1.0  # seconds between two looks at a lane that waits: somebody may have resumed it
 
@@ -41,25 +41,34 @@ def drain(lane_id: int) -> int:
 
 def work(held: Lease) -> int:
     """Deliver batch after batch; return how many deliveries left the queue."""
-    done, until, busy_at = 0, time.monotonic() + BUDGET, time.monotonic()
+    done, until = 0, time.monotonic() + BUDGET
 
     def go_on() -> bool:
         return time.monotonic() < until and not stopping()
 
     while go_on():
         sent = deliver(held, go_on=go_on)
-        if sent is not None:
-            done += sent
-            waited = wait_for_vendor(held)
-            if waited is None:
+        if sent is None:
+            if not linger(held):
                 break
-            until += waited  # waiting takes nobody's turn
-            busy_at = time.monotonic()
-        elif time.monotonic() - busy_at > LINGER:
+            continue
+        done += sent
+        waited = wait_for_vendor(held)
+        if waited is None:
             break
-        else:
-            time.sleep(LOOK_AGAIN)
+        until += waited  # waiting takes nobody's turn
     return done
+
+
+def linger(held: Lease) -> bool:
+    """Stay with an empty lane for a moment; say whether something came."""
+    until = time.monotonic() + LINGER
+    with crew.standing_aside():
+        while time.monotonic() < until:
+            time.sleep(LOOK_AGAIN)
+            if lanes.has_due(held.lane_id, timezone.now()):
+                return True
+    return False
 
 
 def wait_for_vendor(held: Lease) -> float | None:

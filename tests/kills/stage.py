@@ -28,15 +28,14 @@ class Stage:
     """Use as a context manager."""
 
     def __init__(self, database_url: str, **settings: object):
-        self.env = environment(
-            database_url,
-            PENSTOCK_API_TOKEN=TOKEN,
-            PENSTOCK_WRITE_KEY=WRITE_KEY,
-            PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
-            PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
-            PENSTOCK_CLUSTER_WORKERS=WORKERS,
-            **settings,
-        )
+        usual = {
+            "PENSTOCK_API_TOKEN": TOKEN,
+            "PENSTOCK_WRITE_KEY": WRITE_KEY,
+            "PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}",
+            "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{a_free_port()}",
+            "PENSTOCK_CLUSTER_WORKERS": WORKERS,
+        }
+        self.env = environment(database_url, **usual | settings)
         self.web = requests.Session()
         self.sent: list[str] = []
 
@@ -127,7 +126,8 @@ class Stage:
     def is_whole(self) -> bool:
         """Say whether all parts of the cluster are there and nobody is at work."""
         roles = ["main", "guard", "monitor", "pusher"]
-        return len(self.find("idle worker")) == WORKERS and all(self.find(role) for role in roles)
+        workers = int(self.env["PENSTOCK_CLUSTER_WORKERS"])
+        return len(self.find("idle worker")) == workers and all(self.find(role) for role in roles)
 
 
 def title(process: psutil.Process) -> str:
