@@ -17,7 +17,7 @@ WORKERS = 3
 INSTALL = {"name": "Heap", "config": {"app_id": "1234567890", "api_key": "canary"}}
 ROLES = {
     "idle worker": r"^qcluster \S+ idle$",
-    "busy worker": r"^qcluster \S+ processing .*delivery\.tasks\.drain",
+    "worker": r"^qcluster \S+ (idle|processing .*)$",
     "monitor": r"^qcluster \S+ monitor$",
     "pusher": r"^qcluster \S+ pusher$",
     "watch": r"^(?!.*delivery\.leash).*manage\.py cluster$",
@@ -106,6 +106,9 @@ class Stage:
 
     def find(self, role: str) -> list[psutil.Process]:
         """Return the processes that play a role in the cluster."""
+        if role == "busy worker":
+            # by its connection: while its lane waits for an answer, it calls itself idle
+            return [p for p in self.find("worker") if self._talks_to_vendor(p)]
         if role in ROLES:
             return [p for p in self._family() if re.search(ROLES[role], title(p))]
         family = {p.pid: title(p) for p in self._family()}
@@ -113,6 +116,14 @@ class Stage:
         # the guard is a fork of the main process and bears its name
         guards = [p for p in mains if family.get(p.ppid(), "").startswith("qcluster MainProcess")]
         return guards if role == "guard" else [p for p in mains if p not in guards]
+
+    def _talks_to_vendor(self, process: psutil.Process) -> bool:
+        port = int(self.env["PENSTOCK_SANDBOX_URL"].rpartition(":")[2])
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(c.raddr and c.raddr.port == port for c in connections)
 
     def _family(self) -> list[psutil.Process]:
         everyone = psutil.Process(self.up.process.pid).children(recursive=True)
