@@ -69,9 +69,11 @@ def install(
 
 
 def reconfigure(
-    installation: Installation, *, name: str, enabled: bool, config: Mapping[str, Any]
+    installation: Installation, *, name: str, config: Mapping[str, Any], **pace: Any
 ) -> None:
     """Change an installation; a secret left empty stays as it is.
+
+    pace  whether and how fast it delivers: enabled, lane_count, give_up_days
 
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
@@ -79,11 +81,13 @@ def reconfigure(
     given = {key: value or kept.get(key, value) for key, value in config.items()}
     destination, mode = installation.destination, installation.delivery_mode
     installation.keep(_checked(destination, name, installation.variant, given, mode))
-    installation.name, installation.enabled = name.strip(), enabled
+    installation.name = name.strip()
+    for field, value in pace.items():
+        setattr(installation, field, value)
     others = Installation.objects.exclude(pk=installation.pk)
     try:
         with transaction.atomic():
-            installation.save(update_fields=["name", "enabled", "config", "sealed_secrets"])
+            installation.save(update_fields=["name", "config", "sealed_secrets", *pace])
     except IntegrityError:
         if not others.filter(name=installation.name).exists():
             raise

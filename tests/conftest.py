@@ -43,6 +43,12 @@ def uses_database(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def _quick_passwords(settings) -> None:
+    # the real hasher is slow on purpose: half a second for each user that a test makes
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
 def _no_blueprint_of_another_test() -> None:
     # SQLite gives the id of a revision that was rolled back to the next one
     compiled.cache_clear()

@@ -17,8 +17,8 @@ EVENT = (
     "received_at", "notes",
 )  # fmt: skip
 DELIVERY = (
-    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "error", "reason",
-    "notes",
+    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
+    "reason", "notes",
 )  # fmt: skip
 
 
@@ -72,22 +72,23 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     """
     if not new:
         return []
-    rows, unwanted, woken = [], {}, []
-    for lane, installation, revision in lanes.plan():
-        wanted = _wanted(revision, new)
+    rows, unwanted = [], {}
+    for route in lanes.plan():
+        wanted = _wanted(route.revision_id, new)
         rows += [
-            (pk, installation, lane, Delivery.State.QUEUED, now, 0, "", "", "") for pk in wanted
-        ]
-        unwanted[installation] = len(new) - len(wanted)
-        woken += [lane] if wanted else []
+            (pk, route.installation_id, route.lane_of(message.user_id or message.anonymous_id),
+             Delivery.State.QUEUED, now, 0, 0, "", "", "")
+            for pk, message in wanted
+        ]  # fmt: skip
+        unwanted[route.installation_id] = len(new) - len(wanted)
     if rows:
         rows.sort()  # by event, so that deliveries of all lanes rise together
         bulk.insert(Delivery, DELIVERY, rows)
     tally = (source.pk, now, len(new), msgspec.json.encode(unwanted).decode())
     bulk.insert(Tally, ("source_id", "at", "events", "unwanted"), [tally])
-    return woken
+    return sorted({lane for _, _, lane, *_ in rows})
 
 
-def _wanted(revision: int, new: Sequence[tuple[int, Parsed]]) -> list[int]:
+def _wanted(revision: int, new: Sequence[tuple[int, Parsed]]) -> list[tuple[int, Parsed]]:
     blueprint = compiled(revision)
-    return [pk for pk, message in new if blueprint.wants({"type": message.type})]
+    return [each for each in new if blueprint.wants({"type": each[1].type})]

@@ -1,7 +1,7 @@
 """Heap: product analytics."""
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
-from integrations.destinations.heap.api import KINDS, items, request
+from integrations.destinations.heap.api import KINDS, items, limits, request
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
 DESTINATION = Destination(
@@ -74,6 +74,7 @@ DESTINATION = Destination(
     },
     items=items,
     request=request,
+    limits=limits,
     setup_steps=SETUP_STEPS,
     troubleshooting=TROUBLESHOOTING,
 )
