@@ -21,6 +21,8 @@ SECRETS_KEYS = env.list("PENSTOCK_SECRETS_KEYS")
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Proxies in front of us, addresses or networks: who they say the client is, is believed.
+TRUSTED_PROXIES = env.list("PENSTOCK_TRUSTED_PROXIES", default=[])
 WEB_BIND = env.str("PENSTOCK_WEB_BIND", default="127.0.0.1:8084")
 WEB_WORKERS = env.int("PENSTOCK_WEB_WORKERS", default=2)
 WEB_THREADS = env.int("PENSTOCK_WEB_THREADS", default=4)
@@ -99,6 +101,7 @@ INSTALLED_APPS = [
     "delivery",
 ]
 MIDDLEWARE = [
+    "config.proxies.trusted_proxies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -152,6 +155,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
+
 
 def may(permission):
     """Return the question whether a request's user has the permission, as the theme asks it."""

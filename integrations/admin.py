@@ -31,7 +31,7 @@ class GroupAdmin(BaseGroupAdmin, ModelAdmin):
 @admin.register(Source)
 class SourceAdmin(ModelAdmin):
     list_display = ("name", "shown_key", "created")
-    fields = ("name", "write_key")
+    fields = ("name", "write_key", "allowed_origins")
     ordering = ("name",)
     change_form_outer_after_template = "integrations/source_after.html"
 

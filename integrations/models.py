@@ -1,11 +1,13 @@
 """What can send to us, what is installed, and who may manage it."""
 
+import re
 import secrets
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
@@ -13,11 +15,22 @@ from integrations.catalog import catalog, choices
 from integrations.destination import Config, Destination
 from integrations.secrets import MASK, reveal, seal
 
+ORIGIN = re.compile(r"https?://(\*\.)?[^\s/*?#@]+")
 LAST_USED_STEP = timedelta(minutes=5)  # how exact ApiToken.last_used_at is
 
 
 def new_write_key() -> str:
     return f"wk_{secrets.token_urlsafe(24)}"
+
+
+def check_origins(text: str) -> None:
+    """Raise ValidationError when any word is no origin."""
+    wrong = [each for each in text.split() if not ORIGIN.fullmatch(each)]
+    if wrong:
+        raise ValidationError(
+            f"{wrong[0]!r} is no origin. Write scheme and host, without a path: "
+            "https://shop.example, or https://*.shop.example for all below it."
+        )
 
 
 class Source(models.Model):
@@ -30,10 +43,28 @@ class Source(models.Model):
         default=new_write_key,
         help_text="What SDKs are configured with. It can only send; browsers show it to anyone.",
     )
+    allowed_origins = models.TextField(
+        blank=True,
+        validators=[check_origins],
+        help_text="Sites whose pages may send, one a line: https://shop.example or "
+        "https://*.shop.example. Empty: any site. Servers and apps are not asked.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:
         return self.name
+
+    def allows(self, origin: str) -> bool:
+        """Say whether pages of that origin may send as this source."""
+        listed = self.allowed_origins.lower().split()
+        return not listed or any(_covers(each, origin.lower()) for each in listed)
+
+
+def _covers(listed: str, origin: str) -> bool:
+    scheme, wildcard, domain = listed.partition("*")
+    if not wildcard:
+        return origin == listed
+    return origin.startswith(scheme) and origin.endswith(domain)
 
 
 class Installation(models.Model):

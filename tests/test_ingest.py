@@ -220,17 +220,47 @@ def test_what_a_real_sdk_sent_is_what_is_stored(live_server, name):
     sent = {}
     connection = http.client.HTTPConnection(live_server.thread.host, live_server.thread.port)
     for request in recorded(name):
-        if request.method != "POST":
-            continue
         headers = request.headers | {"Host": "127.0.0.1"}
-        connection.request("POST", request.target, request.body, headers)
+        connection.request(request.method, request.target, request.body, headers)
         answer = connection.getresponse()
-        assert (answer.status, json.load(answer)) == (200, {"success": True}), request.target
-        for message in request.messages():
-            sent.setdefault(message["messageId"], message)
+        ANSWERED[request.method](request, answer)
+        if request.method == "POST":
+            for message in request.messages():
+                sent.setdefault(message["messageId"], message)
     connection.close()
     stored = EventBody.objects.values_list("event__message_id", "text")
     assert {message_id: json.loads(text) for message_id, text in stored} == _masked(sent)
+
+
+def _stored(request, answer):
+    assert (answer.status, json.load(answer)) == (200, {"success": True}), request.target
+    _readable(request, answer)
+
+
+def _allowed(request, answer):
+    assert (answer.status, answer.read()) == (204, b"")
+    asked = request.headers["Access-Control-Request-Headers"]
+    assert answer.headers["Access-Control-Allow-Headers"] == asked
+    assert (
+        request.headers["Access-Control-Request-Method"]
+        in (answer.headers["Access-Control-Allow-Methods"])
+    )
+    _readable(request, answer)
+
+
+def _started(request, answer):
+    assert answer.status == 200
+    assert json.load(answer).keys() & {"integrations", "source"}
+    _readable(request, answer)
+
+
+def _readable(request, answer):
+    origin = request.headers.get("Origin")
+    if origin:
+        assert answer.headers["Access-Control-Allow-Origin"] in ("*", origin)
+
+
+ANSWERED = {"POST": _stored, "OPTIONS": _allowed, "GET": _started}
 
 
 @pytest.mark.django_db(transaction=True)

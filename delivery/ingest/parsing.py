@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import msgspec
 
+from delivery.ingest.errors import Unreadable
 from integrations.messages import TYPES
 
 COLUMN = 255  # characters of an id or a name that its column holds; the body holds all
@@ -28,15 +29,6 @@ MENDED = (
     "The request was no strict JSON: NaN and Infinity became null, halves of characters were "
     "replaced."
 )
-
-
-class Unreadable(Exception):
-    """The request as a whole cannot be read; `code` is for programs."""
-
-    def __init__(self, code: str, message: str, *, status: int = 400):
-        super().__init__(message)
-        self.code = code
-        self.status = status
 
 
 class Refused(Exception):

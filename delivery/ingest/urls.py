@@ -9,9 +9,16 @@ from collections.abc import Callable
 from django.http import HttpResponseBase
 from django.urls import URLPattern, path
 
-from delivery.ingest.views import IgnoredView, IngestView, health
+from delivery.ingest.views import (
+    IgnoredView,
+    IngestView,
+    RudderSettingsView,
+    SegmentSettingsView,
+    health,
+)
 from integrations.messages import TYPES
 
+CUSTOMER_IO = "Customer.io Data Pipelines"
 BATCHES = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last two: browsers
 
 
@@ -32,6 +39,13 @@ urlpatterns = [
         for address in _addresses(kind)
         for each in _both(address, IngestView.as_view(implied=kind))
     ),
-    path("v1/m", IgnoredView.as_view()),
+    *_both("v1/m", IgnoredView.as_view()),
+    *_both("v1/projects/<str:key>/settings", SegmentSettingsView.as_view()),
+    # The same address, but its SDK starts only from settings under its own name: cdnURL HOST/cio
+    *_both(
+        "cio/v1/projects/<str:key>/settings",
+        SegmentSettingsView.as_view(integration=CUSTOMER_IO),
+    ),
+    *_both("sourceConfig", RudderSettingsView.as_view()),
     path("healthz", health),
 ]

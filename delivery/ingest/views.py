@@ -1,60 +1,71 @@
 """The endpoints that SDKs send to."""
 
 import logging
-from base64 import b64decode
 
+import msgspec
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.views import View
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.renderers import JSONRenderer
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from delivery.ingest import parsing
-from delivery.ingest.parsing import Unreadable
+from delivery.ingest import browsers, parsing
+from delivery.ingest.authentication import authenticated, source_of
+from delivery.ingest.errors import RequestRefused, Unreadable
 from delivery.ingest.storing import store
-from integrations.models import Source
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5  # seconds
+FRESH = 300  # seconds for which an SDK may keep its settings
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-class IngestView(APIView):
-    """Accept messages from a source, whatever the Content-Type says: one, or `{"batch": […]}`.
-
-    200  stored and committed; what was refused of a batch is named with its place
-    400  the request cannot be read; 401 no or unknown write key; 413 too large
-    503  nothing could be stored: come again (Retry-After, seconds)
+class Endpoint(View):
+    """What every address for SDKs has: leave for pages to ask, and errors that SDKs understand.
 
     Exactly 200, and errors with `code` and `message`: three SDKs send everything else again.
     """
 
-    authentication_classes = ()  # the write key may stand in the body
-    permission_classes = ()
-    implied = ""  # the type of message, set by the address
-
-    def perform_content_negotiation(self, request, force=False):
-        return JSONRenderer(), "application/json"
-
-    def handle_exception(self, exc):
-        if isinstance(exc, Unreadable):
-            return refusal(exc.status, exc.code, str(exc))
-        if isinstance(exc, DatabaseError | InterfaceError):
+    def dispatch(self, request, *args, **kwargs):
+        try:
+            answer = super().dispatch(request, *args, **kwargs)
+        except RequestRefused as refused:
+            answer = refusal(refused.status, refused.code, str(refused))
+        except (DatabaseError, InterfaceError):
             logger.exception("Nothing could be stored.")
             answer = refusal(503, "unavailable", "Nothing was stored. Send it again.")
             answer["Retry-After"] = str(RETRY_AFTER)
-            return answer
-        return super().handle_exception(exc)
+        return browsers.readable(request, answer)
+
+    def options(self, request, *args, **kwargs):
+        return browsers.preflight(request, HttpResponse(status=204))
+
+    def http_method_not_allowed(self, request, *args, **kwargs):
+        allowed = ", ".join(self._allowed_methods())
+        answer = refusal(405, "method_not_allowed", f"Only {allowed} is understood here.")
+        answer["Allow"] = allowed
+        return answer
+
+
+class IngestView(Endpoint):
+    """Accept messages from a source, whatever the Content-Type says: one, or `{"batch": […]}`.
+
+    200  stored and committed; what was refused of a batch is named with its place
+    400  the request cannot be read; 413 it is too large
+    401  no or unknown write key; 403 a page that may not send
+    503  nothing could be stored: come again (Retry-After, seconds)
+    """
+
+    implied = ""  # the type of message, set by the address
 
     def post(self, request):
         now = timezone.now()
-        body, envelope, mended = read(request._request)
-        source = authenticated(request._request, envelope)
+        body, envelope, mended = read(request)
+        source = authenticated(request, envelope)
+        browsers.check_origin(request, source)
         batch = parsing.parse(
             body,
             envelope,
@@ -70,17 +81,31 @@ class IngestView(APIView):
         refused = [{"index": at, "message": reason} for at, reason, _ in batch.refused]
         if refused and self.implied:
             return refusal(400, "invalid_message", refused[0]["message"])
-        return Response({"success": True, **({"rejected": refused} if refused else {})})
+        return answer({"success": True, **({"rejected": refused} if refused else {})})
 
 
-class IgnoredView(APIView):
+class IgnoredView(Endpoint):
     """Answer 200 to what SDKs report about themselves; it is no event of anyone."""
 
-    authentication_classes = ()
-    permission_classes = ()
-
     def post(self, request):
-        return Response({"success": True})
+        return answer({"success": True})
+
+
+class SegmentSettingsView(Endpoint):
+    """Tell Segment's browser SDK, and Customer.io's fork of it, to send here; 401 unknown key."""
+
+    integration = "Segment.io"
+
+    def get(self, request, key):
+        source = source_of(key)
+        return kept(answer(browsers.segment_settings(request, source, self.integration)))
+
+
+class RudderSettingsView(Endpoint):
+    """Tell RudderStack's browser SDK that its source exists; 401 no or unknown write key."""
+
+    def get(self, request):
+        return kept(answer(browsers.rudder_settings(authenticated(request))))
 
 
 def read(request):
@@ -95,47 +120,17 @@ def read(request):
     return parsing.opened(body)
 
 
-def authenticated(request, envelope):
-    """Return the source of the first write key found. Raises Unreadable with 401.
-
-    The order of the places is that of the SDKs: header, query, body. Jitsu masks the key in the
-    body, so that one must not be believed before its header.
-    """
-    for key in write_keys(request, envelope):
-        try:
-            return Source.objects.get(write_key=key)
-        except Source.DoesNotExist:
-            break
-    raise Unreadable(
-        "invalid_write_key",
-        "The write key is missing or unknown. Give it as the user name of Basic "
-        'authentication, as a Bearer token, or as "writeKey" in the body.',
-        status=401,
-    )
-
-
-def write_keys(request, envelope):
-    yield from _header_keys(request)
-    if "writeKey" in request.GET:
-        yield request.GET["writeKey"]
-    yield from parsing.write_keys(envelope)
-
-
-def _header_keys(request):
-    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme.lower() == "bearer":
-        yield credentials.strip()
-    elif scheme.lower() == "basic":
-        try:
-            yield b64decode(credentials, validate=True).decode().partition(":")[0]
-        except ValueError:
-            return
-    if "HTTP_X_WRITE_KEY" in request.META:
-        yield request.META["HTTP_X_WRITE_KEY"].partition(":")[0]
+def answer(data, status=200):
+    return HttpResponse(msgspec.json.encode(data), "application/json", status)
 
 
 def refusal(status, code, message):
-    return Response({"success": False, "code": code, "message": message}, status=status)
+    return answer({"success": False, "code": code, "message": message}, status)
+
+
+def kept(answer):
+    answer["Cache-Control"] = f"private, max-age={FRESH}"
+    return answer
 
 
 def health(request):

@@ -1,0 +1,28 @@
+"""
+Why a request is refused as a whole. One bad message of a batch is no reason.
+
+    RequestRefused          base: a status, a code for programs, a text for people
+    ├── Unreadable          400, 413   its bytes make no messages
+    └── NotAllowed          401, 403   who sends is unknown, or may not
+"""
+
+
+class RequestRefused(Exception):
+    """Nothing of the request was stored; `code` is for programs."""
+
+    status = 400
+
+    def __init__(self, code: str, message: str, *, status: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.status = status or self.status
+
+
+class Unreadable(RequestRefused):
+    """The request as a whole cannot be read."""
+
+
+class NotAllowed(RequestRefused):
+    """The source is unknown, or this sender may not speak for it."""
+
+    status = 401
