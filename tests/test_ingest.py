@@ -135,6 +135,36 @@ def test_a_bad_single_message_is_a_400_and_kept(client, source):
     assert Rejection.objects.count() == 1
 
 
+@pytest.mark.parametrize("body", [b'{"batch":[', b'{"messages":[]}', b'{"batch":[1,2,3]}'])
+def test_a_request_that_is_refused_as_a_whole_is_kept_too(client, source, settings, body):
+    settings.MAX_BATCH_MESSAGES = 2
+    answer = post(client, "/v1/batch", body, authorization=basic("wk_shop"))
+    assert answer.status_code == 400
+    rejection = Rejection.objects.get()
+    assert (rejection.source, rejection.text) == (source, body.decode())
+    assert answer.json()["message"].startswith(rejection.reason[:100])
+
+
+def test_what_comes_without_a_known_write_key_is_not_kept(client, source):
+    post(client, "/v1/batch", b"{", authorization=basic("wrong"))
+    assert not Rejection.objects.exists()
+
+
+def test_nul_in_an_id_is_stored(client, source):
+    ids = {"messageId": "a\x00b", "userId": "ada\x00", "event": "\x00"}
+    refused = {"type": "tr\x00ck", "userId": "a"}
+    batch = {"batch": [TRACK | ids | {"type": "track"}, refused]}
+    assert post(client, "/v1/batch", batch, authorization=basic("wk_shop")).status_code == 200
+    assert Event.objects.get().user_id == "ada�"
+    assert json.loads(EventBody.objects.get().text)["userId"] == "ada\x00"
+    assert Rejection.objects.count() == 1
+
+
+def test_a_write_key_with_a_nul_is_unknown(client, source):
+    answer = post(client, "/v1/track", TRACK | {"writeKey": "wk_shop\x00"})
+    assert answer.status_code == 401
+
+
 def test_addresses_are_not_redirected(client, source):
     answer = post(client, "/v1/track/", TRACK, authorization=basic("wk_shop"))
     assert answer.status_code == 200

@@ -1,10 +1,10 @@
-"""Deliveries as the API shows them."""
+"""Deliveries and rejections as the API shows them."""
 
 from datetime import datetime
 from typing import Any
 
 from delivery.log import SHOWN, Sent, Story, parsed
-from delivery.models import Delivery
+from delivery.models import Delivery, Rejection
 from delivery.state import delivery_in_words, trouble_of
 
 
@@ -32,6 +32,17 @@ def listed(delivery: Delivery) -> dict[str, Any]:
         "last_duration_ms": attempt.duration_ms if attempt else None,
         "error": delivery.error,
         "reason": delivery.reason,
+    }
+
+
+def rejected(rejection: Rejection) -> dict[str, Any]:
+    """Return a rejection; what was sent is JSON where it can be read as such, else its text."""
+    return {
+        "id": rejection.pk,
+        "source": {"id": rejection.source_id, "name": rejection.source.name},
+        "received_at": rejection.received_at,
+        "reason": rejection.reason,
+        "message": parsed(rejection.text),
     }
 
 

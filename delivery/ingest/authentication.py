@@ -21,7 +21,7 @@ def authenticated(request, envelope=None):
 def source_of(key):
     """Return the source of a write key. Raises NotAllowed."""
     try:
-        return Source.objects.get(write_key=key.replace("\x00", ""))
+        return Source.objects.get(write_key="" if "\x00" in key else key)  # PostgreSQL takes no NUL
     except Source.DoesNotExist:
         raise NotAllowed(
             "invalid_write_key",

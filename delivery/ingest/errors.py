@@ -8,14 +8,18 @@ Why a request is refused as a whole. One bad message of a batch is no reason.
 
 
 class RequestRefused(Exception):
-    """Nothing of the request was stored; `code` is for programs."""
+    """Nothing of the request was stored; `code` is for programs.
+
+    text   the start of what was sent, where that helps to find the sender's mistake
+    """
 
     status = 400
 
-    def __init__(self, code: str, message: str, *, status: int | None = None):
+    def __init__(self, code: str, message: str, *, status: int | None = None, text: bytes = b""):
         super().__init__(message)
         self.code = code
         self.status = status or self.status
+        self.text = text
 
 
 class Unreadable(RequestRefused):

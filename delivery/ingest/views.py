@@ -1,6 +1,7 @@
 """The endpoints that SDKs send to."""
 
 import logging
+from contextlib import suppress
 
 import msgspec
 from django.conf import settings
@@ -13,7 +14,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from delivery.ingest import browsers, parsing
 from delivery.ingest.authentication import authenticated, source_of
-from delivery.ingest.errors import RequestRefused, Unreadable
+from delivery.ingest.errors import NotAllowed, RequestRefused, Unreadable
+from delivery.ingest.parsing import Limits
 from delivery.ingest.storing import store
 
 logger = logging.getLogger(__name__)
@@ -29,16 +31,25 @@ class Endpoint(View):
     Exactly 200, and errors with `code` and `message`: three SDKs send everything else again.
     """
 
+    source = None  # who sends, as soon as it is known
+
     def dispatch(self, request, *args, **kwargs):
         try:
             answer = super().dispatch(request, *args, **kwargs)
         except RequestRefused as refused:
+            self.keep(refused)
             answer = refusal(refused.status, refused.code, str(refused))
         except (DatabaseError, InterfaceError):
             logger.exception("Nothing could be stored.")
             answer = refusal(503, "unavailable", "Nothing was stored. Send it again.")
             answer["Retry-After"] = str(RETRY_AFTER)
         return browsers.readable(request, answer)
+
+    def keep(self, refused):
+        """Write down what was refused as a whole, if it is known whose it is."""
+        if self.source:
+            text = refused.text[: settings.MAX_MESSAGE_BYTES].decode("utf-8", "replace")
+            store(self.source, [], [(0, str(refused), text)], now=timezone.now())
 
     def options(self, request, *args, **kwargs):
         return browsers.preflight(request, HttpResponse(status=204))
@@ -63,8 +74,8 @@ class IngestView(Endpoint):
 
     def post(self, request):
         now = timezone.now()
-        body, envelope, mended = read(request)
-        source = authenticated(request, envelope)
+        body, envelope, mended = self.read(request)
+        self.source = source = authenticated(request, envelope)
         browsers.check_origin(request, source)
         batch = parsing.parse(
             body,
@@ -72,10 +83,22 @@ class IngestView(Endpoint):
             implied=self.implied,
             mended=mended,
             now=now,
-            limits=(settings.MAX_MESSAGE_BYTES, settings.MAX_BATCH_MESSAGES),
+            limits=Limits(
+                settings.MAX_MESSAGE_BYTES,
+                settings.MAX_BATCH_MESSAGES,
+                settings.MAX_REQUEST_BYTES,
+            ),
         )
         store(source, batch.messages, batch.refused, now=now)
         return self.answered(batch)
+
+    def read(self, request):
+        try:
+            return read(request)
+        except Unreadable:
+            with suppress(NotAllowed):
+                self.source = authenticated(request)
+            raise
 
     def answered(self, batch):
         refused = [{"index": at, "message": reason} for at, reason, _ in batch.refused]
