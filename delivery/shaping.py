@@ -62,14 +62,16 @@ def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
 
 def view_of(message: Message) -> View:
     """Return the message as blueprints see it: the body, with what we made of it on top."""
+    body = message.body
     return {
-        **message.body,
+        **body,
         "type": message.type,
         "messageId": message.message_id,
         "userId": message.user_id or None,
         "anonymousId": message.anonymous_id or None,
         "traits": message.traits,
         "timestamp": message.timestamp.isoformat(),
+        "originalTimestamp": body.get("timestamp") or body.get("originalTimestamp"),
         "receivedAt": message.received_at.isoformat(),
     }
 

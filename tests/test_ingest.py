@@ -4,13 +4,16 @@ import base64
 import gzip
 import http.client
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 from segment.analytics import Client
 
 from delivery.ingest import storing, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
+from delivery.shaping import COLUMNS, message_of, view_of
 from integrations.catalog import catalog
 from integrations.installing import install
 from integrations.models import Source
@@ -163,6 +166,20 @@ def test_nul_in_an_id_is_stored(client, source):
 def test_a_write_key_with_a_nul_is_unknown(client, source):
     answer = post(client, "/v1/track", TRACK | {"writeKey": "wk_shop\x00"})
     assert answer.status_code == 401
+
+
+def test_a_corrected_time_is_stored_noted_and_the_original_one_is_kept(client, source):
+    """A clock that is an hour slow, and a call made ten seconds before it was sent."""
+    sent = timezone.now() - timedelta(hours=1)
+    called = (sent - timedelta(seconds=10)).isoformat()
+    call = TRACK | {"timestamp": called, "sentAt": sent.isoformat()}
+    post(client, "/v1/track", call, authorization=basic("wk_shop"))
+    event = Event.objects.select_related("body").get()
+    assert abs(event.timestamp - event.received_at + timedelta(seconds=10)) < timedelta(seconds=5)
+    assert "corrected" in json.loads(event.notes)[0]
+    view = view_of(message_of(event.body.text, *(getattr(event, each) for each in COLUMNS[1:])))
+    assert view["originalTimestamp"] == called
+    assert view["timestamp"] == event.timestamp.isoformat()
 
 
 def test_addresses_are_not_redirected(client, source):

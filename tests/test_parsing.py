@@ -118,6 +118,73 @@ def test_an_unreadable_time_is_noted_not_refused(given):
     assert str(given)[:20] in message.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("fast", "said"), [(3_600, "3600 s fast"), (-90, "90 s slow"), (86_400 * 20_000, "s fast")]
+)
+@pytest.mark.parametrize("place", ["envelope", "message"])
+def test_a_clock_that_is_wrong_is_corrected_by_when_it_says_it_sent(fast, said, place):
+    theirs = NOW + timedelta(seconds=fast)
+    sent, happened = {"sentAt": theirs.isoformat()}, (theirs - timedelta(minutes=10)).isoformat()
+    message = track(timestamp=happened, **(sent if place == "message" else {}))
+    [parsed] = read({"batch": [message], **(sent if place == "envelope" else {})}).messages
+    assert parsed.timestamp == NOW - timedelta(minutes=10)
+    assert said in parsed.notes[0]
+    assert json.loads(parsed.text)["timestamp"] == happened
+
+
+def test_a_single_message_is_corrected_by_its_own_sent_at():
+    sent = (NOW - timedelta(hours=1)).isoformat()
+    [message] = read(track(originalTimestamp=sent, sentAt=sent), implied="track").messages
+    assert message.timestamp == NOW
+
+
+def test_the_envelope_knows_best_when_it_was_sent():
+    old = (NOW - timedelta(hours=1)).isoformat()
+    body = {"sentAt": NOW.isoformat(), "batch": [track(timestamp=old, sentAt=old)]}
+    [message] = read(body).messages
+    assert message.timestamp == NOW - timedelta(hours=1)
+
+
+@pytest.mark.parametrize("sent_at", [NOW - timedelta(seconds=4), NOW, "soon", None, 1e300])
+def test_a_time_stays_as_it_was_given_when_the_clocks_agree_or_nothing_is_known(sent_at):
+    given = NOW - timedelta(days=1)
+    sent = sent_at.isoformat() if isinstance(sent_at, datetime) else sent_at
+    [message] = read({"sentAt": sent, "batch": [track(timestamp=given.isoformat())]}).messages
+    assert (message.timestamp, message.notes) == (given, ())
+
+
+def test_a_time_later_than_it_was_sent_is_of_another_clock_and_stays():
+    sent, given = NOW - timedelta(days=9), NOW - timedelta(days=3)
+    body = {"sentAt": sent.isoformat(), "batch": [track(timestamp=given.isoformat())]}
+    [message] = read(body).messages
+    assert message.timestamp == given
+
+
+def test_the_end_of_all_times_can_be_sent():
+    sent, given = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+    first, last = read(
+        {"batch": [track(timestamp=given, sentAt=given), track(timestamp=sent, sentAt=given)]}
+    ).messages
+    assert first.timestamp <= last.timestamp
+
+
+def test_messages_of_one_request_are_in_the_order_in_which_they_happened():
+    minutes = [3, 1, 2, 1]
+    batch = [
+        track(messageId=f"m-{n}", timestamp=(NOW - timedelta(minutes=ago)).isoformat())
+        for n, ago in enumerate(minutes)
+    ]
+    messages = read({"batch": [*batch, track(messageId="now")]}).messages
+    assert [m.message_id for m in messages] == ["m-0", "m-2", "m-1", "m-3", "now"]
+
+
+def test_the_places_of_the_refused_are_those_of_the_request():
+    late, bad, early = track(messageId="late"), {}, track(messageId="early", timestamp=1)
+    batch = read({"batch": [late, bad, early]})
+    assert [m.message_id for m in batch.messages] == ["early", "late"]
+    assert [at for at, _, _ in batch.refused] == [1]
+
+
 def test_nan_and_broken_characters_are_mended_and_noted():
     raw = b'{"batch":[{"type":"track","event":"A","userId":"a","properties":{"n":NaN,"i":-Infinity,"big":1e999,"s":"\\ud83d!"}}]}'  # noqa: E501
     [message] = read(raw).messages

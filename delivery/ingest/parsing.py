@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ import msgspec
 
 from delivery.ingest import mending
 from delivery.ingest.errors import Unreadable
-from delivery.ingest.times import read_time
+from delivery.ingest.times import corrected, read_time
 from integrations.messages import TYPES
 
 COLUMN = 255  # characters of an id or a name that its column holds; the body holds all
@@ -32,6 +33,9 @@ MENDED = (
     "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
     "were replaced."
 )
+
+
+Clock = tuple[datetime, datetime | None]  # when we received a request, when it says it was sent
 
 
 class Limits(NamedTuple):
@@ -51,6 +55,7 @@ class Envelope(msgspec.Struct):
 
     batch: list[msgspec.Raw] | None = None
     writeKey: Any = None  # noqa: N815  (names of the wire)
+    sentAt: Any = None  # noqa: N815
     context: msgspec.Raw = msgspec.Raw()
     integrations: msgspec.Raw = msgspec.Raw()
 
@@ -74,6 +79,7 @@ class Call(msgspec.Struct):
     messageId: Any = None  # noqa: N815
     timestamp: Any = None
     originalTimestamp: Any = None  # noqa: N815
+    sentAt: Any = None  # noqa: N815
     properties: Any = None
     traits: Any = None
     context: Any = None
@@ -171,6 +177,9 @@ def parse(
 ) -> Batch:
     """Return the messages of a request: all that are valid, and why the others are not.
 
+    They come in the order in which they happened: that of a batch is not always the order of the
+    calls, and what is stored first is delivered first.
+
     implied  the type that the address stands for, or "" for a batch
     mended   notes for every message: what had to be mended of the whole
 
@@ -179,14 +188,16 @@ def parse(
     raws = [body] if implied else _batch(body, envelope)
     shared = b"" if implied else _shared(envelope)
     _check_size(body, len(raws), len(shared), limits)
+    clock = (now, read_time(envelope.sentAt))
     result = Batch()
     for index, raw in enumerate(map(bytes, raws)):
         try:
             _check(raw, len(shared), limits)
-            result.messages.append(_parsed(_with(shared, raw), implied, now, mended))
+            result.messages.append(_parsed(_with(shared, raw), implied, clock, mended))
         except Refused as refusal:
             text = raw[: limits.message_bytes].decode("utf-8", "replace")
             result.refused.append((index, str(refusal), text))
+    result.messages.sort(key=attrgetter("timestamp"))
     return result
 
 
@@ -243,14 +254,14 @@ def _batch(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
     return envelope.batch
 
 
-def _parsed(raw: bytes, implied: str, now: datetime, mended: tuple[str, ...]) -> Parsed:
+def _parsed(raw: bytes, implied: str, clock: Clock, mended: tuple[str, ...]) -> Parsed:
     raw, call, notes = _call(raw)
     kind = implied or call.type
     if kind not in TYPES:
         raise Refused(f"type: must be one of {', '.join(TYPES)}, not {str(call.type)[:40]!r}.")
     user_id, anonymous_id = identifier(call.userId), identifier(call.anonymousId)
     name = _checked_name(kind, call, user_id, anonymous_id)
-    timestamp, time_notes = _timestamp(call, now)
+    timestamp, time_notes = _timestamp(call, *clock)
     return Parsed(
         message_id=_message_id(identifier(call.messageId)),
         type=kind,
@@ -320,18 +331,34 @@ def _column(text: str) -> str:
     return text[:COLUMN].replace("\x00", "�")  # PostgreSQL keeps no NUL in a text
 
 
-def _timestamp(call: Call, now: datetime) -> tuple[datetime, tuple[str, ...]]:
-    """Return when it happened. RudderStack's browser SDK gives `originalTimestamp` only."""
-    for name in ("timestamp", "originalTimestamp"):
-        given = getattr(call, name)
-        if given is None or given == "":
-            continue
-        at = read_time(given)
-        if at:
-            return at, ()
+def _timestamp(
+    call: Call, now: datetime, sent_at: datetime | None
+) -> tuple[datetime, tuple[str, ...]]:
+    """Return when it happened by our clock, and a note when that is not what the sender said."""
+    name, given = _given_time(call)
+    if not name:
+        return now, ()
+    at = read_time(given)
+    if at is None:
         note = f"{name} {str(given)[:40]!r} is no time we can read: the time of receipt is used."
         return now, (note,)
-    return now, ()
+    # the envelope's is of the sending itself; a message that waited may carry an older one
+    ours = corrected(at, sent_at or read_time(call.sentAt), now)
+    if ours == at:
+        return at, ()
+    off = (at - ours).total_seconds()
+    note = f"The sender's clock was {abs(off):.0f} s {'fast' if off > 0 else 'slow'}: corrected."
+    return ours, (note,)
+
+
+def _given_time(call: Call) -> tuple[str, Any]:
+    """RudderStack's browser SDK gives `originalTimestamp` only; with both, `timestamp` is the
+    caller's own."""
+    for name in ("timestamp", "originalTimestamp"):
+        given = getattr(call, name)
+        if given is not None and given != "":
+            return name, given
+    return "", None
 
 
 # --- merging what a batch shares -----------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Times as senders write them. Pure."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+TOLERANCE = timedelta(seconds=5)  # clocks that differ by less agree: the rest is the network
 
 # From here on a number is unix time in that fraction of a second; seconds reach to the year 5138.
 UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
@@ -25,6 +27,23 @@ def read_time(value: Any) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         pass
     return None
+
+
+def corrected(at: datetime, sent_at: datetime | None, received_at: datetime) -> datetime:
+    """Return when it happened by our clock: `received_at - (sent_at - at)`, as Segment does.
+
+    A sender whose clock agrees with ours is left alone, so that times stay as they were given and
+    slow requests do not change the order of a visitor's events. So is a time later than `sent_at`:
+    it was not read from the clock that `sent_at` was.
+
+    Source: "Timestamps" in https://www.twilio.com/docs/segment/connections/spec/common (2026-11).
+    """
+    if sent_at is None or abs(received_at - sent_at) <= TOLERANCE or at - sent_at > TOLERANCE:
+        return at
+    try:
+        return received_at - (sent_at - at)
+    except OverflowError:  # a time at the end of all times
+        return at
 
 
 def _from_text(text: str) -> datetime:
