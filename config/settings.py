@@ -248,6 +248,12 @@ UNFOLD = {
                         "link": reverse_lazy("admin:integrations_source_changelist"),
                         "permission": may("integrations.view_source"),
                     },
+                    {
+                        "title": "Webhook sources",
+                        "icon": "webhook",
+                        "link": reverse_lazy("admin:integrations_webhooksource_changelist"),
+                        "permission": may("integrations.view_webhooksource"),
+                    },
                 ],
             },
             {

@@ -82,6 +82,16 @@ class Rejection(models.Model):
         return self.reason
 
 
+class Signature(models.Model):
+    """That a signed request was taken: it is refused when it comes again."""
+
+    text = models.CharField(max_length=100, unique=True)
+    received_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"signature of {self.received_at}"
+
+
 class LaneQuerySet(models.QuerySet["Lane"]):
     def resume(self) -> int:
         """Let paused and waiting lanes go on at once; return how many there were."""

@@ -1,10 +1,12 @@
-"""Which source sends: the write key, wherever its SDK puts it."""
+"""Which source sends: by its write key, wherever its SDK puts it, or by its signature."""
 
 from base64 import b64decode
 
-from delivery.ingest import parsing
+from delivery.ingest import parsing, signing
 from delivery.ingest.errors import NotAllowed
-from integrations.models import Source
+from integrations.models import Source, WebhookSource
+
+LARGEST = 2**63 - 1  # of an id
 
 
 def authenticated(request, envelope=None):
@@ -28,6 +30,38 @@ def source_of(key):
             "The write key is missing or unknown. Give it as the user name of Basic "
             'authentication, as a Bearer token, or as "writeKey" in the body.',
         ) from None
+
+
+def signed(request, envelope, now):
+    """Return the source that `X-Source` names, by id or name, if the request has its signature.
+
+    Without that header it is the source of the write key. Raises NotAllowed.
+    """
+    named = request.META.get("HTTP_X_SOURCE")
+    source = _named(named) if named else authenticated(request, envelope)
+    if source is None or not source.signing_secret:
+        raise NotAllowed(
+            "invalid_signature",
+            "X-Source names no source that has a signing secret: give the id or the name of one.",
+        )
+    signing.check_signed(request.headers, request.body, source.signing_secret, now)
+    return source
+
+
+def _named(text):
+    if text.isdecimal() and int(text) <= LARGEST:
+        return Source.objects.filter(pk=int(text)).first()
+    # the server reads headers as Latin-1
+    return Source.objects.filter(name=text.encode("latin-1").decode("utf-8", "replace")).first()
+
+
+def webhook_of(key):
+    """Return the webhook source of the key in its address. Raises NotAllowed."""
+    try:
+        return WebhookSource.objects.select_related("source").get(key="" if "\x00" in key else key)
+    except WebhookSource.DoesNotExist:
+        message = "The address names no webhook source: it ends in ?source=wh_…"
+        raise NotAllowed("unknown_webhook", message) from None
 
 
 def write_keys(request, envelope=None):

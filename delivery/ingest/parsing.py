@@ -170,7 +170,8 @@ def parse(
     body: bytes,
     envelope: Envelope,
     *,
-    implied: str,
+    implied: str = "",
+    single: bool = False,
     now: datetime,
     limits: Limits,
     mended: tuple[str, ...] = (),
@@ -180,13 +181,15 @@ def parse(
     They come in the order in which they happened: that of a batch is not always the order of the
     calls, and what is stored first is delivered first.
 
-    implied  the type that the address stands for, or "" for a batch
+    implied  the type that the address stands for, or ""
+    single   whether the body is one message, as it is with an implied type
     mended   notes for every message: what had to be mended of the whole
 
     Raises Unreadable when there is no message to look at, or there are too many.
     """
-    raws = [body] if implied else _batch(body, envelope)
-    shared = b"" if implied else _shared(envelope)
+    single = single or bool(implied)
+    raws = [body] if single else _batch(body, envelope)
+    shared = b"" if single else _shared(envelope)
     _check_size(body, len(raws), len(shared), limits)
     clock = (now, read_time(envelope.sentAt))
     result = Batch()

@@ -12,8 +12,8 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from delivery.ingest import browsers, parsing
-from delivery.ingest.authentication import authenticated, source_of
+from delivery.ingest import browsers, parsing, pixel, webhooks
+from delivery.ingest.authentication import authenticated, signed, source_of, webhook_of
 from delivery.ingest.errors import NotAllowed, RequestRefused, Unreadable
 from delivery.ingest.parsing import Limits
 from delivery.ingest.storing import store
@@ -35,15 +35,19 @@ class Endpoint(View):
 
     def dispatch(self, request, *args, **kwargs):
         try:
-            answer = super().dispatch(request, *args, **kwargs)
-        except RequestRefused as refused:
-            self.keep(refused)
-            answer = refusal(refused.status, refused.code, str(refused))
+            try:
+                answer = super().dispatch(request, *args, **kwargs)
+            except RequestRefused as refused:
+                self.keep(refused)
+                answer = self.refused(refused.status, refused.code, str(refused))
         except (DatabaseError, InterfaceError):
             logger.exception("Nothing could be stored.")
-            answer = refusal(503, "unavailable", "Nothing was stored. Send it again.")
+            answer = self.refused(503, "unavailable", "Nothing was stored. Send it again.")
             answer["Retry-After"] = str(RETRY_AFTER)
         return browsers.readable(request, answer)
+
+    def refused(self, status, code, message):
+        return refusal(status, code, message)
 
     def keep(self, refused):
         """Write down what was refused as a whole, if it is known whose it is."""
@@ -66,44 +70,88 @@ class IngestView(Endpoint):
 
     200  stored and committed; what was refused of a batch is named with its place
     400  the request cannot be read; 413 it is too large
-    401  no or unknown write key; 403 a page that may not send
+    401  no or unknown write key, or the signature does not fit; 403 a page that may not send
+    409  this very request, signed, was taken before
     503  nothing could be stored: come again (Retry-After, seconds)
     """
 
     implied = ""  # the type of message, set by the address
+    single = False  # whether the body is one message that names its type
 
     def post(self, request):
         now = timezone.now()
         body, envelope, mended = self.read(request)
-        self.source = source = authenticated(request, envelope)
-        browsers.check_origin(request, source)
-        batch = parsing.parse(
-            body,
-            envelope,
-            implied=self.implied,
-            mended=mended,
-            now=now,
-            limits=Limits(
-                settings.MAX_MESSAGE_BYTES,
-                settings.MAX_BATCH_MESSAGES,
-                settings.MAX_REQUEST_BYTES,
-            ),
+        signature = request.META.get("HTTP_X_SIGNATURE", "")
+        self.source = (
+            signed(request, envelope, now) if signature else authenticated(request, envelope)
         )
-        store(source, batch.messages, batch.refused, now=now)
+        browsers.check_origin(request, self.source)
+        kind = {"implied": self.implied, "single": self.single}
+        batch = parsing.parse(body, envelope, **kind, mended=mended, now=now, limits=limits())
+        store(self.source, batch.messages, batch.refused, now=now, signature=signature)
         return self.answered(batch)
 
     def read(self, request):
         try:
-            return read(request)
+            return parsing.opened(unpacked(request))
         except Unreadable:
             with suppress(NotAllowed):
                 self.source = authenticated(request)
             raise
 
     def answered(self, batch):
-        refused = [{"index": at, "message": reason} for at, reason, _ in batch.refused]
-        if refused and self.implied:
+        refused = named(batch)
+        if refused and (self.implied or self.single):
             return refusal(400, "invalid_message", refused[0]["message"])
+        return answer({"success": True, **({"rejected": refused} if refused else {})})
+
+
+class PixelView(Endpoint):
+    """Accept a message in the address of an image, and answer with the image.
+
+    200  stored, or refused: nobody who reads a mail can do anything about a broken image. What
+         was refused says `X-Penstock-Refused`, and is kept if the write key was known
+    503  nothing could be stored; the image comes nevertheless
+    """
+
+    def get(self, request, kind):
+        now = timezone.now()
+        asked = request.GET.dict()
+        self.source = source_of(asked.get("wk", ""))
+        page = request.META.get("HTTP_REFERER", "")
+        body, envelope, mended = parsing.opened(pixel.message_of(kind, asked, page))
+        batch = parsing.parse(body, envelope, implied=kind, mended=mended, now=now, limits=limits())
+        store(self.source, batch.messages, batch.refused, now=now)
+        if batch.refused:
+            return self.refused(200, "invalid_message", batch.refused[0][1])
+        return image()
+
+    def head(self, request, kind):
+        return image()  # who only looks whether there is something has seen nothing
+
+    def refused(self, status, code, message):
+        answer = image(503 if status == 503 else 200)
+        answer["X-Penstock-Refused"] = f"{code}: {message}".encode("ascii", "replace").decode()
+        return answer
+
+
+class WebhookView(Endpoint):
+    """Accept what a third party calls us with; the address names the webhook source.
+
+    200  taken; what makes no message is kept as rejected: to send it again would not mend it
+    400  no JSON; 401 unknown address, or the signature does not fit
+    """
+
+    def post(self, request):
+        now = timezone.now()
+        webhook = webhook_of(request.GET.get("source", ""))
+        raw, headers = unpacked(request), request.headers
+        webhooks.check(webhook, headers, raw, now, method="POST", url=request.build_absolute_uri())
+        self.source = webhook.source
+        body, envelope, mended = parsing.opened(webhooks.messages_of(webhook, headers, raw))
+        batch = parsing.parse(body, envelope, mended=mended, now=now, limits=limits())
+        store(self.source, batch.messages, batch.refused, now=now)
+        refused = named(batch)
         return answer({"success": True, **({"rejected": refused} if refused else {})})
 
 
@@ -131,16 +179,25 @@ class RudderSettingsView(Endpoint):
         return kept(answer(browsers.rudder_settings(authenticated(request))))
 
 
-def read(request):
-    """Return the body as clean JSON, its envelope and what was mended. Raises Unreadable."""
+def unpacked(request):
+    """Return the body, gunzipped. Raises Unreadable."""
     size = int(request.META.get("CONTENT_LENGTH") or 0)
-    if size > settings.MAX_REQUEST_BYTES:
-        raise Unreadable(
-            "too_large", f"More than {settings.MAX_REQUEST_BYTES:,} bytes.", status=413
-        )
+    most = settings.MAX_REQUEST_BYTES
+    if size > most:
+        raise Unreadable("too_large", f"More than {most:,} bytes.", status=413)
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
-    body = parsing.decoded(request.body, encoding, limit=settings.MAX_REQUEST_BYTES)
-    return parsing.opened(body)
+    return parsing.decoded(request.body, encoding, limit=most)
+
+
+def limits():
+    return Limits(
+        settings.MAX_MESSAGE_BYTES, settings.MAX_BATCH_MESSAGES, settings.MAX_REQUEST_BYTES
+    )
+
+
+def named(batch):
+    """Return what was refused of a batch, as its sender is told."""
+    return [{"index": at, "message": reason} for at, reason, _ in batch.refused]
 
 
 def answer(data, status=200):
@@ -149,6 +206,10 @@ def answer(data, status=200):
 
 def refusal(status, code, message):
     return answer({"success": False, "code": code, "message": message}, status)
+
+
+def image(status=200):
+    return HttpResponse(pixel.GIF, "image/gif", status, headers=pixel.NEVER_KEPT)
 
 
 def kept(answer):
