@@ -20,6 +20,9 @@ class Event(models.Model):
     timestamp = models.DateTimeField(help_text="When it happened, by the source's account.")
     received_at = models.DateTimeField(help_text="When we stored it.")
     notes = models.TextField(blank=True, help_text="What was mended on arrival: a JSON list.")
+    added_context = models.TextField(
+        blank=True, help_text="What we know and the message did not say: JSON, under its context."
+    )
 
     class Meta:
         constraints = [

@@ -33,7 +33,14 @@ class GroupAdmin(BaseGroupAdmin, ModelAdmin):
 class SourceAdmin(ModelAdmin):
     list_display = ("name", "shown_key", "created")
     form = SourceForm
-    fields = ("name", "write_key", "allowed_origins", "new_signing_secret")
+    fields = (
+        "name",
+        "write_key",
+        "allowed_origins",
+        "visitor_cookie",
+        "default_context",
+        "new_signing_secret",
+    )
     ordering = ("name",)
     change_form_outer_after_template = "integrations/source_after.html"
 

@@ -158,7 +158,7 @@ class SourceForm(forms.ModelForm):
 
     class Meta:
         model = Source
-        fields = ("name", "write_key", "allowed_origins")
+        fields = ("name", "write_key", "allowed_origins", "visitor_cookie", "default_context")
 
 
 class WebhookSourceForm(forms.ModelForm):

@@ -35,6 +35,11 @@ def check_origins(text: str) -> None:
         )
 
 
+def check_object(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValidationError('Must be an object: {"app": {"name": "Shop"}}.')
+
+
 class Source(models.Model):
     """Something that sends us events: a site, an app, a backend."""
 
@@ -50,6 +55,17 @@ class Source(models.Model):
         validators=[check_origins],
         help_text="Sites whose pages may send, one a line: https://shop.example or "
         "https://*.shop.example. Empty: any site. Servers and apps are not asked.",
+    )
+    default_context = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_object],
+        help_text='Lies under the context of every message: {"app": {"name": "Shop"}}.',
+    )
+    visitor_cookie = models.BooleanField(
+        default=False,
+        help_text="Give each browser a first-party cookie that scripts cannot read, kept for 400 "
+        "days. It is the anonymous id of messages that have none.",
     )
     sealed_signing_secret = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -9,6 +9,7 @@ import pytest
 from delivery.ingest.parsing import (
     Batch,
     Limits,
+    Terms,
     Unreadable,
     decoded,
     identifier,
@@ -20,11 +21,12 @@ from delivery.ingest.parsing import (
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def read(data, implied: str = "", *, most_bytes: int = 65_536, most: int = 2_500) -> Batch:
+def read(data, implied: str = "", *, most_bytes: int = 65_536, most: int = 2_500, **more) -> Batch:
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     clean, envelope, mended = opened(body)
     limits = Limits(most_bytes, most, 5_000_000)
-    return parse(clean, envelope, implied=implied, now=NOW, limits=limits, mended=mended)
+    terms = Terms(now=NOW, limits=limits, implied=implied, mended=mended, **more)
+    return parse(clean, envelope, terms)
 
 
 def track(**fields) -> dict:
@@ -306,8 +308,21 @@ def test_a_shared_context_counts_for_every_message():
     body["context"]["x"] = "y" * 60_000
     _, envelope, _ = opened(json.dumps(body).encode())
     limits = Limits(65_536, 2_500, 100_000)
-    with pytest.raises(Unreadable, match="shared by 2 messages"):
-        parse(b"", envelope, implied="", now=NOW, limits=limits)
+    with pytest.raises(Unreadable, match="2 messages cannot share"):
+        parse(b"", envelope, Terms(now=NOW, limits=limits))
+
+
+def test_a_shared_context_that_is_nested_too_deep_is_no_crash():
+    deep = b"[" * 900 + b"]" * 900
+    with pytest.raises(Unreadable, match="64 levels"):
+        read(b'{"context":{"x":%s},"batch":[%s]}' % (deep, json.dumps(track()).encode()))
+
+
+def test_a_visitor_who_is_known_by_other_means_is_taken_for_want_of_an_anonymous_id():
+    own = track(messageId="m-2", anonymousId="own")
+    other, mine = read({"batch": [track(), own]}, visitor="cookie").messages
+    assert (other.anonymous_id, mine.anonymous_id) == ("cookie", "own")
+    assert "cookie" not in other.text
 
 
 def test_bytes_that_are_no_utf_8_are_replaced_and_noted():

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from delivery import lanes, worker
 from delivery.ingest import parsing
+from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.storing import store
 from delivery.lanes import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
@@ -56,7 +57,8 @@ def send_in(source, *messages):
     body = json.dumps({"batch": messages}).encode()
     _, envelope, _ = parsing.opened(body)
     now = timezone.now()
-    batch = parsing.parse(body, envelope, implied="", now=now, limits=(65_536, 2_500))
+    terms = Terms(now=now, limits=Limits(65_536, 2_500, 5_000_000))
+    batch = parsing.parse(body, envelope, terms)
     assert not batch.refused
     store(source, batch.messages, (), now=now)
 

@@ -57,6 +57,7 @@ def told(story: Story, now: datetime) -> dict[str, Any]:
             **line["event"],
             "source": delivery.event.source.name,
             "body": parsed(story.body),
+            "added_context": parsed(delivery.event.added_context or "{}"),
             "notes": story.event_notes,
         },
         "summary": words.detail,

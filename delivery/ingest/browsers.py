@@ -1,8 +1,14 @@
-"""What pages need of us: leave to send from any origin, and the settings their SDKs start from."""
+"""What browsers need of us: leave to send from other origins, a cookie, their SDKs' settings."""
+
+import re
+from uuid import uuid4
 
 from delivery.ingest.errors import NotAllowed
 
 PREFLIGHT = 86_400  # seconds a browser may remember our leave; Chromium asks after two hours
+COOKIE = "_psid"
+COOKIE_AGE = 400 * 86_400  # seconds; the most that browsers keep one
+VISITOR = re.compile(r"[0-9a-f-]{36}")
 ANSWERED = "Access-Control-Allow-Origin"
 
 
@@ -21,6 +27,26 @@ def check_origin(request, source):
         )
 
 
+def is_browser(request):
+    """Say whether a browser sends, on behalf of the user in front of it."""
+    return "HTTP_ORIGIN" in request.META or "HTTP_SEC_FETCH_MODE" in request.META
+
+
+def visitor(request, source):
+    """Return the id of the cookie, a new one for a new visitor, or "" when none is wanted."""
+    if not source.visitor_cookie:
+        return ""
+    known = request.COOKIES.get(COOKIE, "")
+    return known if VISITOR.fullmatch(known) else str(uuid4())
+
+
+def remember(answer, visitor):
+    """Set the cookie, for another 400 days."""
+    answer.set_cookie(
+        COOKIE, visitor, max_age=COOKIE_AGE, secure=True, httponly=True, samesite="Lax"
+    )
+
+
 def preflight(request, answer):
     """Give leave to ask with any header: who may send is decided by what is sent.
 
@@ -28,6 +54,7 @@ def preflight(request, answer):
     `RSA-…`), so that a list would let the first try through and block every other one.
     """
     answer[ANSWERED] = request.META.get("HTTP_ORIGIN", "*")
+    answer["Access-Control-Allow-Credentials"] = "true"  # the answer itself says whether it is
     answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
     asked = request.META.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
     if asked:
@@ -37,11 +64,18 @@ def preflight(request, answer):
     return answer
 
 
-def readable(request, answer):
-    """Let the page that asked read the answer, and when to come again."""
-    if "HTTP_ORIGIN" in request.META and answer.status_code != 403:
-        answer[ANSWERED] = "*"
+def readable(request, answer, *, with_cookie=False):
+    """Let the page that asked read the answer, and when to come again.
+
+    A browser takes a cookie along, and keeps one, only when the answer names the page's origin.
+    """
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is not None and answer.status_code != 403 and ANSWERED not in answer:
+        answer[ANSWERED] = origin if with_cookie else "*"
         answer["Access-Control-Expose-Headers"] = "Retry-After"
+        if with_cookie:
+            answer["Access-Control-Allow-Credentials"] = "true"
+            answer["Vary"] = "Origin"
     return answer
 
 

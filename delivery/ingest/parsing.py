@@ -19,6 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from delivery.ingest import mending
+from delivery.ingest.enrichment import NOTHING, Added
 from delivery.ingest.errors import Unreadable
 from delivery.ingest.times import corrected, read_time
 from integrations.messages import TYPES
@@ -35,15 +36,33 @@ MENDED = (
 )
 
 
-Clock = tuple[datetime, datetime | None]  # when we received a request, when it says it was sent
-
-
 class Limits(NamedTuple):
     """Most bytes of a message, most messages of a request, most bytes of a request."""
 
     message_bytes: int
     messages: int
     request_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is known of a request besides its body.
+
+    now      when we received it
+    implied  the type that the address stands for, or ""
+    single   whether the body is one message, as it is with an implied type
+    visitor  the anonymous id of messages that have none, or ""
+    added    context that lies under that of the messages
+    mended   notes for every message: what had to be mended of the whole
+    """
+
+    now: datetime
+    limits: Limits
+    implied: str = ""
+    single: bool = False
+    visitor: str = ""
+    added: Added = NOTHING
+    mended: tuple[str, ...] = ()
 
 
 class Refused(Exception):
@@ -89,7 +108,8 @@ class Call(msgspec.Struct):
 class Parsed:
     """A valid message, as it will be stored. Ids and names are cut to their columns.
 
-    text    JSON as it came, or as it was mended; notes say what was
+    text           JSON as it came, or as it was mended; notes say what was
+    added_context  JSON of what lies under its context, or ""
     """
 
     message_id: str
@@ -100,6 +120,7 @@ class Parsed:
     timestamp: datetime
     text: str
     notes: tuple[str, ...] = ()
+    added_context: str = ""
 
 
 @dataclass(slots=True)
@@ -166,37 +187,24 @@ def _decoded_or_none(body: bytes) -> Envelope | None:
         return None
 
 
-def parse(
-    body: bytes,
-    envelope: Envelope,
-    *,
-    implied: str = "",
-    single: bool = False,
-    now: datetime,
-    limits: Limits,
-    mended: tuple[str, ...] = (),
-) -> Batch:
+def parse(body: bytes, envelope: Envelope, terms: Terms) -> Batch:
     """Return the messages of a request: all that are valid, and why the others are not.
 
     They come in the order in which they happened: that of a batch is not always the order of the
     calls, and what is stored first is delivered first.
 
-    implied  the type that the address stands for, or ""
-    single   whether the body is one message, as it is with an implied type
-    mended   notes for every message: what had to be mended of the whole
-
     Raises Unreadable when there is no message to look at, or there are too many.
     """
-    single = single or bool(implied)
+    single, limits = terms.single or bool(terms.implied), terms.limits
     raws = [body] if single else _batch(body, envelope)
     shared = b"" if single else _shared(envelope)
-    _check_size(body, len(raws), len(shared), limits)
-    clock = (now, read_time(envelope.sentAt))
+    _check_whole(body, len(raws), shared, limits)
+    sent_at = read_time(envelope.sentAt)
     result = Batch()
     for index, raw in enumerate(map(bytes, raws)):
         try:
             _check(raw, len(shared), limits)
-            result.messages.append(_parsed(_with(shared, raw), implied, clock, mended))
+            result.messages.append(_parsed(_with(shared, raw), terms, sent_at))
         except Refused as refusal:
             text = raw[: limits.message_bytes].decode("utf-8", "replace")
             result.refused.append((index, str(refusal), text))
@@ -204,16 +212,17 @@ def parse(
     return result
 
 
-def _check_size(body: bytes, messages: int, shared: int, limits: Limits) -> None:
+def _check_whole(body: bytes, messages: int, shared: bytes, limits: Limits) -> None:
     """Raise Unreadable when the request is too large as a whole, or would be once taken apart."""
     if messages > limits.messages:
         message = f"{messages:,} messages in one request; send at most {limits.messages:,}."
         raise Unreadable("too_many_messages", message, text=body)
-    if messages * shared > limits.request_bytes:
-        message = (
-            f"A context of {shared:,} bytes is too large to be shared by {messages:,} messages."
-        )
+    if messages * len(shared) > limits.request_bytes:
+        message = f"{messages:,} messages cannot share a context of {len(shared):,} bytes."
         raise Unreadable("too_large", message, status=413, text=body)
+    if mending.is_deeper(shared, LEVELS):
+        message = f"The context that is shared is nested deeper than {LEVELS} levels."
+        raise Unreadable("too_deep", message, text=body)
 
 
 def _check(raw: bytes, shared: int, limits: Limits) -> None:
@@ -257,14 +266,16 @@ def _batch(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
     return envelope.batch
 
 
-def _parsed(raw: bytes, implied: str, clock: Clock, mended: tuple[str, ...]) -> Parsed:
+def _parsed(raw: bytes, terms: Terms, sent_at: datetime | None) -> Parsed:
     raw, call, notes = _call(raw)
-    kind = implied or call.type
+    kind = terms.implied or call.type
     if kind not in TYPES:
         raise Refused(f"type: must be one of {', '.join(TYPES)}, not {str(call.type)[:40]!r}.")
-    user_id, anonymous_id = identifier(call.userId), identifier(call.anonymousId)
+    user_id = identifier(call.userId)
+    anonymous_id = identifier(call.anonymousId) or terms.visitor
     name = _checked_name(kind, call, user_id, anonymous_id)
-    timestamp, time_notes = _timestamp(call, *clock)
+    timestamp, time_notes = _timestamp(call, terms.now, sent_at)
+    text = WRITE_KEY.sub(rb'\1***"', raw).decode("utf-8")
     return Parsed(
         message_id=_message_id(identifier(call.messageId)),
         type=kind,
@@ -272,8 +283,9 @@ def _parsed(raw: bytes, implied: str, clock: Clock, mended: tuple[str, ...]) -> 
         user_id=_column(user_id),
         anonymous_id=_column(anonymous_id),
         timestamp=timestamp,
-        text=WRITE_KEY.sub(rb'\1***"', raw).decode("utf-8"),
-        notes=(*mended, *notes, *time_notes, *_odd(call, name + user_id + anonymous_id)),
+        text=text,
+        added_context=terms.added.to(text),
+        notes=(*terms.mended, *notes, *time_notes, *_odd(call, name + user_id + anonymous_id)),
     )
 
 

@@ -18,7 +18,7 @@ REMEMBERED = 2 * WINDOW + timedelta(minutes=1)  # a signed time may be WINDOW ah
 
 EVENT = (
     "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
-    "received_at", "notes",
+    "received_at", "notes", "added_context",
 )  # fmt: skip
 DELIVERY = (
     "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "error", "reason",
@@ -71,7 +71,7 @@ def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[t
     first = {message.message_id: message for message in reversed(messages)}
     rows = [
         (source.pk, m.message_id, m.type, m.name, m.user_id, m.anonymous_id, m.timestamp, now,
-         notes_text(m.notes))
+         notes_text(m.notes), m.added_context)
         for m in messages
     ]  # fmt: skip
     if not rows:

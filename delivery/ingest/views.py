@@ -12,10 +12,10 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from delivery.ingest import browsers, parsing, pixel, webhooks
+from delivery.ingest import browsers, enrichment, parsing, pixel, webhooks
 from delivery.ingest.authentication import authenticated, signed, source_of, webhook_of
 from delivery.ingest.errors import NotAllowed, RequestRefused, Unreadable
-from delivery.ingest.parsing import Limits
+from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.storing import store
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,10 @@ class Endpoint(View):
     """
 
     source = None  # who sends, as soon as it is known
+    visitor = ""  # the id of the cookie to set
 
     def dispatch(self, request, *args, **kwargs):
+        self.now = timezone.now()
         try:
             try:
                 answer = super().dispatch(request, *args, **kwargs)
@@ -44,7 +46,9 @@ class Endpoint(View):
             logger.exception("Nothing could be stored.")
             answer = self.refused(503, "unavailable", "Nothing was stored. Send it again.")
             answer["Retry-After"] = str(RETRY_AFTER)
-        return browsers.readable(request, answer)
+        if self.visitor:
+            browsers.remember(answer, self.visitor)
+        return browsers.readable(request, answer, with_cookie=bool(self.visitor))
 
     def refused(self, status, code, message):
         return refusal(status, code, message)
@@ -53,7 +57,7 @@ class Endpoint(View):
         """Write down what was refused as a whole, if it is known whose it is."""
         if self.source:
             text = refused.text[: settings.MAX_MESSAGE_BYTES].decode("utf-8", "replace")
-            store(self.source, [], [(0, str(refused), text)], now=timezone.now())
+            store(self.source, [], [(0, str(refused), text)], now=self.now)
 
     def options(self, request, *args, **kwargs):
         return browsers.preflight(request, HttpResponse(status=204))
@@ -65,7 +69,35 @@ class Endpoint(View):
         return answer
 
 
-class IngestView(Endpoint):
+class TakingEndpoint(Endpoint):
+    """An address that takes messages."""
+
+    def take(self, opened, *, from_client, signature="", **terms):
+        """Store what an opened body holds for self.source, and return what it was."""
+        body, envelope, mended = opened
+        source, now = self.source, self.now
+        self.visitor = browsers.visitor(self.request, source) if from_client else ""
+        known = {
+            "now": now,
+            "limits": limits(),
+            "visitor": self.visitor,
+            "added": self.added(from_client),
+            "mended": mended,
+        }
+        batch = parsing.parse(body, envelope, Terms(**known, **terms))
+        store(source, batch.messages, batch.refused, now=now, signature=signature)
+        return batch
+
+    def added(self, from_client):
+        return enrichment.added(
+            self.request.META,
+            self.source.default_context,
+            from_client=from_client,
+            anonymise=settings.ANONYMISE_IP,
+        )
+
+
+class IngestView(TakingEndpoint):
     """Accept messages from a source, whatever the Content-Type says: one, or `{"batch": […]}`.
 
     200  stored and committed; what was refused of a batch is named with its place
@@ -79,19 +111,23 @@ class IngestView(Endpoint):
     single = False  # whether the body is one message that names its type
 
     def post(self, request):
-        now = timezone.now()
-        body, envelope, mended = self.read(request)
+        opened = self.opened(request)
         signature = request.META.get("HTTP_X_SIGNATURE", "")
-        self.source = (
-            signed(request, envelope, now) if signature else authenticated(request, envelope)
-        )
+        self.source = self.sender(request, opened[1], signature)
         browsers.check_origin(request, self.source)
-        kind = {"implied": self.implied, "single": self.single}
-        batch = parsing.parse(body, envelope, **kind, mended=mended, now=now, limits=limits())
-        store(self.source, batch.messages, batch.refused, now=now, signature=signature)
-        return self.answered(batch)
+        batch = self.take(
+            opened,
+            from_client=browsers.is_browser(request),
+            signature=signature,
+            implied=self.implied,
+            single=self.single,
+        )
+        refused = named(batch)
+        if refused and (self.implied or self.single):
+            return refusal(400, "invalid_message", refused[0]["message"])
+        return answer({"success": True, **({"rejected": refused} if refused else {})})
 
-    def read(self, request):
+    def opened(self, request):
         try:
             return parsing.opened(unpacked(request))
         except Unreadable:
@@ -99,14 +135,13 @@ class IngestView(Endpoint):
                 self.source = authenticated(request)
             raise
 
-    def answered(self, batch):
-        refused = named(batch)
-        if refused and (self.implied or self.single):
-            return refusal(400, "invalid_message", refused[0]["message"])
-        return answer({"success": True, **({"rejected": refused} if refused else {})})
+    def sender(self, request, envelope, signature):
+        if signature:
+            return signed(request, envelope, self.now)
+        return authenticated(request, envelope)
 
 
-class PixelView(Endpoint):
+class PixelView(TakingEndpoint):
     """Accept a message in the address of an image, and answer with the image.
 
     200  stored, or refused: nobody who reads a mail can do anything about a broken image. What
@@ -115,13 +150,11 @@ class PixelView(Endpoint):
     """
 
     def get(self, request, kind):
-        now = timezone.now()
         asked = request.GET.dict()
         self.source = source_of(asked.get("wk", ""))
         page = request.META.get("HTTP_REFERER", "")
-        body, envelope, mended = parsing.opened(pixel.message_of(kind, asked, page))
-        batch = parsing.parse(body, envelope, implied=kind, mended=mended, now=now, limits=limits())
-        store(self.source, batch.messages, batch.refused, now=now)
+        opened = parsing.opened(pixel.message_of(kind, asked, page))
+        batch = self.take(opened, from_client=True, implied=kind)
         if batch.refused:
             return self.refused(200, "invalid_message", batch.refused[0][1])
         return image()
@@ -135,7 +168,7 @@ class PixelView(Endpoint):
         return answer
 
 
-class WebhookView(Endpoint):
+class WebhookView(TakingEndpoint):
     """Accept what a third party calls us with; the address names the webhook source.
 
     200  taken; what makes no message is kept as rejected: to send it again would not mend it
@@ -143,15 +176,13 @@ class WebhookView(Endpoint):
     """
 
     def post(self, request):
-        now = timezone.now()
         webhook = webhook_of(request.GET.get("source", ""))
         raw, headers = unpacked(request), request.headers
-        webhooks.check(webhook, headers, raw, now, method="POST", url=request.build_absolute_uri())
+        url = request.build_absolute_uri()
+        webhooks.check(webhook, headers, raw, self.now, method="POST", url=url)
         self.source = webhook.source
-        body, envelope, mended = parsing.opened(webhooks.messages_of(webhook, headers, raw))
-        batch = parsing.parse(body, envelope, mended=mended, now=now, limits=limits())
-        store(self.source, batch.messages, batch.refused, now=now)
-        refused = named(batch)
+        opened = parsing.opened(webhooks.messages_of(webhook, headers, raw))
+        refused = named(self.take(opened, from_client=False))
         return answer({"success": True, **({"rejected": refused} if refused else {})})
 
 
