@@ -34,6 +34,7 @@ SANDBOX_URL = env.str("PENSTOCK_SANDBOX_URL", default="")
 MAX_REQUEST_BYTES = env.int("PENSTOCK_MAX_REQUEST_BYTES", default=5_000_000)  # decoded
 MAX_MESSAGE_BYTES = env.int("PENSTOCK_MAX_MESSAGE_BYTES", default=65_536)
 MAX_BATCH_MESSAGES = env.int("PENSTOCK_MAX_BATCH_MESSAGES", default=2_500)
+RATE_LIMIT = env.int("PENSTOCK_RATE_LIMIT", default=1_000)  # messages/s of a source; 0: any
 ANONYMISE_IP = env.bool("PENSTOCK_ANONYMISE_IP", default=False)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # ours is MAX_REQUEST_BYTES, and answers as the SDKs need
 APPEND_SLASH = True  # for people in the admin; no ingest path is reached by a redirect

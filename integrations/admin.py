@@ -39,6 +39,7 @@ class SourceAdmin(ModelAdmin):
         "allowed_origins",
         "visitor_cookie",
         "default_context",
+        "rate_limit",
         "new_signing_secret",
     )
     ordering = ("name",)

@@ -158,7 +158,14 @@ class SourceForm(forms.ModelForm):
 
     class Meta:
         model = Source
-        fields = ("name", "write_key", "allowed_origins", "visitor_cookie", "default_context")
+        fields = (
+            "name",
+            "write_key",
+            "allowed_origins",
+            "visitor_cookie",
+            "default_context",
+            "rate_limit",
+        )
 
 
 class WebhookSourceForm(forms.ModelForm):

@@ -67,6 +67,11 @@ class Source(models.Model):
         help_text="Give each browser a first-party cookie that scripts cannot read, kept for 400 "
         "days. It is the anonymous id of messages that have none.",
     )
+    rate_limit = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="Messages a second. Empty: as the setting says; 0: any number.",
+    )
     sealed_signing_secret = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -9,6 +9,7 @@ import pytest
 from django.test import TransactionTestCase
 from psycopg import sql
 
+from delivery.ingest import limiting
 from delivery.shaping import compiled
 from tests import services
 
@@ -39,6 +40,11 @@ def uses_database(item: pytest.Item) -> bool:
 def _no_blueprint_of_another_test() -> None:
     # SQLite gives the id of a revision that was rolled back to the next one
     compiled.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_rate_of_another_test() -> None:
+    limiting.forget()
 
 
 def require(name: str) -> str:

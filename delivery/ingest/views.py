@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from delivery.ingest import browsers, enrichment, parsing, pixel, webhooks
 from delivery.ingest.authentication import authenticated, signed, source_of, webhook_of
 from delivery.ingest.errors import NotAllowed, RequestRefused, Unreadable
+from delivery.ingest.limiting import check_rate
 from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.storing import store
 
@@ -40,8 +41,7 @@ class Endpoint(View):
             try:
                 answer = super().dispatch(request, *args, **kwargs)
             except RequestRefused as refused:
-                self.keep(refused)
-                answer = self.refused(refused.status, refused.code, str(refused))
+                answer = self.turned_away(refused)
         except (DatabaseError, InterfaceError):
             logger.exception("Nothing could be stored.")
             answer = self.refused(503, "unavailable", "Nothing was stored. Send it again.")
@@ -50,12 +50,20 @@ class Endpoint(View):
             browsers.remember(answer, self.visitor)
         return browsers.readable(request, answer, with_cookie=bool(self.visitor))
 
+    def turned_away(self, refused):
+        self.keep(refused)
+        answer = self.refused(refused.status, refused.code, str(refused))
+        if refused.retry_after:
+            answer["Retry-After"] = str(refused.retry_after)
+        return answer
+
     def refused(self, status, code, message):
         return refusal(status, code, message)
 
     def keep(self, refused):
-        """Write down what was refused as a whole, if it is known whose it is."""
-        if self.source:
+        """Write down what was refused as a whole, if it is known whose it is and is not to come
+        again."""
+        if self.source and not refused.retry_after:
             text = refused.text[: settings.MAX_MESSAGE_BYTES].decode("utf-8", "replace")
             store(self.source, [], [(0, str(refused), text)], now=self.now)
 
@@ -76,6 +84,7 @@ class TakingEndpoint(Endpoint):
         """Store what an opened body holds for self.source, and return what it was."""
         body, envelope, mended = opened
         source, now = self.source, self.now
+        check_rate(source, len(envelope.batch or [body]))
         self.visitor = browsers.visitor(self.request, source) if from_client else ""
         known = {
             "now": now,
@@ -104,6 +113,7 @@ class IngestView(TakingEndpoint):
     400  the request cannot be read; 413 it is too large
     401  no or unknown write key, or the signature does not fit; 403 a page that may not send
     409  this very request, signed, was taken before
+    429  more than the source may send: come again (Retry-After, seconds)
     503  nothing could be stored: come again (Retry-After, seconds)
     """
 
