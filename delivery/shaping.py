@@ -28,7 +28,7 @@ def compiled(revision_id: int) -> Blueprint:
 # What `message_of` needs of an event; the body's text comes first.
 COLUMNS = (
     "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
-    "received_at",
+    "received_at", "added_context",
 )  # fmt: skip
 
 
@@ -41,9 +41,12 @@ def message_of(
     anonymous_id: str,
     timestamp: datetime,
     received_at: datetime,
+    added_context: str = "",
 ) -> Message:
     """Return a stored event, given as its COLUMNS, as destinations read it."""
     body = msgspec.json.decode(text)
+    if added_context:
+        body["context"] = _over(body.get("context"), msgspec.json.decode(added_context))
     return Message(
         type=type,
         message_id=message_id,
@@ -56,20 +59,26 @@ def message_of(
     )
 
 
+def _over(own: Any, added: dict[str, Any]) -> dict[str, Any]:
+    return {**added, **own} if isinstance(own, dict) else added
+
+
 def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
     return column if len(column) < CUT else identifier(body.get(key))
 
 
 def view_of(message: Message) -> View:
     """Return the message as blueprints see it: the body, with what we made of it on top."""
+    body = message.body
     return {
-        **message.body,
+        **body,
         "type": message.type,
         "messageId": message.message_id,
         "userId": message.user_id or None,
         "anonymousId": message.anonymous_id or None,
         "traits": message.traits,
         "timestamp": message.timestamp.isoformat(),
+        "originalTimestamp": body.get("timestamp") or body.get("originalTimestamp"),
         "receivedAt": message.received_at.isoformat(),
     }
 
