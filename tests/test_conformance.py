@@ -5,6 +5,7 @@ we need not copy: they are counted, and must not crash. All others agree.
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +30,9 @@ def recorded(name: str) -> Any:
 
 
 def tell(capsys: pytest.CaptureFixture[str], what: str, counts: Counter[str]) -> None:
+    said = ", ".join(f"{counts[each]:,} {each}" for each in sorted(counts))
     with capsys.disabled():
-        print(f"\n{what}: " + ", ".join(f"{counts[each]} {each}" for each in sorted(counts)))
+        sys.stdout.write(f"\n{what}: {said}\n")
 
 
 def verdict(row: Any, expected: Any, found: Any) -> str:

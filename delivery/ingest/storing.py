@@ -1,6 +1,7 @@
 """Store messages and queue their deliveries, in one transaction."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -9,8 +10,11 @@ from django.db import transaction
 from delivery import bulk, lanes
 from delivery.ingest.parsing import Parsed, notes_text
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
-from delivery.shaping import compiled
+from delivery.shaping import Arrival, compiled
+from integrations.blueprints import BlueprintError
 from integrations.models import Source
+
+logger = logging.getLogger(__name__)
 
 EVENT = (
     "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
@@ -72,9 +76,10 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     """
     if not new:
         return []
+    arrivals = {pk: Arrival(message, now) for pk, message in new}
     rows, unwanted, woken = [], {}, []
     for lane, installation, revision in lanes.plan():
-        wanted = _wanted(revision, new)
+        wanted = _wanted(revision, arrivals)
         rows += [
             (pk, installation, lane, Delivery.State.QUEUED, now, 0, "", "", "") for pk in wanted
         ]
@@ -88,6 +93,10 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     return woken
 
 
-def _wanted(revision: int, new: Sequence[tuple[int, Parsed]]) -> list[int]:
-    blueprint = compiled(revision)
-    return [pk for pk, message in new if blueprint.wants({"type": message.type})]
+def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
+    try:
+        blueprint = compiled(revision)
+    except BlueprintError:
+        logger.exception("Revision %s cannot be compiled", revision)
+        return list(arrivals)  # it counts as wanting: nothing is lost when it is mended
+    return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.blueprints.nodes import WHOLE, Mapper
+from integrations.blueprints.nodes import Mapper
 from integrations.blueprints.triggers import Condition, Node, View
 from integrations.destination import Action
 from integrations.errors import MessageRejected
@@ -37,18 +37,10 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A compiled blueprint.
-
-    uses  the top-level fields of a message that triggers or mappings may read
-    """
+    """A compiled blueprint."""
 
     actions: tuple[CompiledAction, ...]
     steps: Mapping[str, Steps]  # by the type of the message
-    uses: frozenset[str]
-
-    def may_use(self, name: str) -> bool:
-        """Say whether a field of the message can make any difference."""
-        return name in self.uses or WHOLE in self.uses
 
     def reads(self, kind: str) -> frozenset[str]:
         """Return the fields that `wants` needs of a message of this type, besides the type."""

@@ -34,9 +34,7 @@ def compile_blueprint(data: Any, kinds: Collection[str] | None = None) -> Bluepr
         raise BlueprintError(place.problems)
     passes = data.get("otherwise") == "pass"
     steps = {each: _steps(actions, each, passes=passes and each == "track") for each in TYPES}
-    uses = place.reads.union(*(reads(action.trigger) for action in actions))
-    uses |= {"event", "properties"} if passes else set()
-    return Blueprint(actions, steps, frozenset(uses))
+    return Blueprint(actions, steps)
 
 
 def compile_trigger(text: str) -> Condition:

@@ -14,7 +14,6 @@ import msgspec
 
 from integrations.blueprints import javascript
 from integrations.blueprints.nodes import (
-    WHOLE,
     Directive,
     Mapper,
     Place,
@@ -53,12 +52,16 @@ def _options(
     missing = [key for key in required if key not in given]
     for key in missing:
         place.refuse(f'needs "{key}"')
-    return None if missing else given
+    if not missing:
+        return given
+    for key in given:
+        compile_node(given[key], place.at(key))  # for its problems
+    return None
 
 
 def _text_or_directive(given: Any, place: Place) -> Mapper:
     if kind(given) not in ("a text", "a directive"):
-        return place.refuse(f"must be a text or a directive, and is {kind(given)}")
+        place.refuse(f"must be a text or a directive, and is {kind(given)}")
     return compile_node(given, place)
 
 
@@ -68,7 +71,7 @@ def _raw_or_directive(given: Any, place: Place) -> Mapper:
 
 def _object_or_directive(given: Any, place: Place) -> Mapper:
     if kind(given) not in ("an object", "a directive"):
-        return place.refuse(f"must be an object or a directive, and is {kind(given)}")
+        place.refuse(f"must be an object or a directive, and is {kind(given)}")
     return compile_node(given, place)
 
 
@@ -108,21 +111,16 @@ def _one_of(given: dict[str, Any], key: str, place: Place, known: Sequence[str])
 
 def _path(given: Any, place: Place) -> Mapper:
     if isinstance(given, str):
-        keys = keys_of(given)
-        place.reads.add(keys[0] if keys else WHOLE)
-        return follower(keys)
+        return follower(keys_of(given))
     path = _string(_text_or_directive(given, place), place)
-    place.reads.add(WHOLE)
     return lambda payload: follow(payload, keys_of(path(payload)))
 
 
 def _template(given: Any, place: Place) -> Mapper:
     if isinstance(given, str):
         pieces = _pieces(given)
-        place.reads.update(keys[0] if keys else WHOLE for keys in pieces[1])
         return lambda payload: _filled(pieces, payload)
     template = _string(_text_or_directive(given, place), place)
-    place.reads.add(WHOLE)
     return lambda payload: _filled(_pieces(template(payload)), payload)
 
 
@@ -172,7 +170,7 @@ def _array_path(given: Any, place: Place) -> Mapper:
         find = _path(path, place.at(0))
     else:
         find = _text_or_directive(path, place.at(0))
-    shaped = compile_node(shape, place.at(1).elsewhere())
+    shaped = compile_node(shape, place.at(1))
     if not isinstance(shape, dict) or not shape:
         return find
 
@@ -257,7 +255,7 @@ def _case(given: Any, place: Place) -> Mapper:
     convert = CASES.get(operator)
     if operator and convert is None:
         place.at("operator").refuse("must be lower or upper", always=False)
-    if options.get("value", "") == "":
+    if not javascript.is_true(options.get("value")):
         return nothing  # as in the reference
     value = _text_or_directive(options["value"], place.at("value"))
 
@@ -288,7 +286,7 @@ def _replace(given: Any, place: Place) -> Mapper:
         _replacer(*pair, ignore_case=ignore_case, everywhere=everywhere)
         for pair in (_first_pair(options, place), *_second_pair(options, place))
     ]
-    if options["value"] == "":
+    if not javascript.is_true(options["value"]):
         return nothing  # as in the reference
 
     def replace(payload: Any) -> str:
@@ -340,7 +338,7 @@ def _flatten(given: Any, place: Place) -> Mapper:
     if options is None:
         return nothing
     separator = _text(options, "separator", place, least=1)
-    value = compile_node(options["value"], place.at("value"))
+    value = compile_node(options["value"], place.at("value", keeps=True))
     omit = options.get("omitArrays", False)
     if not isinstance(omit, bool):
         place.at("omitArrays").refuse(f"must be true or false, and is {kind(omit)}", always=False)
@@ -348,9 +346,7 @@ def _flatten(given: Any, place: Place) -> Mapper:
 
     def flatten(payload: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
-        found = value(payload)
-        if found is not MISSING:
-            _flatten_into(flat, found, "", separator, containers)
+        _flatten_into(flat, value(payload), "", separator, containers)
         return flat
 
     return flatten
@@ -360,7 +356,8 @@ def _flatten_into(
     flat: dict[str, Any], value: Any, name: str, separator: str, containers: tuple[type, ...]
 ) -> None:
     if not isinstance(value, containers):
-        flat[name] = value
+        if value is not MISSING:
+            flat[name] = value
         return
     for key, each in javascript.indexed(value).items():
         _flatten_into(flat, each, f"{name}{separator}{key}" if name else key, separator, containers)
@@ -394,7 +391,7 @@ def _decoded(value: Any) -> Any:
 
 
 def _merge(given: Any, place: Place) -> Mapper:
-    options = _options(given, place, required=("direction", "objects"), optional=("mapping",))
+    options = _options(given, place, required=("direction", "objects"))
     if options is None:
         return nothing
     direction = _one_of(options, "direction", place, ("left", "right"))
@@ -426,7 +423,7 @@ def _transform(given: Any, place: Place) -> Mapper:
         if kind(options[key]) not in ("an object", "a directive"):
             return place.at(key).refuse(f"must be an object, and is {kind(options[key])}")
     apply = compile_root(options["apply"], place.at("apply"))
-    mapping = compile_node(options["mapping"], place.through("mapping").elsewhere())
+    mapping = compile_node(options["mapping"], place.through("mapping"))
     return lambda payload: mapping(apply(payload))
 
 

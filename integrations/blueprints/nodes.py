@@ -16,7 +16,6 @@ Directive = Callable[[Any, "Place"], Mapper]
 
 # In Segment's mappings: the directive that all other keys of the mapping are handed to.
 ROOT_DIRECTIVE = "__segment_internal_directive"
-WHOLE = ""  # stands for all fields among those a mapping reads
 
 
 class Problem(NamedTuple):
@@ -35,24 +34,23 @@ class Problem(NamedTuple):
 
 
 class Place:
-    """Where in a mapping we are, what was found wrong so far, what the mapping reads.
+    """Where in a mapping we are, and what was found wrong so far.
 
     checked  whether the reference looks here before a message comes; it does not inside lists
-    keeps    whether an object keeps keys that have no value: in a merge they hide the same keys
-             of the other objects
+    keeps    whether an object or a list keeps keys that have no value, for a directive that
+             needs to see them: in a merge they hide the same keys of the other objects
     """
 
     def __init__(self, path: str, directives: Mapping[str, Directive]):
         self.path, self.directives = path, directives
         self.problems: list[Problem] = []
-        self.reads: set[str] = set()
         self.checked, self.keeps = True, False
 
     def at(self, key: object, *, checked: bool = True, keeps: bool = False) -> "Place":
         """Return the place of a key below this one."""
         path = f"{self.path}/{key}" if self.path else str(key)
         below = Place(path, self.directives)
-        below.problems, below.reads = self.problems, self.reads
+        below.problems = self.problems
         below.checked, below.keeps = self.checked and checked, keeps
         return below
 
@@ -60,16 +58,10 @@ class Place:
         """Return the place of a key whose value becomes the value of this place."""
         return self.at(key, checked=checked, keeps=self.keeps)
 
-    def elsewhere(self) -> "Place":
-        """Return this place, mapping something other than the message."""
-        same = self.at("")
-        same.path, same.reads, same.keeps = self.path, set(), self.keeps
-        return same
-
     def unchecked(self) -> "Place":
         """Return this place as one where the reference does not look."""
-        same = self.elsewhere()
-        same.reads, same.checked = self.reads, False
+        same = self.through("", checked=False)
+        same.path = self.path
         return same
 
     def refuse(self, text: str, *, always: bool = True) -> Mapper:
@@ -102,6 +94,8 @@ def compile_root(mapping: Any, place: Place) -> Mapper:
     mapper = compile_node(mapping if isinstance(mapping, dict) else {}, place)
 
     def run(payload: Any) -> Any:
+        if payload is MISSING:
+            payload = {}
         if type(payload) is not dict:
             raise MessageRejected(f"{place.path}: what it maps must be an object.")
         return mapper(payload)
@@ -161,6 +155,9 @@ def _object(node: dict[str, Any], place: Place) -> Mapper:
 def _list(node: list[Any], place: Place) -> Mapper:
     """What is not there is null in a list: the other items keep their places."""
     parts = [compile_node(each, place.at(n, checked=False)) for n, each in enumerate(node)]
+
+    if place.keeps:
+        return lambda payload: [part(payload) for part in parts]
 
     def build(payload: Any) -> list[Any]:
         values = [part(payload) for part in parts]
