@@ -4,7 +4,7 @@ which facts a vendor was told already."""
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from delivery.ingest.parsing import Parsed, identifier
 from delivery.models import Told
-from integrations.blueprints import Blueprint, View, compile_blueprint
+from integrations.blueprints import NAMED, Blueprint, View, compile_blueprint, view_of
 from integrations.destination import Config, Destination, Item
 from integrations.messages import Message
 from integrations.models import Revision
@@ -27,8 +27,6 @@ def compiled(revision_id: int) -> Blueprint:
     """Return the blueprint of a revision. Revisions never change, so one compilation serves."""
     return compile_blueprint(Revision.objects.get(pk=revision_id).blueprint)
 
-
-NAMED = {"track": "event", "page": "name", "screen": "name"}  # where a message has its name
 
 # What `message_of` needs of an event; the body's text comes first.
 COLUMNS = (
@@ -65,33 +63,6 @@ def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
     return column if len(column) < CUT else identifier(body.get(key))
 
 
-def view_of(message: Message) -> View:
-    """Return the message as blueprints see it: the body, with what we made of it on top."""
-    return {
-        **message.body,
-        **_plain(message.type, message.name, message.user_id, message.anonymous_id),
-        "messageId": message.message_id,
-        "traits": message.traits,
-        "timestamp": _iso(message.timestamp),
-        "receivedAt": _iso(message.received_at),
-    }
-
-
-def _plain(type: str, name: str, user_id: str, anonymous_id: str) -> dict[str, Any]:  # noqa: A002
-    """Return the fields of a view that are columns of the event; no text counts as not there."""
-    own = {NAMED[type]: name or None} if type in NAMED else {}
-    return {"type": type, "userId": user_id or None, "anonymousId": anonymous_id or None, **own}
-
-
-def _iso(moment: datetime) -> str:
-    """Return an aware moment as the SDKs write theirs, such as 2026-11-21T09:30:15.250Z."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    # five times as fast as isoformat
-    seconds = msgspec.json.encode(moment)[1:20].decode()
-    return f"{seconds}.{moment.microsecond // 1000:03}Z"
-
-
 class Arrival:
     """A message that has just come in, to be asked which blueprints want it.
 
@@ -121,8 +92,15 @@ class Arrival:
     @cached_property
     def columns(self) -> View:
         parsed = self.parsed
-        plain = _plain(parsed.type, parsed.name, parsed.user_id, parsed.anonymous_id)
-        return {**plain, "messageId": parsed.message_id}
+        columns = {
+            "type": parsed.type,
+            "messageId": parsed.message_id,
+            "userId": parsed.user_id or None,
+            "anonymousId": parsed.anonymous_id or None,
+        }
+        if parsed.type in NAMED:
+            columns[NAMED[parsed.type]] = parsed.name or None
+        return columns
 
     @cached_property
     def view(self) -> View:

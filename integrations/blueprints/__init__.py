@@ -12,6 +12,7 @@ once and with its place, and never when a message comes.
     trigger_syntax.py  the trigger language: text → tree     triggers.py    what a tree says
     nodes.py           the mapping language: JSON → mapper   directives.py  what begins with @
     paths.py           `$.a.b[0]`                            javascript.py  values as texts
+    views.py           a message as both languages see it
 """
 
 from integrations.blueprints.blueprint import Blueprint
@@ -24,8 +25,9 @@ from integrations.blueprints.compiling import (
 from integrations.blueprints.nodes import Problem
 from integrations.blueprints.trigger_syntax import TriggerError
 from integrations.blueprints.triggers import View
+from integrations.blueprints.views import NAMED, view_of
 
 __all__ = [
-    "Blueprint", "BlueprintError", "Problem", "TriggerError", "View", "compile_blueprint",
-    "compile_mapping", "compile_trigger",
+    "NAMED", "Blueprint", "BlueprintError", "Problem", "TriggerError", "View", "compile_blueprint",
+    "compile_mapping", "compile_trigger", "view_of",
 ]  # fmt: skip

@@ -52,11 +52,9 @@ def _options(
     missing = [key for key in required if key not in given]
     for key in missing:
         place.refuse(f'needs "{key}"')
-    if not missing:
-        return given
-    for key in given:
+    for key in given if missing else ():
         compile_node(given[key], place.at(key))  # for its problems
-    return None
+    return None if missing else dict(given)
 
 
 def _text_or_directive(given: Any, place: Place) -> Mapper:

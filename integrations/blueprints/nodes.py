@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     always: bool = True
 
     def __str__(self) -> str:
-        return f"{self.place or 'the mapping'}: {self.text}"
+        return f"{self.place}: {self.text}" if self.place else self.text
 
 
 class Place:
@@ -87,7 +87,7 @@ def kind(value: Any) -> str:
 def compile_root(mapping: Any, place: Place) -> Mapper:
     """Compile a whole mapping, or the `apply` of a `@transform`."""
     if mapping is None:
-        return place.refuse("must be an object, and is null")
+        return place.refuse("the mapping must be an object, and is null")
     if isinstance(mapping, dict) and ROOT_DIRECTIVE in mapping:
         return _handed_over(mapping, place)
     mapping = indexed(mapping)

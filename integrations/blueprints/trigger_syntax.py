@@ -55,11 +55,11 @@ class TriggerError(Exception):
 
 class Token(NamedTuple):
     kind: str  # "text", "number", "word", "sign" or "end"
-    text: str
+    text: str  # of an end, what follows and is no part of the language
     position: int
 
     def __str__(self) -> str:
-        return "the end" if self.kind == "end" else self.text
+        return self.text or "the end"
 
     def says(self, *words: str) -> bool:
         return self.kind in ("word", "sign") and self.text.lower() in words
@@ -74,9 +74,11 @@ def _tokens(text: str) -> Iterator[Token]:
     at = 0
     while at < len(text):
         found = TOKEN.match(text, at)
-        if found is None:
-            what = "a closing quote" if text[at] in "\"'" else "a condition"
-            raise TriggerError(at + 1, f"expected {what}, found {text[at : at + 20]}")
+        if found is None and text[at] in "\"'":
+            raise TriggerError(at + 1, f"expected a closing quote, found {text[at : at + 20]}")
+        if found is None:  # nothing of ours: the parser knows what it waits for
+            yield Token("end", text[at : at + 20], at + 1)
+            return
         if found.lastgroup != "blank":
             yield Token(found.lastgroup or "", found.group(), at + 1)
         at = found.end()
@@ -112,6 +114,10 @@ class _Parser:
     def next(self) -> Token:
         return self.tokens[self.at]
 
+    @property
+    def at_end(self) -> bool:
+        return self.next.kind == "end" and not self.next.text
+
     def take(self) -> Token:
         token = self.next
         self.at += token.kind != "end"
@@ -138,11 +144,11 @@ class _Parser:
         while True:
             self.condition()
             self.close_groups()
-            if self.next.kind == "end":
+            if self.at_end:
                 return self.finished()
             self.connect()
             # Segment and Customer.io let a trigger end in "and" or "or"; so do those they export.
-            if self.next.kind == "end" and len(self.groups) == 1 and self.groups[0].alternatives[0]:
+            if self.at_end and len(self.groups) == 1:
                 return self.finished()
 
     def condition(self) -> None:
