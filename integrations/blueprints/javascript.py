@@ -41,7 +41,7 @@ def number(value: float) -> str:
     if not isfinite(value):
         return "null"
     if value.is_integer() and abs(value) < ALL_DIGITS_BELOW:
-        return str(int(value))
+        return f"{Decimal(repr(value + 0)):.0f}"  # + 0 makes 0 of -0
     digits, _, power = repr(value).partition("e")
     if not power:
         return digits
