@@ -31,6 +31,7 @@ from delivery.shaping import (
     pack,
     shape,
 )
+from integrations.blueprints import BlueprintError
 from integrations.destination import Item, Request, Response
 from integrations.errors import (
     CredentialsRejected,
@@ -148,6 +149,8 @@ def deliver(held: Lease, batch: Sequence[Queued], *, until: float) -> int:
         run.pause(error)
     except SecretsUnreadable as error:
         run.pause(CredentialsRejected(str(error)))
+    except BlueprintError as error:  # made by an older version: checked when it was saved
+        run.pause(CredentialsRejected(f"The blueprint cannot be used. {error}"))
     run.settle()
     return run.done
 
@@ -175,7 +178,10 @@ class Run:
     # --- shape ---
 
     def shape(self) -> list[Slot]:
-        """Return the requests to make; what needs none is closed. Raises SecretsUnreadable."""
+        """Return the requests to make; what needs none is closed.
+
+        Raises SecretsUnreadable and BlueprintError.
+        """
         self.config = self.installation.settings()
         self.secrets = tuple(reveal(self.installation.sealed_secrets).values())
         blueprint = compiled(self.installation.revision_id)
