@@ -572,6 +572,35 @@ def test_a_mistake_is_told_with_its_place(node, said):
 
 
 @pytest.mark.parametrize(
+    ("node", "made"),
+    [
+        ([{"@path": "$.text", "b": 1}], [{"@path": "$.text", "b": 1}]),
+        ({"@literal": {"@path": "$.text", "b": 1}}, None),
+        ([{"@case": {"operator": "upper", "value": 5}}], [5]),
+        ([{"@nope": 1}], [None]),
+        ({"@case": {"operator": "title", "value": path("real")}}, 12.5),
+        ({"@case": {"operator": "title"}}, MISSING),
+        ({"@json": {"mode": "ENCODE", "value": 1}}, MISSING),
+        ({"@merge": {"direction": "LEFT", "objects": [{"a": 1}, {"a": 2}]}}, {"a": 2}),
+        ({"@arrayPath": ["none", {}, "more"]}, []),
+        ({"@replace": {"pattern": "S", "value": path("text"), "pattern2": 5}}, "ome Text"),
+        ({"@flatten": {"value": [1], "separator": ".", "omitArrays": "no"}}, {"": [1]}),
+    ],
+)
+def test_what_the_reference_takes_is_a_lesser_problem_and_maps_as_it_does(node, made):
+    mapper, [problem] = compile_mapping({"out": node})
+    assert problem.always == (made is None)
+    if not problem.always:
+        assert mapper(VIEW).get("out", MISSING) == made
+
+
+def test_a_case_that_there_is_not_rejects_the_texts_that_meet_it():
+    mapper, _ = compile_mapping({"out": {"@case": {"operator": "title", "value": path("text")}}})
+    with pytest.raises(MessageRejected, match="must be lower or upper"):
+        mapper(VIEW)
+
+
+@pytest.mark.parametrize(
     "root",
     [{"@transform": "x"}, {}, "x", None, {"@merge": {}, "@transform": {}}, {"@transform": {}}],
 )
