@@ -29,6 +29,7 @@ from delivery.shaping import (
     pack,
     shape,
 )
+from integrations.blueprints import BlueprintError
 from integrations.destination import Item, Limit, Request, Response
 from integrations.errors import (
     CredentialsRejected,
@@ -141,11 +142,16 @@ class Run:
             self.pause(error)
         except SecretsUnreadable as error:
             self.pause(CredentialsRejected(str(error)))
+        except BlueprintError as error:  # made by an older version: checked when it was saved
+            self.pause(CredentialsRejected(f"The blueprint cannot be used. {error}"))
 
     # --- shape ---
 
     def shape(self) -> list[Slot]:
-        """Return the requests to make; what needs none is closed. Raises SecretsUnreadable."""
+        """Return the requests to make; what needs none is closed.
+
+        Raises SecretsUnreadable and BlueprintError.
+        """
         self.config = self.installation.settings()
         self.limits = self.destination.limits(self.config)
         self.secrets = tuple(reveal(self.installation.sealed_secrets).values())

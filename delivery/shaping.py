@@ -1,20 +1,23 @@
 """From queued messages to the requests that carry them. No network; the database is only asked
 which facts a vendor was told already."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
 
-from delivery.ingest.parsing import identifier
+from delivery.ingest.parsing import Parsed, identifier
 from delivery.models import Told
-from integrations.blueprints import Blueprint, View, compile_blueprint
+from integrations.blueprints import NAMED, Blueprint, View, compile_blueprint, view_of
 from integrations.destination import Config, Destination, Item
 from integrations.messages import Message
 from integrations.models import Revision
+
+logger = logging.getLogger(__name__)
 
 CUT = 255  # characters; ids as long as that were cut in their column, and stand whole in the body
 
@@ -50,7 +53,7 @@ def message_of(
     return Message(
         type=type,
         message_id=message_id,
-        name=_whole(name, body, "event" if type == "track" else "name"),
+        name=_whole(name, body, NAMED.get(type, "name")),
         user_id=_whole(user_id, body, "userId"),
         anonymous_id=_whole(anonymous_id, body, "anonymousId"),
         timestamp=timestamp,
@@ -67,20 +70,65 @@ def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
     return column if len(column) < CUT else identifier(body.get(key))
 
 
-def view_of(message: Message) -> View:
-    """Return the message as blueprints see it: the body, with what we made of it on top."""
-    body = message.body
-    return {
-        **body,
-        "type": message.type,
-        "messageId": message.message_id,
-        "userId": message.user_id or None,
-        "anonymousId": message.anonymous_id or None,
-        "traits": message.traits,
-        "timestamp": message.timestamp.isoformat(),
-        "originalTimestamp": body.get("timestamp") or body.get("originalTimestamp"),
-        "receivedAt": message.received_at.isoformat(),
-    }
+class Arrival:
+    """A message that has just come in, to be asked which blueprints want it.
+
+    Its body is decoded only for a trigger that reads what no column holds, and then once.
+    """
+
+    def __init__(self, parsed: Parsed, now: datetime):
+        self.parsed, self.now = parsed, now
+
+    @property
+    def person(self) -> str:
+        return self.parsed.user_id or self.parsed.anonymous_id
+
+    def is_wanted(self, blueprint: Blueprint) -> bool:
+        """Say whether a blueprint wants it. A trigger that errs counts as wanting: the event is
+        queued, and what is wrong will be said on its delivery."""
+        reads = blueprint.reads(self.parsed.type)
+        try:
+            return blueprint.wants(self.columns if self._suffices(reads) else self.view)
+        except (LookupError, TypeError, ValueError, RecursionError):
+            logger.exception("A trigger erred for message %s", self.parsed.message_id)
+            return True
+
+    def _suffices(self, reads: frozenset[str]) -> bool:
+        """Say whether the columns hold these fields whole."""
+        if not reads:
+            return True
+        longest = max(map(len, (self.parsed.name, self.parsed.user_id, self.parsed.anonymous_id)))
+        return longest < CUT and reads <= self.columns.keys()
+
+    @cached_property
+    def columns(self) -> View:
+        parsed = self.parsed
+        columns = {
+            "type": parsed.type,
+            "messageId": parsed.message_id,
+            "userId": parsed.user_id or None,
+            "anonymousId": parsed.anonymous_id or None,
+        }
+        if parsed.type in NAMED:
+            columns[NAMED[parsed.type]] = parsed.name or None
+        return columns
+
+    @cached_property
+    def view(self) -> View:
+        parsed = self.parsed
+        return view_of(
+            message_of(
+                parsed.text,
+                parsed.type,
+                parsed.message_id,
+                parsed.name,
+                parsed.user_id,
+                parsed.anonymous_id,
+                parsed.timestamp,
+                self.now,
+                parsed.added_context,
+            )
+        )
 
 
 @dataclass(slots=True)

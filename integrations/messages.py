@@ -1,15 +1,15 @@
 """The one shape in which destinations and blueprints read what a source sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 TYPES = ("track", "identify", "page", "screen", "group", "alias")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One call of a source, parsed and valid.
 
     timestamp    aware; when it happened by the source's account

@@ -32,6 +32,7 @@ FORM = {
     "config.api_key": "canary-secret",
     "config.region": "sandbox",
     "config.arrays": "json",
+    "config.visitors": "number",
 }
 
 
@@ -131,7 +132,12 @@ def test_installing_leads_to_the_installation_and_its_next_step(client):
 def test_what_is_installed_has_the_secret_sealed_and_the_user_as_author(client):
     client.post(f"{LIBRARY}heap/", FORM)
     installation = Installation.objects.get()
-    assert installation.config == {"app_id": "1234567890", "region": "sandbox", "arrays": "json"}
+    assert installation.config == {
+        "app_id": "1234567890",
+        "region": "sandbox",
+        "arrays": "json",
+        "visitors": "number",
+    }
     assert "canary" not in installation.sealed_secrets
     assert reveal(installation.sealed_secrets) == {"api_key": "canary-secret"}
     assert installation.revision.number == 1

@@ -24,10 +24,12 @@ def test_a_destination_stands_in_the_folder_of_its_key(destination):
 
 
 @every
-def test_every_variant_has_a_blueprint_of_kinds_the_destination_knows(destination):
+def test_every_variant_has_a_blueprint_and_settings_the_destination_knows(destination):
     for variant in destination.variants:
-        blueprint = compile_blueprint(catalog.blueprint(destination.key, variant.key))
-        assert {action.kind for action in blueprint.actions} <= set(destination.kinds)
+        compile_blueprint(catalog.blueprint(destination.key, variant.key), destination.kinds)
+        fields = {field.key: field for field in destination.config_fields}
+        for key, value in variant.config.items():
+            assert value in {option.value for option in fields[key].options}
 
 
 @every

@@ -108,11 +108,55 @@ def test_the_examples_show_every_kind_and_variant():
     assert {e["variant"] for e in EXAMPLES.values()} == {v.key for v in DESTINATION.variants}
 
 
-@pytest.mark.parametrize("variant", [variant.key for variant in DESTINATION.variants])
-def test_a_blueprint_wants_every_type_once_and_only_known_kinds(variant):
-    data = json.loads((FOLDER / f"blueprints/{variant}.json").read_text())
-    assert sorted(a["trigger"] for a in data["actions"]) == sorted(f'type = "{t}"' for t in TYPES)
-    assert {action["kind"] for action in data["actions"]} <= set(DESTINATION.kinds)
+def blueprint(variant: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"blueprints/{variant}.json").read_text())
+
+
+def test_the_default_blueprint_wants_every_type_once():
+    triggers = [action["trigger"] for action in blueprint("default")["actions"]]
+    assert sorted(triggers) == sorted(f'type = "{each}"' for each in TYPES)
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ({"type": "track", "event": "Product Viewed"}, True),
+        ({"type": "track", "event": "Product Added"}, True),
+        ({"type": "track", "event": "Order Completed"}, True),
+        ({"type": "track", "event": "order completed"}, False),
+        ({"type": "page", "event": "Order Completed"}, False),
+        ({"type": "identify"}, False),
+    ],
+)
+def test_a_shop_sends_what_is_looked_at_and_bought(message, wanted):
+    assert compile_blueprint(blueprint("retail")).wants(message) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "revenue"),
+    [
+        ({"revenue": 9, "total": 12}, 9),
+        ({"revenue": 0, "total": 12}, 0),
+        ({"revenue": None, "total": 12}, 12),
+        ({"total": 12}, 12),
+    ],
+)
+def test_the_revenue_of_an_order_falls_back_to_its_total(given, revenue):
+    message = {"type": "track", "event": "Order Completed", "properties": given}
+    [action] = compile_blueprint(blueprint("retail")).apply(message)
+    assert action.fields["properties"] == {"revenue": revenue}
+
+
+def test_a_page_without_a_name_keeps_the_property_of_that_name():
+    message = {"type": "page", "properties": {"name": "pricing"}}
+    [action] = compile_blueprint(blueprint("segment-parity")).apply(message)
+    assert action.fields == {"event": "Page viewed", "properties": {"name": "pricing"}}
+
+
+def test_visitors_as_identities_differ_from_the_default_in_their_config_only():
+    actions = [a for a in blueprint("default")["actions"] if a["kind"] != "link"]
+    assert blueprint("anonymous-as-identity") == {**blueprint("default"), "actions": actions}
+    assert DESTINATION.variant("anonymous-as-identity").config == {"visitors": "identity"}
 
 
 # --- whom it is about ---
@@ -230,6 +274,41 @@ def test_a_user_id_is_sent_whole_or_not_at_all():
     assert entry(shape("track", {"event": "Seen"}, user_id="u" * 255))["identity"] == "u" * 255
     with pytest.raises(MessageRejected, match="256 characters"):
         shape("track", {"event": "Seen"}, user_id="u" * 256)
+
+
+# --- visitors as identities ---
+
+AS_IDENTITY = {**CONFIG, "visitors": "identity"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "identity"),
+    [
+        ({"anonymous_id": " anon1 "}, "anon1"),
+        ({"anonymous_id": "anon1", "user_id": "ada"}, "ada"),
+        ({"anonymous_id": "anon1", "user_id": "null"}, "anon1"),
+    ],
+)
+def test_a_visitor_may_be_an_identity_and_is_never_linked(ids, identity):
+    [item] = shape("track", {"event": "Seen"}, AS_IDENTITY, **ids).items
+    sent = json.loads(item.body)
+    assert (sent["identity"], sent.get("user_id")) == (identity, None)
+
+
+def test_an_identity_that_visitors_share_is_refused():
+    with pytest.raises(MessageRejected, match="Heap needs a userId or an anonymousId"):
+        shape("track", {"event": "Seen"}, AS_IDENTITY, anonymous_id="undefined")
+
+
+def test_a_visitors_identity_is_not_cut():
+    with pytest.raises(MessageRejected, match="The anonymousId has 256 characters"):
+        shape("track", {"event": "Seen"}, AS_IDENTITY, anonymous_id="a" * 256)
+
+
+def test_identities_are_not_merged_by_an_alias():
+    shaped = shape("link", {"previous_id": "anon1"}, AS_IDENTITY, user_id="ada")
+    assert shaped.items == ()
+    assert "Heap merges no two" in shaped.nothing
 
 
 # --- events ---
@@ -411,6 +490,29 @@ def test_arrays_of_plain_values_are_joined_when_that_is_set(given, sent):
     assert track({"a": given}, {**CONFIG, "arrays": "join"})[0] == {"a": sent}
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (["red", 1, True], {"a.0": "red", "a.1": 1, "a.2": "true"}),
+        ([{"b": [2]}, [3]], {"a.0.b.0": 2, "a.1.0": 3}),
+        ([None, [], "x"], {"a.2": "x"}),
+        ([], {}),
+    ],
+)
+def test_each_item_of_an_array_gets_a_property_when_that_is_set(given, sent):
+    assert track({"a": given}, {**CONFIG, "arrays": "index"})[0] == sent
+
+
+def test_arrays_may_lie_deeper_than_python_recurses():
+    given: Any = 1
+    for _ in range(200):
+        given = [given]
+    sent, _ = track({"a": given}, {**CONFIG, "arrays": "index"})
+    [(name, value)] = sent.items()
+    assert name == "a" + ".0" * 32
+    assert value.startswith("[[")
+
+
 def test_what_is_empty_is_left_out_and_named_to_the_last():
     sent, [_, note] = track({"a": None, "b": [], "c": {"d": {}}, "e": 0, "f": None, "g": None})
     assert sent == {"e": 0}
@@ -510,10 +612,12 @@ def check_limits(sent: dict[str, Any]) -> None:
         assert type(value) is not int or abs(value) <= 2**53
 
 
-def leaves(given: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(given: Any, prefix: str = "", *, index: bool = False) -> Iterator[tuple[str, Any]]:
     for key, value in given.items():
+        if index and isinstance(value, list):
+            value = {str(n): each for n, each in enumerate(value)} or value
         if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.", index=index)
         else:
             yield prefix + key, value
 
@@ -531,10 +635,12 @@ def json_equal(text: str, value: Any) -> bool:
         return False
 
 
-def check_account(given: dict[str, Any], sent: dict[str, Any], notes: list[str]) -> None:
+def check_account(
+    given: dict[str, Any], sent: dict[str, Any], notes: list[str], *, index: bool = False
+) -> None:
     """Every leaf arrives, or is named in a note."""
     told = "\n".join(notes)
-    for name, value in leaves(given):
+    for name, value in leaves(given, index=index):
         assert arrived(value, sent.get(name)) or properties.path(name) in told, name
 
 
@@ -543,6 +649,13 @@ def test_any_event_is_within_heaps_limits_and_accounted_for(given):
     sent, notes = track(given)
     check_limits(sent)
     check_account(given, sent, notes)
+
+
+@given(OBJECTS)
+def test_any_event_with_indices_is_within_heaps_limits_and_accounted_for(given):
+    sent, notes = track(given, {**CONFIG, "arrays": "index"})
+    check_limits(sent)
+    check_account(given, sent, notes, index=True)
 
 
 @given(OBJECTS)

@@ -13,7 +13,8 @@ from segment.analytics import Client
 
 from delivery.ingest import storing, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
-from delivery.shaping import COLUMNS, message_of, view_of
+from delivery.shaping import COLUMNS, message_of
+from integrations.blueprints.views import iso, view_of
 from integrations.catalog import catalog
 from integrations.installing import install
 from integrations.models import Source
@@ -179,7 +180,7 @@ def test_a_corrected_time_is_stored_noted_and_the_original_one_is_kept(client, s
     assert "corrected" in json.loads(event.notes)[0]
     view = view_of(message_of(event.body.text, *(getattr(event, each) for each in COLUMNS[1:])))
     assert view["originalTimestamp"] == called
-    assert view["timestamp"] == event.timestamp.isoformat()
+    assert view["timestamp"] == iso(event.timestamp)
 
 
 def test_addresses_are_not_redirected(client, source):

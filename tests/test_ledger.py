@@ -23,7 +23,7 @@ def source():
     return Source.objects.create(name="Shop")
 
 
-def put_in(source, count, kind="track"):
+def put_in(source, count, kind="track", text="{}"):
     now = timezone.now()
     messages = [
         Parsed(
@@ -33,7 +33,7 @@ def put_in(source, count, kind="track"):
             user_id="ada",
             anonymous_id="",
             timestamp=now,
-            text="{}",
+            text=text,
         )
         for n in range(count)
     ]
@@ -60,6 +60,14 @@ def test_what_came_in_is_what_is_there(source):
     [line] = ledger().lines
     assert (line.in_scope, line.queued, line.difference) == (3, 3, 0)
     assert ledger().closes
+
+
+def test_a_trigger_may_ask_for_what_stands_in_the_body_only(source):
+    installed(trigger="properties.total > 5")
+    for total in (4, 6, 8):
+        put_in(source, 1, text=json.dumps({"properties": {"total": total}}))
+    [line] = ledger().lines
+    assert (line.in_scope, line.unwanted, line.queued) == (3, 1, 2)
 
 
 def test_what_came_before_an_installation_is_not_in_its_scope(source):

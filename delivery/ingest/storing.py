@@ -1,6 +1,7 @@
 """Store messages and queue their deliveries, in one transaction."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -11,8 +12,11 @@ from delivery.ingest.errors import NotAllowed
 from delivery.ingest.parsing import Parsed, notes_text
 from delivery.ingest.signing import WINDOW
 from delivery.models import Delivery, Event, EventBody, Rejection, Signature, Tally
-from delivery.shaping import compiled
+from delivery.shaping import Arrival, compiled
+from integrations.blueprints import BlueprintError
 from integrations.models import Source
+
+logger = logging.getLogger(__name__)
 
 REMEMBERED = 2 * WINDOW + timedelta(minutes=1)  # a signed time may be WINDOW ahead of ours
 
@@ -90,13 +94,14 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     """
     if not new:
         return []
+    arrivals = {pk: Arrival(message, now) for pk, message in new}
     rows, unwanted = [], {}
     for route in lanes.plan():
-        wanted = _wanted(route.revision_id, new)
+        wanted = _wanted(route.revision_id, arrivals)
         rows += [
-            (pk, route.installation_id, route.lane_of(message.user_id or message.anonymous_id),
+            (pk, route.installation_id, route.lane_of(arrivals[pk].person),
              Delivery.State.QUEUED, now, 0, 0, "", "", "")
-            for pk, message in wanted
+            for pk in wanted
         ]  # fmt: skip
         unwanted[route.installation_id] = len(new) - len(wanted)
     if rows:
@@ -107,6 +112,10 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     return sorted({lane for _, _, lane, *_ in rows})
 
 
-def _wanted(revision: int, new: Sequence[tuple[int, Parsed]]) -> list[tuple[int, Parsed]]:
-    blueprint = compiled(revision)
-    return [each for each in new if blueprint.wants({"type": each[1].type})]
+def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
+    try:
+        blueprint = compiled(revision)
+    except BlueprintError:
+        logger.exception("Revision %s cannot be compiled", revision)
+        return list(arrivals)  # it counts as wanting: nothing is lost when it is mended
+    return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]

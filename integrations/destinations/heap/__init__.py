@@ -1,7 +1,7 @@
 """Heap: product analytics."""
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
-from integrations.destinations.heap.api import KINDS, items, limits, request
+from integrations.destinations.heap.api import KINDS, VISITOR_IDENTITY, items, limits, request
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
 DESTINATION = Destination(
@@ -47,13 +47,27 @@ DESTINATION = Destination(
             key="arrays",
             label="Arrays",
             type="select",
-            help_text="Heap takes no lists, only texts and numbers. Lists of objects are always "
-            "sent as JSON.",
+            help_text="Heap takes no lists, only texts and numbers. Lists of objects are never "
+            "joined, but sent as JSON.",
             options=(
                 Option(value="json", label='As JSON: ["red","blue"]'),
                 Option(value="join", label="Joined as Heap does it: red||blue"),
+                Option(value="index", label="One property an item: colors.0, colors.1"),
             ),
             default="json",
+        ),
+        ConfigField(
+            key="visitors",
+            label="Anonymous visitors",
+            type="select",
+            help_text="How Heap knows a visitor without a userId. A number can become a user "
+            "later. An identity makes a user of each visitor for good: choose it only where your "
+            "Heap has its visitors so already.",
+            options=(
+                Option(value="number", label="By a number that is made of the anonymousId"),
+                Option(value=VISITOR_IDENTITY, label="By the anonymousId as identity"),
+            ),
+            default="number",
         ),
     ),
     variants=(
@@ -61,6 +75,25 @@ DESTINATION = Destination(
             key="default",
             name="Everything",
             description="Tracked events, page and screen views, user and account properties.",
+        ),
+        Variant(
+            key="retail",
+            name="Shop",
+            description="Product views, carts and orders only: revenue, order id and items.",
+        ),
+        Variant(
+            key="segment-parity",
+            name="As Segment sends it",
+            description="For those moving over from Segment: its names of events, and lists "
+            "spread over one property an item.",
+            config={"arrays": "index"},
+        ),
+        Variant(
+            key="anonymous-as-identity",
+            name="Visitors as users",
+            description="The older habit: everything, with the anonymousId as identity while "
+            "there is no userId. Only where your Heap has its visitors so already.",
+            config={"visitors": VISITOR_IDENTITY},
         ),
     ),
     kinds=tuple(KINDS),

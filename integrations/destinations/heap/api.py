@@ -4,7 +4,8 @@ How people are named. Heap knows a user by an `identity` of the customer's choic
 a number of its own, `user_id`; one call takes one or the other. A userId becomes the identity. An
 anonymousId becomes a number (`heap_user_id`), never an identity: that would make a user of the
 visitor, and Heap cannot merge two users. When a message has both, `v1/identify` goes first and
-moves the visitor's history to the user; Heap remembers it, so once is enough.
+moves the visitor's history to the user; Heap remembers it, so once is enough. With the setting
+`visitors` = "identity" an anonymousId is an identity after all, for data that looks so already.
 Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
 
 All text is valid Unicode here: what JSON can't hold is settled when a message is accepted.
@@ -43,6 +44,7 @@ CALLS = {
 
 MAX_EVENT = 1_024  # UTF-16 units
 MAX_IDENTITY = 255  # characters
+VISITOR_IDENTITY = "identity"  # the setting `visitors`: an anonymousId is sent as the identity
 MIN_KEY = 8  # characters of an idempotency key; Segment's connector for Heap says so
 KEY_PREFIX = "penstock:"
 HASH_WORDS = Struct("<I4xI").unpack_from  # of an MD5: bytes 0 to 3 and 8 to 11
@@ -85,7 +87,7 @@ def items(action: Action, message: Message, config: Config) -> Shaped:
 
     Raises MessageRejected when Heap could take it in no form.
     """
-    who = _who(message)
+    who = _who(message, config)
     entry = KINDS[action.kind](action.fields, message, who, config)
     links = (_link(who.visitor, who.identity, message),) if who.visitor and who.identity else ()
     if isinstance(entry, Item):
@@ -156,16 +158,24 @@ def heap_user_id(anonymous_id: str) -> str:
 # --- whom it is about ---
 
 
-def _who(message: Message) -> Who:
+def _who(message: Message, config: Config) -> Who:
     notes: list[str] = []
-    identity = _trimmed(_somebody(message.user_id, "userId", notes), "userId", notes)
-    if len(identity) > MAX_IDENTITY:
-        raise MessageRejected(
-            f"The userId has {len(identity):,} characters and Heap takes {MAX_IDENTITY}. "
-            "It was not cut: two people could become one."
-        )
+    identity = _identity(message.user_id, "userId", notes)
+    if config.get("visitors") == VISITOR_IDENTITY:
+        identity = identity or _identity(message.anonymous_id, "anonymousId", notes)
+        return Who(identity, "", notes)
     anonymous_id = _somebody(message.anonymous_id, "anonymousId", notes)
     return Who(identity, heap_user_id(anonymous_id) if anonymous_id else "", notes)
+
+
+def _identity(given: str, field: str, notes: list[str]) -> str:
+    identity = _trimmed(_somebody(given, field, notes), field, notes)
+    if len(identity) > MAX_IDENTITY:
+        raise MessageRejected(
+            f"The {field} has {len(identity):,} characters and Heap takes {MAX_IDENTITY}. "
+            "It was not cut: two people could become one."
+        )
+    return identity
 
 
 def _somebody(given: str, field: str, notes: list[str]) -> str:
@@ -245,6 +255,8 @@ def _alias(fields: Mapping[str, Any], message: Message, who: Who, config: Config
     previous_id = _somebody(_as_id(fields.get("previous_id")), "previousId", who.notes)
     if not previous_id:
         return "An alias without previousId links nobody."
+    if config.get("visitors") == VISITOR_IDENTITY:
+        return "Visitors are sent as identities here, and Heap merges no two of those."
     visitor = heap_user_id(previous_id)
     if previous_id.strip() == who.identity or visitor == who.visitor:
         return "The previousId says nothing that the other ids do not say."
@@ -279,7 +291,7 @@ def _event_name(given: Any, who: Who) -> str:
 
 
 def _fitted(given: Any, who: Who, config: Config) -> dict[str, Value]:
-    return fit(given, who.notes, join=config.get("arrays") == "join")
+    return fit(given, who.notes, arrays=config.get("arrays", "json"))
 
 
 def _idempotency_key(message_id: str) -> str:

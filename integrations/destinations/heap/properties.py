@@ -32,10 +32,11 @@ Value = str | int | float
 encode = msgspec.json.Encoder().encode
 
 
-def fit(given: Any, notes: list[str], *, join: bool = False) -> dict[str, Value]:
+def fit(given: Any, notes: list[str], *, arrays: str = "json") -> dict[str, Value]:
     """Return the properties as Heap takes them, and add to `notes` what was changed.
 
-    join  send an array of texts and numbers as Heap itself would write it, `a||b`, not as JSON
+    arrays  "json"; "join": one of texts and numbers as Heap itself would write it, `a||b`, others
+            as JSON; "index": each item under a name of its own, `a.0`, as Segment sends them
     """
     if given is None:
         return {}
@@ -43,7 +44,7 @@ def fit(given: Any, notes: list[str], *, join: bool = False) -> dict[str, Value]
         shown = _shortened(encode(given).decode())
         notes.append(f"Left out: properties, which must be an object and are {shown}.")
         return {}
-    fitting = _Fitting(join)
+    fitting = _Fitting(arrays)
     fitting.take(given)
     notes += fitting.summary()
     return fitting.sent
@@ -80,10 +81,10 @@ def _free_name(key: str, given: Mapping[str, Any]) -> str:
 class _Fitting:
     """The properties of one message on their way to Heap, and what is done to them."""
 
-    __slots__ = ("as_text", "changes", "empty", "flattened", "join", "sent")
+    __slots__ = ("arrays", "as_text", "changes", "empty", "flattened", "sent")
 
-    def __init__(self, join: bool):
-        self.join = join
+    def __init__(self, arrays: str):
+        self.arrays = arrays
         self.sent: dict[str, Value] = {}
         self.flattened: list[str] = []
         self.as_text: list[str] = []
@@ -103,7 +104,7 @@ class _Fitting:
                 self._open(name, value, depth)
                 continue
             elif kind is not float and not (kind is int and -MAX_INTEGER <= value <= MAX_INTEGER):
-                value = self._as_text(name, value)
+                value = self._as_text(name, value, depth)
             if value is None:
                 continue
             if name in sent or not 0 < len(name) <= SHORT_NAME:
@@ -116,13 +117,16 @@ class _Fitting:
             self.flattened.append(path(name))
         self.take(value, f"{name}.", depth + 1)
 
-    def _as_text(self, name: str, value: Any) -> str | None:
-        """Return a text for what is neither text nor number, or None for what holds nothing."""
+    def _as_text(self, name: str, value: Any, depth: int) -> str | None:
+        """Return a text for what is neither text nor number, or None where none is to be sent."""
         if not value and value is not False:
             self.empty.append(f"{path(name)} ({encode(value).decode()})")
             return None
+        if self.arrays == "index" and type(value) is list and depth < MAX_DEPTH:
+            self._open(name, {str(index): each for index, each in enumerate(value)}, depth)
+            return None
         self.as_text.append(path(name))
-        return self._cut(name, _text(value, join=self.join))
+        return self._cut(name, _text(value, join=self.arrays == "join"))
 
     def _cut(self, name: str, text: str) -> str:
         short = start(text, MAX_TEXT)

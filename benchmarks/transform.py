@@ -1,0 +1,107 @@
+"""How fast messages become the bytes of Heap's requests: one thread, no database, no network.
+
+    python benchmarks/transform.py [FILE]
+
+FILE holds a message as JSON on each line; without it 20,000 are made by events.py. A line is
+parsed, asked for by the triggers of Heap's default blueprint, mapped, shaped for Heap and packed
+into bulk bodies of up to 1,000 entries. Time is told by the wall, and by this process's CPU, which
+busy neighbours lengthen less. The best of several turns counts: the others met more neighbours.
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # it runs from anywhere, without Django
+
+import msgspec  # noqa: E402
+
+from benchmarks.events import messages  # noqa: E402
+from integrations.blueprints import NAMED, Blueprint, compile_blueprint, view_of  # noqa: E402
+from integrations.catalog import blueprint  # noqa: E402
+from integrations.destination import Item  # noqa: E402
+from integrations.destinations.heap import DESTINATION  # noqa: E402
+from integrations.messages import Message  # noqa: E402
+
+EVENTS = 20_000
+TURNS = 7
+CONFIG = {"app_id": "1234567890", "region": "us", "arrays": "json", "sandbox_url": ""}
+NOW = datetime.now(UTC)
+decode = msgspec.json.Decoder().decode
+
+
+def main() -> None:
+    lines = given(sys.argv[1]) if len(sys.argv) > 1 else made()
+    compiled = compile_blueprint(blueprint("heap", "default"), DESTINATION.kinds)
+    turns = [turn(lines, compiled) for _ in range(TURNS)]
+    _, _, requests, size = turns[0]
+    print(f"{len(lines):,} messages of {sum(map(len, lines)) / len(lines):,.0f} bytes")
+    print(f"{requests:,} requests of {size / requests:,.0f} bytes. The best of {TURNS} turns:")
+    for name, place in (("wall", 0), ("CPU", 1)):
+        seconds = min(each[place] for each in turns) / len(lines)
+        print(f"  {name:4}  {1 / seconds:8,.0f} events/s   {seconds * 1e6:.1f} µs each")
+    print(f"Python {platform.python_version()}, {platform.machine()}, {datetime.now():%Y-%m-%d}")
+
+
+def given(path: str) -> list[bytes]:
+    return [line for line in Path(path).read_bytes().splitlines() if line.strip()]
+
+
+def made() -> list[bytes]:
+    return [json.dumps(each).encode() for each in messages("bench", EVENTS)]
+
+
+def turn(lines: Sequence[bytes], compiled: Blueprint) -> tuple[float, float, int, int]:
+    """Return seconds by the wall, seconds of CPU, requests made, and their bytes."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    sizes = [len(body) for body in bodies(lines, compiled)]
+    return time.perf_counter() - wall, time.process_time() - cpu, len(sizes), sum(sizes)
+
+
+def bodies(lines: Sequence[bytes], compiled: Blueprint) -> Iterator[bytes]:
+    """Yield the bodies of all requests. Each person's order is pack's business, not this.
+
+    What the vendor needs to be told once is told once, as the worker sees to.
+    """
+    waiting: dict[str, list[Item]] = {key: [] for key in DESTINATION.endpoints}
+    told: set[str] = set()
+    for line in lines:
+        message = parsed(line)
+        for action in compiled.apply(view_of(message)):
+            for item in DESTINATION.items(action, message, CONFIG).items:
+                if item.once:
+                    if item.once[0] in told:
+                        continue
+                    told.add(item.once[0])
+                queue = waiting[item.endpoint]
+                queue.append(item)
+                if len(queue) == DESTINATION.endpoints[item.endpoint].max_items:
+                    yield DESTINATION.request(item.endpoint, queue, CONFIG).body
+                    queue.clear()
+    for endpoint, queue in waiting.items():
+        if queue:
+            yield DESTINATION.request(endpoint, queue, CONFIG).body
+
+
+def parsed(line: bytes) -> Message:
+    body = decode(line)
+    given = body.get("timestamp") or body.get("originalTimestamp")
+    at = datetime.fromisoformat(given) if given else NOW
+    return Message(
+        type=body["type"],
+        message_id=body.get("messageId", ""),
+        name=body.get(NAMED.get(body["type"], "name"), ""),
+        user_id=body.get("userId") or "",
+        anonymous_id=body.get("anonymousId") or "",
+        timestamp=at,
+        received_at=NOW,
+        body=body,
+    )
+
+
+if __name__ == "__main__":
+    main()

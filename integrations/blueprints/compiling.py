@@ -1,0 +1,142 @@
+"""From a blueprint's JSON to a Blueprint, or to all that is wrong with it."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from integrations.blueprints.blueprint import Blueprint, CompiledAction, Steps
+from integrations.blueprints.directives import DIRECTIVES
+from integrations.blueprints.nodes import Mapper, Place, Problem, compile_root, kind
+from integrations.blueprints.trigger_syntax import TriggerError, parse
+from integrations.blueprints.triggers import Condition, Node, closure, given_type, reads
+from integrations.messages import TYPES
+
+KEYS = ("version", "actions", "otherwise")
+ACTION_KEYS = ("name", "trigger", "kind", "mapping", "enabled")
+OTHERWISE = ("drop", "pass")
+
+
+class BlueprintError(Exception):
+    """The blueprint cannot be used; `problems` says where and why, each on a line of the text."""
+
+    def __init__(self, problems: Sequence[Problem]):
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def compile_blueprint(data: Any, kinds: Collection[str] | None = None) -> Blueprint:
+    """Return the blueprint ready to use. Raises BlueprintError with all that is wrong.
+
+    kinds  the kinds of action that the destination knows, or None for any
+    """
+    place = Place("", DIRECTIVES)
+    actions = _actions(data, place, kinds)
+    if place.problems:
+        raise BlueprintError(place.problems)
+    passes = data.get("otherwise") == "pass"
+    steps = {each: _steps(actions, each, passes=passes and each == "track") for each in TYPES}
+    return Blueprint(actions, steps)
+
+
+def compile_trigger(text: str) -> Condition:
+    """Return a trigger as a function of a message. Raises TriggerError."""
+    return closure(parse(text))
+
+
+def compile_mapping(data: Any) -> tuple[Mapper, list[Problem]]:
+    """Return a mapping as a function, and its problems; with one of them `always`, no use."""
+    place = Place("", DIRECTIVES)
+    return compile_root(data, place), place.problems
+
+
+def _actions(data: Any, place: Place, kinds: Collection[str] | None) -> tuple[CompiledAction, ...]:
+    if not isinstance(data, dict):
+        place.refuse(f"a blueprint must be an object, and is {kind(data)}")
+        return ()
+    _only(data, KEYS, place)
+    if data.get("version") != 1 or data["version"] is True:
+        place.at("version").refuse("must be 1")
+    _check_otherwise(data.get("otherwise", "drop"), place.at("otherwise"), kinds)
+    actions, place = data.get("actions"), place.at("actions")
+    if not isinstance(actions, list):
+        place.refuse(f"must be a list, and is {kind(actions)}")
+        return ()
+    compiled = [_action(each, place.at(n), kinds) for n, each in enumerate(actions)]
+    return tuple(action for action in compiled if action)
+
+
+def _check_otherwise(given: Any, place: Place, kinds: Collection[str] | None) -> None:
+    if given not in OTHERWISE:
+        place.refuse('must be "drop" or "pass"')
+    elif given == "pass" and kinds is not None and "track" not in kinds:
+        place.refuse('must be "drop": this destination has no action of kind "track"')
+
+
+def _only(data: dict[str, Any], known: Collection[str], place: Place) -> None:
+    for key in data:
+        if key not in known:
+            place.at(key).refuse(f"is not known here; there are {', '.join(known)}")
+
+
+def _action(data: Any, place: Place, kinds: Collection[str] | None) -> CompiledAction | None:
+    if not isinstance(data, dict):
+        place.refuse(f"must be an object, and is {kind(data)}")
+        return None
+    _only(data, ACTION_KEYS, place)
+    name = _word(data, "name", place)
+    trigger = _trigger(_word(data, "trigger", place), place.at("trigger"))
+    action_kind = _word(data, "kind", place)
+    if action_kind and kinds is not None and action_kind not in kinds:
+        place.at("kind").refuse(f"must be one of {', '.join(kinds)}, not {action_kind!r}")
+    mapping = _mapping(data.get("mapping"), place.at("mapping"))
+    enabled = data.get("enabled", True)
+    if not isinstance(enabled, bool):
+        place.at("enabled").refuse(f"must be true or false, and is {kind(enabled)}")
+    return CompiledAction(name, trigger, action_kind, mapping, enabled=bool(enabled))
+
+
+def _word(data: dict[str, Any], key: str, place: Place) -> str:
+    word = data.get(key)
+    if not isinstance(word, str) or not word.strip():
+        place.at(key).refuse("must be a text, and not empty")
+        return ""
+    return word
+
+
+def _trigger(text: str, place: Place) -> Node:
+    try:
+        return parse(text or "type = null")  # an empty one has its problem already
+    except TriggerError as error:
+        place.refuse(str(error))
+        return parse("type = null")
+
+
+def _mapping(data: Any, place: Place) -> Mapper:
+    if not isinstance(data, dict):
+        return place.refuse(f"must be an object, and is {kind(data)}")
+    try:
+        return compile_root(data, place)
+    except RecursionError:
+        return place.refuse("is nested too deep")
+
+
+# --- what each type of message comes to ---
+
+
+def _steps(actions: Sequence[CompiledAction], message_type: str, *, passes: bool) -> Steps:
+    """Return what is left to ask and to do of a message of this type."""
+    taken: list[tuple[Condition | None, CompiledAction]] = []
+    off: list[Condition | None] = []
+    needed: set[str] = set()
+    for action in actions:
+        rest = given_type(action.trigger, message_type)
+        if rest is False or not (action.enabled or passes):
+            continue
+        condition = None if rest is True else closure(rest)
+        needed |= reads(rest) if rest is not True else set()
+        if action.enabled:
+            taken.append((condition, action))
+        else:
+            off.append(condition)
+    if any(condition is None for condition, _ in taken):  # it takes every message of the type
+        needed = set()
+    return Steps(tuple(taken), tuple(off), passes, frozenset(needed))

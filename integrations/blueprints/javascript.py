@@ -1,0 +1,82 @@
+"""Values as JavaScript sees and writes them: the mapping language was made there.
+
+Source of the rules: https://tc39.es/ecma262/#sec-numeric-types-number-tostring and
+https://tc39.es/ecma262/#sec-json.stringify (seen 2026-11).
+"""
+
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+ALL_DIGITS_BELOW = 1e21  # from there on JavaScript writes 1e+21
+FRACTION_FROM = -6  # the power of ten down to which JavaScript writes 0.000001
+
+
+def text(value: Any) -> str:
+    """Return a value as a template shows it: null as nothing, objects and lists as JSON.
+
+    JavaScript would show an object as [object Object], which nobody can use.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return json(value)
+
+
+def json(value: Any) -> str:
+    """Return a value as JSON, with numbers as JavaScript writes them."""
+    return msgspec.json.encode(_with_numbers(value)).decode()
+
+
+def number(value: float) -> str:
+    """Return a number as JavaScript writes it: 1.0 as 1, 1e+21, 1e-7.
+
+    A whole number keeps all its digits: beyond 2**53 JavaScript would lose some of an id.
+    """
+    if isinstance(value, int):
+        return str(value)
+    if not isfinite(value):
+        return "null"
+    if value.is_integer() and abs(value) < ALL_DIGITS_BELOW:
+        return f"{Decimal(repr(value + 0)):.0f}"  # + 0 makes 0 of -0
+    digits, _, power = repr(value).partition("e")
+    if not power:
+        return digits
+    if FRACTION_FROM <= int(power) < 0:
+        return f"{Decimal(repr(value)):f}"
+    return f"{digits}e{int(power):+}"
+
+
+def indexed(value: Any) -> Any:
+    """Return a list or a text as the object it is in JavaScript: `{"0": …, "1": …}`."""
+    if isinstance(value, list | str):
+        return {str(index): each for index, each in enumerate(value)}
+    return value
+
+
+def is_true(value: Any) -> bool:
+    """Say whether JavaScript takes a value for true: all but null, false, 0 and the empty text."""
+    return bool(value) or isinstance(value, list | dict)
+
+
+def is_blank(value: Any) -> bool:
+    """Say whether JavaScript finds a value loosely equal to the empty text, or it is null.
+
+    So are 0, false, "", and a list that shows as nothing: [], [null], [[""]].
+    """
+    if isinstance(value, list):
+        return not value or (len(value) == 1 and value[0] not in (0, False) and is_blank(value[0]))
+    return not value and not isinstance(value, dict)
+
+
+def _with_numbers(value: Any) -> Any:
+    if isinstance(value, float):
+        return msgspec.Raw(number(value).encode())
+    if isinstance(value, dict):
+        return {key: _with_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(each) for each in value]
+    return value

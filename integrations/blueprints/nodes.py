@@ -1,0 +1,166 @@
+"""A mapping's JSON, compiled node by node to functions, with all its mistakes noted on the way.
+
+A mapper takes what it maps (the message; inside `@arrayPath`, an item) and returns a JSON value, or
+MISSING for what is not there. Nothing of the JSON is looked at again once it is compiled.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from integrations.blueprints.javascript import indexed
+from integrations.blueprints.paths import MISSING
+from integrations.errors import MessageRejected
+
+Mapper = Callable[[Any], Any]
+Directive = Callable[[Any, "Place"], Mapper]
+
+# In Segment's mappings: the directive that all other keys of the mapping are handed to.
+ROOT_DIRECTIVE = "__segment_internal_directive"
+
+
+class Problem(NamedTuple):
+    """Something wrong with a mapping.
+
+    always  it can never be used. Otherwise the reference implementation takes it: it makes
+            nothing of it, or fails when a message comes that meets it
+    """
+
+    place: str
+    text: str
+    always: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+class Place:
+    """Where in a mapping we are, and what was found wrong so far.
+
+    checked  whether the reference looks here before a message comes; it does not inside lists
+    keeps    whether an object or a list keeps keys that have no value, for a directive that
+             needs to see them: in a merge they hide the same keys of the other objects
+    """
+
+    def __init__(self, path: str, directives: Mapping[str, Directive]):
+        self.path, self.directives = path, directives
+        self.problems: list[Problem] = []
+        self.checked, self.keeps = True, False
+
+    def at(self, key: object, *, checked: bool = True, keeps: bool = False) -> "Place":
+        """Return the place of a key below this one."""
+        path = f"{self.path}/{key}" if self.path else str(key)
+        below = Place(path, self.directives)
+        below.problems = self.problems
+        below.checked, below.keeps = self.checked and checked, keeps
+        return below
+
+    def through(self, key: object, *, checked: bool = True) -> "Place":
+        """Return the place of a key whose value becomes the value of this place."""
+        return self.at(key, checked=checked, keeps=self.keeps)
+
+    def unchecked(self) -> "Place":
+        """Return this place as one where the reference does not look."""
+        same = self.through("", checked=False)
+        same.path = self.path
+        return same
+
+    def refuse(self, text: str, *, always: bool = True) -> Mapper:
+        self.problems.append(Problem(self.path, text, always and self.checked))
+        return nothing
+
+
+def nothing(payload: Any) -> Any:
+    return MISSING
+
+
+def kind(value: Any) -> str:
+    """Return what a JSON value is, in words."""
+    if isinstance(value, dict):
+        return "a directive" if any(key.startswith("@") for key in value) else "an object"
+    if isinstance(value, bool) or value is None:
+        return "true or false" if isinstance(value, bool) else "null"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "a number"
+
+
+def compile_root(mapping: Any, place: Place) -> Mapper:
+    """Compile a whole mapping, or the `apply` of a `@transform`."""
+    if mapping is None:
+        return place.refuse("the mapping must be an object, and is null")
+    if isinstance(mapping, dict) and ROOT_DIRECTIVE in mapping:
+        return _handed_over(mapping, place)
+    mapping = indexed(mapping)
+    mapper = compile_node(mapping if isinstance(mapping, dict) else {}, place)
+
+    def run(payload: Any) -> Any:
+        if payload is MISSING:
+            payload = {}
+        if type(payload) is not dict:
+            raise MessageRejected(f"{place.path}: what it maps must be an object.")
+        return mapper(payload)
+
+    return run
+
+
+def _handed_over(mapping: dict[str, Any], place: Place) -> Mapper:
+    root, place = mapping[ROOT_DIRECTIVE], place.through(ROOT_DIRECTIVE)
+    if not isinstance(root, dict) or len(root) != 1:
+        return place.refuse("must be an object with one directive")
+    [(name, options)] = root.items()
+    if not isinstance(options, dict):
+        return place.refuse(f"{name} must be an object, and is {kind(options)}")
+    rest = {key: value for key, value in mapping.items() if key != ROOT_DIRECTIVE}
+    return compile_node({name: {**options, "mapping": rest}}, place)
+
+
+def compile_node(node: Any, place: Place) -> Mapper:
+    """Compile any value: a directive, an object, a list, or what stands for itself."""
+    if isinstance(node, dict):
+        return _directive(node, place) if kind(node) == "a directive" else _object(node, place)
+    if isinstance(node, list):
+        return _list(node, place)
+    return lambda payload: node
+
+
+def _directive(node: dict[str, Any], place: Place) -> Mapper:
+    names = [key for key in node if key.startswith("@")]
+    name, others = names[0], [key for key in node if key not in names and key != "_metadata"]
+    if len(names) > 1:
+        place.refuse(f"must have one directive, and has {len(names)}: {', '.join(names)}")
+    if others:
+        place.refuse(f"{name} must stand alone, without {', '.join(others)}")
+        return _object(node, place)
+    if name not in place.directives:
+        return place.refuse(f"{name} is not a directive; there are {', '.join(place.directives)}")
+    return place.directives[name](node[name], place.through(name))
+
+
+def _object(node: dict[str, Any], place: Place) -> Mapper:
+    parts = [(key, compile_node(value, place.at(key))) for key, value in node.items()]
+    if place.keeps:
+        return lambda payload: {key: part(payload) for key, part in parts}
+
+    def build(payload: Any) -> dict[str, Any]:
+        built = {}
+        for key, part in parts:
+            value = part(payload)
+            if value is not MISSING:
+                built[key] = value
+        return built
+
+    return build
+
+
+def _list(node: list[Any], place: Place) -> Mapper:
+    """What is not there is null in a list: the other items keep their places."""
+    parts = [compile_node(each, place.at(n, checked=False)) for n, each in enumerate(node)]
+
+    if place.keeps:
+        return lambda payload: [part(payload) for part in parts]
+
+    def build(payload: Any) -> list[Any]:
+        values = [part(payload) for part in parts]
+        return [None if value is MISSING else value for value in values]
+
+    return build

@@ -1,0 +1,60 @@
+"""Paths: `$.context.page.url`, `products[0].sku`, `traits['first name']`."""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+MISSING: Any = object()  # what a path that leads nowhere gives; such keys are left out
+
+# A bracket counts around a number or a quoted key only: `a[b]` is one key of that name.
+SEPARATOR = re.compile(r"""\[(?=["'0-9])|\.|(?<=["'0-9])\]+""")
+QUOTES = str.maketrans("", "", "'\"")
+
+
+@lru_cache(maxsize=4_096)
+def keys_of(path: str) -> tuple[str, ...]:
+    """Return the keys that a path goes through; none for the whole message: "", "." or "$."."""
+    parts = SEPARATOR.split(path.replace("$.", "", 1))
+    return tuple(part.translate(QUOTES) for part in parts if part)
+
+
+@lru_cache(maxsize=4_096)
+def keys_in_template(path: str) -> tuple[str, ...]:
+    """Return the keys of a path between braces, which has no "$." to pass over."""
+    return tuple(part.translate(QUOTES) for part in SEPARATOR.split(path) if part)
+
+
+def follow(value: Any, keys: tuple[str, ...]) -> Any:
+    """Return what the keys lead to, or MISSING.
+
+    What JavaScript takes for false (null, false, 0, "") ends the way and is the result.
+    """
+    for key in keys:
+        if type(value) is dict:
+            value = value.get(key, MISSING)
+        elif type(value) is list:
+            value = _item(value, key)
+        else:
+            return MISSING if value else value
+        if value is MISSING:
+            return value
+    return value
+
+
+def follower(keys: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Return a function that follows these keys from a value."""
+    if len(keys) == 1:
+        [key] = keys
+
+        def look_up(value: Any) -> Any:
+            return value.get(key, MISSING) if type(value) is dict else follow(value, keys)
+
+        return look_up
+    return lambda value: follow(value, keys)
+
+
+def _item(value: list[Any], key: str) -> Any:
+    if not (key.isascii() and key.isdecimal() and len(key) < 10) or key != str(int(key)):
+        return MISSING
+    return value[int(key)] if int(key) < len(value) else MISSING

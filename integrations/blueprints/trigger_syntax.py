@@ -1,0 +1,314 @@
+"""The trigger language: from a text to a tree, or to an error that names the place.
+
+    or          and ("or" and)*                     and binds stronger than or
+    and         not ("and" not)*
+    not         ("!" | "not") not | "(" or ")" | contains | match | comparison
+    contains    "contains(" field "," text ")"      match is written the same way
+    comparison  field operator value
+
+Groups are kept on a stack of our own, so parentheses may nest as deep as they like.
+
+"!contains" and "!match" ask for a text that does not; "!(contains(…))" is true for what is no text
+as well. The language
+is the FQL of Segment's and Customer.io's destinations; docs/blueprints.md says where we differ.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from operator import ge, gt, le, lt
+from typing import Any, NamedTuple
+
+from integrations.blueprints.triggers import All, AnyOf, Node, Not, Test, depth
+
+FIELDS = (
+    "type", "event", "name", "category", "userId", "anonymousId", "groupId", "previousId",
+    "messageId", "channel", "properties", "traits", "context", "integrations",
+)  # fmt: skip
+ORDER: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+FUNCTIONS = ("contains", "match")
+WORDS = {"true": True, "false": False, "null": None}
+MAX_DEPTH = 200  # groups that are not redundant, within one another; each costs a Python frame
+
+TOKEN = re.compile(
+    r"""(?P<blank>\s+)
+    |(?P<text>"(?:\\["\\]|[^"])*+"|'(?:\\['\\]|[^'])*+')
+    |(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w$-]))
+    |(?P<word>(?:\\.|[\w$])(?:\\.|[\w$-])*)
+    |(?P<sign><=|>=|!=|[=<>!().,\[\]])""",
+    re.VERBOSE,
+)
+ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+ESCAPED_QUOTE = re.compile(r"""\\(["'\\])""")
+
+
+class TriggerError(Exception):
+    """The text is no trigger.
+
+    position  of the character where it stops making sense, counted from 1
+    """
+
+    def __init__(self, position: int, message: str):
+        super().__init__(f"position {position}: {message}")
+        self.position = position
+
+
+class Token(NamedTuple):
+    kind: str  # "text", "number", "word", "sign" or "end"
+    text: str  # of an end, what follows and is no part of the language
+    position: int
+
+    def __str__(self) -> str:
+        return self.text or "the end"
+
+    def says(self, *words: str) -> bool:
+        return self.kind in ("word", "sign") and self.text.lower() in words
+
+
+def parse(text: str) -> Node:
+    """Return the tree of a trigger. Raises TriggerError."""
+    return _Parser(text).tree()
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    at = 0
+    while at < len(text):
+        found = TOKEN.match(text, at)
+        if found is None and text[at] in "\"'":
+            raise TriggerError(at + 1, f"expected a closing quote, found {text[at : at + 20]}")
+        if found is None:  # nothing of ours: the parser knows what it waits for
+            yield Token("end", text[at : at + 20], at + 1)
+            return
+        if found.lastgroup != "blank":
+            yield Token(found.lastgroup or "", found.group(), at + 1)
+        at = found.end()
+    yield Token("end", "", len(text) + 1)
+
+
+class _Group:
+    """What stands between two parentheses: alternatives, each a list of what must hold."""
+
+    def __init__(self, position: int, *, negated: bool = False):
+        self.position, self.negated = position, negated
+        self.alternatives: list[list[Node]] = [[]]
+
+    def add(self, node: Node, *, negated: bool) -> None:
+        if negated:
+            node = node.inner if isinstance(node, Not) else Not(node)
+        self.alternatives[-1].append(node)
+
+    def tree(self) -> Node:
+        parts = [All(tuple(each)) if len(each) > 1 else each[0] for each in self.alternatives]
+        return AnyOf(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+class _Parser:
+    def __init__(self, text: str):
+        self.tokens = list(_tokens(text))
+        self.at = 0
+        self.groups = [_Group(1)]
+
+    # --- tokens ---
+
+    @property
+    def next(self) -> Token:
+        return self.tokens[self.at]
+
+    @property
+    def at_end(self) -> bool:
+        return self.next.kind == "end" and not self.next.text
+
+    def take(self) -> Token:
+        token = self.next
+        self.at += token.kind != "end"
+        return token
+
+    def accept(self, *words: str) -> bool:
+        """Step over one of these words or signs, if it is next; say whether it was."""
+        if self.next.says(*words):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, sign: str) -> None:
+        if not self.accept(sign):
+            raise self.error(f'expected "{sign}"')
+
+    def error(self, message: str, token: Token | None = None) -> TriggerError:
+        token = token or self.next
+        return TriggerError(token.position, f"{message}, found {token}")
+
+    # --- groups ---
+
+    def tree(self) -> Node:
+        while True:
+            self.condition()
+            self.close_groups()
+            if self.at_end:
+                return self.finished()
+            self.connect()
+            # Segment and Customer.io let a trigger end in "and" or "or"; so do those they export.
+            if self.at_end and len(self.groups) == 1:
+                return self.finished()
+
+    def condition(self) -> None:
+        """Take one condition, and any parentheses and negations before it."""
+        negated = False
+        while self.next.says("!", "not", "("):
+            if self.accept("("):
+                self.groups.append(_Group(self.tokens[self.at - 1].position, negated=negated))
+                negated = False
+            else:
+                self.take()
+                negated = not negated
+        if self.next.text in FUNCTIONS:
+            self.groups[-1].add(self.function(negated=negated), negated=False)
+        else:
+            self.groups[-1].add(self.comparison(), negated=negated)
+
+    def close_groups(self) -> None:
+        while len(self.groups) > 1 and self.accept(")"):
+            group = self.groups.pop()
+            node = group.tree()
+            if depth(node) > MAX_DEPTH:
+                raise TriggerError(group.position, f"more than {MAX_DEPTH} groups within another")
+            self.groups[-1].add(node, negated=group.negated)
+
+    def connect(self) -> None:
+        if self.accept("or"):
+            self.groups[-1].alternatives.append([])
+        elif not self.accept("and"):
+            end = '")"' if len(self.groups) > 1 else "the end"
+            raise self.error(f'expected "and", "or" or {end}')
+
+    def finished(self) -> Node:
+        if len(self.groups) > 1:
+            opened = self.groups[-1].position
+            raise self.error(f'expected ")" for the parenthesis at position {opened}')
+        if not self.groups[0].alternatives[-1]:
+            self.groups[0].alternatives.pop()
+        return self.groups[0].tree()
+
+    # --- conditions ---
+
+    def function(self, *, negated: bool) -> Test:
+        name = self.take().text
+        self.expect("(")
+        field, keys = self.field()
+        self.expect(",")
+        token = self.take()
+        if token.kind not in ("text", "number", "word") or token.text in WORDS:
+            raise self.error("expected a text in quotes", token)
+        self.expect(")")
+        text = _unquoted(token)
+        found = _containing(text) if name == "contains" else self.matching(text, token)
+        return Test(field, keys, _of_texts(found, negated=negated))
+
+    def matching(self, pattern: str, token: Token) -> Callable[[str], bool]:
+        start, end = pattern[:-1], pattern[1:]
+        if "*" in (start if pattern.endswith("*") else end):
+            message = (
+                'expected one * at the start or at the end of the pattern; try contains(…, "…")'
+            )
+            raise self.error(message, token)
+        if pattern.endswith("*"):
+            return lambda text: text.startswith(start)
+        # Without any * the reference passes over the first character too, and so do we.
+        return lambda text: text.endswith(end)
+
+    def field(self) -> tuple[str, tuple[str, ...]]:
+        """Return the field of the message, and the keys that lead on from there."""
+        first = self.take()
+        if first.kind != "word" or first.text not in FIELDS:
+            near = get_close_matches(first.text, FIELDS + FUNCTIONS, n=1, cutoff=0.6)
+            hint = f" (did you mean {near[0]}?)" if near else f": one of {', '.join(FIELDS)}"
+            raise self.error(f"expected a field{hint}", first)
+        keys = []
+        while self.next.says(".", "["):
+            keys.append(self.name() if self.accept(".") else self.index())
+        return first.text, tuple(keys)
+
+    def name(self) -> str:
+        token = self.take()
+        if token.kind != "word" or token.text.isdigit():
+            raise self.error("expected a name after the dot; an item of a list is [0]", token)
+        return ESCAPED.sub(r"\1", token.text)
+
+    def index(self) -> str:
+        self.expect("[")
+        token = self.take()
+        if token.kind != "text" and not token.text.isdecimal():
+            raise self.error('expected a number or a name in quotes, as in [0] or ["a b"]', token)
+        self.expect("]")
+        return _unquoted(token)
+
+    def comparison(self) -> Test:
+        if self.next.kind != "word" or self.next.says("and", "or"):
+            raise self.error('expected a condition, such as type = "track"')
+        field, keys = self.field()
+        sign = self.take()
+        if sign.text in ORDER:
+            return Test(field, keys, _in_order(ORDER[sign.text], self.number()))
+        if sign.text in ("=", "!="):
+            return Test(field, keys, _equal(self.value(), negated=sign.text == "!="))
+        raise self.error("expected one of = != < <= > >=", sign)
+
+    def number(self) -> float:
+        """Return a number; one in quotes counts, as it does in the reference."""
+        token = self.take()
+        bare = _unquoted(token)
+        found = TOKEN.fullmatch(bare)
+        if found is None or found.lastgroup != "number":
+            raise self.error("expected a number", token)
+        return _number(bare)
+
+    def value(self) -> Any:
+        token = self.take()
+        if token.kind == "number":
+            return _number(token.text)
+        if token.text in WORDS:
+            return WORDS[token.text]
+        if token.kind not in ("text", "word") or token.says("and", "or", "not"):
+            raise self.error(
+                "expected a value: a text in quotes, a number, true, false or null", token
+            )
+        return _unquoted(token)
+
+
+def _unquoted(token: Token) -> str:
+    if token.kind == "text":
+        return ESCAPED_QUOTE.sub(r"\1", token.text[1:-1])
+    return ESCAPED.sub(r"\1", token.text)
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
+
+
+# --- checks of one value; None stands for null and for what is not there ---
+
+
+def _containing(part: str) -> Callable[[str], bool]:
+    return lambda text: part in text
+
+
+def _of_texts(found: Callable[[str], bool], *, negated: bool) -> Callable[[Any], bool]:
+    """Return a check that only texts pass, negated or not: pasted triggers rely on it."""
+    if negated:
+        return lambda value: type(value) is str and not found(value)
+    return lambda value: type(value) is str and found(value)
+
+
+def _in_order(holds: Callable[[Any, Any], bool], number: float) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and holds(value, number)
+
+
+def _equal(wanted: Any, *, negated: bool) -> Callable[[Any], bool]:
+    if wanted is None or isinstance(wanted, bool):
+        return (lambda v: v is not wanted) if negated else (lambda v: v is wanted)
+    if isinstance(wanted, str):
+        return (lambda v: v != wanted) if negated else (lambda v: v == wanted)
+    # What is no number is neither equal to one nor unequal, as in the reference.
+    if negated:
+        return lambda v: type(v) in (int, float) and v != wanted
+    return lambda v: type(v) in (int, float) and v == wanted

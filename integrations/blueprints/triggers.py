@@ -1,0 +1,126 @@
+"""Triggers as trees: what they read, what they say of a message, what a type alone decides."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+View = Mapping[str, Any]  # a message as JSON of the Segment spec
+Condition = Callable[[View], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A check of one field; it gets None for null and for what is not there."""
+
+    __test__ = False  # for pytest: not one of its own
+
+    field: str
+    keys: tuple[str, ...]
+    check: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    inner: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    parts: tuple["Node", ...]
+
+
+Node = Test | Not | All | AnyOf
+
+
+def depth(node: Node) -> int:
+    """Return how many nodes stand within one another."""
+    if isinstance(node, Test):
+        return 1
+    parts = (node.inner,) if isinstance(node, Not) else node.parts
+    return 1 + max(map(depth, parts))
+
+
+def reads(node: Node) -> frozenset[str]:
+    """Return the top-level fields of a message that can matter."""
+    if isinstance(node, Test):
+        return frozenset({node.field})
+    parts = (node.inner,) if isinstance(node, Not) else node.parts
+    return frozenset[str]().union(*map(reads, parts))
+
+
+def given_type(node: Node, kind: str) -> Node | bool:
+    """Return what is left to ask of a message of this type: True or False when nothing is."""
+    if isinstance(node, Test):
+        return node.check(kind) if node.field == "type" and not node.keys else node
+    if isinstance(node, Not):
+        inner = given_type(node.inner, kind)
+        return not inner if isinstance(inner, bool) else Not(inner)
+    decisive = isinstance(node, AnyOf)  # one True decides an "or", one False an "and"
+    left = []
+    for part in node.parts:
+        rest = given_type(part, kind)
+        if rest is decisive:
+            return decisive
+        if not isinstance(rest, bool):
+            left.append(rest)
+    if not left:
+        return not decisive
+    return left[0] if len(left) == 1 else type(node)(tuple(left))
+
+
+def closure(node: Node) -> Condition:
+    """Return the tree as one function. It answers for any JSON, and never raises."""
+    if isinstance(node, Test):
+        return _test(node)
+    if isinstance(node, Not):
+        inner = closure(node.inner)
+        return lambda view: not inner(view)
+    parts = tuple(map(closure, node.parts))
+    return _any(parts) if isinstance(node, AnyOf) else _all(parts)
+
+
+def _all(parts: tuple[Condition, ...]) -> Condition:
+    def holds(view: View) -> bool:
+        for part in parts:  # noqa: SIM110  (a generator would cost a frame a level)
+            if not part(view):
+                return False
+        return True
+
+    return holds
+
+
+def _any(parts: tuple[Condition, ...]) -> Condition:
+    def holds(view: View) -> bool:
+        for part in parts:  # noqa: SIM110
+            if part(view):
+                return True
+        return False
+
+    return holds
+
+
+def _test(node: Test) -> Condition:
+    field, keys, check = node.field, node.keys, node.check
+    if not keys:
+        return lambda view: check(view.get(field))
+
+    def holds(view: View) -> bool:
+        value = view.get(field)
+        for key in keys:
+            value = _item(value, key)
+        return check(value)
+
+    return holds
+
+
+def _item(value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        return value.get(key)
+    if isinstance(value, list) and key.isdecimal() and len(key) < 10 and int(key) < len(value):
+        return value[int(key)]
+    return None
