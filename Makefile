@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 ARGS =
 
-.PHONY: run test check format bench kills sdks lock clean
+.PHONY: run test check format bench kills fuzz sdks lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -37,6 +37,10 @@ bench: .venv/installed-dev .env
 # The kill tests at full length, with a table of how long recovery took.
 kills: .venv/installed-dev
 	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} $(PYTHON) -m pytest -m kills -s $(ARGS)
+
+# 200,000 requests made up against the parser, and 20,000 posted.
+fuzz: .venv/installed-dev
+	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py $(ARGS)
 
 # The SDKs of other people that tests/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
 # `npm ci`: it fails where a registry lacks the optional packages of other platforms.
