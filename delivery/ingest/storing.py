@@ -80,7 +80,14 @@ def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[t
     ]  # fmt: skip
     if not rows:
         return []
-    returned = bulk.insert(Event, EVENT, rows, keep_first=True, returning=("id", "message_id"))
+    returned = bulk.insert(
+        Event,
+        EVENT,
+        rows,
+        keep_first=True,
+        returning=("id", "message_id"),
+        meet_by="message_id",
+    )
     new = [(pk, first[message_id]) for pk, message_id in sorted(returned)]
     if new:
         bulk.insert(EventBody, ("event_id", "text"), ((pk, m.text) for pk, m in new))
