@@ -8,9 +8,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponse
 from django.utils import timezone
-from django.utils.decorators import method_decorator
-from django.views import View
-from django.views.decorators.csrf import csrf_exempt
+from rest_framework.views import APIView
 
 from delivery.ingest import browsers, enrichment, parsing, pixel, webhooks
 from delivery.ingest.authentication import authenticated, signed, source_of, webhook_of
@@ -25,30 +23,38 @@ RETRY_AFTER = 5  # seconds
 FRESH = 300  # seconds for which an SDK may keep its settings
 
 
-@method_decorator(csrf_exempt, name="dispatch")
-class Endpoint(View):
+class Endpoint(APIView):
     """What every address for SDKs has: leave for pages to ask, and errors that SDKs understand.
 
-    Exactly 200, and errors with `code` and `message`: three SDKs send everything else again.
+    Exactly 200, and errors with `code` and `message`: three SDKs send everything else again. Of
+    DRF's way of a request only what is needed here: the write key may stand in the body, the body
+    is JSON whatever its type says, and there is one form of answer.
     """
 
+    authentication_classes = ()
+    permission_classes = ()
+    parser_classes = ()
     source = None  # who sends, as soon as it is known
     visitor = ""  # the id of the cookie to set
 
-    def dispatch(self, request, *args, **kwargs):
+    def initial(self, request, *args, **kwargs):
         self.now = timezone.now()
+
+    def handle_exception(self, exc):
         try:
-            try:
-                answer = super().dispatch(request, *args, **kwargs)
-            except RequestRefused as refused:
-                answer = self.turned_away(refused)
+            if isinstance(exc, RequestRefused):
+                return self.turned_away(exc)
+            raise exc
         except (DatabaseError, InterfaceError):
             logger.exception("Nothing could be stored.")
             answer = self.refused(503, "unavailable", "Nothing was stored. Send it again.")
             answer["Retry-After"] = str(RETRY_AFTER)
+            return answer
+
+    def finalize_response(self, request, response, *args, **kwargs):
         if self.visitor:
-            browsers.remember(answer, self.visitor)
-        return browsers.readable(request, answer, with_cookie=bool(self.visitor))
+            browsers.remember(response, self.visitor)
+        return browsers.readable(request, response, with_cookie=bool(self.visitor))
 
     def turned_away(self, refused):
         self.keep(refused)
