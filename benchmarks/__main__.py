@@ -12,7 +12,10 @@ def main() -> None:
     from benchmarks import figures  # models can be imported from here on
 
     *quick, what = sys.argv[1:]
-    figures.run(what.split(","), share=0.1 if quick else 1.0)
+    try:
+        figures.run(what.split(","), share=0.1 if quick else 1.0)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

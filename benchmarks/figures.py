@@ -66,6 +66,7 @@ def ingest(share: float) -> Iterator[report.Line]:
             "events/s",
             (ours[size], floor[size], theirs[size]),
             events=round(events * share),
+            hurried_events=round(HURRIED_INGEST[size] * share),
             stored="every event that was answered with 200",
         )
 
@@ -93,6 +94,7 @@ def delivery(share: float) -> Iterator[report.Line]:
         "events/s",
         (ours, floor, theirs),
         events=round(BACKLOG * share),
+        hurried_events=round(HURRIED_BACKLOG * share),
         verified="the sandbox holds each id exactly once, and the ledger closes",
     )
 
@@ -152,6 +154,7 @@ def latency(share: float) -> Iterator[report.Line]:
             "seconds",
             [[percentile(seconds, percent)] for seconds in (ours, floor, theirs)],
             events=len(ours),
+            hurried_events=len(theirs),
             offered_per_s=RATE,
             delivered=len(ours),
             lost=0,
@@ -216,8 +219,10 @@ def wait_for_deliveries() -> None:
 
 
 def wait_for_hurried() -> None:
+    """Raises Wrong when the sandbox refused one: a refusal would be quicker than a delivery."""
     queued = hurried.Event.objects.filter(delivered_at=None)
     stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="all is delivered")
+    check("refused", hurried.Event.objects.exclude(status="delivered").count(), 0)
 
 
 def check(what: str, found: Any, expected: Any) -> None:

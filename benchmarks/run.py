@@ -30,17 +30,20 @@ ROOT = Path(__file__).resolve().parent.parent
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432"
 FIGURES = ("ingest", "delivery", "latency")
 NOT_OURS = ("PENSTOCK_", "BENCH_", "DATABASE_URL", "BROKER_URL", "DEBUG", "LOG_LEVEL")
-STOP = 60.0  # seconds the measurement has to stop all that it started
+KEPT_LOG = Path(tempfile.gettempdir()) / "penstock-bench.log"
+INTERRUPTED = 130  # exit code, after Ctrl-C
 
 
 def main() -> int:
     options = read_options()
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        with database(options.database or reachable(POSTGRESQL), Path(folder)) as url:
-            code = measure(options, environment(url, options.broker, Path(folder)))
-        if code:
-            kept = shutil.copy(Path(folder) / "log", tempfile.gettempdir() + "/penstock-bench.log")
-            say(f"It failed; what the processes said is in {kept}")
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:
+        folder = Path(name)
+        (folder / "log").touch()
+        with database(options.database or reachable(POSTGRESQL), folder) as url:
+            code = measure(options, environment(url, options.broker, folder))
+        if code not in (0, INTERRUPTED):
+            shutil.copy(folder / "log", KEPT_LOG)
+            say(f"It failed; what the processes said is in {KEPT_LOG}")
     return code
 
 

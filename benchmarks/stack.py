@@ -34,7 +34,8 @@ from integrations.catalog import catalog
 from integrations.installing import install
 
 READY = 30.0  # seconds a process may take to start
-STOP = 20.0  # seconds it may take to end
+STOP = 20.0  # seconds a cluster may take to end
+STOP_SERVER = 5.0  # seconds a server may: granian, stopped while it starts, never does by itself
 LOOK = 0.1  # seconds between two looks at a condition
 
 STORED = (Event, EventBody, Delivery, Tally)  # what one ingest request writes
@@ -58,7 +59,7 @@ def prepare() -> None:
 
 
 def clear() -> None:
-    """Empty the tables, the queues and the sandbox's memory, if one runs."""
+    """Empty the tables and the queues."""
     tables = [model._meta.db_table for model in WORKED]
     statements = connection.ops.sql_flush(no_style(), tables, reset_sequences=True)
     connection.ops.execute_sql_flush(statements)
@@ -83,13 +84,13 @@ def web(environment: Mapping[str, str] | None = None) -> Iterator[int]:
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    with _running(manage("cluster")):
+    with _running(manage("cluster"), stop=STOP):
         yield
 
 
 @contextmanager
 def hurried_cluster() -> Iterator[None]:
-    with _running(manage("qcluster"), HURRIED):
+    with _running(manage("qcluster"), HURRIED, stop=STOP):
         yield
 
 
@@ -105,6 +106,7 @@ def _running(
     command: Sequence[str],
     environment: Mapping[str, str] | None = None,
     ready: Callable[[], bool] = lambda: True,
+    stop: float = STOP_SERVER,
 ) -> Iterator[None]:
     with open(os.environ["BENCH_LOG"], "ab") as log:
         group = Group(command, environment, output=log.fileno())
@@ -112,7 +114,7 @@ def _running(
         wait_until(ready, seconds=READY, what=f"{command[1:]} answers", alive=group.is_running)
         yield
     finally:
-        group.stop(STOP)
+        group.stop(stop)
         group.close()
 
 
@@ -127,7 +129,7 @@ def wait_until(
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until or not alive():
-            raise TimeoutError(f"In vain waited until {what}; see {os.environ['BENCH_LOG']}")
+            raise TimeoutError(f"Waited in vain until {what}.")
         time.sleep(LOOK)
 
 

@@ -39,6 +39,12 @@ APPEND_SLASH = True  # for people in the admin; no ingest path is reached by a r
 BATCH_SIZE = env.int("PENSTOCK_BATCH_SIZE", default=1_000)  # deliveries read at once
 GIVE_UP_DAYS = env.float("PENSTOCK_GIVE_UP_DAYS", default=7.0)
 
+# --- retention, in days ------------------------------------------------------------------------
+KEEP_EVENTS_DAYS = env.float("PENSTOCK_KEEP_EVENTS_DAYS", default=30.0)
+KEEP_DELIVERIES_DAYS = env.float("PENSTOCK_KEEP_DELIVERIES_DAYS", default=30.0)
+KEEP_ATTEMPTS_DAYS = env.float("PENSTOCK_KEEP_ATTEMPTS_DAYS", default=30.0)
+KEEP_ATTEMPT_BODIES_DAYS = env.float("PENSTOCK_KEEP_ATTEMPT_BODIES_DAYS", default=7.0)
+
 # --- database and broker ---------------------------------------------------------------------
 (BASE_DIR / "var").mkdir(exist_ok=True)
 DATABASES = {
@@ -64,6 +70,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CLUSTER_WORKERS = env.int("PENSTOCK_CLUSTER_WORKERS", default=4)
+LANES_PER_WORKER = env.int("PENSTOCK_LANES_PER_WORKER", default=32)  # most of them waiting
 BROKER_URL = env.str("BROKER_URL", default="")
 Q_CLUSTER = {
     "name": "penstock",
@@ -152,6 +159,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
+
 
 def may(permission):
     """Return the question whether a request's user has the permission, as the theme asks it."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -21,6 +22,7 @@ CONNECT = 3.05  # seconds
 READ = 10.0  # seconds between two bytes
 TOTAL = 15.0  # seconds for the whole exchange; lanes.LEASE must outlast it
 MAX_ANSWER = 65_536  # bytes that are read and kept of an answer
+POOL = 32  # connections to one host that are kept
 USER_AGENT = "Penstock/0.1"
 
 
@@ -75,8 +77,10 @@ def new_session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     session.headers.clear()
-    session.mount("http://", _Adapter())
-    session.mount("https://", _Adapter())
+    # one vendor serves many installations: a cookie of one must not reach another
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(pool_maxsize=POOL))
     return session
 
 

@@ -53,13 +53,15 @@ def resume(installation: Installation) -> None:
 
 
 def reconfigure(
-    installation: Installation, *, name: str, enabled: bool, config: Mapping[str, Any]
+    installation: Installation, *, name: str, config: Mapping[str, Any], **pace: Any
 ) -> None:
     """Change an installation and let its lanes try anew with what was changed.
 
+    pace  whether and how fast it delivers: enabled, lane_count, give_up_days
+
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
-    installing.reconfigure(installation, name=name, enabled=enabled, config=config)
+    installing.reconfigure(installation, name=name, config=config, **pace)
     _go_on(installation)
 
 

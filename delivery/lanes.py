@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from django.conf import settings
 from django.db import transaction
@@ -20,6 +21,8 @@ from integrations.models import Installation
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=25)  # must outlast one exchange (client.TOTAL) and its settling
+OPEN_AFTER = 5  # failures in a row, from which on one delivery at a time asks whether all is well
+AFTER_PROBE = timedelta(seconds=2)  # how long other lanes wait for what the probe says
 WAKE_AGAIN = timedelta(seconds=5)  # how long a wake-up may go unanswered before the next one
 
 
@@ -54,8 +57,12 @@ def is_stranded(lane_id: int, now: datetime) -> bool:
     return _stranded(now).filter(pk=lane_id).exists()
 
 
+def has_due(lane_id: int, now: datetime) -> bool:
+    return Delivery.objects.due(now).filter(lane=lane_id).exists()
+
+
 def _stranded(now: datetime):
-    queued = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
+    queued = Delivery.objects.due(now).filter(lane=OuterRef("pk"))
     return Lane.objects.filter(workable(now), free(now), Exists(queued))
 
 
@@ -94,6 +101,14 @@ def renew(held: Lease, now: datetime) -> None:
 def release(held: Lease) -> None:
     """Let go of the lane, if it is still ours."""
     _mine(held).update(lease=None, lease_until=None, holder="")
+
+
+def seconds_to_wait(lane_id: int, now: datetime) -> float | None:
+    """Return for how long a lane must not be worked on; None while a person holds it up."""
+    lane = Lane.objects.select_related("installation").get(pk=lane_id)
+    if lane.paused or not lane.installation.enabled:
+        return None
+    return max((lane.due_at - now).total_seconds(), 0.0) if lane.due_at else 0.0
 
 
 def holder() -> str:
@@ -137,10 +152,15 @@ class Exchange:
 
 @dataclass(slots=True, kw_only=True)
 class Settled:
-    """What becomes of one delivery; the state stays queued when it was only carried in vain."""
+    """What becomes of one delivery; the state stays queued when it was only carried in vain.
+
+    due_at, failures   of a delivery that is set aside: when to try it again, how often it was
+    """
 
     delivery_id: int
     state: str
+    due_at: datetime | None = None
+    failures: int = 0
     error: str = ""
     reason: str = ""
     notes: str = ""
@@ -185,6 +205,7 @@ def settle(
             bulk.insert(Told, ("installation_id", "key", "value"), rows, keep_first=True)
         if standing is not None:
             _stand(held, standing, now)
+            _tell_others(held, installation_id, standing, now)
 
 
 def _mine(held: Lease):
@@ -227,12 +248,12 @@ def _settle(settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: d
     if not settled:
         return
     names = (
-        "state", "settled_at", "attempts", "last_attempt_id", "revision_id", "error", "reason",
-        "notes",
+        "state", "due_at", "failures", "settled_at", "attempts", "last_attempt_id", "revision_id",
+        "error", "reason", "notes",
     )  # fmt: skip
     queued = Delivery.State.QUEUED
     rows = [
-        (s.delivery_id, s.state, None if s.state == queued else now,
+        (s.delivery_id, s.state, s.due_at, s.failures, None if s.state == queued else now,
          last.get(s.delivery_id, (None, 0))[1], last.get(s.delivery_id, (None, 0))[0],
          s.revision_id, s.error, s.reason, s.notes)
         for s in settled
@@ -257,31 +278,68 @@ def _stand(held: Lease, standing: Standing, now: datetime) -> None:
     )
 
 
+def _tell_others(held: Lease, installation_id: int, standing: Standing, now: datetime) -> None:
+    """The vendor is the same for all lanes of an installation: one probes, the others go by it."""
+    others = Lane.objects.filter(installation=installation_id).exclude(pk=held.lane_id)
+    if standing.failures >= OPEN_AFTER and standing.due_at:
+        others.filter(failures__lt=standing.failures).update(failures=standing.failures)
+        later = standing.due_at + AFTER_PROBE
+        others.filter(Q(due_at__isnull=True) | Q(due_at__lt=later)).update(due_at=later)
+    elif standing.failures == 0 and not standing.paused:
+        others.filter(failures__gt=0).update(failures=0, due_at=None, last_error="", changed_at=now)
+
+
 # --- which lanes there are ---------------------------------------------------------------------
 
 
-def plan() -> list[tuple[int, int, int]]:
-    """Return (lane, installation, revision) of every installation, making lanes that are missing.
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an installation's deliveries go: its revision, and its lanes by number."""
+
+    installation_id: int
+    revision_id: int
+    lanes: tuple[int, ...]
+
+    def lane_of(self, person: str) -> int:
+        """Return the lane of a person: always the same one, so that their order is kept."""
+        return self.lanes[crc32(person.encode()) % len(self.lanes)]
+
+
+def plan() -> list[Route]:
+    """Return the route of every installation, making lanes that are missing.
 
     Read anew by each ingest request: an installation made a moment ago misses nothing.
     """
-    rows = list(
-        Installation.objects.filter(revision__isnull=False)
-        .order_by("pk")
-        .values_list("lanes__pk", "pk", "revision_id")
-    )
-    missing = [installation for lane, installation, _ in rows if lane is None]
-    if not missing:
-        return rows
-    bulk.insert(
-        Lane,
-        ("installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at"),
-        [(each, 0, "", 0, "", False, timezone.now()) for each in missing],
-        keep_first=True,
-    )
-    return plan()
+    installations = Installation.objects.filter(revision__isnull=False).order_by("pk")
+    wanted = list(installations.values_list("pk", "revision_id", "lane_count"))
+    lanes: dict[int, dict[int, int]] = {}
+    for pk, installation, number in Lane.objects.values_list("pk", "installation", "number"):
+        lanes.setdefault(installation, {})[number] = pk
+    missing = [
+        (installation, number, "", 0, "", False, timezone.now())
+        for installation, _, count in wanted
+        for number in range(count)
+        if number not in lanes.get(installation, {})
+    ]
+    if missing:
+        bulk.insert(Lane, LANE, missing, keep_first=True)
+        return plan()
+    return [
+        Route(installation, revision, tuple(lanes[installation][n] for n in range(count)))
+        for installation, revision, count in wanted
+    ]
 
 
-def give_up_before(now: datetime) -> datetime:
+LANE = (
+    "installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at",
+)  # fmt: skip
+
+
+def give_up_before(now: datetime, installation: Installation) -> datetime:
     """Return the age limit: what was queued before it is given up."""
-    return now - timedelta(days=settings.GIVE_UP_DAYS)
+    return now - timedelta(days=give_up_days(installation))
+
+
+def give_up_days(installation: Installation) -> float:
+    own = installation.give_up_days
+    return settings.GIVE_UP_DAYS if own is None else own

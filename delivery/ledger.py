@@ -10,8 +10,13 @@ from typing import Any
 import msgspec
 from django.db.models import Count, Sum
 
-from delivery.models import Delivery, Event, Tally
+from delivery.models import Delivery, Event, Past, Tally
 from integrations.models import Installation
+
+# Names in Past; those that end in a space are followed by an installation's number, and that of
+# deliveries by a space and a state as well.
+EVENTS, ACCEPTED = "events", "accepted"
+OFFERED, UNWANTED, DELIVERIES = "offered ", "unwanted ", "deliveries "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +63,16 @@ class Ledger:
 
 
 def ledger() -> Ledger:
-    """Return the ledger of all installations. To be called in a transaction that sees one state."""
-    in_scope, unwanted = _by_tallies()
-    states = _by_rows()
+    """Return the ledger of all installations. To be called in a transaction that sees one state.
+
+    What was purged is counted as it was when it went.
+    """
+    past = Counter(dict(Past.objects.values_list("name", "count")))
+    in_scope, unwanted = _by_tallies(past)
+    states = _by_rows(past)
     return Ledger(
-        stored=Event.objects.count(),
-        accepted=Tally.objects.aggregate(n=Sum("events"))["n"] or 0,
+        stored=Event.objects.count() + past[EVENTS],
+        accepted=(Tally.objects.aggregate(n=Sum("events"))["n"] or 0) + past[ACCEPTED],
         lines=tuple(
             Line(
                 installation=installation.name,
@@ -76,10 +85,11 @@ def ledger() -> Ledger:
     )
 
 
-def _by_tallies() -> tuple[Counter[int], Counter[int]]:
+def _by_tallies(past: Counter[str]) -> tuple[Counter[int], Counter[int]]:
     """Return per installation the events offered to it, and those it did not want."""
-    in_scope: Counter[int] = Counter()
-    unwanted: Counter[int] = Counter()
+    ids = list(Installation.objects.values_list("pk", flat=True))
+    in_scope = Counter({pk: past[f"{OFFERED}{pk}"] for pk in ids})
+    unwanted = Counter({pk: past[f"{UNWANTED}{pk}"] for pk in ids})
     rows = Tally.objects.values_list("events", "unwanted")
     for events, text in rows.iterator(chunk_size=10_000):
         for installation, count in msgspec.json.decode(text, type=dict[int, int]).items():
@@ -88,6 +98,11 @@ def _by_tallies() -> tuple[Counter[int], Counter[int]]:
     return in_scope, unwanted
 
 
-def _by_rows() -> Counter[tuple[int, str]]:
+def _by_rows(past: Counter[str]) -> Counter[tuple[int, str]]:
     rows = Delivery.objects.order_by().values_list("installation", "state").annotate(n=Count("pk"))
-    return Counter({(installation, state): n for installation, state, n in rows})
+    states = Counter({(installation, state): n for installation, state, n in rows})
+    for name, count in past.items():
+        if name.startswith(DELIVERIES):
+            installation, _, state = name.removeprefix(DELIVERIES).partition(" ")
+            states[int(installation), state] += count
+    return states

@@ -70,6 +70,16 @@ class Tally(models.Model):
         return f"{self.events} events at {self.at}"
 
 
+class Past(models.Model):
+    """How much of something was purged: what the ledger adds to the rows that are left."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    count = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.name}"
+
+
 class Rejection(models.Model):
     """A message that was refused on arrival, and why."""
 
@@ -119,7 +129,8 @@ class Lane(models.Model):
 class Attempt(models.Model):
     """One HTTP exchange with a vendor; carries one or many deliveries."""
 
-    installation = models.ForeignKey(Installation, models.CASCADE)
+    # db_index: its own would be chosen before the longer one below, and sort a whole log
+    installation = models.ForeignKey(Installation, models.CASCADE, db_index=False)
     started_at = models.DateTimeField()
     duration_ms = models.PositiveIntegerField()
     method = models.CharField(max_length=10)
@@ -158,8 +169,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         What is queued already stays as it is. The attempts made so far stay counted.
         """
         return self.exclude(state=Delivery.State.QUEUED).update(
-            state=Delivery.State.QUEUED, queued_at=now, settled_at=None, error="", reason=""
+            state=Delivery.State.QUEUED,
+            queued_at=now,
+            settled_at=None,
+            due_at=None,
+            failures=0,
+            error="",
+            reason="",
         )
+
+    def due(self, now: datetime) -> "DeliveryQuerySet":
+        """What is queued and may be sent now."""
+        due = models.Q(due_at__isnull=True) | models.Q(due_at__lte=now)
+        return self.filter(due, state=Delivery.State.QUEUED)
 
 
 class Delivery(models.Model):
@@ -172,12 +194,19 @@ class Delivery(models.Model):
         FAILED = "failed"  # refused, or too old
         CANCELLED = "cancelled"  # somebody decided so
 
-    event = models.ForeignKey(Event, models.CASCADE, related_name="deliveries", db_constraint=False)
-    installation = models.ForeignKey(Installation, models.CASCADE, related_name="deliveries")
+    # db_index: the unique constraint begins with the event, and `delivery_newest` serves better
+    event = models.ForeignKey(
+        Event, models.CASCADE, related_name="deliveries", db_constraint=False, db_index=False
+    )
+    installation = models.ForeignKey(
+        Installation, models.CASCADE, related_name="deliveries", db_index=False
+    )
     lane = models.ForeignKey(Lane, models.CASCADE, db_constraint=False)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     queued_at = models.DateTimeField(default=timezone.now)
     settled_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True, help_text="Not before: it was set aside.")
+    failures = models.PositiveSmallIntegerField(default=0, help_text="How often it was set aside.")
     attempts = models.PositiveIntegerField(default=0)
     last_attempt = models.ForeignKey(
         Attempt, models.SET_NULL, null=True, related_name="+", db_constraint=False, db_index=False
@@ -201,6 +230,11 @@ class Delivery(models.Model):
         indexes = [
             models.Index(
                 fields=["lane", "id"], condition=models.Q(state="queued"), name="delivery_queue"
+            ),
+            models.Index(
+                fields=["lane", "due_at"],
+                condition=models.Q(state="queued", due_at__isnull=False),
+                name="delivery_deferred",
             ),
             models.Index(fields=["installation", "-id"], name="delivery_newest"),
             models.Index(
@@ -244,6 +278,17 @@ class Told(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} = {self.value}"
+
+
+class Bucket(models.Model):
+    """What is left of a vendor's limit: tokens that run out by sending and come back with time."""
+
+    key = models.CharField(max_length=400, unique=True)
+    tokens = models.FloatField()
+    at = models.DateTimeField(db_index=True, help_text="When there were as many tokens.")
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Heartbeat(models.Model):

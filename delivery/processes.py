@@ -13,7 +13,7 @@ import psutil
 from django.conf import settings
 
 RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; the last one for ever after
-STABLE_AFTER = 60.0  # seconds of life after which a death counts as the first one again
+STABLE_AFTER = 5.0  # seconds of life after which a death counts as the first one again
 
 
 def manage(*arguments: str) -> list[str]:

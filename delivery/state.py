@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Exists, IntegerField, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import (
+    IntegerField,
+    OuterRef,
+    Prefetch,
+    QuerySet,
+    Subquery,
+)
 
 from delivery.models import Attempt, Delivery, Lane
 from integrations.models import Installation
@@ -33,10 +40,17 @@ class Words:
 
 
 class BoundedCount(Subquery):
-    """Counts the rows of a sliced query: the slice is how far it counts."""
+    """Counts the rows of a sliced query: the slice is how far it counts.
 
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
+    where   which of them to count, in SQL: a condition of the query itself would be met by
+            looking further than the slice
+    """
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted WHERE %(where)s)"
     output_field = IntegerField()
+
+    def __init__(self, queryset: QuerySet[Any], *, where: str = "1 = 1"):
+        super().__init__(queryset, where=where)
 
 
 def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
@@ -45,21 +59,33 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
     The queue is reached through the lanes, whose index holds only what is queued; the log through
     its newest rows. So none of it costs more as the log grows.
     """
-    queued = Delivery.objects.filter(lane__installation=OuterRef("pk"), state=State.QUEUED)
-    newest = Delivery.objects.filter(installation=OuterRef("pk")).order_by("-pk")
-    accepted = Attempt.objects.filter(installation=OuterRef("pk"), outcome="accepted")
+    newest, attempts = _newest_of(Delivery), _newest_of(Attempt)
     return installations.annotate(
-        queued=BoundedCount(queued.order_by().values("pk")[: MOST + 1]),
-        failed=BoundedCount(_failed_lately()),
-        delivered_at=Subquery(accepted.order_by("-pk").values("started_at")[:1]),
-        has_deliveries=Exists(newest),
-    ).prefetch_related(Prefetch("lanes", Lane.objects.order_by("number")))
+        newest=Subquery(newest.values("pk")[:1]),
+        failed=BoundedCount(newest.values("state")[:LATELY], where="state = 'failed'"),
+        delivered_at=Subquery(attempts.filter(outcome="accepted").values("started_at")[:1]),
+    ).prefetch_related(Prefetch("lanes", _lanes_with_queue()))
 
 
-def _failed_lately() -> QuerySet[Delivery]:
-    newest = Delivery.objects.filter(installation=OuterRef(OuterRef("pk"))).order_by("-pk")
-    lately = newest.values("pk")[:LATELY]
-    return Delivery.objects.filter(pk__in=lately, state=State.FAILED).values("pk")
+def _newest_of(model: type[Delivery] | type[Attempt]) -> QuerySet[Any]:
+    # A range of one instead of an equality: for that, PostgreSQL likes to walk the primary key
+    # backwards, through the whole log where an installation has little of it.
+    rows = model._default_manager.filter(
+        installation__gte=OuterRef("pk"), installation__lte=OuterRef("pk")
+    )
+    return rows.order_by("installation_id", "-pk")
+
+
+def _lanes_with_queue() -> QuerySet[Lane]:
+    waiting = Delivery.objects.filter(lane=OuterRef("pk"), state=State.QUEUED)
+    return Lane.objects.order_by("number").annotate(
+        queued=BoundedCount(waiting.values("pk")[: MOST + 1])
+    )
+
+
+def queued(installation: Installation) -> int:
+    """Return how many deliveries wait for an installation from with_state(), up to MOST or so."""
+    return sum(lane.queued for lane in installation.lanes.all())
 
 
 def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datetime) -> Words:
@@ -78,7 +104,7 @@ def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datet
             f"Waiting for {vendor}",
             f"{waiting.last_error}; next try {clock(waiting.due_at, now)}",
         )
-    if not installation.has_deliveries:
+    if installation.newest is None:
         return Words("new", "hourglass_empty", "Nothing to deliver yet")
     return _at_work(installation)
 
@@ -88,7 +114,7 @@ def _at_work(installation: Installation) -> Words:
     if failed:
         detail = f"{failed} failed among the last {LATELY} deliveries"
         return Words("waiting", "warning", "Delivering, with failures", detail)
-    if installation.queued:
+    if queued(installation):
         return Words("busy", "sync", "Delivering")
     return Words("well", "check_circle", "Up to date")
 
@@ -106,7 +132,8 @@ def _needs_attention(installation: Installation, lane: Lane) -> Words:
 
 
 def _kept(installation: Installation) -> str:
-    return f"{bounded(installation.queued)} queued" if installation.queued else ""
+    number = queued(installation)
+    return f"{bounded(number)} queued" if number else ""
 
 
 def bounded(number: int) -> str:

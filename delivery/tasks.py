@@ -3,13 +3,14 @@ changes when something is delivered, never whether."""
 
 from django.utils import timezone
 
-from delivery import lanes, worker
+from delivery import lanes, limits, retention, worker
+from delivery.crew import crew
 from delivery.models import Heartbeat
 
 
-def drain(lane_id: int) -> int:
-    """Deliver what a lane has; return how many deliveries left the queue."""
-    return worker.drain(lane_id)
+def drain(lane_id: int) -> int | None:
+    """Deliver what a lane has; return how many deliveries left the queue, if that is known yet."""
+    return crew().take(worker.drain, lane_id)
 
 
 def sweep() -> int:
@@ -18,4 +19,6 @@ def sweep() -> int:
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
     stranded = lanes.stranded(now)
     lanes.wake(stranded)
+    limits.forget(now)
+    retention.purge(now)
     return len(stranded)

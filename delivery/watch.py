@@ -121,7 +121,8 @@ class Cluster:
             )
         )
         lanes.wake(stranded)
-        busy = lanes.live_leases(self.holder, now) >= settings.CLUSTER_WORKERS
+        # by what they call themselves: a lane that only waits holds a lease, but no process
+        busy = self.processing() >= settings.CLUSTER_WORKERS
         silence = self.bells.silence(rung, busy=busy, clock=time.monotonic())
         if silence <= FROZEN_AFTER or self.group.age < STARTUP + FROZEN_AFTER:
             return ""
@@ -144,7 +145,15 @@ class Cluster:
         self.clear()
 
     def is_busy(self) -> bool:
-        return any(" processing " in title(process) for process in self.group.members())
+        if self.processing():
+            return True
+        with database_may_be_away("Nobody can say which lanes are at work"):
+            return lanes.live_leases(self.holder, timezone.now()) > 0
+        return False
+
+    def processing(self) -> int:
+        """Return how many worker processes are at a task."""
+        return sum(" processing " in title(process) for process in self.group.members())
 
     def clear(self) -> None:
         """Give back what the dead group held."""
@@ -152,6 +161,7 @@ class Cluster:
         self.folder.cleanup()
         with database_may_be_away("The leases of the dead cluster stay until they run out"):
             lanes.release_held_by(self.holder)
+            forget_bells()
             Heartbeat.objects.filter(name=self.heartbeat).delete()
             old = timezone.now() - FORGOTTEN
             Heartbeat.objects.filter(name__startswith="cluster ", at__lt=old).delete()
@@ -209,6 +219,12 @@ def release_orphaned() -> None:
             if place == here() and not list(living([int(pid)])):
                 logger.warning("The cluster %s was killed; its lanes are free again.", holder)
                 lanes.release_held_by(holder)
+                forget_bells()
+
+
+def forget_bells() -> None:
+    """Let every lane be rung at once: the dead had taken bells that they never answered."""
+    Lane.objects.filter(woken_at__isnull=False).update(woken_at=None)
 
 
 def here() -> str:

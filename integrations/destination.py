@@ -16,7 +16,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from integrations.errors import CredentialsRejected, MessageRejected, TooLarge, VendorUnavailable
+from integrations.errors import (
+    CredentialsRejected,
+    MessageRejected,
+    TooLarge,
+    VendorFailed,
+    VendorUnavailable,
+)
 from integrations.messages import Message
 
 # What an installation was given (config and secrets together), and `sandbox_url`: the address of
@@ -68,6 +74,25 @@ class Endpoint:
 
     max_items: int = 1
     max_bytes: int = 1_000_000  # of the items, encoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A limit that the vendor publishes, kept before it has to refuse.
+
+    name        in words, for the log: "15,000 events a minute"
+    endpoint    whose items count
+    items       how many may go at once after a quiet time, and how many in `seconds`
+    account     what is limited: installations that give the same text share the limit
+    per_person  each person of the account has a limit of their own
+    """
+
+    name: str
+    endpoint: str
+    items: int
+    seconds: float
+    account: str
+    per_person: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +168,10 @@ class Response:
     retry_after: float | None = None
 
 
+def no_limits(config: Config) -> Sequence[Limit]:
+    return ()
+
+
 def judge_by_status(response: Response) -> None:
     """Return when the vendor accepted; raise the error that its status means otherwise.
 
@@ -156,8 +185,10 @@ def judge_by_status(response: Response) -> None:
         raise CredentialsRejected(said)
     if status == 413:
         raise TooLarge(said)
-    if status in (408, 425, 429) or status < 400 or status >= 500:
+    if status in (408, 425, 429, 502, 503, 504) or status < 400:
         raise VendorUnavailable(said, retry_after=response.retry_after)
+    if status >= 500:
+        raise VendorFailed(said, retry_after=response.retry_after)
     raise MessageRejected(said)
 
 
@@ -183,6 +214,7 @@ class Destination:
     items: Callable[[Action, Message, Config], Shaped]
     request: Callable[[str, Sequence[Item], Config], Request]
     judge: Callable[[Response], None] = judge_by_status
+    limits: Callable[[Config], Sequence[Limit]] = no_limits
     setup_steps: tuple[tuple[str, str], ...] = ()
     troubleshooting: tuple[Trouble, ...] = ()
 

@@ -3,6 +3,8 @@ Why something was not delivered. The class decides what happens next; nobody par
 
     DestinationError            base; never raised itself
     ├── VendorUnavailable       nobody's fault: the lane waits and tries again from the same place
+    │   └── VendorFailed        the same; but if it comes again and again, one message may be to
+    │                           blame: it is looked for, and set aside with a retry time of its own
     ├── CredentialsRejected     the lane pauses until a person has mended the installation
     └── MessageRejected         this request will never pass as it is: split it, then fail the
         │                       messages that stand alone
@@ -20,6 +22,10 @@ class VendorUnavailable(DestinationError):
     def __init__(self, message: str, *, retry_after: float | None = None):
         super().__init__(message)
         self.retry_after = retry_after  # seconds, when the vendor asked for a pause
+
+
+class VendorFailed(VendorUnavailable):
+    """The vendor broke down over the request (500 and its kin, but 502, 503, 504)."""
 
 
 class CredentialsRejected(DestinationError):

@@ -16,6 +16,7 @@ from integrations.installing import InvalidInstallation, NameTaken, offered, sta
 from integrations.models import Installation
 
 PREFIX = "config."  # the names by which installing.py calls the fields, too
+PACE = ("enabled", "lane_count", "give_up_days")
 KEPT = "Leave empty to keep the one stored."
 
 
@@ -98,13 +99,30 @@ class EditForm(InstallationForm):
         widget=UnfoldBooleanSwitchWidget,
         help_text="Off: deliveries wait in the queue and nothing is sent.",
     )
+    lane_count = forms.IntegerField(
+        label="Lanes",
+        min_value=1,
+        max_value=64,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="How many requests may be under way at once. Each user stays in one lane, so "
+        "each user's events stay in order.",
+    )
+    give_up_days = forms.FloatField(
+        label="Give up after",
+        required=False,
+        min_value=0.01,
+        max_value=365,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Days for which a delivery is tried again while the vendor is unavailable. "
+        "Empty: as everywhere.",
+    )
 
     def __init__(self, installation, *args, **kwargs):
         super().__init__(installation.destination, *args, **kwargs)
         self.installation = installation
         self.initial = {
             "name": installation.name,
-            "enabled": installation.enabled,
+            **{name: getattr(installation, name) for name in PACE},
             **{PREFIX + key: value for key, value in installation.config.items()},
         }
         for key in installation.destination.secret_keys:
@@ -116,7 +134,7 @@ class EditForm(InstallationForm):
         """Pass the values to `reconfigure`; say whether that succeeded."""
         if not self.is_valid():
             return False
-        values = {key: self.cleaned_data[key] for key in ("name", "enabled")}
+        values = {key: self.cleaned_data[key] for key in ("name", *PACE)}
         try:
             reconfigure(self.installation, **values, config=self.config())
         except InvalidInstallation as error:

@@ -12,6 +12,8 @@ from integrations.destination import ConfigField, Destination
 from integrations.models import Installation, Revision
 from integrations.secrets import SecretsUnreadable, reveal
 
+MIN_SECRET = 6  # characters; masking a shorter one would leave no log readable
+
 
 class InvalidInstallation(Exception):
     """What was given cannot be installed; `fields` names each field and the fix."""
@@ -67,9 +69,11 @@ def install(
 
 
 def reconfigure(
-    installation: Installation, *, name: str, enabled: bool, config: Mapping[str, Any]
+    installation: Installation, *, name: str, config: Mapping[str, Any], **pace: Any
 ) -> None:
     """Change an installation; a secret left empty stays as it is.
+
+    pace  whether and how fast it delivers: enabled, lane_count, give_up_days
 
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
@@ -77,11 +81,13 @@ def reconfigure(
     given = {key: value or kept.get(key, value) for key, value in config.items()}
     destination, mode = installation.destination, installation.delivery_mode
     installation.keep(_checked(destination, name, installation.variant, given, mode))
-    installation.name, installation.enabled = name.strip(), enabled
+    installation.name = name.strip()
+    for field, value in pace.items():
+        setattr(installation, field, value)
     others = Installation.objects.exclude(pk=installation.pk)
     try:
         with transaction.atomic():
-            installation.save(update_fields=["name", "enabled", "config", "sealed_secrets"])
+            installation.save(update_fields=["name", "config", "sealed_secrets", *pace])
     except IntegrityError:
         if not others.filter(name=installation.name).exists():
             raise
@@ -165,6 +171,8 @@ def _problem(field: ConfigField, value: Any) -> str:
     value = value.strip()
     if not value:
         return f"{field.label} is required. {field.help_text}".strip() if field.required else ""
+    if field.type == "secret" and len(value) < MIN_SECRET:
+        return f"{field.label} is too short: a secret has {MIN_SECRET} characters or more."
     if field.type == "select" and value not in dict(offered(field)):
         return f"One of: {', '.join(key for key, _ in offered(field))}."
     if field.pattern and not re.fullmatch(field.pattern, value):

@@ -13,7 +13,7 @@ from integrations.models import Installation
 
 
 class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
-    title = "Integrations"
+    title = "Integration Library"
     permission_required = "integrations.view_installation"
     template_name = "integrations/library.html"
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -52,6 +53,20 @@ class Installation(models.Model):
     )
     enabled = models.BooleanField(
         default=True, help_text="Off: deliveries wait in the queue and nothing is sent."
+    )
+    lane_count = models.PositiveSmallIntegerField(
+        "lanes",
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(64)],
+        help_text="How many requests may be under way at once. Each user stays in one lane, so "
+        "each user's events stay in order.",
+    )
+    give_up_days = models.FloatField(
+        "give up after",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.01), MaxValueValidator(365)],
+        help_text="Days for which a delivery is tried again. Empty: PENSTOCK_GIVE_UP_DAYS.",
     )
     revision = models.ForeignKey(
         "Revision", models.PROTECT, null=True, editable=False, related_name="+"

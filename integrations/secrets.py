@@ -1,7 +1,8 @@
 """Secrets at rest: sealed with the keys of the environment, opened only to be used."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -30,6 +31,24 @@ def reveal(sealed: str) -> dict[str, str]:
             "with back into the list, or enter the secrets again."
         ) from None
     return opened
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return the text without any of the secrets, however they are spelled."""
+    for secret in secrets:
+        for shown in _spellings(secret):
+            text = text.replace(shown, MASK)
+    return text
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """Return how a secret may stand in a text: as it is, in JSON of two habits, in an address."""
+    return (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret, safe=""),
+    )
 
 
 def _fernet() -> MultiFernet:

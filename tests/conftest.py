@@ -6,11 +6,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
+from django.db import connection
 from django.test import TransactionTestCase
 from psycopg import sql
 
 from delivery.shaping import compiled
 from tests import services
+
+OTHER_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,9 +43,24 @@ def uses_database(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def _quick_passwords(settings) -> None:
+    # the real hasher is slow on purpose: half a second for each user that a test makes
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
 def _no_blueprint_of_another_test() -> None:
     # SQLite gives the id of a revision that was rolled back to the next one
     compiled.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Before PostgreSQL drops the test database: a browser may still be in the middle of a page."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(OTHER_SESSIONS)
 
 
 def require(name: str) -> str:
@@ -59,7 +81,11 @@ def chromium() -> str:
 
 @pytest.fixture
 def redis_url() -> str:
-    return require("redis")
+    """A Redis database in which no task of an earlier test waits."""
+    url = require("redis")
+    with redis.from_url(url) as server:
+        server.delete("django_q:penstock:q")
+    return url
 
 
 @pytest.fixture

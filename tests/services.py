@@ -69,8 +69,10 @@ def main() -> int:
     try:
         sys.stdout.write(database(postgres()) + "\n")
     except Missing as missing:
+        if required("postgres"):
+            sys.stderr.write(f"PENSTOCK_REQUIRE names postgres, but there is {missing}\n")
+            return 1
         sys.stderr.write(f"Database tests run on SQLite only: {missing}.\n")
-        return 1 if required("postgres") else 0
     return 0
 
 

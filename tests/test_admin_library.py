@@ -181,6 +181,12 @@ def state(client):
     return text_of(page(client, MINE))
 
 
+def test_without_installations_the_list_leads_to_the_library(client):
+    html = page(client, MINE)
+    assert "Nothing is installed yet." in html
+    assert "Open the Integration Library" in html
+
+
 def test_a_new_installation_has_nothing_to_deliver_yet(client):
     make_installation()
     assert "Nothing to deliver yet" in state(client)
@@ -252,20 +258,38 @@ def test_the_page_shows_settings_and_blueprint_but_never_a_secret(client):
 
 
 def edit(client, installation, **changes):
-    values = {**FORM, "config.api_key": "", "enabled": "on"}
+    values = {**FORM, "config.api_key": "", "enabled": "on", "lane_count": "1"}
     return client.post(address_of(installation), values | changes, follow=True)
 
 
 def test_a_secret_left_empty_is_kept_and_another_value_is_changed(client):
-    installation = make_installation(config={"app_id": "123", "api_key": "old"})
+    installation = make_installation(config={"app_id": "123", "api_key": "old-key"})
     edit(client, installation, **{"config.app_id": "456", "name": "Heap EU"})
     installation.refresh_from_db()
     assert (installation.name, installation.config["app_id"]) == ("Heap EU", "456")
-    assert reveal(installation.sealed_secrets) == {"api_key": "old"}
+    assert reveal(installation.sealed_secrets) == {"api_key": "old-key"}
+
+
+def test_lanes_and_the_age_to_give_up_at_are_settings_of_the_installation(client):
+    installation = make_installation()
+    edit(client, installation, lane_count="4", give_up_days="0.5")
+    installation.refresh_from_db()
+    assert (installation.lane_count, installation.give_up_days) == (4, 0.5)
+    edit(client, installation, lane_count="4", give_up_days="")
+    installation.refresh_from_db()
+    assert installation.give_up_days is None
+
+
+@pytest.mark.parametrize("wrong", [{"lane_count": "0"}, {"lane_count": ""}, {"give_up_days": "-1"}])
+def test_a_pace_that_makes_no_sense_is_refused(client, wrong):
+    installation = make_installation()
+    edit(client, installation, **wrong)
+    installation.refresh_from_db()
+    assert (installation.lane_count, installation.give_up_days) == (1, None)
 
 
 def test_a_new_secret_replaces_the_old_one_and_is_not_shown(client):
-    installation = make_installation(config={"app_id": "123", "api_key": "old"})
+    installation = make_installation(config={"app_id": "123", "api_key": "old-key"})
     answer = edit(client, installation, **{"config.api_key": "canary-new"})
     installation.refresh_from_db()
     assert reveal(installation.sealed_secrets) == {"api_key": "canary-new"}
@@ -274,7 +298,7 @@ def test_a_new_secret_replaces_the_old_one_and_is_not_shown(client):
 
 def test_wrong_changes_are_refused_and_nothing_is_changed(client):
     make_installation(name="Other")
-    installation = make_installation(name="Heap", config={"app_id": "123", "api_key": "old"})
+    installation = make_installation(name="Heap", config={"app_id": "123", "api_key": "old-key"})
     answer = edit(client, installation, **{"config.app_id": "letters"})
     assert "Digits only" in answer.content.decode()
     assert "exists already" in text_of(edit(client, installation, name="Other").content.decode())

@@ -105,6 +105,13 @@ def test_the_last_page_has_nothing_older_and_the_first_nothing_newer(client):
     assert "after=" not in html
 
 
+def test_an_empty_list_says_what_it_waits_for_and_a_filtered_one_that_nothing_matches(client):
+    assert "No deliveries yet." in page(client, LOG)
+    make_delivery()
+    assert "Nothing matches." in page(client, LOG, state="failed")
+    assert "Nothing matches." in page(client, LOG, q="nobody")
+
+
 def test_the_list_neither_counts_nor_skips_nor_reads_bodies(client):
     make_attempt(make_delivery(state="delivered"))
     with CaptureQueriesContext(connection) as queries:

@@ -10,6 +10,7 @@ from integrations.errors import (
     DestinationError,
     MessageRejected,
     TooLarge,
+    VendorFailed,
     VendorUnavailable,
 )
 
@@ -78,8 +79,9 @@ def test_every_status_has_one_meaning():
     named = {
         401: CredentialsRejected, 403: CredentialsRejected, 413: TooLarge,
         408: VendorUnavailable, 425: VendorUnavailable, 429: VendorUnavailable,
+        502: VendorUnavailable, 503: VendorUnavailable, 504: VendorUnavailable,
     }  # fmt: skip
-    by_hundreds = {2: None, 4: MessageRejected}
+    by_hundreds = {2: None, 4: MessageRejected, 5: VendorFailed}
     assert {status: meaning(status) for status in range(100, 600)} == {
         status: named.get(status, by_hundreds.get(status // 100, VendorUnavailable))
         for status in range(100, 600)

@@ -113,6 +113,7 @@ def test_a_missing_event_is_found(source):
     assert not ledger().closes
 
 
+@pytest.mark.django_db(transaction=True)  # it sets the isolation of its own transaction
 def test_the_command_prints_a_table_and_json_and_fails_when_it_does_not_close(source, capsys):
     installed()
     put_in(source, 2)

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from delivery.processes import living
+from delivery.watch import title
 from tests.conftest import a_free_port
 from tests.live import Running, environment, eventually
 
@@ -40,11 +42,11 @@ def family(running: Running) -> list[psutil.Process]:
 
 
 def names(processes: list[psutil.Process]) -> str:
-    return "\n".join(" ".join(each.cmdline()).strip() for each in alive(processes))
+    return "\n".join(title(each) for each in alive(processes))
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return list(living(each.pid for each in processes))
 
 
 def rows(env: dict[str, str]) -> list[list[tuple]]:

@@ -98,6 +98,13 @@ def test_an_empty_lane_is_not_stranded(lane):
     assert lanes.stranded(timezone.now()) == []
 
 
+def test_a_lane_whose_deliveries_are_all_set_aside_is_not_stranded(lane):
+    now = timezone.now()
+    lane.delivery_set.update(due_at=now + timedelta(seconds=60))
+    assert lanes.stranded(now) == []
+    assert lanes.stranded(now + timedelta(seconds=61)) == [lane.pk]
+
+
 def test_the_sweep_leaves_a_sign_of_life(lane):
     before = timezone.now()
     tasks.sweep()

@@ -195,7 +195,17 @@ class TestCluster:
     def test_a_group_that_is_just_starting_is_given_time(self, cluster, lane):
         assert self.look_thrice(cluster) == ["", "", ""]
 
-    def test_a_lane_that_waits_while_every_worker_has_one_is_none(self, cluster, lane, settings):
+    def test_a_lane_that_waits_while_every_worker_is_at_a_task_is_none(
+        self, cluster, lane, settings, monkeypatch
+    ):
+        cluster.group.started -= 60.0
+        settings.CLUSTER_WORKERS = 2
+        monkeypatch.setattr(cluster, "processing", lambda: 2)
+        assert self.look_thrice(cluster) == ["", "", ""]
+
+    def test_a_lane_that_only_waits_for_its_vendor_takes_no_worker(
+        self, cluster, lane, settings, monkeypatch
+    ):
         cluster.group.started -= 60.0
         settings.CLUSTER_WORKERS = 1
         other = Installation.objects.create(name="2", destination_key="heap", variant="default")
@@ -205,7 +215,7 @@ class TestCluster:
             lease=os.urandom(16).hex(),
             lease_until=at(20),
         )
-        assert self.look_thrice(cluster) == ["", "", ""]
+        assert "did not answer" in self.look_thrice(cluster)[-1]
 
     @pytest.mark.django_db
     def test_a_database_that_is_away_is_no_reason(self, cluster, monkeypatch, caplog):

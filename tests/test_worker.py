@@ -9,7 +9,8 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from delivery import lanes, worker
+from delivery import batch, client, crew, lanes, worker
+from delivery.batch import deliver
 from delivery.ingest import parsing
 from delivery.ingest.storing import store
 from delivery.lanes import LeaseLost
@@ -29,7 +30,7 @@ CANARY = "canary-/\"secret'+ü"
 def _at_once(monkeypatch):
     monkeypatch.setattr(worker, "LINGER", 0)
     yield
-    worker.session().close()  # its connections, so that the vendor's threads end
+    batch.session().close()  # its connections, so that the vendor's threads end
 
 
 @pytest.fixture
@@ -56,9 +57,9 @@ def send_in(source, *messages):
     body = json.dumps({"batch": messages}).encode()
     _, envelope, _ = parsing.opened(body)
     now = timezone.now()
-    batch = parsing.parse(body, envelope, implied="", now=now, limits=(65_536, 2_500))
-    assert not batch.refused
-    store(source, batch.messages, (), now=now)
+    read = parsing.parse(body, envelope, implied="", now=now, limits=(65_536, 2_500))
+    assert not read.refused
+    store(source, read.messages, (), now=now)
 
 
 def tracks(count, **fields):
@@ -116,7 +117,7 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     lane = Lane.objects.get()
     assert done == 0
     assert {(d.state, d.attempts, d.error) for d in deliveries.values()} == {
-        ("queued", 1, "VendorUnavailable")
+        ("queued", 1, "VendorFailed" if answer == 500 else "VendorUnavailable")
     }
     assert lane.failures == 1
     assert timedelta(seconds=0.8) <= lane.due_at - before <= timedelta(seconds=2)
@@ -344,6 +345,175 @@ def test_a_blueprint_that_cannot_be_used_loses_nothing_and_says_why(source, heap
     assert Delivery.objects.get().state == "queued"
 
 
+# --- one message that the vendor breaks down over ---------------------------------------------
+
+
+def fail_on(vendor, words, status=500):
+    """Answer that for every request with these words in it, for as long as anyone asks."""
+
+    def answer(handler):
+        guilty = words in json.dumps(vendor.received[-1][2])
+        handler.send_response(status if guilty else 200)
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    vendor.answers = [answer] * 1_000
+
+
+def drain_without_waiting(monkeypatch, times):
+    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    for _ in range(times):
+        Lane.objects.update(due_at=None)
+        _, deliveries = drain()
+    return deliveries
+
+
+def test_a_poisonous_message_is_found_and_set_aside_and_the_others_go_on(
+    source, heap, vendor, monkeypatch
+):
+    fail_on(vendor, "poison")
+    messages = tracks(64)
+    messages[21]["properties"] = {"poison": "yes"}
+    send_in(source, *messages)
+    deliveries = drain_without_waiting(monkeypatch, 3)
+    poison = deliveries["message-0021"]
+    assert (poison.state, poison.error, poison.failures) == ("queued", "VendorFailed", 1)
+    assert poison.due_at > timezone.now() - timedelta(seconds=1)
+    assert "Set aside" in poison.reason
+    assert sum(d.state == "delivered" for d in deliveries.values()) == 63
+    lane = Lane.objects.get()
+    assert (lane.failures, lane.due_at) == (0, None)
+    assert len(vendor.received) <= 2 + 2 * 6 + 1
+
+
+def test_what_was_set_aside_is_tried_alone_and_delays_nobody(source, heap, vendor, monkeypatch):
+    fail_on(vendor, "poison")
+    messages = tracks(2)
+    messages[0]["properties"] = {"poison": "yes"}
+    send_in(source, *messages)
+    drain_without_waiting(monkeypatch, 3)
+    Delivery.objects.filter(state="queued").update(due_at=timezone.now())
+    send_in(source, *tracks(1, messageId="fresh-message"))
+    vendor.received.clear()
+    _, deliveries = drain()
+    assert keys(vendor) == [["fresh-message"], ["message-0000"]]
+    assert deliveries["fresh-message"].state == "delivered"
+    poison = deliveries["message-0000"]
+    assert (poison.state, poison.failures) == ("queued", 2)
+    assert poison.due_at - timezone.now() > timedelta(seconds=3)  # the schedule goes on
+    assert Lane.objects.get().failures == 0
+    vendor.answers.clear()
+    Delivery.objects.filter(state="queued").update(due_at=timezone.now())
+    _, deliveries = drain()
+    assert deliveries["message-0000"].state == "delivered"
+
+
+def test_a_vendor_that_fails_on_everything_is_not_taken_for_poison(
+    source, heap, vendor, monkeypatch
+):
+    fail_on(vendor, "")
+    send_in(source, *tracks(64))
+    deliveries = drain_without_waiting(monkeypatch, 3)
+    assert {(d.state, d.failures) for d in deliveries.values()} == {("queued", 0)}
+    assert Lane.objects.get().failures == 3
+    assert len(vendor.received) <= 2 + 6 + 3
+
+
+def test_a_lone_message_that_fails_makes_the_lane_wait(source, heap, vendor, monkeypatch):
+    fail_on(vendor, "")
+    send_in(source, *tracks(1))
+    deliveries = drain_without_waiting(monkeypatch, 4)
+    assert deliveries["message-0000"].failures == 0
+    assert Lane.objects.get().failures == 4
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_vendor_that_says_it_is_busy_is_not_searched_for_poison(
+    source, heap, vendor, monkeypatch, status
+):
+    fail_on(vendor, "", status)
+    send_in(source, *tracks(64))
+    drain_without_waiting(monkeypatch, 4)
+    assert [len(each) for each in keys(vendor)] == [64] * 4
+
+
+def test_what_was_set_aside_for_too_long_is_given_up(source, heap, vendor, monkeypatch):
+    fail_on(vendor, "poison")
+    messages = tracks(2)
+    messages[0]["properties"] = {"poison": "yes"}
+    send_in(source, *messages)
+    drain_without_waiting(monkeypatch, 3)
+    heap.give_up_days = 1
+    heap.save()
+    day = timezone.now() - timedelta(days=1.1)
+    Delivery.objects.filter(state="queued").update(due_at=timezone.now(), queued_at=day)
+    _, deliveries = drain()
+    assert deliveries["message-0000"].state == "failed"
+    assert "Gave up after 1 days" in deliveries["message-0000"].reason
+
+
+def test_a_message_too_large_fails_with_its_size(source, heap, vendor):
+    vendor.answers = [413, 413, 200]
+    send_in(source, *tracks(2))
+    _, deliveries = drain()
+    assert deliveries["message-0000"].error == "TooLarge"
+    assert "bytes" in deliveries["message-0000"].reason
+    assert deliveries["message-0001"].state == "delivered"
+
+
+# --- the circuit -------------------------------------------------------------------------------
+
+
+def test_after_five_failures_one_delivery_asks_and_then_all_go(source, heap, vendor, monkeypatch):
+    vendor.answers = [503] * 6
+    send_in(source, *tracks(10))
+    drain_without_waiting(monkeypatch, 6)
+    assert [len(each) for each in keys(vendor)] == [10, 10, 10, 10, 10, 1]
+    drain_without_waiting(monkeypatch, 1)
+    assert [len(each) for each in keys(vendor)[6:]] == [1, 9]
+
+
+def test_what_one_lane_learns_of_the_vendor_its_other_lanes_know(source, heap, vendor, monkeypatch):
+    heap.lane_count = 2
+    heap.save()
+    vendor.answers = [503] * 5
+    for user in "abcdefgh":
+        send_in(source, *tracks(1, userId=user, messageId=f"of-user-{user}"))
+    one, other = Lane.objects.order_by("pk")
+    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    for _ in range(5):
+        Lane.objects.filter(pk=one.pk).update(due_at=None)
+        worker.drain(one.pk)
+    one.refresh_from_db()
+    other.refresh_from_db()
+    assert other.failures == 5
+    assert other.due_at > one.due_at
+    Lane.objects.filter(pk=one.pk).update(due_at=None)
+    worker.drain(one.pk)
+    other.refresh_from_db()
+    assert (other.failures, other.due_at) == (0, None)
+
+
+# --- lanes by user -----------------------------------------------------------------------------
+
+
+def test_each_user_stays_in_one_lane(source, heap, vendor):
+    heap.lane_count = 4
+    heap.save()
+    for number in range(3):
+        for user in range(20):
+            send_in(source, *tracks(1, userId=f"u{user}", messageId=f"message-{number}-{user}"))
+    by_user = {}
+    for user, lane in Delivery.objects.values_list("event__user_id", "lane"):
+        by_user.setdefault(user, set()).add(lane)
+    assert {len(used) for used in by_user.values()} == {1}
+    assert len(set.union(*by_user.values())) == 4
+    for lane in Lane.objects.all():
+        worker.drain(lane.pk)
+    assert Delivery.objects.filter(state="delivered").count() == 60
+
+
 # --- the lease ---------------------------------------------------------------------------------
 
 
@@ -369,32 +539,30 @@ def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
 def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
     send_in(source, *tracks(2))
     lane = Lane.objects.get()
-    now = timezone.now()
-    slow = lanes.lease(lane.pk, now - 2 * lanes.LEASE)
-    batch = worker.next_batch(lane.pk, 10)
-    quick = lanes.lease(lane.pk, now)
+    slow = lanes.lease(lane.pk, timezone.now() - 2 * lanes.LEASE)
+    quick = lanes.lease(lane.pk, timezone.now())
     with pytest.raises(LeaseLost):
-        worker.deliver(slow, batch, until=float("inf"))
+        deliver(slow, go_on=lambda: True)
     assert len(vendor.received) == 1  # it had sent, and that is all it did
     assert not Attempt.objects.exists()
     assert Delivery.objects.filter(state="queued", attempts=0).count() == 2
     lanes.release(slow)
     lane.refresh_from_db()
     assert lane.lease == quick.token
-    worker.deliver(quick, batch, until=float("inf"))
+    deliver(quick, go_on=lambda: True)
     assert keys(vendor)[0] == keys(vendor)[1]
     assert Delivery.objects.filter(state="delivered").count() == 2
 
 
 def test_the_lease_outlasts_an_exchange_and_its_settling():
-    longest = worker.SETTLE_AFTER + worker.client.TOTAL
+    longest = batch.SETTLE_AFTER + client.TOTAL
     assert lanes.LEASE.total_seconds() > longest + 5
-    assert lanes.LEASE.total_seconds() / 2 > worker.SHORT_WAIT
+    assert lanes.LEASE.total_seconds() > 5 * worker.STEP
 
 
-def test_a_drain_ends_before_the_cluster_would_kill_it(settings):
-    longest = worker.BUDGET + worker.client.TOTAL + worker.SETTLE_AFTER
-    assert longest < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
+def test_a_process_leaves_a_lane_before_the_cluster_would_kill_it(settings):
+    assert 1.5 * crew.LONGEST < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
+    assert crew.LONGEST > worker.BUDGET
 
 
 def _with_items(destination, items):

@@ -52,6 +52,7 @@ class DeliveryAdmin(LogAdmin):
     search_fields = ("event__message_id",)  # only to have the box; get_search_results() searches
     search_help_text = "Message id, user id or anonymous id"
     actions = ("deliver_again",)
+    when_empty = "No deliveries yet. They appear when an event comes in that an installation wants."
 
     def get_queryset(self, request):
         return log.deliveries()

@@ -21,6 +21,7 @@ class EventAdmin(LogAdmin):
     list_filter = (TypeFilter, NameFilter, SourceFilter)
     search_fields = ("message_id",)  # only to have the box; get_search_results() searches
     search_help_text = "Message id, user id or anonymous id"
+    when_empty = "No events yet. Set a source's write key in an SDK, or send one with curl."
 
     def get_search_results(self, request, queryset, search_term):
         text = search_term.strip()
@@ -44,6 +45,7 @@ class EventAdmin(LogAdmin):
 
 @admin.register(Rejection)
 class RejectionAdmin(LogAdmin):
+    when_empty = "Nothing was refused: every message that came in was understood."
     list_display = ("received", "source", "reason")
     list_select_related = ("source",)
     page_template = "delivery/rejection.html"

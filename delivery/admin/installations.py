@@ -15,7 +15,7 @@ from unfold.decorators import display
 
 from delivery import controls
 from delivery.models import Event
-from delivery.state import bounded, state_in_words, with_state
+from delivery.state import bounded, queued, state_in_words, with_state
 from integrations.catalog import logo
 from integrations.forms import EditForm
 from integrations.library import InstallView, LibraryView
@@ -31,6 +31,9 @@ class InstallationAdmin(ModelAdmin):
     ordering = ("name",)
     sortable_by = ()
     actions = None
+    when_empty = "Nothing is installed yet. Choose a vendor, and events are delivered to it."
+    when_empty_link = "admin:library"
+    when_empty_label = "Open the Integration Library"
 
     def get_urls(self):
         def mine(view):
@@ -83,7 +86,7 @@ class InstallationAdmin(ModelAdmin):
 
     @display(description="Queued")
     def queued(self, installation):
-        return bounded(installation.queued)
+        return bounded(queued(installation))
 
     @display(description="Last delivered")
     def delivered(self, installation):
@@ -121,7 +124,7 @@ class InstallationAdmin(ModelAdmin):
             "installation": installation,
             "form": form,
             "words": state_in_words(installation, lanes, timezone.now()),
-            "queued": bounded(installation.queued),
+            "queued": bounded(queued(installation)),
             "revision": installation.revision,
             "sandbox_url": settings.SANDBOX_URL,
             "may_change": self.has_change_permission(request),

@@ -1,7 +1,7 @@
 """Store messages and queue their deliveries, in one transaction."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -21,8 +21,8 @@ EVENT = (
     "received_at", "notes",
 )  # fmt: skip
 DELIVERY = (
-    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "error", "reason",
-    "notes",
+    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
+    "reason", "notes",
 )  # fmt: skip
 
 
@@ -76,27 +76,28 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     """
     if not new:
         return []
-    arrivals = {pk: Arrival(message, now) for pk, message in new}
-    rows, unwanted, woken = [], {}, []
-    for lane, installation, revision in lanes.plan():
-        wanted = _wanted(revision, arrivals)
+    arrivals = [(pk, Arrival(message, now)) for pk, message in new]
+    rows, unwanted = [], {}
+    for route in lanes.plan():
+        wanted = _wanted(route.revision_id, arrivals)
         rows += [
-            (pk, installation, lane, Delivery.State.QUEUED, now, 0, "", "", "") for pk in wanted
-        ]
-        unwanted[installation] = len(new) - len(wanted)
-        woken += [lane] if wanted else []
+            (pk, route.installation_id, route.lane_of(message.user_id or message.anonymous_id),
+             Delivery.State.QUEUED, now, 0, 0, "", "", "")
+            for pk, message in wanted
+        ]  # fmt: skip
+        unwanted[route.installation_id] = len(new) - len(wanted)
     if rows:
         rows.sort()  # by event, so that deliveries of all lanes rise together
         bulk.insert(Delivery, DELIVERY, rows)
     tally = (source.pk, now, len(new), msgspec.json.encode(unwanted).decode())
     bulk.insert(Tally, ("source_id", "at", "events", "unwanted"), [tally])
-    return woken
+    return sorted({lane for _, _, lane, *_ in rows})
 
 
-def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
+def _wanted(revision: int, arrivals: Sequence[tuple[int, Arrival]]) -> list[tuple[int, Parsed]]:
     try:
         blueprint = compiled(revision)
-    except BlueprintError:
+    except BlueprintError:  # it counts as wanting: nothing is lost until it is mended
         logger.exception("Revision %s cannot be compiled", revision)
-        return list(arrivals)  # it counts as wanting: nothing is lost when it is mended
-    return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]
+        return [(pk, each.parsed) for pk, each in arrivals]
+    return [(pk, each.parsed) for pk, each in arrivals if each.is_wanted(blueprint)]

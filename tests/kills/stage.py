@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import requests
 
+from delivery.processes import living
+from delivery.watch import title
 from tests.conftest import a_free_port
 from tests.live import Running, environment, eventually, manage
 
@@ -17,26 +20,25 @@ WORKERS = 3
 INSTALL = {"name": "Heap", "config": {"app_id": "1234567890", "api_key": "canary"}}
 ROLES = {
     "idle worker": r"^qcluster \S+ idle$",
-    "busy worker": r"^qcluster \S+ processing .*delivery\.tasks\.drain",
+    "worker": r"^qcluster \S+ (idle|processing .*)$",
     "monitor": r"^qcluster \S+ monitor$",
     "pusher": r"^qcluster \S+ pusher$",
+    "watch": r"^(?!.*delivery\.leash).*manage\.py cluster$",
 }
-WATCH = r"^(?!.*delivery\.leash).*manage\.py cluster$"
 
 
 class Stage:
     """Use as a context manager."""
 
     def __init__(self, database_url: str, **settings: object):
-        self.env = environment(
-            database_url,
-            PENSTOCK_API_TOKEN=TOKEN,
-            PENSTOCK_WRITE_KEY=WRITE_KEY,
-            PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
-            PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
-            PENSTOCK_CLUSTER_WORKERS=WORKERS,
-            **settings,
-        )
+        usual = {
+            "PENSTOCK_API_TOKEN": TOKEN,
+            "PENSTOCK_WRITE_KEY": WRITE_KEY,
+            "PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}",
+            "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{a_free_port()}",
+            "PENSTOCK_CLUSTER_WORKERS": WORKERS,
+        }
+        self.env = environment(database_url, **usual | settings)
         self.web = requests.Session()
         self.sent: list[str] = []
 
@@ -107,21 +109,27 @@ class Stage:
 
     def find(self, role: str) -> list[psutil.Process]:
         """Return the processes that play a role in the cluster."""
+        if role == "busy worker":
+            # by its connection: while its lane waits for an answer, it calls itself idle
+            return [p for p in self.find("worker") if self._talks_to_vendor(p)]
         if role in ROLES:
             return [p for p in self._family() if re.search(ROLES[role], title(p))]
-        family = {p.pid: title(p) for p in self._family()}
-        if role == "watch":
-            return [
-                p for p in self._family() if re.search(r"[^h] \S*manage\.py cluster$", title(p))
-            ]
         mains = [p for p in self._family() if title(p).startswith("qcluster MainProcess")]
-        # the guard is a fork of the main process and bears its name
-        guards = [p for p in mains if family.get(p.ppid(), "").startswith("qcluster MainProcess")]
-        return guards if role == "guard" else [p for p in mains if p not in guards]
+        # the guard is a fork of the main process, its child, and bears its name
+        pids = {p.pid for p in mains}
+        return [p for p in mains if (parent(p) in pids) == (role == "guard")]
+
+    def _talks_to_vendor(self, process: psutil.Process) -> bool:
+        port = int(self.env["PENSTOCK_SANDBOX_URL"].rpartition(":")[2])
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(c.raddr and c.raddr.port == port for c in connections)
 
     def _family(self) -> list[psutil.Process]:
         everyone = psutil.Process(self.up.process.pid).children(recursive=True)
-        return [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        return list(living(p.pid for p in everyone))
 
     def cluster(self) -> list[psutil.Process]:
         """Return all of the cluster, `manage.py cluster` and its leash first."""
@@ -131,14 +139,14 @@ class Stage:
     def is_whole(self) -> bool:
         """Say whether all parts of the cluster are there and nobody is at work."""
         roles = ["main", "guard", "monitor", "pusher"]
-        return len(self.find("idle worker")) == WORKERS and all(self.find(role) for role in roles)
+        workers = int(self.env["PENSTOCK_CLUSTER_WORKERS"])
+        return len(self.find("idle worker")) == workers and all(self.find(role) for role in roles)
 
 
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline()).strip()
-    except psutil.Error:
-        return ""
+def parent(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return 0
 
 
 def event(number: int, users: int) -> dict[str, object]:

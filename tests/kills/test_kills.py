@@ -14,7 +14,8 @@ from statistics import median
 import psutil
 import pytest
 
-from delivery import watch
+from delivery.processes import STABLE_AFTER
+from delivery.watch import STARTUP
 from tests.kills.stage import Stage
 from tests.live import eventually
 
@@ -25,13 +26,21 @@ RECOVERY = 30.0  # seconds, promised
 EVENTS = 20_000
 USERS = 1_000
 VICTIMS = ["idle worker", "busy worker", "monitor", "pusher", "guard", "main", "watch"]
-SLOWLY = {"delay_s": 0.3, "after": True, "times": 0}  # applied at once, answered later
+SLOWLY = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, answered later
 LATE = {"delay_s": 5.0, "after": True, "times": 1}
 
 
+ORM = ["sqlite", "postgres"]  # with django-q2's queue in the same database
+
+
 @pytest.fixture
-def stage(database_url):
-    with Stage(database_url) as stage:
+def stage(request, tmp_path):
+    database, _, broker = request.param.partition(" and ")
+    url = f"sqlite:///{tmp_path}/penstock.sqlite3"
+    if database == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    broker_url = request.getfixturevalue("redis_url") if broker else ""
+    with Stage(url, BROKER_URL=broker_url) as stage:
         yield stage
 
 
@@ -55,15 +64,17 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
+@pytest.mark.parametrize("stage", ORM, indirect=True)
 def test_the_whole_cluster_killed_five_times_loses_and_doubles_nothing(stage, capsys):
     stage.trouble(SLOWLY)
     stage.send(EVENTS, users=USERS)
     resumed = []
     for _ in range(5):
         before = stage.received()
-        assert before < EVENTS, "it was over before it could be killed"
         kill(stage.cluster())
+        assert before < EVENTS, "it was over before it could be killed"
         resumed.append(eventually(lambda b=before: stage.received() > b, RECOVERY, stage.up.output))
+        time.sleep(random.uniform(0.0, 1.0))
 
     stage.trouble()
     eventually(lambda: stage.account()["delivered"] == EVENTS, 120.0, stage.up.output)
@@ -72,6 +83,7 @@ def test_the_whole_cluster_killed_five_times_loses_and_doubles_nothing(stage, ca
     report(capsys, {"whole cluster": resumed}, stage)
 
 
+@pytest.mark.parametrize("stage", [*ORM, "postgres and redis"], indirect=True)
 def test_whatever_dies_delivery_goes_on_by_itself(stage, capsys):
     seconds: dict[str, list[float]] = {victim: [] for victim in VICTIMS}
     stage.send(1)
@@ -83,14 +95,26 @@ def test_whatever_dies_delivery_goes_on_by_itself(stage, capsys):
     report(capsys, seconds, stage)
 
 
+@pytest.mark.parametrize("stage", ORM, indirect=True)
+def test_a_cluster_that_freezes_with_all_its_processes_alive_is_replaced(stage, capsys):
+    [pusher] = stage.find("pusher")
+    eventually(lambda: time.time() - pusher.create_time() > STARTUP, 20.0)
+
+    pusher.suspend()
+
+    report(capsys, {"frozen": [arrival(stage, "frozen pusher")]}, stage)
+    assert "idle workers did not answer" in stage.up.output
+
+
 def recovery(stage: Stage, victim: str) -> float:
     """Kill it, and send one event after the other until the cluster was replaced.
 
     Return how many seconds the slowest of them took to arrive.
     """
     eventually(stage.is_whole, RECOVERY, stage.up.output)
-    time.sleep(2 * watch.TICK)  # the watch knows them all
     main = stage.find("main")
+    # stable, so that the watch knows them all and takes this for the first death of its kind
+    eventually(lambda: time.time() - main[0].create_time() > STABLE_AFTER + 1.0, 20.0)
     if victim == "busy worker":
         stage.trouble(LATE)
         stage.send(1)

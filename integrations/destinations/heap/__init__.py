@@ -1,7 +1,13 @@
 """Heap: product analytics."""
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
-from integrations.destinations.heap.api import KINDS, VISITOR_IDENTITY, items, request
+from integrations.destinations.heap.api import (
+    KINDS,
+    VISITOR_IDENTITY,
+    items,
+    limits,
+    request,
+)
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
 DESTINATION = Destination(
@@ -107,6 +113,7 @@ DESTINATION = Destination(
     },
     items=items,
     request=request,
+    limits=limits,
     setup_steps=SETUP_STEPS,
     troubleshooting=TROUBLESHOOTING,
 )

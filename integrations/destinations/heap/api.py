@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from integrations.destination import Action, Config, Item, Request, Shaped
+from integrations.destination import Action, Config, Item, Limit, Request, Shaped
 from integrations.destinations.heap.properties import (
     Value,
     encode,
@@ -107,6 +107,22 @@ def request(endpoint: str, items: Sequence[Item], config: Config) -> Request:
     if not plural:
         return Request(url=base + path, body=app_id + bodies[1:])
     return Request(url=base + path, body=app_id + b'"%s":[%s]}' % (plural.encode(), bodies))
+
+
+def limits(config: Config) -> Sequence[Limit]:
+    """Return Heap's published limits of bulk tracking. The sandbox has none of its own accord.
+
+    Source: https://developers.heap.io/reference/bulk-track (seen 2026-11).
+    """
+    if config["region"] == "sandbox":
+        return ()
+    account = f"heap:{config['app_id']}"
+    return (
+        Limit(name="15,000 events a minute", endpoint="track", items=15_000, seconds=60,
+              account=account),
+        Limit(name="1,000 events a minute for one user", endpoint="track", items=1_000,
+              seconds=60, account=account, per_person=True),
+    )  # fmt: skip
 
 
 def _base(config: Config) -> str:

@@ -1,0 +1,460 @@
+"""One batch on its way: shape it, send it, judge the answers, write down what came of it."""
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import msgspec
+import requests
+from django.conf import settings
+from django.utils import timezone
+
+from delivery import client, lanes, limits, retry
+from delivery.crew import standing_aside
+from delivery.lanes import Exchange, Lease, Settled, Standing
+from delivery.models import Delivery, Lane
+from delivery.shaping import (
+    COLUMNS,
+    Parcel,
+    Slot,
+    compiled,
+    leave_out_told,
+    message_of,
+    pack,
+    shape,
+)
+from integrations.blueprints import BlueprintError
+from integrations.destination import Item, Limit, Request, Response
+from integrations.errors import (
+    CredentialsRejected,
+    DestinationError,
+    MessageRejected,
+    TooLarge,
+    VendorFailed,
+    VendorUnavailable,
+)
+from integrations.models import Installation
+from integrations.secrets import SecretsUnreadable, masked, reveal
+
+logger = logging.getLogger(__name__)
+
+SETTLE_AFTER = 2.0  # seconds of sending after which results are written down
+SUSPECT_AFTER = 2  # failures of the lane in a row, from which on one message may be to blame
+
+State = Delivery.State
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A delivery read from the queue; `event` as `message_of` takes it."""
+
+    id: int
+    queued_at: datetime
+    failures: int
+    event: Sequence[Any]
+
+
+def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
+    """Return the head of the lane's queue, in order."""
+    names = ("pk", "queued_at", "failures", *(f"event__{name}" for name in COLUMNS))
+    rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
+    return [Queued(pk, at, failures, event) for pk, at, failures, *event in rows]
+
+
+def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
+    """Return the people whose deliveries wait for a limit of their own, and until when."""
+    rows = (
+        Delivery.objects.filter(lane=lane_id, state=State.QUEUED, due_at__gt=now, failures=0)
+        .order_by("due_at")
+        .values_list("event__user_id", "event__anonymous_id", "due_at")
+    )
+    return {user_id or anonymous_id: due_at for user_id, anonymous_id, due_at in rows}
+
+
+def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
+    """Send the head of the queue in as few requests as possible and settle it behind the fence.
+
+    Return how many deliveries left the queue; None when nothing was due. Raises LeaseLost.
+
+    go_on  is asked before each request
+    """
+    lane = Lane.objects.select_related("installation__revision").get(pk=held.lane_id)
+    limit = 1 if lane.failures >= lanes.OPEN_AFTER else settings.BATCH_SIZE
+    batch = next_batch(lane.pk, limit=limit, now=timezone.now())
+    if not batch:
+        return None
+    run = Run(held, lane, batch)
+    run.send(go_on)
+    run.settle()
+    return run.done
+
+
+class LimitReached(Exception):
+    """The vendor's limit is used up for so many seconds."""
+
+    def __init__(self, limit: Limit, seconds: float):
+        super().__init__(limit.name)
+        self.limit = limit
+        self.seconds = seconds
+
+
+class Run:
+    """One batch on its way: what is open, what was exchanged, what is not written down yet."""
+
+    def __init__(self, held: Lease, lane: Lane, batch: Sequence[Queued]):
+        self.held = held
+        self.lane = lane
+        self.installation: Installation = lane.installation
+        self.destination = self.installation.destination
+        self.open = {each.id: each for each in batch}
+        self.people: dict[int, str] = {}
+        self.parcels: dict[int, Parcel] = {}
+        self.to_go: Counter[int] = Counter()  # delivery id → items that had no answer yet
+        self.refused: dict[int, DestinationError] = {}
+        self.suspects: dict[int, VendorFailed] = {}  # they failed alone, and nothing went since
+        self.is_well = False  # whether anything went through
+        self.exchanges: list[Exchange] = []
+        self.settled: list[Settled] = []
+        self.told: list[tuple[str, str]] = []
+        self.standing: Standing | None = None
+        self.written_at = time.monotonic()
+        self.done = 0
+
+    def send(self, go_on: Callable[[], bool]) -> None:
+        """Send all that can be sent; what is wrong with the vendor becomes the lane's standing."""
+        try:
+            for slot in self.shape():
+                if not go_on():
+                    break
+                self.exchange(slot.endpoint, slot.items)
+            self._judge_suspects()
+        except VendorUnavailable as error:
+            self.wait(error)
+        except LimitReached as reached:
+            self.hold_back(reached)
+        except CredentialsRejected as error:
+            self.pause(error)
+        except SecretsUnreadable as error:
+            self.pause(CredentialsRejected(str(error)))
+        except BlueprintError as error:  # made by an older version: it is checked when it is saved
+            self.pause(CredentialsRejected(f"The blueprint cannot be used. {error}"))
+
+    # --- shape ---
+
+    def shape(self) -> list[Slot]:
+        """Return the requests to make; what needs none is closed.
+
+        Raises SecretsUnreadable and BlueprintError.
+        """
+        self.config = self.installation.settings()
+        self.limits = self.destination.limits(self.config)
+        self.secrets = tuple(reveal(self.installation.sealed_secrets).values())
+        blueprint = compiled(self.installation.revision_id)
+        for queued in list(self.open.values()):
+            try:
+                message = message_of(*queued.event)
+                parcel = shape(message, blueprint, self.destination, self.config)
+            except DestinationError as error:
+                self.close(queued.id, State.FAILED, error)
+            except Exception as error:  # a bug for one message must not stop the others
+                logger.exception("Delivery %s failed on a bug", queued.id)
+                self.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
+            else:
+                self.people[queued.id], self.parcels[queued.id] = message.person, parcel
+        if any(limit.per_person for limit in self.limits):
+            self._keep_behind_deferred()
+        leave_out_told(self.installation.pk, self.parcels.values())
+        return self._packed()
+
+    def _keep_behind_deferred(self) -> None:
+        """What came later for a person whose deliveries wait, must not overtake them."""
+        waiting = deferred(self.lane.pk, timezone.now())
+        for delivery_id, person in list(self.people.items()) if waiting else ():
+            if person in waiting:
+                del self.parcels[delivery_id]
+                self._defer(delivery_id, "Its user's earlier deliveries wait.", waiting[person])
+
+    def _packed(self) -> list[Slot]:
+        """Return the slots: first the lane's, then, each alone, what was set aside before."""
+        together, alone = [], []
+        for delivery_id, parcel in self.parcels.items():
+            self.to_go[delivery_id] = len(parcel.items)
+            if not parcel.items:
+                self.close(delivery_id, State.FILTERED, reason=parcel.nothing)
+                continue
+            entry = (delivery_id, self.people[delivery_id], parcel.items)
+            (alone if self.open[delivery_id].failures else together).append(entry)
+        slots = pack(together, self.destination)
+        return slots + [slot for entry in alone for slot in pack([entry], self.destination)]
+
+    # --- send and judge ---
+
+    def exchange(self, endpoint: str, items: Sequence[tuple[int, Item]]) -> None:
+        """Make one request of these items; when it is rejected, halve it until the guilty stand
+        alone. Raises VendorUnavailable and CredentialsRejected."""
+        if time.monotonic() - self.written_at > SETTLE_AFTER:
+            self.settle()
+        items = self._permitted(endpoint, items)
+        if not items:
+            return
+        try:
+            self._send(endpoint, items)
+        except (MessageRejected, VendorFailed) as error:
+            self._halve(endpoint, items, error)
+        else:
+            for each in items:
+                self._answered(each, None)
+
+    def _permitted(
+        self, endpoint: str, items: Sequence[tuple[int, Item]]
+    ) -> Sequence[tuple[int, Item]]:
+        """Return the items that may go now. Raises LimitReached when the vendor's limit for all
+        is used up; a person's own limit defers that person's deliveries only."""
+        items = [each for each in items if each[0] in self.open]
+        for limit in self.limits:
+            if limit.endpoint == endpoint and items:
+                items = self._within(limit, items)
+        return items
+
+    def _within(
+        self, limit: Limit, items: Sequence[tuple[int, Item]]
+    ) -> Sequence[tuple[int, Item]]:
+        people = [self.people[pk] if limit.per_person else "" for pk, _ in items]
+        waits = limits.take(limit, Counter(people), timezone.now())
+        if not waits:
+            return items
+        if not limit.per_person:
+            raise LimitReached(limit, waits[""])
+        reason = f"{self.destination.name} takes {limit.name}."
+        for delivery_id in list(self.open):
+            person = self.people.get(delivery_id)
+            if person in waits:
+                due_at = timezone.now() + timedelta(seconds=waits[person])
+                self._defer(delivery_id, reason, due_at)
+        return [each for each in items if each[0] in self.open]
+
+    def _halve(
+        self, endpoint: str, items: Sequence[tuple[int, Item]], error: DestinationError
+    ) -> None:
+        if isinstance(error, VendorFailed) and not self._may_be_a_message(items):
+            raise error
+        if len(items) > 1:
+            middle = len(items) // 2
+            self.exchange(endpoint, items[:middle])
+            self.exchange(endpoint, items[middle:])
+        elif isinstance(error, VendorFailed):
+            self._suspect(items[0][0], error)
+        else:
+            self._answered(items[0], error)
+
+    def _may_be_a_message(self, items: Sequence[tuple[int, Item]]) -> bool:
+        was_set_aside = len(items) == 1 and self.open[items[0][0]].failures > 0
+        return was_set_aside or SUSPECT_AFTER <= self.lane.failures < lanes.OPEN_AFTER
+
+    def _suspect(self, delivery_id: int, error: VendorFailed) -> None:
+        """One message failed alone. Two in a row, and it is the vendor. Raises VendorFailed."""
+        if self.open[delivery_id].failures:
+            self.set_aside(delivery_id, error)
+        elif self.suspects:
+            raise error
+        else:
+            self.suspects[delivery_id] = error
+
+    def _send(self, endpoint: str, items: Sequence[tuple[int, Item]]) -> None:
+        request = self.destination.request(endpoint, [item for _, item in items], self.config)
+        started_at, clock = timezone.now(), time.monotonic()
+        response, error = None, None
+        try:
+            with standing_aside():
+                response = client.send(request, session())
+            self.destination.judge(response)
+        except DestinationError as raised:
+            error = raised
+            raise
+        finally:
+            self.exchanges.append(self._written(request, response, error, started_at, clock, items))
+        self._up_again()
+
+    def _answered(self, each: tuple[int, Item], error: DestinationError | None) -> None:
+        """One item has its answer; with the last one the delivery is closed."""
+        delivery_id, item = each
+        if error:
+            self.refused[delivery_id] = _with_size(error, item)
+        elif item.once:
+            self.told.append(item.once)
+        self.to_go[delivery_id] -= 1
+        if self.to_go[delivery_id] == 0:
+            refused = self.refused.get(delivery_id)
+            self.close(delivery_id, State.FAILED if refused else State.DELIVERED, refused)
+
+    # --- what becomes of the deliveries and the lane ---
+
+    def close(
+        self, delivery_id: int, state: str, error: DestinationError | None = None, reason: str = ""
+    ) -> None:
+        """The delivery leaves the queue."""
+        del self.open[delivery_id]
+        self.done += 1
+        self._decide(delivery_id, state, error, reason)
+
+    def set_aside(self, delivery_id: int, error: VendorFailed) -> None:
+        """The vendor fails on this message alone: it waits by itself, and the lane goes on."""
+        now = timezone.now()
+        if self._gave_up(delivery_id, error, now):
+            return
+        failures = self.open.pop(delivery_id).failures + 1
+        wait = timedelta(seconds=retry.wait(failures, dice=random.random))
+        reason = f"Set aside, because the vendor fails on this message alone: {error}"
+        self._decide(delivery_id, State.QUEUED, error, reason, due_at=now + wait, failures=failures)
+
+    def _defer(self, delivery_id: int, reason: str, due_at: datetime) -> None:
+        """One person is over a limit of their own: all that is theirs waits, and nobody else."""
+        failures = self.open.pop(delivery_id).failures
+        self._decide(
+            delivery_id, State.QUEUED, None, f"Deferred: {reason}", due_at=due_at, failures=failures
+        )
+
+    def hold_back(self, reached: "LimitReached") -> None:
+        """The vendor takes no more for now, as it published: the lane waits, and nothing failed."""
+        self.standing = Standing(
+            due_at=timezone.now() + timedelta(seconds=reached.seconds),
+            last_error=f"{self.destination.name} takes {reached.limit.name}",
+        )
+
+    def wait(self, error: VendorUnavailable) -> None:
+        """The vendor is unavailable: the lane waits; what is too old by now is given up."""
+        now = timezone.now()
+        failures = (self.standing.failures if self.standing else self.lane.failures) + 1
+        seconds = retry.wait(failures, retry_after=error.retry_after, dice=random.random)
+        self.standing = Standing(
+            failures=failures, due_at=now + timedelta(seconds=seconds), last_error=str(error)
+        )
+        for delivery_id in list(self.open):
+            self._gave_up(delivery_id, error, now)
+        self._carried_in_vain(error)
+
+    def pause(self, error: CredentialsRejected) -> None:
+        """The vendor refuses who we are: the lane stands still until a person has mended it."""
+        self.standing = Standing(paused=True, last_error=str(error))
+        self._carried_in_vain(error)
+
+    def _gave_up(self, delivery_id: int, error: DestinationError, now: datetime) -> bool:
+        if self.open[delivery_id].queued_at >= lanes.give_up_before(now, self.installation):
+            return False
+        days = lanes.give_up_days(self.installation)
+        self.close(delivery_id, State.FAILED, error, f"Gave up after {days:g} days: {error}")
+        return True
+
+    def _up_again(self) -> None:
+        """A request went through: the lane is well, so whom we suspected is to blame."""
+        if self.lane.failures or self.standing:
+            self.standing = Standing()
+        self.is_well = True
+        self._judge_suspects()
+
+    def _judge_suspects(self) -> None:
+        """Set them aside when anything went through; else it is the vendor. Raises VendorFailed."""
+        for delivery_id, error in self.suspects.items():
+            if not self.is_well:
+                raise error
+            self.set_aside(delivery_id, error)
+        self.suspects.clear()
+
+    def _carried_in_vain(self, error: DestinationError | None) -> None:
+        decided = {each.delivery_id for each in self.settled}
+        for delivery_id in self._carried() - decided:
+            failures = self.open[delivery_id].failures
+            self._decide(delivery_id, State.QUEUED, error, failures=failures)
+
+    def _carried(self) -> set[int]:
+        return {pk for each in self.exchanges for pk, _ in each.carried if pk in self.open}
+
+    def _decide(
+        self,
+        delivery_id: int,
+        state: str,
+        error: DestinationError | None,
+        reason: str = "",
+        *,
+        due_at: datetime | None = None,
+        failures: int = 0,
+    ) -> None:
+        parcel = self.parcels.get(delivery_id)
+        self.settled.append(
+            Settled(
+                delivery_id=delivery_id,
+                state=state,
+                due_at=due_at,
+                failures=failures,
+                error=type(error).__name__ if error else "",
+                reason=self._masked(reason or str(error or "")),
+                notes=msgspec.json.encode(parcel.notes).decode() if parcel and parcel.notes else "",
+                revision_id=self.installation.revision_id,
+            )
+        )
+
+    def settle(self) -> None:
+        """Write down all that is known by now, in one transaction. Raises LeaseLost."""
+        self._carried_in_vain(None)
+        lanes.settle(
+            self.held,
+            exchanges=self.exchanges,
+            settled=self.settled,
+            told=self.told,
+            standing=self.standing,
+            now=timezone.now(),
+        )
+        self.exchanges, self.settled, self.told = [], [], []
+        self.written_at = time.monotonic()
+
+    # --- the log ---
+
+    def _written(
+        self,
+        request: Request,
+        response: Response | None,
+        error: DestinationError | None,
+        started_at: datetime,
+        clock: float,
+        items: Sequence[tuple[int, Item]],
+    ) -> Exchange:
+        return Exchange(
+            started_at=started_at,
+            duration_ms=round((time.monotonic() - clock) * 1000),
+            method=request.method,
+            url=self._masked(request.url),
+            status=response.status if response else None,
+            outcome=type(error).__name__ if error else "accepted",
+            error=self._masked(str(error or "")),
+            request_headers=self._masked(_json(client.headers(request))),
+            request_body=self._masked(request.body.decode()),
+            response_headers=self._masked(_json(response.headers if response else {})),
+            response_body=self._masked(response.body if response else ""),
+            carried=[(delivery_id, at) for at, (delivery_id, _) in enumerate(items)],
+        )
+
+    def _masked(self, text: str) -> str:
+        return masked(text, self.secrets)
+
+
+@cache
+def session() -> requests.Session:
+    """Return the session of this process; its connections stay open between batches."""
+    return client.new_session()
+
+
+def _with_size(error: DestinationError, item: Item) -> DestinationError:
+    """Return the error, with how large the item is when that is what is wrong with it."""
+    if isinstance(error, TooLarge):
+        return TooLarge(f"{error} (alone it has {len(item.body):,} bytes)")
+    return error
+
+
+def _json(value: Mapping[str, str]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,101 @@
+"""Many lanes in one worker process: a lane that waits for its vendor stands aside.
+
+django-q2 gives a worker process one task at a time. With a lane for a task, as many vendors that
+hang as there are workers would stop delivery to all others. So a lane is worked on in a thread;
+while that thread waits for an answer, or for the time of its next try, the process takes the next
+task. Threads suffice, because what they do at the same time is waiting.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.db import close_old_connections
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 0.2  # seconds that a process stays with a lane that waits
+LOOK = 0.02  # seconds between two looks at it
+LONGEST = 30.0  # seconds that a process stays at all; well below the task's timeout
+
+_seat = threading.local()
+
+
+class Seat:
+    """What a thread is doing, for the process to see."""
+
+    def __init__(self) -> None:
+        self.waits_since: float | None = None  # monotonic
+
+    def has_waited(self) -> float:
+        since = self.waits_since
+        return 0.0 if since is None else time.monotonic() - since
+
+
+@contextmanager
+def standing_aside() -> Iterator[None]:
+    """Tell the process that this thread only waits for now. Does nothing outside a crew."""
+    seat = getattr(_seat, "seat", None)
+    if seat is None:
+        yield
+        return
+    seat.waits_since = time.monotonic()
+    try:
+        yield
+    finally:
+        seat.waits_since = None
+
+
+class Crew:
+    """The threads of one worker process; `size` is how many lanes it can have at once."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.busy = 0
+        self.lock = threading.Lock()
+        self.pool = ThreadPoolExecutor(size, thread_name_prefix="lane")
+
+    def take(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do the work in a thread; return its result, or None when it goes on by itself."""
+        until = time.monotonic() + LONGEST
+        with self.lock:
+            self.busy += 1
+        seat = Seat()
+        future = self.pool.submit(self._run, seat, work, args)
+        while time.monotonic() < until:
+            if wait([future], LOOK).done:
+                return future.result()
+            if seat.has_waited() > PATIENCE and self.busy < self.size:
+                return None
+        return None
+
+    def _run(self, seat: Seat, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        _seat.seat = seat
+        close_old_connections()
+        try:
+            return work(*args)
+        except Exception:
+            # the process may have left: then nobody else would ever see it
+            logger.exception("%s%s failed", work.__name__, args)
+            raise
+        finally:
+            close_old_connections()
+            with self.lock:
+                self.busy -= 1
+
+
+@cache
+def crew() -> Crew:
+    """Return the crew of this process. Made at the first task: threads do not survive a fork."""
+    return Crew(settings.LANES_PER_WORKER)
+
+
+def is_crowded() -> bool:
+    """Say whether every seat is taken: then a lane had better not wait in one."""
+    return crew().busy >= crew().size

@@ -1,0 +1,71 @@
+"""Vendors' limits, kept before they have to refuse: token buckets, shared by all processes.
+
+A bucket holds `limit.items` tokens at most and gets them back evenly within `limit.seconds`. It is
+a row, so that it holds across processes and restarts; one that has not been touched for that long
+is full again and may be forgotten.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from django.db import transaction
+
+from delivery import bulk
+from delivery.models import Bucket
+from integrations.destination import Limit
+
+FORGET_AFTER = timedelta(hours=1)  # longer than any limit's seconds
+
+
+def take(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, float]:
+    """Take tokens for each of the persons, as many as wanted; return the seconds to wait instead.
+
+    wanted  person → number of items; for a limit of the whole account the one key is ""
+
+    Who cannot have all it wants takes nothing and has to wait; the others are not kept waiting.
+    More than the limit ever holds is granted from a full bucket, and the debt is waited off after.
+    """
+    keys = {person: key_of(limit, person) for person in wanted}
+    with transaction.atomic():
+        rows = Bucket.objects.select_for_update().filter(key__in=keys.values())
+        known = {row.key: row for row in rows}
+        left, waits = {}, {}
+        for person, number in wanted.items():
+            tokens = _tokens(limit, known.get(keys[person]), now)
+            missing = min(number, limit.items) - tokens
+            if missing > 1e-6:
+                waits[person] = missing * limit.seconds / limit.items
+            else:
+                left[keys[person]] = tokens - number
+        _write(left, known, now)
+    return waits
+
+
+def key_of(limit: Limit, person: str) -> str:
+    """Return the bucket's key; people may have ids of any length."""
+    own = f":{sha256(person.encode()).hexdigest()}" if limit.per_person else ""
+    return f"{limit.account[:200]}:{limit.endpoint}:{limit.items}/{limit.seconds:g}{own}"
+
+
+def forget(now: datetime) -> int:
+    """Delete buckets that are full again; return how many."""
+    return Bucket.objects.filter(at__lt=now - FORGET_AFTER).delete()[0]
+
+
+def _tokens(limit: Limit, row: Bucket | None, now: datetime) -> float:
+    if row is None:
+        return float(limit.items)
+    # a clock that was set back gives nothing and takes nothing
+    passed = max((now - row.at).total_seconds(), 0.0)
+    return min(row.tokens + passed * limit.items / limit.seconds, float(limit.items))
+
+
+def _write(left: Mapping[str, float], known: Mapping[str, Bucket], now: datetime) -> None:
+    old = [(known[key].pk, tokens, now) for key, tokens in left.items() if key in known]
+    new = [(key, tokens, now) for key, tokens in left.items() if key not in known]
+    if old:
+        bulk.update(Bucket, ["tokens", "at"], old)
+    if new:
+        # two at once may make the same one: the loser's tokens are granted for nothing, once
+        bulk.insert(Bucket, ["key", "tokens", "at"], new, keep_first=True)
