@@ -10,3 +10,4 @@ from config.settings import Q_CLUSTER, ROOT_URLCONF, env  # noqa: E402
 # Of this run only: on Redis other people's clusters wait at the same place.
 Q_CLUSTER = {**Q_CLUSTER, "name": env.str("BENCH_QUEUE"), "scheduler": env.bool("BENCH_SCHEDULER")}
 ROOT_URLCONF = env.str("BENCH_URLCONF", default=ROOT_URLCONF)
+RATE_LIMIT = 0  # one source sends all of it, as fast as it can

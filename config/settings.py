@@ -21,6 +21,8 @@ SECRETS_KEYS = env.list("PENSTOCK_SECRETS_KEYS")
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Proxies in front of us, addresses or networks: who they say the client is, is believed.
+TRUSTED_PROXIES = env.list("PENSTOCK_TRUSTED_PROXIES", default=[])
 WEB_BIND = env.str("PENSTOCK_WEB_BIND", default="127.0.0.1:8084")
 WEB_WORKERS = env.int("PENSTOCK_WEB_WORKERS", default=2)
 WEB_THREADS = env.int("PENSTOCK_WEB_THREADS", default=4)
@@ -32,6 +34,8 @@ SANDBOX_URL = env.str("PENSTOCK_SANDBOX_URL", default="")
 MAX_REQUEST_BYTES = env.int("PENSTOCK_MAX_REQUEST_BYTES", default=5_000_000)  # decoded
 MAX_MESSAGE_BYTES = env.int("PENSTOCK_MAX_MESSAGE_BYTES", default=65_536)
 MAX_BATCH_MESSAGES = env.int("PENSTOCK_MAX_BATCH_MESSAGES", default=2_500)
+RATE_LIMIT = env.int("PENSTOCK_RATE_LIMIT", default=1_000)  # messages/s of a source; 0: any
+ANONYMISE_IP = env.bool("PENSTOCK_ANONYMISE_IP", default=False)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # ours is MAX_REQUEST_BYTES, and answers as the SDKs need
 APPEND_SLASH = True  # for people in the admin; no ingest path is reached by a redirect
 
@@ -106,6 +110,7 @@ INSTALLED_APPS = [
     "delivery",
 ]
 MIDDLEWARE = [
+    "config.proxies.trusted_proxies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -251,6 +256,12 @@ UNFOLD = {
                         "icon": "sensors",
                         "link": reverse_lazy("admin:integrations_source_changelist"),
                         "permission": may("integrations.view_source"),
+                    },
+                    {
+                        "title": "Webhook sources",
+                        "icon": "webhook",
+                        "link": reverse_lazy("admin:integrations_webhooksource_changelist"),
+                        "permission": may("integrations.view_webhooksource"),
                     },
                 ],
             },

@@ -84,17 +84,24 @@ def about(rows: QuerySet[Delivery], events: Q) -> QuerySet[Delivery]:
 def received(
     rows: QuerySet[Delivery], *, since: datetime | None = None, until: datetime | None = None
 ) -> QuerySet[Delivery]:
-    """Return the deliveries of events received in [since, until).
+    """Return the deliveries of events received in [since, until)."""
+    return arrived(rows, "event__received_at", since=since, until=until)
+
+
+def arrived(
+    rows: QuerySet[Any], column: str, *, since: datetime | None, until: datetime | None
+) -> QuerySet[Any]:
+    """Return the rows whose `column` is in [since, until).
 
     Times have no index. Ids rise with them but for SKEW, so the ends of the range are looked up
     by key first, and the log outside of it is not read.
     """
     if since is not None:
-        first = first_id(Delivery, "event__received_at", since - SKEW)
-        rows = rows.filter(pk__gte=first, event__received_at__gte=since)
+        first = first_id(rows.model, column, since - SKEW)
+        rows = rows.filter(**{"pk__gte": first, f"{column}__gte": since})
     if until is not None:
-        end = first_id(Delivery, "event__received_at", until + SKEW)
-        rows = rows.filter(pk__lt=end, event__received_at__lt=until)
+        end = first_id(rows.model, column, until + SKEW)
+        rows = rows.filter(**{"pk__lt": end, f"{column}__lt": until})
     return rows
 
 

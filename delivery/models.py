@@ -20,6 +20,9 @@ class Event(models.Model):
     timestamp = models.DateTimeField(help_text="When it happened, by the source's account.")
     received_at = models.DateTimeField(help_text="When we stored it.")
     notes = models.TextField(blank=True, help_text="What was mended on arrival: a JSON list.")
+    added_context = models.TextField(
+        blank=True, help_text="What we know and the message did not say: JSON, under its context."
+    )
 
     class Meta:
         constraints = [
@@ -90,6 +93,16 @@ class Rejection(models.Model):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class Signature(models.Model):
+    """That a signed request was taken: it is refused when it comes again."""
+
+    text = models.CharField(max_length=100, unique=True)
+    received_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"signature of {self.received_at}"
 
 
 class LaneQuerySet(models.QuerySet["Lane"]):

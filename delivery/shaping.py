@@ -31,7 +31,7 @@ def compiled(revision_id: int) -> Blueprint:
 # What `message_of` needs of an event; the body's text comes first.
 COLUMNS = (
     "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
-    "received_at",
+    "received_at", "added_context",
 )  # fmt: skip
 
 
@@ -44,9 +44,12 @@ def message_of(
     anonymous_id: str,
     timestamp: datetime,
     received_at: datetime,
+    added_context: str = "",
 ) -> Message:
     """Return a stored event, given as its COLUMNS, as destinations read it."""
     body = msgspec.json.decode(text)
+    if added_context:
+        body["context"] = _over(body.get("context"), msgspec.json.decode(added_context))
     return Message(
         type=type,
         message_id=message_id,
@@ -57,6 +60,10 @@ def message_of(
         received_at=received_at,
         body=body,
     )
+
+
+def _over(own: Any, added: dict[str, Any]) -> dict[str, Any]:
+    return {**added, **own} if isinstance(own, dict) else added
 
 
 def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
@@ -104,8 +111,19 @@ class Arrival:
 
     @cached_property
     def view(self) -> View:
-        columns = (getattr(self.parsed, name) for name in COLUMNS[1:-1])
-        return view_of(message_of(self.parsed.text, *columns, received_at=self.now))
+        return view_of(
+            message_of(
+                self.parsed.text,
+                self.parsed.type,
+                self.parsed.message_id,
+                self.parsed.name,
+                self.parsed.user_id,
+                self.parsed.anonymous_id,
+                self.parsed.timestamp,
+                self.now,
+                self.parsed.added_context,
+            )
+        )
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from integrations.models import ApiToken, Source, digest, new_token
+from integrations.forms import SourceForm, WebhookSourceForm
+from integrations.models import ApiToken, Source, WebhookSource, digest, new_token
 from integrations.templatetags.penstock import ago
 
 admin.site.unregister(User)
@@ -31,7 +32,16 @@ class GroupAdmin(BaseGroupAdmin, ModelAdmin):
 @admin.register(Source)
 class SourceAdmin(ModelAdmin):
     list_display = ("name", "shown_key", "created")
-    fields = ("name", "write_key")
+    form = SourceForm
+    fields = (
+        "name",
+        "write_key",
+        "allowed_origins",
+        "visitor_cookie",
+        "default_context",
+        "rate_limit",
+        "new_signing_secret",
+    )
     ordering = ("name",)
     change_form_outer_after_template = "integrations/source_after.html"
 
@@ -48,6 +58,38 @@ class SourceAdmin(ModelAdmin):
 
     def has_delete_permission(self, request, obj=None):
         return False  # its events are the log
+
+    def save_model(self, request, obj, form, change):
+        secret = obj.new_signing_secret() if form.cleaned_data["new_signing_secret"] else ""
+        super().save_model(request, obj, form, change)
+        if secret:
+            show_once(request, "signing secret", secret)
+
+    def render_change_form(self, request, context, *args, **kwargs):
+        context["base_url"] = request.build_absolute_uri("/").rstrip("/")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+@admin.register(WebhookSource)
+class WebhookSourceAdmin(ModelAdmin):
+    form = WebhookSourceForm
+    list_display = ("name", "source_type", "source", "created")
+    list_select_related = ("source",)
+    fields = (
+        "name",
+        "source",
+        "source_type",
+        "secret",
+        "signature_header",
+        "event_type_path",
+        "mappings",
+    )
+    ordering = ("name",)
+    change_form_outer_after_template = "integrations/webhook_after.html"
+
+    @display(description="Created", ordering="created_at")
+    def created(self, webhook):
+        return ago(webhook.created_at)
 
     def render_change_form(self, request, context, *args, **kwargs):
         context["base_url"] = request.build_absolute_uri("/").rstrip("/")
@@ -76,5 +118,9 @@ class ApiTokenAdmin(ModelAdmin):
         text = new_token()
         obj.user, obj.digest = request.user, digest(text)
         super().save_model(request, obj, form, change)
-        shown = "<strong>Copy this token now, it is not shown again:</strong> <code>{}</code>"
-        messages.warning(request, format_html(shown, text))
+        show_once(request, "token", text)
+
+
+def show_once(request, what, text):
+    shown = "<strong>Copy this {} now, it is not shown again:</strong> <code>{}</code>"
+    messages.warning(request, format_html(shown, what, text))

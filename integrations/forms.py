@@ -13,7 +13,7 @@ from unfold.widgets import (
 
 from integrations import installing
 from integrations.installing import InvalidInstallation, NameTaken, offered, starting_value
-from integrations.models import Installation
+from integrations.models import Installation, Source, WebhookSource
 
 PREFIX = "config."  # the names by which installing.py calls the fields, too
 PACE = ("enabled", "lane_count", "give_up_days")
@@ -163,3 +163,57 @@ def free_name(name):
     taken = set(Installation.objects.filter(name__startswith=name).values_list("name", flat=True))
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 2))
     return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+class SourceForm(forms.ModelForm):
+    """A source; its signing secret is made here and never shown again."""
+
+    new_signing_secret = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Make a new secret to sign requests with, and show it once. An older one ends.",
+    )
+
+    class Meta:
+        model = Source
+        fields = (
+            "name",
+            "write_key",
+            "allowed_origins",
+            "visitor_cookie",
+            "default_context",
+            "rate_limit",
+        )
+
+
+class WebhookSourceForm(forms.ModelForm):
+    """A webhook source; its secret goes in and never comes out."""
+
+    secret = forms.CharField(
+        required=False,
+        widget=UnfoldAdminPasswordWidget,
+        help_text=f"What the third party signs with: it shows it to you. {KEPT}",
+    )
+
+    class Meta:
+        model = WebhookSource
+        fields = (
+            "name",
+            "source",
+            "source_type",
+            "signature_header",
+            "event_type_path",
+            "mappings",
+        )
+
+    def clean(self):
+        cleaned = super().clean()
+        signed = cleaned.get("source_type") != WebhookSource.SourceType.NONE
+        if signed and not (cleaned.get("secret") or self.instance.sealed_secret):
+            self.add_error("secret", "Without it nobody can tell who calls.")
+        return cleaned
+
+    def save(self, commit=True):
+        if self.cleaned_data["secret"]:
+            self.instance.secret = self.cleaned_data["secret"]
+        return super().save(commit)

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 from psycopg import sql
 
+from delivery.ingest import limiting
 from delivery.shaping import compiled
 from tests import services
 
@@ -61,6 +62,11 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(OTHER_SESSIONS)
+
+
+@pytest.fixture(autouse=True)
+def _no_rate_of_another_test() -> None:
+    limiting.forget()
 
 
 def require(name: str) -> str:

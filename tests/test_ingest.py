@@ -4,13 +4,18 @@ import base64
 import gzip
 import http.client
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 from segment.analytics import Client
 
 from delivery.ingest import storing, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
+from delivery.shaping import COLUMNS, message_of
+from integrations.blueprints import view_of
+from integrations.blueprints.views import iso
 from integrations.catalog import catalog
 from integrations.installing import install
 from integrations.models import Source
@@ -135,6 +140,50 @@ def test_a_bad_single_message_is_a_400_and_kept(client, source):
     assert Rejection.objects.count() == 1
 
 
+@pytest.mark.parametrize("body", [b'{"batch":[', b'{"messages":[]}', b'{"batch":[1,2,3]}'])
+def test_a_request_that_is_refused_as_a_whole_is_kept_too(client, source, settings, body):
+    settings.MAX_BATCH_MESSAGES = 2
+    answer = post(client, "/v1/batch", body, authorization=basic("wk_shop"))
+    assert answer.status_code == 400
+    rejection = Rejection.objects.get()
+    assert (rejection.source, rejection.text) == (source, body.decode())
+    assert answer.json()["message"].startswith(rejection.reason[:100])
+
+
+def test_what_comes_without_a_known_write_key_is_not_kept(client, source):
+    post(client, "/v1/batch", b"{", authorization=basic("wrong"))
+    assert not Rejection.objects.exists()
+
+
+def test_nul_in_an_id_is_stored(client, source):
+    ids = {"messageId": "a\x00b", "userId": "ada\x00", "event": "\x00"}
+    refused = {"type": "tr\x00ck", "userId": "a"}
+    batch = {"batch": [TRACK | ids | {"type": "track"}, refused]}
+    assert post(client, "/v1/batch", batch, authorization=basic("wk_shop")).status_code == 200
+    assert Event.objects.get().user_id == "ada�"
+    assert json.loads(EventBody.objects.get().text)["userId"] == "ada\x00"
+    assert Rejection.objects.count() == 1
+
+
+def test_a_write_key_with_a_nul_is_unknown(client, source):
+    answer = post(client, "/v1/track", TRACK | {"writeKey": "wk_shop\x00"})
+    assert answer.status_code == 401
+
+
+def test_a_corrected_time_is_stored_noted_and_the_original_one_is_kept(client, source):
+    """A clock that is an hour slow, and a call made ten seconds before it was sent."""
+    sent = timezone.now() - timedelta(hours=1)
+    called = (sent - timedelta(seconds=10)).isoformat()
+    call = TRACK | {"timestamp": called, "sentAt": sent.isoformat()}
+    post(client, "/v1/track", call, authorization=basic("wk_shop"))
+    event = Event.objects.select_related("body").get()
+    assert abs(event.timestamp - event.received_at + timedelta(seconds=10)) < timedelta(seconds=5)
+    assert "corrected" in json.loads(event.notes)[0]
+    view = view_of(message_of(event.body.text, *(getattr(event, each) for each in COLUMNS[1:])))
+    assert view["originalTimestamp"] == called
+    assert view["timestamp"] == iso(event.timestamp)
+
+
 def test_addresses_are_not_redirected(client, source):
     answer = post(client, "/v1/track/", TRACK, authorization=basic("wk_shop"))
     assert answer.status_code == 200
@@ -220,17 +269,47 @@ def test_what_a_real_sdk_sent_is_what_is_stored(live_server, name):
     sent = {}
     connection = http.client.HTTPConnection(live_server.thread.host, live_server.thread.port)
     for request in recorded(name):
-        if request.method != "POST":
-            continue
         headers = request.headers | {"Host": "127.0.0.1"}
-        connection.request("POST", request.target, request.body, headers)
+        connection.request(request.method, request.target, request.body, headers)
         answer = connection.getresponse()
-        assert (answer.status, json.load(answer)) == (200, {"success": True}), request.target
-        for message in request.messages():
-            sent.setdefault(message["messageId"], message)
+        ANSWERED[request.method](request, answer)
+        if request.method == "POST":
+            for message in request.messages():
+                sent.setdefault(message["messageId"], message)
     connection.close()
     stored = EventBody.objects.values_list("event__message_id", "text")
     assert {message_id: json.loads(text) for message_id, text in stored} == _masked(sent)
+
+
+def _stored(request, answer):
+    assert (answer.status, json.load(answer)) == (200, {"success": True}), request.target
+    _readable(request, answer)
+
+
+def _allowed(request, answer):
+    assert (answer.status, answer.read()) == (204, b"")
+    asked = request.headers["Access-Control-Request-Headers"]
+    assert answer.headers["Access-Control-Allow-Headers"] == asked
+    assert (
+        request.headers["Access-Control-Request-Method"]
+        in (answer.headers["Access-Control-Allow-Methods"])
+    )
+    _readable(request, answer)
+
+
+def _started(request, answer):
+    assert answer.status == 200
+    assert json.load(answer).keys() & {"integrations", "source"}
+    _readable(request, answer)
+
+
+def _readable(request, answer):
+    origin = request.headers.get("Origin")
+    if origin:
+        assert answer.headers["Access-Control-Allow-Origin"] in ("*", origin)
+
+
+ANSWERED = {"POST": _stored, "OPTIONS": _allowed, "GET": _started}
 
 
 @pytest.mark.django_db(transaction=True)

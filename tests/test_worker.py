@@ -12,6 +12,7 @@ from django.utils import timezone
 from delivery import batch, client, crew, lanes, worker
 from delivery.batch import deliver
 from delivery.ingest import parsing
+from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.storing import store
 from delivery.lanes import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
@@ -57,7 +58,8 @@ def send_in(source, *messages):
     body = json.dumps({"batch": messages}).encode()
     _, envelope, _ = parsing.opened(body)
     now = timezone.now()
-    read = parsing.parse(body, envelope, implied="", now=now, limits=(65_536, 2_500))
+    terms = Terms(now=now, limits=Limits(65_536, 2_500, 5_000_000))
+    read = parsing.parse(body, envelope, terms)
     assert not read.refused
     store(source, read.messages, (), now=now)
 

@@ -1,4 +1,4 @@
-"""What is asked of the list of deliveries: read from the address, or refused field by field."""
+"""What is asked of a list: read from the address, or refused field by field."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -10,10 +10,10 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 
 from delivery import log
-from delivery.models import Delivery
+from delivery.models import Delivery, Rejection
 from integrations.api.errors import Unprocessable
 
-MOST = 100  # deliveries a page
+MOST = 100  # rows a page
 USUAL = 50
 LARGEST = 2**63 - 1  # of an id
 
@@ -47,26 +47,54 @@ class Asked:
         return log.received(rows, since=self.since, until=self.until)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedRejections:
+    """Which rejections are asked for; None is any."""
+
+    source: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = USUAL
+    before: int | None = None
+
+    def rows(self) -> QuerySet[Rejection]:
+        rows = Rejection.objects.select_related("source")
+        if self.source is not None:
+            rows = rows.filter(source=self.source)
+        return log.arrived(rows, "received_at", since=self.since, until=self.until)
+
+
 def read(given: Mapping[str, str]) -> Asked:
-    """Return what the parameters ask for. Raises Unprocessable naming each wrong one."""
+    """Return which deliveries are asked for. Raises Unprocessable naming each wrong parameter."""
+    return Asked(**_values(given, READERS))
+
+
+def read_rejections(given: Mapping[str, str]) -> AskedRejections:
+    """Return which rejections are asked for. Raises Unprocessable, as read() does."""
+    return AskedRejections(**_values(given, OF_REJECTIONS))
+
+
+def _values(
+    given: Mapping[str, str], readers: Mapping[str, tuple[str, Callable[[str], Any]]]
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name, text in given.items():
-        if name not in READERS:
-            wrong[name] = f"Not a parameter; there are: {', '.join(READERS)}."
+        if name not in readers:
+            wrong[name] = f"Not a parameter; there are: {', '.join(readers)}."
             continue
-        field, reader = READERS[name]
+        field, reader = readers[name]
         try:
             values[field] = reader(text)
         except ValueError as error:
             wrong[name] = str(error)
     if wrong:
         raise Unprocessable(wrong)
-    return Asked(**values)
+    return values
 
 
 def cursor(before: int) -> str:
-    """Return the text that asks for the page after the delivery of that id."""
+    """Return the text that asks for the page after the row of that id."""
     return urlsafe_b64encode(f"before:{before}".encode()).decode().rstrip("=")
 
 
@@ -82,7 +110,7 @@ def _cursor(text: str) -> int:
 
 def _id(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST:
-        raise ValueError("Must be the number of an installation.")
+        raise ValueError("Must be a number: the id.")
     return int(text)
 
 
@@ -123,4 +151,8 @@ READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "until": ("until", _moment),
     "limit": ("limit", _limit),
     "cursor": ("before", _cursor),
+}
+OF_REJECTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "source": ("source", _id),
+    **{name: READERS[name] for name in ("since", "until", "limit", "cursor")},
 }

@@ -1,10 +1,10 @@
-"""Deliveries as the API shows them."""
+"""Deliveries and rejections as the API shows them."""
 
 from datetime import datetime
 from typing import Any
 
 from delivery.log import SHOWN, Sent, Story, parsed
-from delivery.models import Delivery
+from delivery.models import Delivery, Rejection
 from delivery.state import delivery_in_words, trouble_of
 
 
@@ -35,6 +35,17 @@ def listed(delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def rejected(rejection: Rejection) -> dict[str, Any]:
+    """Return a rejection; what was sent is JSON where it can be read as such, else its text."""
+    return {
+        "id": rejection.pk,
+        "source": {"id": rejection.source_id, "name": rejection.source.name},
+        "received_at": rejection.received_at,
+        "reason": rejection.reason,
+        "message": parsed(rejection.text),
+    }
+
+
 def told(story: Story, now: datetime) -> dict[str, Any]:
     """Return all there is to tell about a delivery."""
     delivery = story.delivery
@@ -46,6 +57,7 @@ def told(story: Story, now: datetime) -> dict[str, Any]:
             **line["event"],
             "source": delivery.event.source.name,
             "body": parsed(story.body),
+            "added_context": parsed(delivery.event.added_context or "{}"),
             "notes": story.event_notes,
         },
         "summary": words.detail,

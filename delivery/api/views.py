@@ -8,14 +8,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from delivery import controls, log
-from delivery.api.parameters import cursor, read
-from delivery.api.presentation import listed, told
-from delivery.models import Delivery
+from delivery.api.parameters import cursor, read, read_rejections
+from delivery.api.presentation import listed, rejected, told
+from delivery.models import Delivery, Rejection
 from integrations.api.errors import Conflict
 
 
 class MaySee(DjangoModelPermissions):
-    """To read takes the permission to view deliveries, to deliver again that to change them."""
+    """To read takes the permission to view the rows, to deliver again that to change them."""
 
     perms_map = {
         **DjangoModelPermissions.perms_map,
@@ -35,14 +35,20 @@ class DeliveriesView(APIView):
 
     def get(self, request):
         asked = read(request.query_params)
-        page = log.page(asked.rows(), limit=asked.limit, before=asked.before)
-        return Response(
-            {
-                "data": [listed(each) for each in page.rows],
-                "next_cursor": cursor(page.rows[-1].pk) if page.has_older else None,
-                "has_more": page.has_older,
-            }
-        )
+        return Response(paged(asked, listed))
+
+
+class RejectionsView(APIView):
+    """List messages and requests that were refused on arrival, newest first.
+
+    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
+    """
+
+    permission_classes = [MaySee]
+    queryset = Rejection.objects.none()
+
+    def get(self, request):
+        return Response(paged(read_rejections(request.query_params), rejected))
 
 
 class DeliveryView(APIView):
@@ -72,3 +78,13 @@ class DeliverAgainView(APIView):
         if not requeued.count:
             raise Conflict("It is queued already.")
         return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
+
+
+def paged(asked, present):
+    """Return the page that is asked for, each row presented."""
+    page = log.page(asked.rows(), limit=asked.limit, before=asked.before)
+    return {
+        "data": [present(each) for each in page.rows],
+        "next_cursor": cursor(page.rows[-1].pk) if page.has_older else None,
+        "has_more": page.has_older,
+    }

@@ -6,37 +6,63 @@ facts named in the comments are from those recordings (November 2026).
 
 import gzip
 import io
-import json
-import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
+from delivery.ingest import mending
+from delivery.ingest.enrichment import NOTHING, Added
+from delivery.ingest.errors import Unreadable
+from delivery.ingest.times import corrected, read_time
 from integrations.messages import TYPES
 
 COLUMN = 255  # characters of an id or a name that its column holds; the body holds all
-MILLISECONDS = 100_000_000_000  # a number above is unix time in ms, below in s (year 5138)
-WRITE_KEY = re.compile(rb'("writeKey"\s*:\s*")[^"]*"')
+LEVELS = 64  # of arrays and objects in one message
+KEYS = 2_000  # of all objects of one message
+AROUND = 4  # levels more than a message may have, and it is still too deep when cut there
+WRITE_KEY = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
+OBJECTS = ("properties", "traits", "context")
 MENDED = (
-    "The request was no strict JSON: NaN and Infinity became null, halves of characters were "
-    "replaced."
+    "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
+    "were replaced."
 )
 
 
-class Unreadable(Exception):
-    """The request as a whole cannot be read; `code` is for programs."""
+class Limits(NamedTuple):
+    """Most bytes of a message, most messages of a request, most bytes of a request."""
 
-    def __init__(self, code: str, message: str, *, status: int = 400):
-        super().__init__(message)
-        self.code = code
-        self.status = status
+    message_bytes: int
+    messages: int
+    request_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is known of a request besides its body.
+
+    now      when we received it
+    implied  the type that the address stands for, or ""
+    single   whether the body is one message, as it is with an implied type
+    visitor  the anonymous id of messages that have none, or ""
+    added    context that lies under that of the messages
+    mended   notes for every message: what had to be mended of the whole
+    """
+
+    now: datetime
+    limits: Limits
+    implied: str = ""
+    single: bool = False
+    visitor: str = ""
+    added: Added = NOTHING
+    mended: tuple[str, ...] = ()
 
 
 class Refused(Exception):
@@ -48,8 +74,15 @@ class Envelope(msgspec.Struct):
 
     batch: list[msgspec.Raw] | None = None
     writeKey: Any = None  # noqa: N815  (names of the wire)
+    sentAt: Any = None  # noqa: N815
     context: msgspec.Raw = msgspec.Raw()
     integrations: msgspec.Raw = msgspec.Raw()
+
+
+class Keyed(msgspec.Struct):
+    """Of a message, only the key that some SDKs repeat in it."""
+
+    writeKey: Any = None  # noqa: N815
 
 
 class Call(msgspec.Struct):
@@ -65,14 +98,18 @@ class Call(msgspec.Struct):
     messageId: Any = None  # noqa: N815
     timestamp: Any = None
     originalTimestamp: Any = None  # noqa: N815
-    writeKey: Any = None  # noqa: N815
+    sentAt: Any = None  # noqa: N815
+    properties: Any = None
+    traits: Any = None
+    context: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
     """A valid message, as it will be stored. Ids and names are cut to their columns.
 
-    text    JSON as it came, or as it was mended; notes say what was
+    text           JSON as it came, or as it was mended; notes say what was
+    added_context  JSON of what lies under its context, or ""
     """
 
     message_id: str
@@ -83,6 +120,7 @@ class Parsed:
     timestamp: datetime
     text: str
     notes: tuple[str, ...] = ()
+    added_context: str = ""
 
 
 @dataclass(slots=True)
@@ -94,7 +132,7 @@ class Batch:
 
 
 _envelope = msgspec.json.Decoder(Envelope)
-_call = msgspec.json.Decoder(Call)
+_keyed = msgspec.json.Decoder(Keyed)
 _raw_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -111,59 +149,91 @@ def decoded(body: bytes, encoding: str, *, limit: int) -> bytes:
             raise Unreadable("invalid_encoding", f"The body is not gzip: {error}") from None
     if len(body) > limit:
         message = f"The request is larger than {limit:,} bytes. Send fewer messages in one."
-        raise Unreadable("too_large", message, status=413)
+        raise Unreadable("too_large", message, status=413, text=body)
     return body
 
 
 def opened(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
-    """Return the body as clean JSON, its envelope, and what had to be mended.
+    """Return the body as JSON that can be split, its envelope, and what had to be mended.
 
-    Python's SDKs send NaN and Infinity, JavaScript's send halves of surrogate pairs: neither is
-    JSON, and neither may cost the batch they came in.
+    One message may not cost the others: what is nested too deep for any decoder is cut, so that
+    it is refused alone, and what is no JSON in all strictness is mended. Raises Unreadable.
     """
     try:
-        return body, _envelope.decode(body), ()
+        return body, _decoded(body), ()
     except (ValueError, RecursionError) as error:
-        mended = _mended(body, str(error))
-        try:
-            return mended, _envelope.decode(mended), (MENDED,)
-        except (ValueError, RecursionError):
-            raise Unreadable("invalid_json", f"The body is not usable: {error}") from None
+        complaint = str(error)
+    try:
+        clean = mending.cut(body, LEVELS + AROUND)
+        if clean != body and (envelope := _decoded_or_none(clean)):
+            return clean, envelope, ()
+        clean = mending.mended(clean)
+        return clean, _decoded(clean), (MENDED,)
+    except (ValueError, RecursionError):
+        message = f"The body is not usable: {complaint}"
+        raise Unreadable("invalid_json", message, text=body) from None
 
 
-def parse(
-    body: bytes,
-    envelope: Envelope,
-    *,
-    implied: str,
-    now: datetime,
-    limits: tuple[int, int],
-    mended: tuple[str, ...] = (),
-) -> Batch:
+def _decoded(body: bytes) -> Envelope:
+    if not body.isascii():
+        body.decode()  # the envelope's messages stay raw, and are not looked at
+    return _envelope.decode(body)
+
+
+def _decoded_or_none(body: bytes) -> Envelope | None:
+    try:
+        return _decoded(body)
+    except ValueError:
+        return None
+
+
+def parse(body: bytes, envelope: Envelope, terms: Terms) -> Batch:
     """Return the messages of a request: all that are valid, and why the others are not.
 
-    implied  the type that the address stands for, or "" for a batch
-    mended   notes for every message: what had to be mended of the whole
-    limits   most bytes of a message, most messages of a request
+    They come in the order in which they happened: that of a batch is not always the order of the
+    calls, and what is stored first is delivered first.
 
     Raises Unreadable when there is no message to look at, or there are too many.
     """
-    most_bytes, most_messages = limits
-    raws = [body] if implied else _batch(envelope)
-    if len(raws) > most_messages:
-        message = f"{len(raws):,} messages in one request; send at most {most_messages:,}."
-        raise Unreadable("too_many_messages", message)
-    shared = b"" if implied else _shared(envelope)
+    single, limits = terms.single or bool(terms.implied), terms.limits
+    raws = [body] if single else _batch(body, envelope)
+    shared = b"" if single else _shared(envelope)
+    _check_whole(body, len(raws), shared, limits)
+    sent_at = read_time(envelope.sentAt)
     result = Batch()
-    for index, raw in enumerate(raws):
-        raw = bytes(raw)
+    for index, raw in enumerate(map(bytes, raws)):
         try:
-            if len(raw) > most_bytes:
-                raise Refused(f"The message has {len(raw):,} bytes; at most {most_bytes:,}.")
-            result.messages.append(_parsed(_with(shared, raw), implied, now, mended))
+            _check(raw, len(shared), limits)
+            result.messages.append(_parsed(_with(shared, raw), terms, sent_at))
         except Refused as refusal:
-            result.refused.append((index, str(refusal), raw[:most_bytes].decode("utf-8")))
+            text = raw[: limits.message_bytes].decode("utf-8", "replace")
+            result.refused.append((index, str(refusal), text))
+    result.messages.sort(key=attrgetter("timestamp"))
     return result
+
+
+def _check_whole(body: bytes, messages: int, shared: bytes, limits: Limits) -> None:
+    """Raise Unreadable when the request is too large as a whole, or would be once taken apart."""
+    if messages > limits.messages:
+        message = f"{messages:,} messages in one request; send at most {limits.messages:,}."
+        raise Unreadable("too_many_messages", message, text=body)
+    if messages * len(shared) > limits.request_bytes:
+        message = f"{messages:,} messages cannot share a context of {len(shared):,} bytes."
+        raise Unreadable("too_large", message, status=413, text=body)
+    if mending.is_deeper(shared, LEVELS):
+        message = f"The context that is shared is nested deeper than {LEVELS} levels."
+        raise Unreadable("too_deep", message, text=body)
+
+
+def _check(raw: bytes, shared: int, limits: Limits) -> None:
+    """Raise Refused for a message that must not be decoded at all."""
+    size = len(raw) + shared
+    if size > limits.message_bytes:
+        raise Refused(f"The message has {size:,} bytes; at most {limits.message_bytes:,}.")
+    if mending.is_deeper(raw, LEVELS):
+        raise Refused(f"The message is nested deeper than {LEVELS} levels.")
+    if mending.has_more_keys(raw, KEYS):
+        raise Refused(f"The message has more than {KEYS:,} keys.")
 
 
 def write_keys(envelope: Envelope) -> Iterator[str]:
@@ -172,8 +242,8 @@ def write_keys(envelope: Envelope) -> Iterator[str]:
         yield envelope.writeKey
     if envelope.batch:
         try:
-            key = _call.decode(envelope.batch[0]).writeKey
-        except ValueError:
+            key = _keyed.decode(envelope.batch[0]).writeKey
+        except (ValueError, RecursionError):
             return
         if isinstance(key, str):
             yield key
@@ -185,26 +255,27 @@ def identifier(value: Any) -> str:
         return value.strip()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    return str(int(value)) if float(value).is_integer() else str(value)
+    # an int has no is_integer() before Python 3.12, and may be too large for a float
+    return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
 
 
-def _batch(envelope: Envelope) -> list[msgspec.Raw]:
+def _batch(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
     if envelope.batch is None:
-        raise Unreadable("missing_batch", 'The body needs "batch": a list of messages.')
+        message = 'The body needs "batch": a list of messages.'
+        raise Unreadable("missing_batch", message, text=body)
     return envelope.batch
 
 
-def _parsed(raw: bytes, implied: str, now: datetime, mended: tuple[str, ...]) -> Parsed:
-    try:
-        call = _call.decode(raw)
-    except ValueError as error:
-        raise Refused(f"The message is not an object: {error}") from None
-    kind = implied or call.type
+def _parsed(raw: bytes, terms: Terms, sent_at: datetime | None) -> Parsed:
+    raw, call, notes = _call(raw)
+    kind = terms.implied or call.type
     if kind not in TYPES:
-        raise Refused(f"type: must be one of {', '.join(TYPES)}, not {call.type!r}.")
-    user_id, anonymous_id = identifier(call.userId), identifier(call.anonymousId)
+        raise Refused(f"type: must be one of {', '.join(TYPES)}, not {str(call.type)[:40]!r}.")
+    user_id = identifier(call.userId)
+    anonymous_id = identifier(call.anonymousId) or terms.visitor
     name = _checked_name(kind, call, user_id, anonymous_id)
-    timestamp, notes = _timestamp(call, now)
+    timestamp, time_notes = _timestamp(call, terms.now, sent_at)
+    text = WRITE_KEY.sub(rb'\1***"', raw).decode("utf-8")
     return Parsed(
         message_id=_message_id(identifier(call.messageId)),
         type=kind,
@@ -212,9 +283,37 @@ def _parsed(raw: bytes, implied: str, now: datetime, mended: tuple[str, ...]) ->
         user_id=_column(user_id),
         anonymous_id=_column(anonymous_id),
         timestamp=timestamp,
-        text=WRITE_KEY.sub(rb'\1***"', raw).decode("utf-8"),
-        notes=(*mended, *notes),
+        text=text,
+        added_context=terms.added.to(text),
+        notes=(*terms.mended, *notes, *time_notes, *_odd(call, name + user_id + anonymous_id)),
     )
+
+
+def _call(raw: bytes) -> tuple[bytes, Call, tuple[str, ...]]:
+    """Return a message as strict JSON, what we look at of it, and what was mended.
+
+    All of it is decoded here once: what is stored, the worker can read.
+    """
+    notes: tuple[str, ...] = ()
+    try:
+        try:
+            data = msgspec.json.decode(raw)
+        except ValueError:
+            raw, notes = mending.mended(raw), (MENDED,)
+            data = msgspec.json.decode(raw)
+        return raw, msgspec.convert(data, Call), notes
+    except ValueError as error:
+        raise Refused(f"The message is not usable: {error}") from None
+
+
+def _odd(call: Call, columns: str) -> Iterator[str]:
+    """Return notes about what is taken but will not be seen as it was sent."""
+    for name in OBJECTS:
+        value = getattr(call, name)
+        if value is not None and not isinstance(value, dict):
+            yield f"{name}: it is no object, so nothing of it is read."
+    if "\x00" in columns:
+        yield "NUL characters in its ids or its name are shown as �."
 
 
 def _checked_name(kind: str, call: Call, user_id: str, anonymous_id: str) -> str:
@@ -237,56 +336,47 @@ def _message_id(given: str) -> str:
     """Return the id under which a message is stored once: ours when the source gave none."""
     if not given:
         return f"ps-{uuid4()}"
-    # a cut would make two different ids one
-    return given if len(given) <= COLUMN else f"sha256-{sha256(given.encode()).hexdigest()}"
+    if len(given) <= COLUMN and "\x00" not in given:
+        return given
+    # a cut, or a replacement, would make two different ids one
+    return f"sha256-{sha256(given.encode()).hexdigest()}"
 
 
 def _column(text: str) -> str:
     return text[:COLUMN].replace("\x00", "�")  # PostgreSQL keeps no NUL in a text
 
 
-def _timestamp(call: Call, now: datetime) -> tuple[datetime, tuple[str, ...]]:
-    """Return when it happened. RudderStack's browser SDK gives `originalTimestamp` only."""
-    for name in ("timestamp", "originalTimestamp"):
-        given = getattr(call, name)
-        if given is None or given == "":
-            continue
-        at = _read_time(given)
-        if at:
-            return at, ()
+def _timestamp(
+    call: Call, now: datetime, sent_at: datetime | None
+) -> tuple[datetime, tuple[str, ...]]:
+    """Return when it happened by our clock, and a note when that is not what the sender said."""
+    name, given = _given_time(call)
+    if not name:
+        return now, ()
+    at = read_time(given)
+    if at is None:
         note = f"{name} {str(given)[:40]!r} is no time we can read: the time of receipt is used."
         return now, (note,)
-    return now, ()
+    # the envelope's is of the sending itself; a message that waited may carry an older one
+    ours = corrected(at, sent_at or read_time(call.sentAt), now)
+    if ours == at:
+        return at, ()
+    off = (at - ours).total_seconds()
+    note = f"The sender's clock was {abs(off):.0f} s {'fast' if off > 0 else 'slow'}: corrected."
+    return ours, (note,)
 
 
-def _read_time(value: Any) -> datetime | None:
-    try:
-        if isinstance(value, str):
-            at = datetime.fromisoformat(value.strip())
-            return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / (1000 if value > MILLISECONDS else 1), UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
+def _given_time(call: Call) -> tuple[str, Any]:
+    """RudderStack's browser SDK gives `originalTimestamp` only; with both, `timestamp` is the
+    caller's own."""
+    for name in ("timestamp", "originalTimestamp"):
+        given = getattr(call, name)
+        if given is not None and given != "":
+            return name, given
+    return "", None
 
 
-# --- mending and merging -------------------------------------------------------------------------
-
-
-def _mended(body: bytes, complaint: str) -> bytes:
-    """Return the body as strict JSON: NaN and Infinity as null, broken surrogates replaced."""
-    try:
-        data = json.loads(body, parse_constant=lambda name: None, parse_float=_finite)
-        text = json.dumps(data, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        raise Unreadable("invalid_json", f"The body is not JSON: {complaint}") from None
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
+# --- merging what a batch shares -----------------------------------------------------------------
 
 
 def _shared(envelope: Envelope) -> bytes:

@@ -2,23 +2,27 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from django.db import transaction
 
 from delivery import bulk, lanes
+from delivery.ingest.errors import NotAllowed
 from delivery.ingest.parsing import Parsed, notes_text
-from delivery.models import Delivery, Event, EventBody, Rejection, Tally
+from delivery.ingest.signing import WINDOW
+from delivery.models import Delivery, Event, EventBody, Rejection, Signature, Tally
 from delivery.shaping import Arrival, compiled
 from integrations.blueprints import BlueprintError
 from integrations.models import Source
 
 logger = logging.getLogger(__name__)
 
+REMEMBERED = 2 * WINDOW + timedelta(minutes=1)  # a signed time may be WINDOW ahead of ours
+
 EVENT = (
     "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
-    "received_at", "notes",
+    "received_at", "notes", "added_context",
 )  # fmt: skip
 DELIVERY = (
     "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
@@ -32,13 +36,17 @@ def store(
     refused: Sequence[tuple[int, str, str]],
     *,
     now: datetime,
+    signature: str = "",
 ) -> int:
     """Store what a request held and queue its deliveries; return how many events are new.
 
     The same message_id from the same source is one event, however often and at once it is sent.
-    Lanes are woken after the commit.
+    Lanes are woken after the commit. Raises NotAllowed when the request's signature was taken
+    before.
     """
     with transaction.atomic():
+        if signature:
+            _take(signature, now)
         new = _events(source, messages, now)
         woken = _fan_out(source, new, now)
         if refused:
@@ -52,12 +60,22 @@ def store(
     return len(new)
 
 
+def _take(signature: str, now: datetime) -> None:
+    """In the transaction of what was signed: what could not be stored may come again."""
+    Signature.objects.filter(received_at__lt=now - REMEMBERED).delete()
+    row = [(signature, now)]
+    names = ("text", "received_at")
+    if not bulk.insert(Signature, names, row, keep_first=True, returning=("id",)):
+        message = "This very request was taken before. Sign what you send again anew."
+        raise NotAllowed("replayed", message, status=409)
+
+
 def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[tuple[int, Parsed]]:
     """Insert the messages we did not have; return them with their ids, in order."""
     first = {message.message_id: message for message in reversed(messages)}
     rows = [
         (source.pk, m.message_id, m.type, m.name, m.user_id, m.anonymous_id, m.timestamp, now,
-         notes_text(m.notes))
+         notes_text(m.notes), m.added_context)
         for m in messages
     ]  # fmt: skip
     if not rows:

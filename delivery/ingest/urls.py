@@ -9,9 +9,18 @@ from collections.abc import Callable
 from django.http import HttpResponseBase
 from django.urls import URLPattern, path
 
-from delivery.ingest.views import IgnoredView, IngestView, health
+from delivery.ingest.views import (
+    IgnoredView,
+    IngestView,
+    PixelView,
+    RudderSettingsView,
+    SegmentSettingsView,
+    WebhookView,
+    health,
+)
 from integrations.messages import TYPES
 
+CUSTOMER_IO = "Customer.io Data Pipelines"
 BATCHES = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last two: browsers
 
 
@@ -20,8 +29,10 @@ def _addresses(kind: str) -> tuple[str, ...]:
     return (f"v1/{kind}", f"v1/{kind[0]}", f"api/s/{kind}", f"api/s/s2s/{kind}")
 
 
-def _both(address: str, view: Callable[..., HttpResponseBase]) -> list[URLPattern]:
-    return [path(address, view), path(f"{address}/", view)]
+def _both(
+    address: str, view: Callable[..., HttpResponseBase], **arguments: str
+) -> list[URLPattern]:
+    return [path(address, view, arguments), path(f"{address}/", view, arguments)]
 
 
 urlpatterns = [
@@ -32,6 +43,16 @@ urlpatterns = [
         for address in _addresses(kind)
         for each in _both(address, IngestView.as_view(implied=kind))
     ),
-    path("v1/m", IgnoredView.as_view()),
+    *(each for kind in TYPES for each in _both(f"v1/pixel/{kind}", PixelView.as_view(), kind=kind)),
+    *_both("v1/events", IngestView.as_view(single=True)),
+    *_both("v1/webhook", WebhookView.as_view()),
+    *_both("v1/m", IgnoredView.as_view()),
+    *_both("v1/projects/<str:key>/settings", SegmentSettingsView.as_view()),
+    # The same address, but its SDK starts only from settings under its own name: cdnURL HOST/cio
+    *_both(
+        "cio/v1/projects/<str:key>/settings",
+        SegmentSettingsView.as_view(integration=CUSTOMER_IO),
+    ),
+    *_both("sourceConfig", RudderSettingsView.as_view()),
     path("healthz", health),
 ]

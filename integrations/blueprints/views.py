@@ -14,14 +14,16 @@ _encode = msgspec.json.Encoder().encode
 
 def view_of(message: Message) -> dict[str, Any]:
     """Return the message's body, with what we made of it on top."""
+    body = message.body
     view = {
-        **message.body,
+        **body,
         "type": message.type,
         "messageId": message.message_id,
         "userId": message.user_id or None,
         "anonymousId": message.anonymous_id or None,
         "traits": message.traits,
         "timestamp": iso(message.timestamp),
+        "originalTimestamp": body.get("timestamp") or body.get("originalTimestamp"),
         "receivedAt": iso(message.received_at),
     }
     if message.type in NAMED:

@@ -1,0 +1,44 @@
+"""Who the client is, when proxies stand in front of us."""
+
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+
+
+def trusted_proxies(get_response):
+    """Put the client's address and scheme where Django looks, if a trusted proxy names them.
+
+    Anybody can write these headers: they count only as far back as trusted proxies wrote them.
+    """
+    networks = [ip_network(each, strict=False) for each in settings.TRUSTED_PROXIES]
+
+    def middleware(request):
+        if networks and _is_trusted(request.META.get("REMOTE_ADDR", ""), networks):
+            _believe(request.META, networks)
+        return get_response(request)
+
+    return middleware
+
+
+def _believe(meta, networks):
+    hops = [each.strip() for each in meta.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    for hop in reversed(hops):
+        if not _is_address(hop):
+            break
+        meta["REMOTE_ADDR"] = hop
+        if not _is_trusted(hop, networks):
+            break
+    scheme = meta.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip().lower()
+    if scheme in ("http", "https"):
+        meta["wsgi.url_scheme"] = scheme
+
+
+def _is_address(text):
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is_trusted(text, networks):
+    return _is_address(text) and any(ip_address(text) in network for network in networks)

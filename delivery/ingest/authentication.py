@@ -1,0 +1,85 @@
+"""Which source sends: by its write key, wherever its SDK puts it, or by its signature."""
+
+from base64 import b64decode
+
+from delivery.ingest import parsing, signing
+from delivery.ingest.errors import NotAllowed
+from integrations.models import Source, WebhookSource
+
+LARGEST = 2**63 - 1  # of an id
+
+
+def authenticated(request, envelope=None):
+    """Return the source of the first write key found. Raises NotAllowed.
+
+    The order of the places is that of the SDKs: header, query, body. Jitsu masks the key in the
+    body, so that one must not be believed before its header.
+    """
+    for key in write_keys(request, envelope):
+        return source_of(key)
+    return source_of("")
+
+
+def source_of(key):
+    """Return the source of a write key. Raises NotAllowed."""
+    try:
+        return Source.objects.get(write_key="" if "\x00" in key else key)  # PostgreSQL takes no NUL
+    except Source.DoesNotExist:
+        raise NotAllowed(
+            "invalid_write_key",
+            "The write key is missing or unknown. Give it as the user name of Basic "
+            'authentication, as a Bearer token, or as "writeKey" in the body.',
+        ) from None
+
+
+def signed(request, envelope, now):
+    """Return the source that `X-Source` names, by id or name, if the request has its signature.
+
+    Without that header it is the source of the write key. Raises NotAllowed.
+    """
+    named = request.META.get("HTTP_X_SOURCE")
+    source = _named(named) if named else authenticated(request, envelope)
+    if source is None or not source.signing_secret:
+        raise NotAllowed(
+            "invalid_signature",
+            "X-Source names no source that has a signing secret: give the id or the name of one.",
+        )
+    signing.check_signed(request.headers, request.body, source.signing_secret, now)
+    return source
+
+
+def _named(text):
+    if text.isdecimal() and int(text) <= LARGEST:
+        return Source.objects.filter(pk=int(text)).first()
+    # the server reads headers as Latin-1
+    return Source.objects.filter(name=text.encode("latin-1").decode("utf-8", "replace")).first()
+
+
+def webhook_of(key):
+    """Return the webhook source of the key in its address. Raises NotAllowed."""
+    try:
+        return WebhookSource.objects.select_related("source").get(key="" if "\x00" in key else key)
+    except WebhookSource.DoesNotExist:
+        message = "The address names no webhook source: it ends in ?source=wh_…"
+        raise NotAllowed("unknown_webhook", message) from None
+
+
+def write_keys(request, envelope=None):
+    yield from _header_keys(request)
+    if "writeKey" in request.GET:
+        yield request.GET["writeKey"]
+    if envelope is not None:
+        yield from parsing.write_keys(envelope)
+
+
+def _header_keys(request):
+    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer":
+        yield credentials.strip()
+    elif scheme.lower() == "basic":
+        try:
+            yield b64decode(credentials, validate=True).decode().partition(":")[0]
+        except ValueError:
+            return
+    if "HTTP_X_WRITE_KEY" in request.META:
+        yield request.META["HTTP_X_WRITE_KEY"].partition(":")[0]

@@ -1,0 +1,117 @@
+"""What browsers need of us: leave to send from other origins, a cookie, their SDKs' settings."""
+
+import re
+from uuid import uuid4
+
+from delivery.ingest.errors import NotAllowed
+
+PREFLIGHT = 86_400  # seconds a browser may remember our leave; Chromium asks after two hours
+COOKIE = "_psid"
+COOKIE_AGE = 400 * 86_400  # seconds; the most that browsers keep one
+VISITOR = re.compile(r"[0-9a-f-]{36}")
+ANSWERED = "Access-Control-Allow-Origin"
+
+
+def check_origin(request, source):
+    """Raise NotAllowed when a page sends that the source does not list.
+
+    Only browsers name an origin, and only they cannot lie about it: the list keeps the pages of
+    other sites out, not programs.
+    """
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is not None and not source.allows(origin):
+        raise NotAllowed(
+            "origin_not_allowed",
+            f"Pages of {origin} may not send: the source's list of origins does not have it.",
+            status=403,
+        )
+
+
+def is_browser(request):
+    """Say whether a browser sends, on behalf of the user in front of it."""
+    return "HTTP_ORIGIN" in request.META or "HTTP_SEC_FETCH_MODE" in request.META
+
+
+def visitor(request, source):
+    """Return the id of the cookie, a new one for a new visitor, or "" when none is wanted."""
+    if not source.visitor_cookie:
+        return ""
+    known = request.COOKIES.get(COOKIE, "")
+    return known if VISITOR.fullmatch(known) else str(uuid4())
+
+
+def remember(answer, visitor):
+    """Set the cookie, for another 400 days."""
+    answer.set_cookie(
+        COOKIE, visitor, max_age=COOKIE_AGE, secure=True, httponly=True, samesite="Lax"
+    )
+
+
+def preflight(request, answer):
+    """Give leave to ask with any header: who may send is decided by what is sent.
+
+    The headers asked for are echoed. SDKs add some when they send again (`X-Retry-Count`,
+    `RSA-…`), so that a list would let the first try through and block every other one.
+    """
+    answer[ANSWERED] = request.META.get("HTTP_ORIGIN", "*")
+    answer["Access-Control-Allow-Credentials"] = "true"  # the answer itself says whether it is
+    answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+    asked = request.META.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
+    if asked:
+        answer["Access-Control-Allow-Headers"] = asked
+    answer["Access-Control-Max-Age"] = str(PREFLIGHT)
+    answer["Vary"] = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+    return answer
+
+
+def readable(request, answer, *, with_cookie=False):
+    """Let the page that asked read the answer, and when to come again.
+
+    A browser takes a cookie along, and keeps one, only when the answer names the page's origin.
+    """
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is not None and answer.status_code != 403 and ANSWERED not in answer:
+        answer[ANSWERED] = origin if with_cookie else "*"
+        answer["Access-Control-Expose-Headers"] = "Retry-After"
+        if with_cookie:
+            answer["Access-Control-Allow-Credentials"] = "true"
+            answer["Vary"] = "Origin"
+    return answer
+
+
+# --- what SDKs start from ------------------------------------------------------------------------
+
+
+def segment_settings(request, source, integration):
+    """Return what Segment's browser SDK loads before it sends anything.
+
+    Exactly one integration: with two it fetches code from Segment's servers and never starts,
+    and without its own one it sends to Segment. Measured with @segment/analytics-next 1.84.3 and
+    @customerio/cdp-analytics-browser 0.5.11, November 2026.
+    """
+    ours = {
+        "apiKey": source.write_key,
+        "apiHost": f"{request.get_host()}/v1",
+        "protocol": request.scheme,
+    }
+    return {"integrations": {integration: ours}, "plan": {}, "metrics": {"sampleRate": 0}}
+
+
+def rudder_settings(source):
+    """Return what RudderStack's browser SDK loads: a source without any destination of its own.
+
+    Measured with @rudderstack/analytics-js 3.34.1, November 2026.
+    """
+    silent = {"errors": {"enabled": False}, "metrics": {"enabled": False}}
+    described = {
+        "id": str(source.pk),
+        "name": source.name,
+        "writeKey": source.write_key,
+        "enabled": True,
+        "workspaceId": "penstock",
+        "connections": [],
+        "destinations": [],
+        "config": {"statsCollection": silent},
+        "dataplanes": {},
+    }
+    return {"source": described, "updatedAt": source.created_at.isoformat()}

@@ -1,0 +1,63 @@
+"""What we know about a message that it does not say. Bodies stay as they came. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+import msgspec
+
+KEPT_BITS = {4: 24, 6: 48}  # of an address that is anonymised
+DIRECT = re.compile(r'"direct"\s*:\s*true')  # a server's SDK asks for the address of the request
+LONGEST = 500  # characters of a user agent; real ones have about 150
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Context to add, as JSON text or "".
+
+    to_all      what every message gets
+    to_clients  what a message of the very device gets on top: of a server, address and user agent
+                say nothing about the user
+    """
+
+    to_all: str = ""
+    to_clients: str = ""
+    from_client: bool = False
+
+    def to(self, text: str) -> str:
+        """Return what a message gets, given as its JSON."""
+        return self.to_clients if self.from_client or DIRECT.search(text) else self.to_all
+
+
+NOTHING = Added()
+
+
+def added(
+    meta: Mapping[str, Any], default: Mapping[str, Any], *, from_client: bool, anonymise: bool
+) -> Added:
+    """Return what to add: the default context, and what the request tells by its `meta`."""
+    user_agent = meta.get("HTTP_USER_AGENT", "")[:LONGEST]
+    seen = {"ip": client_ip(meta, anonymise=anonymise), "userAgent": user_agent}
+    client = {**{name: value for name, value in seen.items() if value}, **default}
+    return Added(_text(default), _text(client), from_client)
+
+
+def client_ip(meta: Mapping[str, Any], *, anonymise: bool) -> str:
+    """Return the client's address, or "" when there is none; anonymised, only its network."""
+    try:
+        address = ip_address(meta.get("REMOTE_ADDR", ""))
+    except ValueError:  # a socket in the file system has none
+        return ""
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return str(_anonymised(plain) if anonymise else plain)
+
+
+def _anonymised(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    network = ip_network((address, KEPT_BITS[address.version]), strict=False)
+    return network.network_address
+
+
+def _text(context: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(context).decode() if context else ""

@@ -1,0 +1,60 @@
+"""JSON as senders write it, made strict; and how deep and wide it is before it is decoded."""
+
+import json
+import math
+import re
+from itertools import accumulate
+
+STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+STRINGS = re.compile(STRING, re.DOTALL)
+PIECES = re.compile(rb"%s|[\[{]|[\]}]" % STRING, re.DOTALL)
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+
+
+def is_deeper(text: bytes, levels: int) -> bool:
+    """Say whether arrays and objects are nested deeper than that."""
+    if text.count(b"{") + text.count(b"[") <= levels:
+        return False  # nearly every message: no need to look closer
+    brackets = STRINGS.sub(b"", text).translate(None, NO_BRACKETS)
+    return max(accumulate(map(STEPS.__getitem__, brackets)), default=0) > levels
+
+
+def has_more_keys(text: bytes, number: int) -> bool:
+    """Say whether its objects have more keys than that, all together."""
+    return text.count(b":") > number and STRINGS.sub(b"", text).count(b":") > number
+
+
+def cut(text: bytes, levels: int) -> bytes:
+    """Return the JSON with null in the place of whatever is nested deeper than that.
+
+    Decoders recurse, and give up on the whole when any part is too deep.
+    """
+    kept, level, done = [], 0, 0
+    for piece in PIECES.finditer(text):
+        step = STEPS[piece[0][0]]
+        if step > 0 and level == levels:
+            kept.append(text[done : piece.start()] + b"null")
+        level += step
+        if step < 0 and level == levels:
+            done = piece.end()
+    if level <= levels:
+        kept.append(text[done:])
+    return b"".join(kept)
+
+
+def mended(text: bytes) -> bytes:
+    """Return strict JSON: NaN and Infinity as null, broken characters replaced.
+
+    Python's SDKs send the former, JavaScript's send halves of surrogate pairs. Raises ValueError
+    when it is no JSON even so.
+    """
+    readable = text.decode("utf-8", "replace")
+    data = json.loads(readable, parse_constant=lambda name: None, parse_float=_finite)
+    written = json.dumps(data, ensure_ascii=False)
+    return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,67 @@
+"""Times as senders write them. Pure."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+TOLERANCE = timedelta(seconds=5)  # clocks that differ by less agree: the rest is the network
+
+# From here on a number is unix time in that fraction of a second; seconds reach to the year 5138.
+UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
+NUMBER = re.compile(r"-?\d{1,20}(\.\d+)?")
+SPOKEN = re.compile(r"\w{3} (\w{3}) (\d\d) (\d{4}) ([\d:]+)(?: GMT)?([+-]\d{4})?(?: \(.*\))?")
+
+
+def read_time(value: Any) -> datetime | None:
+    """Return the moment that a sender named, or None when it cannot be told.
+
+    Understood: ISO 8601 (without a zone it is UTC), unix time in s, ms, µs or ns as a number or as
+    text, RFC 2822 as in mails and HTTP, and what JavaScript's Date.toString() gives.
+    """
+    try:
+        if isinstance(value, str):
+            return _from_text(value.strip())
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _from_number(value)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def corrected(at: datetime, sent_at: datetime | None, received_at: datetime) -> datetime:
+    """Return when it happened by our clock: `received_at - (sent_at - at)`, as Segment does.
+
+    A sender whose clock agrees with ours is left alone, so that times stay as they were given and
+    slow requests do not change the order of a visitor's events. So is a time later than `sent_at`:
+    it was not read from the clock that `sent_at` was.
+
+    Source: "Timestamps" in https://www.twilio.com/docs/segment/connections/spec/common (2026-11).
+    """
+    if sent_at is None or abs(received_at - sent_at) <= TOLERANCE or at - sent_at > TOLERANCE:
+        return at
+    try:
+        return received_at - (sent_at - at)
+    except OverflowError:  # a time at the end of all times
+        return at
+
+
+def _from_text(text: str) -> datetime:
+    if NUMBER.fullmatch(text) and len(text) > 8:  # 20261121 is a day
+        return _from_number(float(text) if "." in text else int(text))
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        spoken = SPOKEN.fullmatch(text)
+        at = parsedate_to_datetime(_as_mail(spoken) if spoken else text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _as_mail(spoken: re.Match[str]) -> str:
+    month, day, year, clock, zone = spoken.groups()
+    return f"{day} {month} {year} {clock} {zone or '+0000'}"
+
+
+def _from_number(value: float) -> datetime:
+    unit = next(unit for least, unit in UNITS if abs(value) >= least)
+    return datetime.fromtimestamp(value / unit, UTC)

@@ -1,0 +1,93 @@
+"""What third parties call us with, as messages. Pure."""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from delivery.ingest import mending, signing
+from delivery.ingest.errors import Unreadable
+from delivery.ingest.parsing import LEVELS
+from delivery.ingest.signing import Headers
+from integrations.jsonpath import MISSING, find
+from integrations.models import WebhookSource
+
+HEADER = "header:"
+SourceType = WebhookSource.SourceType
+
+
+def check(
+    webhook: WebhookSource, headers: Headers, body: bytes, now: datetime, *, method: str, url: str
+) -> None:
+    """Raise NotAllowed when the call is not from whom the webhook is for."""
+    secret = webhook.secret
+    if webhook.source_type == SourceType.STRIPE:
+        signing.check_stripe(headers, body, secret, now)
+    elif webhook.source_type == SourceType.SHOPIFY:
+        signing.check_shopify(headers, body, secret)
+    elif webhook.source_type == SourceType.HUBSPOT:
+        signing.check_hubspot(headers, body, secret, now, method=method, url=url)
+    elif webhook.source_type == SourceType.HMAC:
+        signing.check_hmac(headers, body, secret, header=webhook.signature_header)
+
+
+def messages_of(webhook: WebhookSource, headers: Headers, body: bytes) -> bytes:
+    """Return the batch that a call stands for: a message for each entry when it is a list.
+
+    Raises Unreadable. A call that comes again has the same message ids: the mapping's, or else
+    made of the bytes.
+    """
+    data = _decoded(body)
+    digest = sha256(body).hexdigest()
+    entries = data if isinstance(data, list) else [data]
+    batch = [
+        {"messageId": f"webhook-{digest}-{n}", **_message(webhook, entry, headers)}
+        for n, entry in enumerate(entries)
+    ]
+    return msgspec.json.encode({"batch": batch})
+
+
+def _decoded(body: bytes) -> Any:
+    if mending.is_deeper(body, LEVELS):
+        message = f"The body is nested deeper than {LEVELS} levels."
+        raise Unreadable("invalid_json", message, text=body)
+    try:
+        return msgspec.json.decode(mending.mended(body))
+    except ValueError as error:
+        raise Unreadable("invalid_json", f"The body is not JSON: {error}", text=body) from None
+
+
+def _message(webhook: WebhookSource, entry: Any, headers: Headers) -> dict[str, Any]:
+    library = {"name": "penstock-webhook", "source_type": webhook.source_type}
+    message: dict[str, Any] = {"type": "track", "context": {"library": library}}
+    for field, places in webhook.places().items():
+        value = _value(places, entry, headers)
+        if value not in (MISSING, None):
+            _put(message, field.split("."), value)
+    return message
+
+
+def _value(places: str | list[str], entry: Any, headers: Headers) -> Any:
+    """Return the first value that is there: at a path, in a header, or the text itself."""
+    for place in [places] if isinstance(places, str) else places:
+        value = _at(place, entry, headers)
+        if value is not MISSING and value is not None:
+            return value
+    return MISSING
+
+
+def _at(place: str, entry: Any, headers: Headers) -> Any:
+    if place.startswith("$"):
+        return find(place, entry)
+    if place.startswith(HEADER):
+        return headers.get(place.removeprefix(HEADER), MISSING)
+    return place
+
+
+def _put(message: dict[str, Any], names: list[str], value: Any) -> None:
+    for name in names[:-1]:
+        inner = message.get(name)
+        message[name] = dict(inner) if isinstance(inner, dict) else {}
+        message = message[name]
+    message[names[-1]] = value

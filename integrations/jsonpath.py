@@ -1,0 +1,53 @@
+"""JSONPath as far as it names one place: the singular queries of RFC 9535, §2.3.5.1.
+
+`$`, `.name`, `['name']`, `["name"]`, `[0]` and, from the end, `[-1]`. No wildcards and no filters:
+a field of a message is one value.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+STEP = re.compile(
+    r"\.(?P<name>[^\W\d][\w-]*)|\['(?P<single>[^'\\]+)'\]|\[\"(?P<double>[^\"\\]+)\"\]"
+    r"|\[(?P<index>-?\d{1,9})\]"
+)
+MISSING = object()  # what a path that leads nowhere finds
+
+
+@lru_cache(maxsize=1_000)
+def compiled(path: str) -> tuple[str | int, ...]:
+    """Return the steps of a path. Raises ValueError saying at which character it goes wrong."""
+    if not path.startswith("$"):
+        raise ValueError(f"{path!r} must begin with $.")
+    steps: list[str | int] = []
+    at = 1
+    while at < len(path):
+        step = STEP.match(path, at)
+        if not step:
+            raise ValueError(f"{path!r} cannot be read from {path[at:]!r} on.")
+        index = step["index"]
+        name = step["name"] or step["single"] or step["double"]
+        steps.append(int(index) if index else name)
+        at = step.end()
+    return tuple(steps)
+
+
+def find(path: str, document: Any) -> Any:
+    """Return the value at a path, or MISSING. Raises ValueError when the path is none."""
+    for step in compiled(path):
+        document = _step(document, step)
+    return document
+
+
+def _step(value: Any, step: str | int) -> Any:
+    if isinstance(step, str):
+        return value.get(step, MISSING) if isinstance(value, dict) else MISSING
+    if (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and -len(value) <= step < len(value)
+    ):
+        return value[step]
+    return MISSING

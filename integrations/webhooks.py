@@ -1,0 +1,48 @@
+"""Where the parts of a message usually stand in what a third party sends. Data only.
+
+Each value is a JSONPath, `header:NAME` or the text itself, or a list of which the first that is
+there counts.
+"""
+
+OTHER = {
+    "event": ["$.event", "$.type"],
+    "messageId": ["$.messageId", "$.id"],
+    "userId": ["$.userId", "$.user_id", "$.user.id"],
+    "anonymousId": "$.anonymousId",
+    "timestamp": ["$.timestamp", "$.created_at"],
+    "properties": ["$.properties", "$.data", "$"],
+}
+
+USUAL = {
+    # https://docs.stripe.com/api/events/object (seen 2026-11)
+    "stripe": {
+        "event": "$.type",
+        "messageId": "$.id",
+        "userId": [
+            "$.data.object.client_reference_id",
+            "$.data.object.metadata.user_id",
+            "$.data.object.customer",
+        ],
+        "timestamp": "$.created",
+        "properties": "$.data.object",
+    },
+    # https://shopify.dev/docs/apps/build/webhooks/subscribe/https (seen 2026-11). The event id is
+    # shared by all topics that one change triggers, the webhook id is not.
+    "shopify": {
+        "event": "header:X-Shopify-Topic",
+        "messageId": "header:X-Shopify-Webhook-Id",
+        "userId": ["$.customer.id", "$.customer_id"],
+        "timestamp": ["header:X-Shopify-Triggered-At", "$.updated_at", "$.created_at"],
+        "properties": "$",
+    },
+    # https://developers.hubspot.com/docs/api/webhooks (seen 2026-11): a list of changes, whose
+    # eventId "is not guaranteed to be unique"
+    "hubspot": {
+        "event": "$.subscriptionType",
+        "userId": "$.objectId",
+        "timestamp": "$.occurredAt",
+        "properties": "$",
+    },
+    "hmac": OTHER,
+    "none": OTHER,
+}

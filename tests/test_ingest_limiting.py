@@ -1,0 +1,124 @@
+"""How much a source may send."""
+
+import threading
+
+import pytest
+import redis
+
+from delivery.ingest import limiting
+from delivery.models import Event, Rejection
+from integrations.models import Source
+from tests.make import make_source
+from tests.test_ingest import TRACK, basic, post
+
+
+@pytest.fixture
+def source(db):
+    return make_source(write_key="wk_shop")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is told how many seconds go by."""
+    now = [1_000.0]
+    monkeypatch.setattr(limiting.time, "monotonic", lambda: now[0])
+
+    def pass_by(seconds):
+        now[0] += seconds
+
+    return pass_by
+
+
+@pytest.fixture
+def shared(redis_url, settings, source):
+    settings.BROKER_URL = redis_url
+    server = redis.from_url(redis_url)
+    server.delete(limiting.KEY.format(source.pk))
+    yield server
+    server.delete(limiting.KEY.format(source.pk))
+    server.close()
+    limiting._script(redis_url).registered_client.close()
+    limiting._script.cache_clear()
+
+
+def send(client, number, **headers):
+    batch = {"batch": [TRACK | {"type": "track", "messageId": None}] * number}
+    return post(client, "/v1/batch", batch, authorization=basic("wk_shop"), **headers)
+
+
+def test_two_seconds_worth_may_come_at_once_and_then_no_more(client, source, clock, settings):
+    settings.RATE_LIMIT = 10
+    assert [send(client, 10).status_code for _ in range(3)] == [200, 200, 429]
+    clock(0.5)
+    assert [send(client, 5).status_code for _ in range(2)] == [200, 429]
+    assert Event.objects.count() == 25
+    assert not Rejection.objects.exists()
+
+
+def test_who_is_refused_is_told_when_to_come_again_and_a_page_can_read_it(
+    client, source, clock, settings
+):
+    settings.RATE_LIMIT = 10
+    send(client, 20)
+    answer = send(client, 15, origin="https://shop.example")
+    assert (answer.status_code, answer["Retry-After"]) == (429, "2")
+    assert answer.json()["code"] == "rate_limited"
+    assert answer["Access-Control-Expose-Headers"] == "Retry-After"
+    clock(2)
+    assert send(client, 15).status_code == 200
+
+
+def test_a_batch_larger_than_the_bucket_needs_a_full_one_and_leaves_a_debt(
+    client, source, clock, settings
+):
+    settings.RATE_LIMIT = 10
+    assert send(client, 50).status_code == 200
+    answer = send(client, 1)
+    assert (answer.status_code, answer["Retry-After"]) == (429, "4")
+    clock(3.2)
+    assert send(client, 1).status_code == 200
+
+
+@pytest.mark.parametrize(("own", "status"), [(0, 200), (1, 429), (None, 200)])
+def test_a_source_can_have_a_limit_of_its_own(client, source, clock, own, status):
+    Source.objects.update(rate_limit=own)
+    assert [send(client, 3).status_code for _ in range(2)] == [200, status]
+
+
+def test_sources_have_a_bucket_each(client, source, clock, settings):
+    settings.RATE_LIMIT = 1
+    make_source("App", write_key="wk_app")
+    for key in ("wk_shop", "wk_app"):
+        for status in (200, 200, 429):
+            message = TRACK | {"messageId": None}
+            answer = post(client, "/v1/track", message, authorization=basic(key))
+            assert answer.status_code == status
+
+
+def test_processes_share_a_bucket_where_there_is_redis(client, source, shared, settings):
+    settings.RATE_LIMIT = 5
+    assert send(client, 10).status_code == 200
+    limiting.forget()  # as another process would, this one knows nothing
+    answer = send(client, 10)
+    assert (answer.status_code, answer["Retry-After"]) == (429, "2")
+    assert 0 < shared.ttl(limiting.KEY.format(source.pk)) <= 5
+
+
+def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
+    taken = []
+
+    def take():
+        taken.append(limiting._redis.take(source.pk, 1, 10.0) == 0)
+
+    threads = [threading.Thread(target=take) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 20 <= sum(taken) <= 22  # two of them by the time that went by
+
+
+def test_without_redis_each_process_limits_for_itself(client, source, settings, free_port, caplog):
+    settings.RATE_LIMIT, settings.BROKER_URL = 5, f"redis://127.0.0.1:{free_port}/0"
+    assert [send(client, 10).status_code for _ in range(2)] == [200, 429]
+    assert caplog.text.count("until Redis answers again") == 1
