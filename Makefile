@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 ARGS =
 
-.PHONY: run test check format bench kills lock clean
+.PHONY: run test check format bench kills fuzz sdks lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -38,10 +38,31 @@ bench: .venv/installed-dev .env
 kills: .venv/installed-dev
 	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} $(PYTHON) -m pytest -m kills -s $(ARGS)
 
+# 200,000 requests made up against the parser, and 20,000 posted.
+fuzz: .venv/installed-dev
+	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py $(ARGS)
+
+# The SDKs of other people that tests/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
+# `npm ci`: it fails where a registry lacks the optional packages of other platforms.
+sdks: var/sdks/installed
+
+var/sdks/installed: .venv/installed-dev tests/sdks/python.txt tests/sdks/analytics-python.txt tests/sdks/package-lock.json
+	@rm -rf var/sdks && mkdir -p var/sdks
+	@cp tests/sdks/package.json tests/sdks/package-lock.json var/sdks
+	@npm install --prefix var/sdks --ignore-scripts --no-audit --no-fund --loglevel=error
+	@for each in python analytics-python; do \
+		.venv/bin/uv pip install --quiet --require-hashes --target var/sdks/$$each \
+			-r tests/sdks/$$each.txt || exit 1; \
+	done
+	@touch $@
+
 lock: .venv/installed-dev
 	$(LOCK) --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(LOCK) --custom-compile-command "make lock" -c requirements.txt \
 		requirements-dev.in -o requirements-dev.txt
+	for each in python analytics-python; do \
+		$(LOCK) --custom-compile-command "make lock" tests/sdks/$$each.in -o tests/sdks/$$each.txt; \
+	done
 
 # Everything that can be made again. Keeps .env and var/: they hold your keys and data.
 clean:

@@ -142,7 +142,7 @@ class Run:
             self.pause(error)
         except SecretsUnreadable as error:
             self.pause(CredentialsRejected(str(error)))
-        except BlueprintError as error:  # made by an older version: it is checked when it is saved
+        except BlueprintError as error:  # made by an older version: checked when it was saved
             self.pause(CredentialsRejected(f"The blueprint cannot be used. {error}"))
 
     # --- shape ---

@@ -21,20 +21,25 @@ def insert(
     *,
     keep_first: bool = False,
     returning: Sequence[str] = (),
+    meet_by: str = "",
 ) -> list[tuple[Any, ...]]:
     """Insert rows of the named columns, in order, in one statement.
 
     keep_first   leave out rows that a unique constraint refuses, instead of failing
     returning    columns to give back of each row inserted, in the order of the rows
+    meet_by      a text column of that constraint: statements with the same rows in different
+                 orders then wait for one another, instead of each for the other. Ids rise in the
+                 order of the rows nevertheless, but rows come back in another
     """
-    columns = ", ".join(names)
-    sql = (
-        f"INSERT INTO {_table(model)} ({columns}) "  # noqa: S608
-        f"SELECT {columns} FROM {_source(model, names)}"
-    )
+    source, columns, order = _source(model, names), ", ".join(names), ""
+    if meet_by and connection.vendor == "postgresql":
+        source, columns = _numbered(model, source), f"id, {columns}"
+        order = f' ORDER BY {meet_by} COLLATE "C"'
+    # WHERE: without it SQLite takes ON for the beginning of a join
+    selected = f"SELECT {columns} FROM {source} WHERE true{order}"  # noqa: S608
+    sql = f"INSERT INTO {_table(model)} ({columns}) {selected}"  # noqa: S608
     if keep_first:
-        # WHERE: without it SQLite takes ON for the beginning of a join
-        sql += " WHERE true ON CONFLICT DO NOTHING"
+        sql += " ON CONFLICT DO NOTHING"
     if returning:
         sql += f" RETURNING {', '.join(returning)}"
     with connection.cursor() as cursor:
@@ -86,6 +91,12 @@ def _source(model: type[models.Model], names: Sequence[str]) -> str:
         return f"json_to_recordset(%s) AS new({', '.join(f'{n} {types[n]}' for n in names)})"
     extracted = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in names)
     return f"(SELECT {extracted} FROM json_each(%s)) AS new"  # noqa: S608
+
+
+def _numbered(model: type[models.Model], source: str) -> str:
+    """Return the SQL of the table `new` with an `id` for each row, in the order of the rows."""
+    sequence = f"pg_get_serial_sequence('{model._meta.db_table}', 'id')"
+    return f"(SELECT nextval({sequence}) AS id, new.* FROM {source} OFFSET 0) AS new"  # noqa: S608
 
 
 def _parameter(names: Sequence[str], rows: Rows) -> str:

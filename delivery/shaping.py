@@ -79,6 +79,10 @@ class Arrival:
     def __init__(self, parsed: Parsed, now: datetime):
         self.parsed, self.now = parsed, now
 
+    @property
+    def person(self) -> str:
+        return self.parsed.user_id or self.parsed.anonymous_id
+
     def is_wanted(self, blueprint: Blueprint) -> bool:
         """Say whether a blueprint wants it. A trigger that errs counts as wanting: the event is
         queued, and what is wrong will be said on its delivery."""
@@ -111,17 +115,18 @@ class Arrival:
 
     @cached_property
     def view(self) -> View:
+        parsed = self.parsed
         return view_of(
             message_of(
-                self.parsed.text,
-                self.parsed.type,
-                self.parsed.message_id,
-                self.parsed.name,
-                self.parsed.user_id,
-                self.parsed.anonymous_id,
-                self.parsed.timestamp,
+                parsed.text,
+                parsed.type,
+                parsed.message_id,
+                parsed.name,
+                parsed.user_id,
+                parsed.anonymous_id,
+                parsed.timestamp,
                 self.now,
-                self.parsed.added_context,
+                parsed.added_context,
             )
         )
 

@@ -1,4 +1,4 @@
-"""What a test may need of this machine: PostgreSQL, Redis, Chromium.
+"""What a test may need of this machine: PostgreSQL, Redis, Chromium, Node, the SDKs.
 
 PENSTOCK_REQUIRE=postgres,redis,chromium turns the absence of any of them from a reason to skip
 into a failure. `python -m tests.services postgres` prints where tests can have a database.
@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -15,6 +16,7 @@ import redis
 
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 REDIS = "redis://127.0.0.1:6379/9"
+SDKS = Path(__file__).resolve().parent.parent / "var" / "sdks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -52,7 +54,27 @@ def chromium() -> str:
     raise Missing(f"no browser: none of {', '.join(BROWSERS)} is in PATH")
 
 
-SERVICES = {"postgres": postgres, "redis": redis_server, "chromium": chromium}
+def node() -> str:
+    """Return the path of Node. Raises Missing."""
+    if path := shutil.which("node"):
+        return path
+    raise Missing("no Node: node is not in PATH")
+
+
+def sdks() -> str:
+    """Return the folder into which `make sdks` installed the SDKs. Raises Missing."""
+    if (SDKS / "installed").exists():
+        return str(SDKS)
+    raise Missing("no SDKs: `make sdks` installs them (it needs npm)")
+
+
+SERVICES = {
+    "postgres": postgres,
+    "redis": redis_server,
+    "chromium": chromium,
+    "node": node,
+    "sdks": sdks,
+}
 
 
 def required(name: str) -> bool:

@@ -14,8 +14,7 @@ from segment.analytics import Client
 from delivery.ingest import storing, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from delivery.shaping import COLUMNS, message_of
-from integrations.blueprints import view_of
-from integrations.blueprints.views import iso
+from integrations.blueprints.views import iso, view_of
 from integrations.catalog import catalog
 from integrations.installing import install
 from integrations.models import Source
@@ -203,6 +202,20 @@ def test_of_two_messages_with_one_id_the_first_is_stored_whole(client, source):
     post(client, "/v1/batch", batch, authorization=basic("wk_shop"))
     event = Event.objects.get()
     assert (event.name, json.loads(event.body.text)["event"]) == ("One", "One")
+
+
+def test_events_are_numbered_in_the_order_in_which_they_happened(client, source):
+    minutes = {"z": 3, "a": 2, "m": 1}
+    batch = [
+        TRACK | {"type": "track", "messageId": name, "timestamp": f"2026-11-21T12:{59 - ago}:00Z"}
+        for name, ago in reversed(minutes.items())
+    ]
+    post(client, "/v1/batch", {"batch": batch}, authorization=basic("wk_shop"))
+    assert list(Event.objects.order_by("pk").values_list("message_id", flat=True)) == [
+        "z",
+        "a",
+        "m",
+    ]
 
 
 def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkeypatch):

@@ -334,19 +334,6 @@ def test_unreadable_secrets_pause_the_lane_and_say_what_to_do(source, heap, vend
     assert "PENSTOCK_SECRETS_KEYS" in lane.last_error
 
 
-def test_a_blueprint_that_cannot_be_used_loses_nothing_and_says_why(source, heap, vendor):
-    action = {"name": "A", "trigger": "evnt = 1", "kind": "track", "mapping": {}}
-    blueprint = {"version": 1, "actions": [action]}
-    heap.revision = heap.revisions.create(number=2, blueprint=blueprint)
-    heap.save()
-    send_in(source, *tracks(1))
-    assert drain()[0] == 0
-    lane = Lane.objects.get()
-    assert lane.paused
-    assert "actions/0/trigger: position 1: expected a field" in lane.last_error
-    assert Delivery.objects.get().state == "queued"
-
-
 # --- one message that the vendor breaks down over ---------------------------------------------
 
 
@@ -514,6 +501,19 @@ def test_each_user_stays_in_one_lane(source, heap, vendor):
     for lane in Lane.objects.all():
         worker.drain(lane.pk)
     assert Delivery.objects.filter(state="delivered").count() == 60
+
+
+def test_a_blueprint_that_cannot_be_used_loses_nothing_and_says_why(source, heap, vendor):
+    action = {"name": "A", "trigger": "evnt = 1", "kind": "track", "mapping": {}}
+    blueprint = {"version": 1, "actions": [action]}
+    heap.revision = heap.revisions.create(number=2, blueprint=blueprint)
+    heap.save()
+    send_in(source, *tracks(1))
+    assert drain()[0] == 0
+    lane = Lane.objects.get()
+    assert lane.paused
+    assert "actions/0/trigger: position 1: expected a field" in lane.last_error
+    assert Delivery.objects.get().state == "queued"
 
 
 # --- the lease ---------------------------------------------------------------------------------

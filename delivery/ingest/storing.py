@@ -1,7 +1,7 @@
 """Store messages and queue their deliveries, in one transaction."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -80,7 +80,14 @@ def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[t
     ]  # fmt: skip
     if not rows:
         return []
-    returned = bulk.insert(Event, EVENT, rows, keep_first=True, returning=("id", "message_id"))
+    returned = bulk.insert(
+        Event,
+        EVENT,
+        rows,
+        keep_first=True,
+        returning=("id", "message_id"),
+        meet_by="message_id",
+    )
     new = [(pk, first[message_id]) for pk, message_id in sorted(returned)]
     if new:
         bulk.insert(EventBody, ("event_id", "text"), ((pk, m.text) for pk, m in new))
@@ -94,14 +101,14 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     """
     if not new:
         return []
-    arrivals = [(pk, Arrival(message, now)) for pk, message in new]
+    arrivals = {pk: Arrival(message, now) for pk, message in new}
     rows, unwanted = [], {}
     for route in lanes.plan():
         wanted = _wanted(route.revision_id, arrivals)
         rows += [
-            (pk, route.installation_id, route.lane_of(message.user_id or message.anonymous_id),
+            (pk, route.installation_id, route.lane_of(arrivals[pk].person),
              Delivery.State.QUEUED, now, 0, 0, "", "", "")
-            for pk, message in wanted
+            for pk in wanted
         ]  # fmt: skip
         unwanted[route.installation_id] = len(new) - len(wanted)
     if rows:
@@ -112,10 +119,10 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
     return sorted({lane for _, _, lane, *_ in rows})
 
 
-def _wanted(revision: int, arrivals: Sequence[tuple[int, Arrival]]) -> list[tuple[int, Parsed]]:
+def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
     try:
         blueprint = compiled(revision)
-    except BlueprintError:  # it counts as wanting: nothing is lost until it is mended
+    except BlueprintError:
         logger.exception("Revision %s cannot be compiled", revision)
-        return [(pk, each.parsed) for pk, each in arrivals]
-    return [(pk, each.parsed) for pk, each in arrivals if each.is_wanted(blueprint)]
+        return list(arrivals)  # it counts as wanting: nothing is lost when it is mended
+    return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]

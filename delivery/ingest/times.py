@@ -63,5 +63,5 @@ def _as_mail(spoken: re.Match[str]) -> str:
 
 
 def _from_number(value: float) -> datetime:
-    unit = next(unit for least, unit in UNITS if abs(value) >= least)
+    unit = next((unit for least, unit in UNITS if abs(value) >= least), 1)  # 1: NaN
     return datetime.fromtimestamp(value / unit, UTC)

@@ -1,13 +1,7 @@
 """Heap: product analytics."""
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
-from integrations.destinations.heap.api import (
-    KINDS,
-    VISITOR_IDENTITY,
-    items,
-    limits,
-    request,
-)
+from integrations.destinations.heap.api import KINDS, VISITOR_IDENTITY, items, limits, request
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
 DESTINATION = Destination(

@@ -1,0 +1,138 @@
+"""Anything at all as a request: it is stored readable, or refused in words.
+
+PENSTOCK_FUZZ is how many requests to make up for each test; `make fuzz` makes up 200,000.
+"""
+
+import gzip
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from delivery.ingest import parsing
+from delivery.ingest.errors import Unreadable
+from delivery.ingest.parsing import Limits, Terms
+from delivery.ingest.times import read_time
+from delivery.models import Event, Rejection
+from delivery.shaping import message_of, view_of
+from integrations.messages import TYPES
+from tests.make import make_source
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LIMITS = Limits(2_000, 20, 20_000)
+EXAMPLES = int(os.environ.get("PENSTOCK_FUZZ", "300"))
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+texts = st.text(st.characters(exclude_categories=[]), max_size=20)  # lone surrogates, too
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), texts,
+    st.sampled_from(["", "0", 0, 10**30, 2**64, 1e308, "2026-11-21T12:00:00Z", "a\x00", "x" * 300]),
+)  # fmt: skip
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
+)
+FIELDS = (
+    "type", "event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId",
+    "timestamp", "originalTimestamp", "sentAt", "properties", "traits", "context", "writeKey",
+)  # fmt: skip
+messages = st.fixed_dictionaries(
+    {"type": st.sampled_from(TYPES) | scalars},
+    optional=dict.fromkeys(FIELDS[1:], values),
+)
+envelopes = st.fixed_dictionaries(
+    {"batch": st.lists(messages | values, max_size=25) | values},
+    optional=dict.fromkeys(("context", "integrations", "sentAt", "writeKey"), values),
+)
+RAW = [
+    b"NaN", b"1e999", b"9" * 400, b"9" * 5_000, b"\xff", b"\xed\xa0\x80", b"\\ud83d", b"\\u0000",
+    b"[" * 70 + b"]" * 70, b"[" * 1_200 + b"]" * 1_200, b"{", b'"', b",", b"\x00", b"-", b"1.",
+]  # fmt: skip
+changes = st.lists(
+    st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(RAW)), max_size=3
+)
+
+
+@st.composite
+def bodies(draw):
+    """JSON of a request with a few bytes replaced by what JSON cannot stand."""
+    body = json.dumps(draw(envelopes | messages), ensure_ascii=draw(st.booleans()))
+    raw = body.encode("utf-8", "surrogatepass")
+    for at, length, piece in draw(changes):
+        at = min(at, len(raw))
+        raw = raw[:at] + piece + raw[at + length :]
+    return raw
+
+
+def taken(body, **terms):
+    opened, envelope, mended = parsing.opened(body)
+    list(parsing.write_keys(envelope))
+    return parsing.parse(opened, envelope, Terms(now=NOW, limits=LIMITS, mended=mended, **terms))
+
+
+@fuzz
+@given(st.binary(max_size=200) | bodies(), st.sampled_from(["", *TYPES]))
+def test_whatever_is_sent_is_readable_when_it_is_stored(body, implied):
+    try:
+        batch = taken(body, implied=implied)
+    except Unreadable:
+        return
+    for message in batch.messages:
+        check(message)
+    for _, reason, text in batch.refused:
+        (reason + text).encode()
+
+
+def check(message):
+    columns = [message.message_id, message.type, message.name, message.user_id]
+    columns += [message.anonymous_id, parsing.notes_text(message.notes)]
+    assert not any("\x00" in column for column in columns)
+    assert all(len(column) <= 255 for column in columns[:-1])
+    "".join([*columns, message.text]).encode()
+    assert isinstance(json.loads(message.text), dict)
+    seen = message_of(
+        message.text, message.type, message.message_id, message.name, message.user_id,
+        message.anonymous_id, message.timestamp, NOW,
+    )  # fmt: skip
+    msgspec.json.encode(view_of(seen))
+
+
+@fuzz
+@given(scalars | st.text())
+def test_whatever_is_given_as_a_time_is_one_or_none(value):
+    at = read_time(value)
+    assert at is None or at.tzinfo is UTC
+
+
+@fuzz
+@given(st.binary(max_size=200), st.integers(0, 60), st.binary(max_size=3))
+def test_whatever_is_called_gzip_is_unpacked_or_refused(data, at, noise):
+    packed = gzip.compress(data)
+    broken = packed[:at] + noise + packed[at:]
+    with suppress(Unreadable):
+        parsing.decoded(broken, "gzip", limit=1_000)
+
+
+@pytest.fixture
+def source(db):
+    return make_source(write_key="wk_fuzz", rate_limit=0)
+
+
+@settings(fuzz, max_examples=max(EXAMPLES // 10, 30))
+@given(bodies(), st.sampled_from(["/v1/batch", "/v1/track", "/v1/i", "/v1/events"]))
+def test_whatever_is_posted_is_answered_in_words(client, source, body, address):
+    stored, refused = Event.objects.count(), Rejection.objects.count()
+    answer = client.generic("POST", address, body, headers={"x-write-key": "wk_fuzz"})
+    assert answer.status_code in (200, 400, 413)
+    if answer.status_code != 200:
+        assert answer.json().keys() >= {"code", "message"}
+        assert Event.objects.count() == stored
+        assert Rejection.objects.count() == refused + 1
