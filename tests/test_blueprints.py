@@ -1,6 +1,7 @@
 """What a blueprint wants, what it makes of a message, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations import catalog
-from integrations.blueprints import BlueprintError, compile_blueprint
+from integrations.blueprints import (
+    BlueprintError,
+    compile_blueprint,
+    compile_mapping,
+    compile_trigger,
+)
 from integrations.blueprints.directives import DIRECTIVES
+from integrations.blueprints.trigger_syntax import FIELDS
 from integrations.errors import MessageRejected
 from integrations.messages import TYPES
 from tests.schema import problem
 
-SCHEMA = json.loads(
-    (Path(__file__).parent.parent / "integrations/blueprints/schema.json").read_text("utf-8")
-)
+ROOT = Path(__file__).parent.parent
+SCHEMA = json.loads((ROOT / "integrations/blueprints/schema.json").read_text("utf-8"))
+DOCS = (ROOT / "docs/blueprints.md").read_text("utf-8")
 KINDS = ("track", "user_properties")
 
 
@@ -249,3 +256,24 @@ def is_refused(data):
     except BlueprintError:
         return True
     return False
+
+
+# --- the documentation ---
+
+
+def test_the_examples_of_the_documentation_can_be_used():
+    whole, mapping = map(json.loads, re.findall("```json\n(.*?)```", DOCS, re.DOTALL))
+    compile_blueprint(whole, catalog.catalog()["heap"].kinds)
+    assert compile_mapping(mapping)[1] == []
+    [trigger] = re.findall("```\n(type = .*?)\n```", DOCS)
+    compile_trigger(trigger)
+
+
+@pytest.mark.parametrize("name", [*DIRECTIVES, *FIELDS, "omitArrays", "pattern2", "ignorecase"])
+def test_the_documentation_knows_every_directive_and_field(name):
+    assert name in DOCS
+
+
+def test_the_documentation_knows_every_variant_and_kind_of_heap():
+    heap = catalog.catalog()["heap"]
+    assert all(f"`{each}`" in DOCS for each in [*heap.kinds, *(v.key for v in heap.variants)])

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delivery.ingest.enrichment import NOTHING, Added
 from delivery.ingest.parsing import Limits, Terms, opened, parse
 from delivery.shaping import COLUMNS, Arrival, message_of
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.messages import TYPES
 
+LIMITS = Limits(100_000, 1, 100_000)
 NOW = datetime(2026, 11, 21, 9, 30, 15, 250_999, tzinfo=UTC)
 
 
@@ -20,11 +22,10 @@ def blueprint(*triggers, **options):
     return compile_blueprint({"version": 1, "actions": actions, **options})
 
 
-def arrival(**body):
+def arrival(added=NOTHING, **body):
     text = json.dumps({"type": "track", "event": "Seen", "userId": "ada", **body}).encode()
-    terms = Terms(now=NOW, limits=Limits(10**6, 1, 10**6), implied=body.get("type", "track"))
-    batch = parse(*opened(text)[:2], terms)
-    return Arrival(batch.messages[0], NOW)
+    terms = Terms(now=NOW, limits=LIMITS, implied=body.get("type", "track"), added=added)
+    return Arrival(parse(*opened(text)[:2], terms).messages[0], NOW)
 
 
 def stored_view(arrived):
@@ -85,6 +86,11 @@ def test_the_body_is_opened_once_for_many_installations():
     opened_once = arrived.view
     assert not arrived.is_wanted(blueprint("properties.a = 2"))
     assert arrived.view is opened_once
+
+
+def test_a_trigger_sees_the_context_that_was_added():
+    arrived = arrival(Added(to_all='{"ip":"203.0.113.7"}'))
+    assert arrived.is_wanted(blueprint('context.ip = "203.0.113.7"'))
 
 
 def test_what_is_passed_is_wanted():
