@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 ARGS =
 
-.PHONY: run test check format bench kills fuzz sdks lock clean
+.PHONY: run test check format bench kills faults fuzz sdks lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -37,6 +37,10 @@ bench: .venv/installed-dev .env
 # The kill tests at full length, with a table of how long recovery took.
 kills: .venv/installed-dev
 	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} $(PYTHON) -m pytest -m kills -s $(ARGS)
+
+# What sick vendors do to healthy ones, with the figures.
+faults: .venv/installed-dev
+	$(PYTHON) -m pytest tests/faults -s $(ARGS)
 
 # 200,000 requests made up against the parser, and 20,000 posted.
 fuzz: .venv/installed-dev
