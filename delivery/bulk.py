@@ -100,11 +100,12 @@ def _numbered(model: type[models.Model], source: str) -> str:
 
 
 def _parameter(names: Sequence[str], rows: Rows) -> str:
-    encoded = [dict(zip(names, map(_plain, row), strict=True)) for row in rows]
+    encoded = [dict(zip(names, map(plain, row), strict=True)) for row in rows]
     return msgspec.json.encode(encoded).decode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as the database keeps it."""
     # Django keeps times in SQLite as text without a zone, in UTC.
     if isinstance(value, datetime) and connection.vendor == "sqlite":
         return str(value.astimezone(UTC).replace(tzinfo=None))

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 from psycopg import sql
 
-from delivery.ingest import limiting
+from delivery.ingest import authentication, limiting
 from delivery.shaping import compiled
 from tests import services
 
@@ -65,7 +65,8 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_rate_of_another_test() -> None:
+def _no_source_of_another_test() -> None:
+    authentication.forget()
     limiting.forget()
 
 

@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from segment.analytics import Client
 
-from delivery.ingest import storing, views
+from delivery.ingest import authentication, storing, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from delivery.shaping import COLUMNS, message_of
 from integrations.blueprints.views import iso, view_of
@@ -266,6 +266,24 @@ def test_ingest_takes_no_more_statements_for_more_messages(
     with django_assert_max_num_queries(16):
         post(client, "/v1/batch", batch, authorization=basic("wk_shop"))
     assert Event.objects.count() == 501
+
+
+def test_a_source_is_read_anew_every_few_seconds(client, source, monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr(authentication.time, "monotonic", lambda: now[0])
+    page = {"authorization": basic("wk_shop"), "origin": "https://shop.example"}
+    assert post(client, "/v1/track", TRACK, **page).status_code == 200
+    Source.objects.update(allowed_origins="https://other.example")
+    now[0] += authentication.FRESH - 0.1
+    assert post(client, "/v1/track", TRACK, **page).status_code == 200
+    now[0] += 0.2
+    assert post(client, "/v1/track", TRACK, **page).status_code == 403
+
+
+def test_a_source_made_a_moment_ago_is_known_at_once(client, source):
+    assert post(client, "/v1/track", TRACK, authorization=basic("wk_new")).status_code == 401
+    Source.objects.create(name="New", write_key="wk_new")
+    assert post(client, "/v1/track", TRACK, authorization=basic("wk_new")).status_code == 200
 
 
 # --- real SDKs -----------------------------------------------------------------------------------
