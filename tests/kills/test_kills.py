@@ -1,6 +1,7 @@
 """Kill anything, at any time: nothing is lost, nothing counts twice, and it goes on by itself.
 
-PENSTOCK_KILL_ROUNDS   how often each part is killed; `make kills` takes 10
+PENSTOCK_KILL_ROUNDS   how often each part is killed; `make kills` takes 10. With 1, as in CI, each
+                       is killed once and on one database only
 """
 
 import os
@@ -31,6 +32,9 @@ LATE = {"delay_s": 5.0, "after": True, "times": 1}
 
 
 ORM = ["sqlite", "postgres"]  # with django-q2's queue in the same database
+BRIEFLY = ROUNDS == 1  # as CI asks: each way to die once, on one of the databases
+VICTIMS_ON = ["postgres and redis"] if BRIEFLY else [*ORM, "postgres and redis"]
+FROZEN_ON = ["sqlite"] if BRIEFLY else ORM
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def test_the_whole_cluster_killed_five_times_loses_and_doubles_nothing(stage, ca
     report(capsys, {"whole cluster": resumed}, stage)
 
 
-@pytest.mark.parametrize("stage", [*ORM, "postgres and redis"], indirect=True)
+@pytest.mark.parametrize("stage", VICTIMS_ON, indirect=True)
 def test_whatever_dies_delivery_goes_on_by_itself(stage, capsys):
     seconds: dict[str, list[float]] = {victim: [] for victim in VICTIMS}
     stage.send(1)
@@ -95,7 +99,7 @@ def test_whatever_dies_delivery_goes_on_by_itself(stage, capsys):
     report(capsys, seconds, stage)
 
 
-@pytest.mark.parametrize("stage", ORM, indirect=True)
+@pytest.mark.parametrize("stage", FROZEN_ON, indirect=True)
 def test_a_cluster_that_freezes_with_all_its_processes_alive_is_replaced(stage, capsys):
     [pusher] = stage.find("pusher")
     eventually(lambda: time.time() - pusher.create_time() > STARTUP, 20.0)
