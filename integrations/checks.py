@@ -1,5 +1,6 @@
 """What must be right before anything starts; `manage.py check` says it with the fix."""
 
+import sqlite3
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -21,3 +22,16 @@ def secrets_keys_are_usable(**kwargs: Any) -> list[CheckMessage]:
         message = "PENSTOCK_SECRETS_KEYS holds something that is no Fernet key."
         return [Error(message, hint=hint, id="penstock.E002")]
     return []
+
+
+OLDEST_SQLITE = (3, 35)  # the first with RETURNING, which delivery/bulk.py needs
+
+
+@register()
+def sqlite_is_new_enough(**kwargs: Any) -> list[CheckMessage]:
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if engine != "django.db.backends.sqlite3" or sqlite3.sqlite_version_info >= OLDEST_SQLITE:
+        return []
+    message = f"Python has SQLite {sqlite3.sqlite_version}; Penstock needs 3.35 or newer."
+    hint = "Use a Python with a newer SQLite, or set DATABASE_URL to a PostgreSQL database."
+    return [Error(message, hint=hint, id="penstock.E003")]

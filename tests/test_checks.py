@@ -1,0 +1,35 @@
+"""What must be right before anything starts is said with the fix."""
+
+import sqlite3
+
+import pytest
+
+from integrations.checks import secrets_keys_are_usable, sqlite_is_new_enough
+
+SQLITE, POSTGRESQL = "django.db.backends.sqlite3", "django.db.backends.postgresql"
+
+
+@pytest.mark.parametrize(("keys", "found"), [([], "E001"), (["no key"], "E002")])
+def test_keys_that_cannot_seal_are_named(settings, keys, found):
+    settings.SECRETS_KEYS = keys
+    [error] = secrets_keys_are_usable()
+    assert error.id == f"penstock.{found}"
+    assert "Make one with" in error.hint
+
+
+def test_usable_keys_are_fine():
+    assert secrets_keys_are_usable() == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "ids"),
+    [
+        (SQLITE, (3, 34, 1), ["penstock.E003"]),
+        (SQLITE, (3, 35, 0), []),
+        (POSTGRESQL, (3, 34, 1), []),
+    ],
+)
+def test_an_old_sqlite_is_named_where_it_would_be_used(settings, monkeypatch, engine, version, ids):
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    assert [error.id for error in sqlite_is_new_enough()] == ids
