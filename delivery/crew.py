@@ -31,25 +31,28 @@ class Seat:
     """What a thread is doing, for the process to see."""
 
     def __init__(self) -> None:
-        self.waits_since: float | None = None  # monotonic
+        self.leave_at: float | None = None  # monotonic; while it waits
 
-    def has_waited(self) -> float:
-        since = self.waits_since
-        return 0.0 if since is None else time.monotonic() - since
+    def may_be_left(self) -> bool:
+        at = self.leave_at
+        return at is not None and time.monotonic() >= at
 
 
 @contextmanager
-def standing_aside() -> Iterator[None]:
-    """Tell the process that this thread only waits for now. Does nothing outside a crew."""
+def standing_aside(*, at_once: bool = False) -> Iterator[None]:
+    """Tell the process that this thread only waits for now. Does nothing outside a crew.
+
+    at_once  the process need not stay for PATIENCE: nothing is expected
+    """
     seat = getattr(_seat, "seat", None)
     if seat is None:
         yield
         return
-    seat.waits_since = time.monotonic()
+    seat.leave_at = time.monotonic() + (0.0 if at_once else PATIENCE)
     try:
         yield
     finally:
-        seat.waits_since = None
+        seat.leave_at = None
 
 
 class Crew:
@@ -71,7 +74,7 @@ class Crew:
         while time.monotonic() < until:
             if wait([future], LOOK).done:
                 return future.result()
-            if seat.has_waited() > PATIENCE and self.busy < self.size:
+            if seat.may_be_left() and self.busy < self.size:
                 return None
         return None
 

@@ -63,7 +63,7 @@ def work(held: Lease) -> int:
 def linger(held: Lease) -> bool:
     """Stay with an empty lane for a moment; say whether something came."""
     until = time.monotonic() + LINGER
-    with crew.standing_aside():
+    with crew.standing_aside(at_once=True):
         while time.monotonic() < until:
             time.sleep(LOOK_AGAIN)
             if lanes.has_due(held.lane_id, timezone.now()):

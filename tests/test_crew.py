@@ -53,6 +53,18 @@ def test_a_lane_that_waits_is_left_and_the_next_one_taken(answered):
     assert time.monotonic() - started < 10 * crew.PATIENCE
 
 
+def test_a_lane_with_nothing_to_send_is_left_at_once(answered, monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 5.0)
+
+    def linger():
+        with standing_aside(at_once=True):
+            answered.wait(10)
+
+    started = time.monotonic()
+    assert Crew(2).take(linger) is None
+    assert time.monotonic() - started < 1.0
+
+
 def test_with_every_seat_taken_the_process_stays(answered, monkeypatch):
     monkeypatch.setattr(crew, "LONGEST", 0.8)
     full = Crew(1)
