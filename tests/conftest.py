@@ -9,11 +9,19 @@ import pytest
 import redis
 from django.db import connection
 from django.test import TransactionTestCase
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from delivery.ingest import authentication, limiting
 from delivery.shaping import compiled
 from tests import services
+
+# how long a busy machine takes to think up a value says nothing about us
+hypothesis_settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("busy")
 
 OTHER_SESSIONS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
