@@ -80,7 +80,7 @@ def test_a_card_says_that_its_destination_is_installed(client):
     assert "Installed" in text_of(page(client, LIBRARY))
 
 
-def test_the_sidebar_names_the_tabs_and_both_lead_to_each_other(client):
+def test_the_navigation_leads_to_what_is_installed_and_to_what_could_be(client):
     for address in (MINE, LIBRARY):
         html = page(client, address)
         assert "My Integrations" in html

@@ -14,15 +14,7 @@ from delivery.admin.keyset import AFTER, BEFORE, LogAdmin
 from delivery.models import Attempt, AttemptBody, Delivery
 from delivery.state import chip, delivery_in_words, trouble_of
 from integrations.templatetags.penstock import ago
-
-CHIP = (
-    '<span class="ps-chip ps-{}"><span class="material-symbols-outlined" aria-hidden="true">{}'
-    "</span>{}</span>"
-)
-
-
-def chip_html(words):
-    return format_html(CHIP, words.level, words.icon, words.title)
+from integrations.templatetags.penstock import chip as drawn
 
 
 def quick_states(params):
@@ -73,7 +65,7 @@ class DeliveryAdmin(LogAdmin):
 
     @display(description="State")
     def state_chip(self, delivery):
-        return chip_html(chip(delivery))
+        return drawn(chip(delivery))
 
     @display(description="Event")
     def event_name(self, delivery):

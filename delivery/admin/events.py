@@ -4,12 +4,12 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from delivery import log
-from delivery.admin.deliveries import chip_html
 from delivery.admin.filters import NameFilter, SourceFilter, TypeFilter
 from delivery.admin.keyset import LogAdmin
 from delivery.models import Event, EventBody, Rejection
 from delivery.state import chip
 from integrations.templatetags.penstock import ago
+from integrations.templatetags.penstock import chip as drawn
 
 
 @admin.register(Event)
@@ -38,7 +38,7 @@ class EventAdmin(LogAdmin):
         return {
             "body": body,
             "notes": log.notes(event.notes),
-            "deliveries": [(each, chip_html(chip(each))) for each in deliveries],
+            "deliveries": [(each, drawn(chip(each))) for each in deliveries],
             "absences": log.absences(event, body, present),
         }
 

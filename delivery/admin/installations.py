@@ -60,7 +60,11 @@ class InstallationAdmin(ModelAdmin):
 
     def changelist_view(self, request, extra_context=None):
         sandboxed = Installation.objects.filter(config__region="sandbox")
-        context = {"sandboxed": sandboxed, "sandbox_url": settings.SANDBOX_URL}
+        context = {
+            "title": "My Integrations",
+            "sandboxed": sandboxed,
+            "sandbox_url": settings.SANDBOX_URL,
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     # --- columns ---
@@ -165,6 +169,7 @@ def home(request, context):
     return {
         **context,
         **sending(request),
+        "title": "Home",
         "first_installation": first,
         "has_events": Event.objects.exists(),
     }

@@ -1,11 +1,12 @@
-"""How the pages of the admin show times, JSON and logos."""
+"""How the pages of the admin show states, times, figures, JSON and logos."""
 
 import json
+import re
 
 from django import template
 from django.template.defaultfilters import date
 from django.utils import timezone
-from django.utils.html import escape, format_html
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import mark_safe
 from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
@@ -17,6 +18,43 @@ register = template.Library()
 
 STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (7 * 86_400, 86_400, "d"))
 EXACT = "Y-m-d H:i:s"
+CLOCK = re.compile(r"(?:(\d{4}-\d{2}-\d{2}) )?(\d{2}:\d{2}:\d{2}) UTC")  # as state.clock() writes
+CHIP = (
+    '<span class="ps-chip ps-{}"><span class="material-symbols-outlined" aria-hidden="true">{}'
+    "</span>{}</span>"
+)
+SPARK = (120, 28)  # width and height, in the drawing's own units
+
+
+@register.filter
+def chip(words):
+    """Return a state (delivery.state.Words) as a chip: colour, icon and title."""
+    return format_html(CHIP, words.level, words.icon, words.title)
+
+
+@register.filter
+def sparkline(numbers):
+    """Return numbers, oldest first, as a small drawing of bars; "" when there are none."""
+    most = max(numbers, default=0)
+    if not most:
+        return ""
+    width, height = SPARK
+    step = width / len(numbers)
+    bars = (
+        (f"{step * i:.1f}", f"{height - tall:.1f}", f"{max(step - 1, 0.5):.1f}", f"{tall:.1f}")
+        for i, tall in enumerate(height * number / most for number in numbers)
+        if tall
+    )
+    return format_html(
+        '<svg class="ps-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
+        "{}</svg>",
+        width,
+        height,
+        format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}"/>', bars),
+    )
+
+
+# --- times: the server writes UTC, penstock.js shows them in the viewer's zone --------------------
 
 
 @register.filter
@@ -26,7 +64,7 @@ def ago(moment):
         return "–"
     seconds = (timezone.now() - moment).total_seconds()
     return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>',
+        '<time datetime="{}" title="{} UTC" data-ago>{}</time>',
         moment.isoformat(),
         date(moment, EXACT),
         relative(seconds) or date(moment, "j M Y"),
@@ -44,7 +82,22 @@ def relative(seconds):
 
 @register.filter
 def exact(moment):
-    return f"{date(moment, EXACT)} UTC" if moment else "–"
+    if moment is None:
+        return "–"
+    shown = f"{date(moment, EXACT)} UTC"
+    return format_html('<time datetime="{}" data-exact>{}</time>', moment.isoformat(), shown)
+
+
+@register.filter
+def clocks(text):
+    """Return a sentence with the times that state.clock() wrote into it as such."""
+    today = timezone.now().date().isoformat()
+
+    def marked(match):
+        day, clock = match[1] or today, match[2]
+        return f'<time datetime="{day}T{clock}+00:00" data-clock>{match[0]}</time>'
+
+    return mark_safe(CLOCK.sub(marked, escape(text)))  # noqa: S308
 
 
 @register.filter

@@ -1,6 +1,10 @@
-// What the pages do beyond links and forms. Nothing is inline: a policy against that can be set.
+// What the pages do beyond links and forms. Nothing is inline: the content security policy forbids it.
 
 document.addEventListener("DOMContentLoaded", () => {
+  makeOperable();
+  showTimes(document);
+  setInterval(() => document.hidden || showTimes(document), 15_000);
+  document.querySelectorAll("canvas[data-chart]").forEach(drawChart);
   document.querySelectorAll("[data-filter]").forEach(filterAsOneTypes);
   document.querySelectorAll("[data-copy]").forEach(copyOnClick);
   document.querySelectorAll("[data-starts] input").forEach(fillInOnChoice);
@@ -63,4 +67,116 @@ function fillInOnChoice(radio) {
     }
   });
   radio.form.addEventListener("input", (event) => (event.target.dataset.touched = "yes"));
+}
+
+// The theme's switches answer to a click alone, and its parts have no roles.
+function makeOperable() {
+  document.getElementById("main")?.setAttribute("role", "main");
+  document.querySelectorAll(".material-symbols-outlined:not([x-on\\:click])").forEach((icon) => {
+    icon.setAttribute("aria-hidden", "true");
+  });
+  const labels = { dock_to_right: "Navigation", close: "Close the navigation" };
+  const switches = "span[x-on\\:click], a[x-on\\:click]:not([href]), div[x-on\\:click].cursor-pointer";
+  for (const each of document.querySelectorAll(switches)) {
+    const label = labels[each.textContent.trim()];
+    if (label) each.setAttribute("aria-label", label);
+    each.setAttribute("role", "button");
+    each.tabIndex = 0;
+    each.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      each.click();
+    });
+  }
+}
+
+// --- times: in the viewer's zone, the exact one and UTC on hover ---------------------------------
+
+const ZONE = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
+const two = (number) => String(number).padStart(2, "0");
+
+function showTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (isNaN(at)) continue;
+    time.title = `${dayOf(at)} ${clockOf(at)} ${zoneOf(at)} · ${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+    if ("ago" in time.dataset) time.textContent = relative(at) || dayOf(at);
+    if ("exact" in time.dataset) time.textContent = `${dayOf(at)} ${clockOf(at)}`;
+    if ("clock" in time.dataset) {
+      const today = dayOf(at) === dayOf(new Date());
+      time.textContent = today ? clockOf(at) : `${dayOf(at)} ${clockOf(at)}`;
+    }
+  }
+}
+
+function dayOf(at) {
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}
+
+function clockOf(at) {
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
+function zoneOf(at) {
+  return ZONE.formatToParts(at).find((part) => part.type === "timeZoneName").value;
+}
+
+// As integrations/templatetags/penstock.py says it: "12 s ago", "in 5 min", "" beyond a week.
+function relative(at) {
+  const seconds = (Date.now() - at) / 1000;
+  const steps = [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"], [604800, 86400, "d"]];
+  const step = steps.find(([limit]) => Math.abs(seconds) < limit);
+  if (!step) return "";
+  const number = `${Math.floor(Math.abs(seconds) / step[1])} ${step[2]}`;
+  return seconds < 0 ? `in ${number}` : `${number} ago`;
+}
+
+// --- charts ---------------------------------------------------------------------------------------
+
+// data-chart: {"at": [times], "sets": [{"label", "level", "values"}], "unit", "kind": "bar" or "line"}.
+// A level is a state's colour; what it is comes from the stylesheet, so it fits the theme.
+function drawChart(canvas) {
+  const { at, sets, unit = "", kind = "bar" } = JSON.parse(canvas.dataset.chart);
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const days = at.length > 1 && new Date(at.at(-1)) - new Date(at[0]) > 2 * 86_400_000;
+  const label = (time) => (days ? dayOf(time).slice(5) : clockOf(time).slice(0, 5));
+  const moments = at.map((each) => new Date(each));
+  const chart = new Chart(canvas, {
+    type: kind,
+    data: {
+      labels: moments.map(label),
+      datasets: sets.map(({ label, values }) => ({ label, data: values, pointRadius: 0, tension: 0.25, borderWidth: kind === "bar" ? 0 : 2, borderRadius: 2 })),
+    },
+    options: {
+      animation: false,
+      maintainAspectRatio: false,
+      interaction: { mode: "index", intersect: false },
+      plugins: {
+        legend: { display: false },
+        tooltip: {
+          callbacks: {
+            title: ([item]) => `${dayOf(moments[item.dataIndex])} ${clockOf(moments[item.dataIndex]).slice(0, 5)} ${zoneOf(moments[item.dataIndex])}`,
+            label: (item) => ` ${item.dataset.label}: ${item.formattedValue}${unit}`,
+          },
+        },
+      },
+      scales: {
+        x: { stacked: kind === "bar", grid: { display: false }, ticks: { maxTicksLimit: 8, maxRotation: 0 } },
+        y: { stacked: kind === "bar", beginAtZero: true, border: { display: false }, ticks: { maxTicksLimit: 5, precision: 0 } },
+      },
+    },
+  });
+  function paint() {
+    chart.data.datasets.forEach((set, i) => {
+      set.backgroundColor = set.borderColor = colour(`--ps-${sets[i].level}-fill`);
+    });
+    for (const scale of Object.values(chart.options.scales)) {
+      scale.ticks.color = colour("--ps-quiet");
+      scale.grid.color = colour("--ps-line");
+    }
+    chart.update();
+  }
+  paint();
+  new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["class"] });
 }

@@ -1,0 +1,145 @@
+"""How the admin looks: names, colours, and what the navigation holds."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def link(title: str, icon: str, view: str, permission: str = "", **more: Any) -> dict[str, Any]:
+    """Return an entry of the navigation; whoever lacks the permission does not see it."""
+    allowed = {"permission": lambda request: request.user.has_perm(permission)}
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{view}"),
+        **(allowed if permission else {}),
+        **more,
+    }
+
+
+def among_installed(request: HttpRequest) -> bool:
+    """Say whether a page is of the installations; those of the library are under them, too."""
+    return "/installation/" in request.path and "/library/" not in request.path
+
+
+UNFOLD = {
+    "SITE_TITLE": "Penstock",
+    "SITE_HEADER": "Penstock",
+    "SITE_SUBHEADER": "Event delivery",
+    "SITE_SYMBOL": "water_drop",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "delivery.admin.installations.home",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("penstock.svg"),
+        },
+    ],
+    "STYLES": [lambda request: static("penstock.css")],
+    "SCRIPTS": [lambda request: static("penstock.js")],
+    "COLORS": {
+        "primary": {
+            "50": "#eff6ff",
+            "100": "#dbeafe",
+            "200": "#bfdbfe",
+            "300": "#93c5fd",
+            "400": "#60a5fa",
+            "500": "#3b82f6",
+            "600": "#2563eb",
+            "700": "#1d4ed8",
+            "800": "#1e40af",
+            "900": "#1e3a8a",
+            "950": "#172554",
+        },
+        # as the theme's, with grey texts dark enough on grey grounds (WCAG AA, 4.5:1)
+        "font": {
+            "subtle-light": "#5f6b7c",
+            "subtle-dark": "var(--color-base-400)",
+            "default-light": "var(--color-base-600)",
+            "default-dark": "var(--color-base-300)",
+            "important-light": "var(--color-base-900)",
+            "important-dark": "var(--color-base-100)",
+        },
+    },
+    "SIDEBAR": {
+        "show_search": False,
+        "navigation": [
+            {
+                "items": [
+                    link("Home", "home", "index", active=lambda request: request.path == "/admin/"),
+                ],
+            },
+            {
+                "title": "Deliver",
+                "items": [
+                    link(
+                        "My Integrations",
+                        "apps",
+                        "integrations_installation_changelist",
+                        "integrations.view_installation",
+                        active=among_installed,
+                    ),
+                    link(
+                        "Integration Library",
+                        "storefront",
+                        "library",
+                        "integrations.view_installation",
+                    ),
+                ],
+            },
+            {
+                "title": "Log",
+                "items": [
+                    link(
+                        "Deliveries",
+                        "local_shipping",
+                        "delivery_delivery_changelist",
+                        "delivery.view_delivery",
+                    ),
+                    link("Events", "bolt", "delivery_event_changelist", "delivery.view_event"),
+                    link(
+                        "Rejected messages",
+                        "block",
+                        "delivery_rejection_changelist",
+                        "delivery.view_rejection",
+                    ),
+                ],
+            },
+            {
+                "title": "Receive",
+                "items": [
+                    link(
+                        "Sources",
+                        "sensors",
+                        "integrations_source_changelist",
+                        "integrations.view_source",
+                    ),
+                    link(
+                        "Webhook sources",
+                        "webhook",
+                        "integrations_webhooksource_changelist",
+                        "integrations.view_webhooksource",
+                    ),
+                ],
+            },
+            {
+                "title": "Manage",
+                "items": [
+                    link(
+                        "API tokens",
+                        "key",
+                        "integrations_apitoken_changelist",
+                        "integrations.view_apitoken",
+                    ),
+                    link("Users", "person", "auth_user_changelist", "auth.view_user"),
+                    link("Roles", "groups", "auth_group_changelist", "auth.view_group"),
+                ],
+            },
+        ],
+    },
+}

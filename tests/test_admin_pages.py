@@ -1,0 +1,60 @@
+"""What all pages of the admin share: the policy, compression, and how things are shown."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.utils import timezone
+
+from delivery.state import Words, clock
+from integrations.templatetags.penstock import ago, chip, clocks, exact, sparkline
+from tests.make import make_user
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.django_db
+def test_a_page_may_load_only_what_is_here_and_run_no_script_of_its_own(client):
+    client.force_login(make_user())
+    policy = client.get("/admin/")["Content-Security-Policy"].split("; ")
+    assert "script-src 'self' 'unsafe-eval'" in policy
+    assert "style-src 'self' 'unsafe-inline'" in policy
+    assert "default-src 'self'" in policy
+    assert not any("http" in each or "*" in each for each in policy)
+
+
+@pytest.mark.django_db
+def test_pages_are_compressed_and_answers_to_programs_have_neither_policy_nor_compression(client):
+    client.force_login(make_user())
+    assert client.get("/admin/", headers={"Accept-Encoding": "gzip"})["Content-Encoding"] == "gzip"
+    answer = client.post("/v1/track", "{}", "application/json")
+    assert "Content-Security-Policy" not in answer
+    assert "Content-Encoding" not in answer
+
+
+def test_a_chip_has_its_state_as_a_word_and_escapes_it():
+    html = chip(Words("attention", "error", "<Failed>"))
+    assert "ps-attention" in html
+    assert "&lt;Failed&gt;" in html
+
+
+def test_a_sparkline_is_as_high_as_its_highest_number_and_nothing_without_numbers():
+    html = sparkline([0, 1, 2])
+    assert html.count("<rect") == 2
+    assert 'height="28.0"' in html
+    assert sparkline([]) == sparkline([0, 0]) == ""
+
+
+def test_times_are_written_in_utc_and_marked_for_the_viewers_zone():
+    assert exact(NOON) == (
+        '<time datetime="2026-11-21T12:00:00+00:00" data-exact>2026-11-21 12:00:00 UTC</time>'
+    )
+    assert 'title="2026-11-21 12:00:00 UTC" data-ago' in ago(NOON)
+    assert exact(None) == ago(None) == "–"
+
+
+def test_a_time_in_a_sentence_is_marked_too_and_the_rest_is_escaped():
+    now = timezone.now().replace(microsecond=0)
+    today = clocks(f"<b> next try {clock(now, now)}")
+    assert "&lt;b&gt; next try <time datetime=" in today
+    assert f'"{now.isoformat()}" data-clock' in today
+    assert f'"{NOON.isoformat()}" data-clock' in clocks(clock(NOON, now))
