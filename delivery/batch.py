@@ -278,7 +278,18 @@ class Run:
             error = raised
             raise
         finally:
-            self.exchanges.append(self._written(request, response, error, started_at, clock, items))
+            self.exchanges.append(
+                written(
+                    request,
+                    response,
+                    error,
+                    started_at=started_at,
+                    seconds=time.monotonic() - clock,
+                    secrets=self.secrets,
+                    items=len(items),
+                    carried=[delivery_id for delivery_id, _ in items],
+                )
+            )
         self._up_again()
 
     def _answered(self, each: tuple[int, Item], error: DestinationError | None) -> None:
@@ -413,34 +424,44 @@ class Run:
         self.exchanges, self.settled, self.told = [], [], []
         self.written_at = time.monotonic()
 
-    # --- the log ---
-
-    def _written(
-        self,
-        request: Request,
-        response: Response | None,
-        error: DestinationError | None,
-        started_at: datetime,
-        clock: float,
-        items: Sequence[tuple[int, Item]],
-    ) -> Exchange:
-        return Exchange(
-            started_at=started_at,
-            duration_ms=round((time.monotonic() - clock) * 1000),
-            method=request.method,
-            url=self._masked(request.url),
-            status=response.status if response else None,
-            outcome=type(error).__name__ if error else "accepted",
-            error=self._masked(str(error or "")),
-            request_headers=self._masked(_json(client.headers(request))),
-            request_body=self._masked(request.body.decode()),
-            response_headers=self._masked(_json(response.headers if response else {})),
-            response_body=self._masked(response.body if response else ""),
-            carried=[(delivery_id, at) for at, (delivery_id, _) in enumerate(items)],
-        )
-
     def _masked(self, text: str) -> str:
         return masked(text, self.secrets)
+
+
+def written(
+    request: Request,
+    response: Response | None,
+    error: DestinationError | None,
+    *,
+    started_at: datetime,
+    seconds: float,
+    secrets: Sequence[str],
+    items: int,
+    carried: Sequence[int] = (),
+) -> Exchange:
+    """Return an exchange as the log keeps it, without the secrets.
+
+    carried  the delivery of each item, in order; none of a test
+    """
+
+    def safe(text: str) -> str:
+        return masked(text, secrets)
+
+    return Exchange(
+        started_at=started_at,
+        duration_ms=round(seconds * 1000),
+        method=request.method,
+        url=safe(request.url),
+        status=response.status if response else None,
+        outcome=type(error).__name__ if error else "accepted",
+        error=safe(str(error or "")),
+        request_headers=safe(_json(client.headers(request))),
+        request_body=safe(request.body.decode()),
+        response_headers=safe(_json(response.headers if response else {})),
+        response_body=safe(response.body if response else ""),
+        items=items,
+        carried=[(delivery_id, at) for at, delivery_id in enumerate(carried)],
+    )
 
 
 @cache

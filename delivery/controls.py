@@ -10,8 +10,8 @@ from django.db.models import Q, QuerySet
 
 from delivery import lanes
 from delivery.models import Delivery, Lane
-from integrations import installing
-from integrations.models import Installation
+from integrations import installing, revising
+from integrations.models import Installation, Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,20 @@ def reconfigure(
     """
     installing.reconfigure(installation, name=name, config=config, **pace)
     _go_on(installation)
+
+
+def save_revision(installation: Installation, blueprint: Any, **how: Any) -> Revision:
+    """Save a blueprint, as `revising.save_revision`, and let the lanes go on with it."""
+    revision = revising.save_revision(installation, blueprint, **how)
+    _go_on(installation)
+    return revision
+
+
+def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
+    """Go back to an old revision, as `revising.roll_back`, and let the lanes go on with it."""
+    revision = revising.roll_back(installation, number, by=by)
+    _go_on(installation)
+    return revision
 
 
 def _go_on(installation: Installation) -> None:

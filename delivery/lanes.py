@@ -148,7 +148,8 @@ def release_held_by(cluster: str) -> int:
 class Exchange:
     """One HTTP exchange, ready to be written down. Texts have their secrets masked already.
 
-    carried   (delivery id, place among the request's items)
+    items     how many the request had
+    carried   (delivery id, place among the request's items); none of a test
     """
 
     started_at: datetime
@@ -162,6 +163,7 @@ class Exchange:
     request_body: str
     response_headers: str
     response_body: str
+    items: int
     carried: list[tuple[int, int]]
 
 
@@ -215,29 +217,44 @@ def settle(
         installation_id = Lane.objects.values_list("installation", flat=True).get(pk=held.lane_id)
         last = _record(installation_id, exchanges)
         _settle(settled, last, now)
-        if told:
-            rows = [(installation_id, key, value) for key, value in told]
-            bulk.insert(Told, ("installation_id", "key", "value"), rows, keep_first=True)
+        _remember(installation_id, told)
         if standing is not None:
             _stand(held, standing, now)
             _tell_others(held, installation_id, standing, now)
+
+
+def write_down_test(
+    installation_id: int, exchanges: Sequence[Exchange], told: Sequence[tuple[str, str]]
+) -> None:
+    """Write down the exchanges of a test event: it is no delivery, and the ledger knows nothing."""
+    with transaction.atomic():
+        _record(installation_id, exchanges, is_test=True)
+        _remember(installation_id, told)
+
+
+def _remember(installation_id: int, told: Sequence[tuple[str, str]]) -> None:
+    if told:
+        rows = [(installation_id, key, value) for key, value in told]
+        bulk.insert(Told, ("installation_id", "key", "value"), rows, keep_first=True)
 
 
 def _mine(held: Lease):
     return Lane.objects.filter(pk=held.lane_id, lease=held.token)
 
 
-def _record(installation_id: int, exchanges: Sequence[Exchange]) -> dict[int, tuple[int, int]]:
+def _record(
+    installation_id: int, exchanges: Sequence[Exchange], *, is_test: bool = False
+) -> dict[int, tuple[int, int]]:
     """Write the attempts; return for each delivery its last attempt and how many it had."""
     if not exchanges:
         return {}
     names = (
         "installation_id", "started_at", "duration_ms", "method", "url", "status", "outcome",
-        "error", "items",
+        "error", "items", "is_test",
     )  # fmt: skip
     attempts = [
         (installation_id, e.started_at, e.duration_ms, e.method, e.url[:500], e.status, e.outcome,
-         e.error, len(e.carried))
+         e.error, e.items, is_test)
         for e in exchanges
     ]  # fmt: skip
     # sorted: SQLite promises no order of what it returns, and ids rise in the order of the rows

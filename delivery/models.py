@@ -152,6 +152,9 @@ class Attempt(models.Model):
     outcome = models.CharField(max_length=30, help_text="accepted, or the class of the error")
     error = models.TextField(blank=True)
     items = models.PositiveIntegerField()
+    is_test = models.BooleanField(
+        default=False, help_text="Somebody tried the installation: it carried no delivery."
+    )
 
     class Meta:
         indexes = [models.Index(fields=["installation", "-id"], name="attempt_newest")]

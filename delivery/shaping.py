@@ -115,19 +115,21 @@ class Arrival:
 
     @cached_property
     def view(self) -> View:
+        return view_of(self.message)
+
+    @property
+    def message(self) -> Message:
         parsed = self.parsed
-        return view_of(
-            message_of(
-                parsed.text,
-                parsed.type,
-                parsed.message_id,
-                parsed.name,
-                parsed.user_id,
-                parsed.anonymous_id,
-                parsed.timestamp,
-                self.now,
-                parsed.added_context,
-            )
+        return message_of(
+            parsed.text,
+            parsed.type,
+            parsed.message_id,
+            parsed.name,
+            parsed.user_id,
+            parsed.anonymous_id,
+            parsed.timestamp,
+            self.now,
+            parsed.added_context,
         )
 
 

@@ -60,10 +60,11 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
     its newest rows. So none of it costs more as the log grows.
     """
     newest, attempts = _newest_of(Delivery), _newest_of(Attempt)
+    accepted = attempts.filter(outcome="accepted", is_test=False)
     return installations.annotate(
         newest=Subquery(newest.values("pk")[:1]),
         failed=BoundedCount(newest.values("state")[:LATELY], where="state = 'failed'"),
-        delivered_at=Subquery(attempts.filter(outcome="accepted").values("started_at")[:1]),
+        delivered_at=Subquery(accepted.values("started_at")[:1]),
     ).prefetch_related(Prefetch("lanes", _lanes_with_queue()))
 
 

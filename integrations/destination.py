@@ -168,6 +168,29 @@ class Response:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is known of an installation's connection, in a sentence.
+
+    level  "good", "bad", or "unknown" for what the vendor does not tell
+    """
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A request that leaves nothing behind at the vendor, and what its answer tells."""
+
+    request: Request
+    finding: Callable[[Response], Finding]
+
+
+def no_probes(config: Config) -> Sequence[Probe | Finding]:
+    return (Finding("unknown", "This vendor tells nothing unless something is sent to it."),)
+
+
 def no_limits(config: Config) -> Sequence[Limit]:
     return ()
 
@@ -198,6 +221,8 @@ class Destination:
 
     kinds        the kinds of action its blueprints may use. One called "track" takes the fields
                  `event` and `properties`: a blueprint's `"otherwise": "pass"` relies on it
+    probes       how a connection is tested: requests that leave nothing behind, and what is known
+                 without asking
     setup_steps  (title, text) of what to do at the vendor before installing
     """
 
@@ -215,6 +240,7 @@ class Destination:
     request: Callable[[str, Sequence[Item], Config], Request]
     judge: Callable[[Response], None] = judge_by_status
     limits: Callable[[Config], Sequence[Limit]] = no_limits
+    probes: Callable[[Config], Sequence[Probe | Finding]] = no_probes
     setup_steps: tuple[tuple[str, str], ...] = ()
     troubleshooting: tuple[Trouble, ...] = ()
 

@@ -272,6 +272,10 @@ class Revision(models.Model):
             raise TypeError("A revision is never changed; save a new one.")
         super().save(*args, **kwargs)
 
+    @property
+    def author(self) -> str:
+        return str(self.created_by) if self.created_by else "Penstock"
+
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def valid(self, token: str, now: datetime) -> "ApiToken | None":

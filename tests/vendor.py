@@ -12,7 +12,7 @@ class Vendor:
 
     answers   what to do with each request in turn, then 200 for ever: a status, or a tuple of
               (status, headers, body), or one of the functions below
-    received  (path, headers, JSON body) of each request, in order
+    received  (path, headers, JSON body, or None) of each request, in order
     """
 
     def __init__(self, *answers):
@@ -27,7 +27,7 @@ class Vendor:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                vendor.received.append((self.path, dict(self.headers), json.loads(body)))
+                vendor.received.append((self.path, dict(self.headers), json.loads(body or "null")))
                 answer = vendor.answers.pop(0) if vendor.answers else 200
                 if callable(answer):
                     answer(self)

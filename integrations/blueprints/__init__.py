@@ -13,6 +13,7 @@ once and with its place, and never when a message comes.
     nodes.py           the mapping language: JSON → mapper   directives.py  what begins with @
     paths.py           `$.a.b[0]`                            javascript.py  values as texts
     views.py           a message as both languages see it
+    comparing.py       two blueprints, and what differs
 """
 
 from integrations.blueprints.blueprint import Blueprint

@@ -61,14 +61,19 @@ class Blueprint:
         """
         steps = self.steps.get(view["type"], NOTHING)
         actions = [
-            Action(kind=action.kind, fields=_fields(action, view))
+            Action(kind=action.kind, fields=mapped(action, view))
             for condition, action in steps.taken
             if condition is None or condition(view)
         ]
         if not actions and steps.passes and not _is_off(steps, view):
-            fields = {"event": view.get("event"), "properties": view.get("properties")}
-            actions.append(Action(kind="track", fields=fields))
+            actions.append(as_it_is(view))
         return actions
+
+    def passes(self, view: View) -> bool:
+        """Say whether a message is sent as it is, because no action takes it."""
+        steps = self.steps.get(view["type"], NOTHING)
+        taken = any(condition is None or condition(view) for condition, _ in steps.taken)
+        return steps.passes and not taken and not _is_off(steps, view)
 
 
 NOTHING = Steps()
@@ -79,7 +84,14 @@ def _is_off(steps: Steps, view: View) -> bool:
     return any(condition is None or condition(view) for condition in steps.off)
 
 
-def _fields(action: CompiledAction, view: View) -> Mapping[str, Any]:
+def as_it_is(view: View) -> Action:
+    """Return what is sent of a tracked event that no action takes."""
+    fields = {"event": view.get("event"), "properties": view.get("properties")}
+    return Action(kind="track", fields=fields)
+
+
+def mapped(action: CompiledAction, view: View) -> Mapping[str, Any]:
+    """Return what an action's mapping makes of a message. Raises MessageRejected."""
     try:
         fields = action.mapping(view)
     except RecursionError:

@@ -104,6 +104,7 @@ class _Group:
 
 class _Parser:
     def __init__(self, text: str):
+        self.text = text
         self.tokens = list(_tokens(text))
         self.at = 0
         self.groups = [_Group(1)]
@@ -133,6 +134,11 @@ class _Parser:
     def expect(self, sign: str) -> None:
         if not self.accept(sign):
             raise self.error(f'expected "{sign}"')
+
+    def since(self, first: int) -> str:
+        """Return what is written from the token of that number to the last one taken."""
+        last = self.tokens[self.at - 1]
+        return self.text[self.tokens[first].position - 1 : last.position - 1 + len(last.text)]
 
     def error(self, message: str, token: Token | None = None) -> TriggerError:
         token = token or self.next
@@ -192,6 +198,7 @@ class _Parser:
     # --- conditions ---
 
     def function(self, *, negated: bool) -> Test:
+        first = self.at
         name = self.take().text
         self.expect("(")
         field, keys = self.field()
@@ -202,7 +209,8 @@ class _Parser:
         self.expect(")")
         text = _unquoted(token)
         found = _containing(text) if name == "contains" else self.matching(text, token)
-        return Test(field, keys, _of_texts(found, negated=negated))
+        check = _of_texts(found, negated=negated)
+        return Test(field, keys, check, f"{'!' * negated}{self.since(first)}")
 
     def matching(self, pattern: str, token: Token) -> Callable[[str], bool]:
         start, end = pattern[:-1], pattern[1:]
@@ -245,13 +253,16 @@ class _Parser:
     def comparison(self) -> Test:
         if self.next.kind != "word" or self.next.says("and", "or"):
             raise self.error('expected a condition, such as type = "track"')
+        first = self.at
         field, keys = self.field()
         sign = self.take()
         if sign.text in ORDER:
-            return Test(field, keys, _in_order(ORDER[sign.text], self.number()))
-        if sign.text in ("=", "!="):
-            return Test(field, keys, _equal(self.value(), negated=sign.text == "!="))
-        raise self.error("expected one of = != < <= > >=", sign)
+            check = _in_order(ORDER[sign.text], self.number())
+        elif sign.text in ("=", "!="):
+            check = _equal(self.value(), negated=sign.text == "!=")
+        else:
+            raise self.error("expected one of = != < <= > >=", sign)
+        return Test(field, keys, check, self.since(first))
 
     def number(self) -> float:
         """Return a number; one in quotes counts, as it does in the reference."""

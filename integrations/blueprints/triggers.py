@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 View = Mapping[str, Any]  # a message as JSON of the Segment spec
 Condition = Callable[[View], bool]
@@ -10,13 +10,17 @@ Condition = Callable[[View], bool]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A check of one field; it gets None for null and for what is not there."""
+    """A check of one field; it gets None for null and for what is not there.
+
+    text  how it is written in the trigger
+    """
 
     __test__ = False  # for pytest: not one of its own
 
     field: str
     keys: tuple[str, ...]
     check: Callable[[Any], bool]
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,31 @@ def closure(node: Node) -> Condition:
         return lambda view: not inner(view)
     parts = tuple(map(closure, node.parts))
     return _any(parts) if isinstance(node, AnyOf) else _all(parts)
+
+
+class Reason(NamedTuple):
+    """One condition of a trigger, and what it says of a message.
+
+    found  the value of its field; None for null and for what is not there
+    """
+
+    text: str
+    holds: bool
+    found: Any
+
+
+def reasons(node: Node, view: View) -> list[Reason]:
+    """Return the conditions that decide: while none of them changes, the tree says the same."""
+    if isinstance(node, Test):
+        found = view.get(node.field)
+        for key in node.keys:
+            found = _item(found, key)
+        return [Reason(node.text, node.check(found), found)]
+    if isinstance(node, Not):
+        return reasons(node.inner, view)
+    outcome = closure(node)(view)
+    deciding = [part for part in node.parts if closure(part)(view) is outcome]
+    return [reason for part in deciding for reason in reasons(part, view)]
 
 
 def _all(parts: tuple[Condition, ...]) -> Condition:

@@ -2,6 +2,7 @@
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
 from integrations.destinations.heap.api import KINDS, VISITOR_IDENTITY, items, limits, request
+from integrations.destinations.heap.connection import probes
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
 DESTINATION = Destination(
@@ -108,6 +109,7 @@ DESTINATION = Destination(
     items=items,
     request=request,
     limits=limits,
+    probes=probes,
     setup_steps=SETUP_STEPS,
     troubleshooting=TROUBLESHOOTING,
 )

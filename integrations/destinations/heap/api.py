@@ -101,12 +101,12 @@ def request(endpoint: str, items: Sequence[Item], config: Config) -> Request:
     Raises VendorUnavailable when the sandbox is asked for where none runs.
     """
     path, plural = CALLS[endpoint]
-    base = _base(config)
+    host = base(config)
     app_id = b'{"app_id":' + encode(config["app_id"]) + b","
     bodies = b",".join([item.body for item in items])
     if not plural:
-        return Request(url=base + path, body=app_id + bodies[1:])
-    return Request(url=base + path, body=app_id + b'"%s":[%s]}' % (plural.encode(), bodies))
+        return Request(url=host + path, body=app_id + bodies[1:])
+    return Request(url=host + path, body=app_id + b'"%s":[%s]}' % (plural.encode(), bodies))
 
 
 def limits(config: Config) -> Sequence[Limit]:
@@ -125,7 +125,8 @@ def limits(config: Config) -> Sequence[Limit]:
     )  # fmt: skip
 
 
-def _base(config: Config) -> str:
+def base(config: Config) -> str:
+    """Return where Heap takes events. Raises VendorUnavailable where no sandbox runs."""
     if config["region"] != "sandbox":
         return HOSTS[config["region"]]
     if not config["sandbox_url"]:

@@ -1,0 +1,92 @@
+"""Two blueprints compared: what was changed in sentences, and line by line."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from difflib import unified_diff
+from typing import Any
+
+KEYS = ("version", "actions", "otherwise")  # in the order in which people read them
+ACTION_KEYS = ("name", "trigger", "kind", "enabled", "mapping")
+
+Json = Mapping[str, Any]
+Named = tuple[str, int]  # an action's name, and how many of that name came before it
+
+
+def in_order(blueprint: Json) -> dict[str, Any]:
+    """Return a blueprint with its keys as people read them: a database may keep another order."""
+    ordered = _ordered(blueprint, KEYS)
+    if isinstance(ordered.get("actions"), list):
+        ordered["actions"] = [
+            _ordered(each, ACTION_KEYS) if isinstance(each, dict) else each
+            for each in ordered["actions"]
+        ]
+    return ordered
+
+
+def text_of(blueprint: Json) -> str:
+    """Return a blueprint as people read it."""
+    return json.dumps(in_order(blueprint), indent=2, ensure_ascii=False)
+
+
+def difference(old: Json, new: Json) -> list[str]:
+    """Return the lines of a unified diff, each beginning with `-`, `+`, a blank or `@@`."""
+    lines = unified_diff(text_of(old).splitlines(), text_of(new).splitlines(), lineterm="")
+    return list(lines)[2:]  # without the names of two files
+
+
+def changes(old: Json, new: Json) -> list[str]:
+    """Return what was changed, in sentences."""
+    before, after = _by_name(old), _by_name(new)
+    gone = [name for name in before if name not in after]
+    come = [name for name in after if name not in before]
+    found = []
+    for name in list(gone):
+        same = [each for each in come if _nameless(after[each]) == _nameless(before[name])]
+        if same:
+            found.append(f"Action {_shown(name)} renamed to {_shown(same[0])}.")
+            gone.remove(name)
+            come.remove(same[0])
+    found += [f"Action {_shown(name)} removed." for name in gone]
+    found += [f"Action {_shown(name)} added." for name in come]
+    kept = [name for name in after if name in before]
+    found += [words for name in kept for words in _changed(name, before[name], after[name])]
+    if kept != [name for name in before if name in after]:
+        found.append("Actions in another order.")
+    if old.get("otherwise", "drop") != new.get("otherwise", "drop"):
+        found.append(f"Otherwise: {new.get('otherwise', 'drop')}.")
+    return found or ["Nothing changed."]
+
+
+def _by_name(blueprint: Json) -> dict[Named, Json]:
+    seen: Counter[str] = Counter()
+    named = {}
+    for action in blueprint.get("actions", ()):
+        named[action["name"], seen[action["name"]]] = action
+        seen[action["name"]] += 1
+    return named
+
+
+def _shown(named: Named) -> str:
+    name, which = named
+    return f"“{name}”" + (f" ({which + 1})" if which else "")
+
+
+def _nameless(action: Json) -> dict[str, Any]:
+    return {key: value for key, value in action.items() if key != "name"}
+
+
+def _changed(named: Named, old: Json, new: Json) -> list[str]:
+    words = []
+    if old.get("enabled", True) != new.get("enabled", True):
+        words.append(
+            f"Action {_shown(named)} switched {'on' if new.get('enabled', True) else 'off'}."
+        )
+    differing = [key for key in ("trigger", "kind", "mapping") if old.get(key) != new.get(key)]
+    if differing:
+        words.append(f"Action {_shown(named)}: {' and '.join(differing)} changed.")
+    return words
+
+
+def _ordered(given: Json, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: given[key] for key in (*keys, *given) if key in given}
