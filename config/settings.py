@@ -49,6 +49,7 @@ KEEP_EVENTS_DAYS = env.float("PENSTOCK_KEEP_EVENTS_DAYS", default=30.0)
 KEEP_DELIVERIES_DAYS = env.float("PENSTOCK_KEEP_DELIVERIES_DAYS", default=30.0)
 KEEP_ATTEMPTS_DAYS = env.float("PENSTOCK_KEEP_ATTEMPTS_DAYS", default=30.0)
 KEEP_ATTEMPT_BODIES_DAYS = env.float("PENSTOCK_KEEP_ATTEMPT_BODIES_DAYS", default=7.0)
+KEEP_AUDIT_DAYS = env.float("PENSTOCK_KEEP_AUDIT_DAYS", default=90.0)
 
 # --- database and broker ---------------------------------------------------------------------
 (BASE_DIR / "var").mkdir(exist_ok=True)
@@ -106,12 +107,15 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_q",
     "integrations",
     "delivery",
 ]
 MIDDLEWARE = [
     "config.proxies.trusted_proxies",
+    "integrations.caller.remember",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.policy.for_people",
@@ -167,17 +171,41 @@ CONTENT_SECURITY_POLICY = {
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["integrations.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["integrations.api.permissions.ScopeAndRole"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["integrations.api.parsers.AnyJSONParser"],
     "EXCEPTION_HANDLER": "integrations.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "integrations.api.schema.Schema",
+}
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "Penstock",
+    "DESCRIPTION": "Everything the admin can do, for programs; and where SDKs send to.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
 }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "integrations.caller.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        },
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 
 from delivery import lanes
 from delivery.models import Delivery, Lane
-from integrations import installing, revising
+from integrations import audit, installing, revising
 from integrations.models import Installation, Revision
 
 
@@ -30,8 +30,13 @@ class Requeued:
 def deliver_again(rows: QuerySet[Delivery], now: datetime) -> Requeued:
     """Queue settled deliveries again and ring for their lanes."""
     lane_ids = sorted(set(rows.order_by().values_list("lane", flat=True).distinct()))
-    count = rows.order_by().deliver_again(now)
-    transaction.on_commit(lambda: lanes.wake(lane_ids))
+    with transaction.atomic():
+        first = list(rows.order_by()[:2])
+        count = rows.order_by().deliver_again(now)
+        if count:
+            about = first[0] if len(first) == 1 else f"{count:,} deliveries"
+            audit.record("delivery.queued_again", about, new={"count": count})
+        transaction.on_commit(lambda: lanes.wake(lane_ids))
     return Requeued(count, _paused(lane_ids))
 
 
@@ -43,13 +48,17 @@ def _paused(lane_ids: list[int]) -> list[str]:
 
 def pause(installation: Installation) -> None:
     """Stop sending to an installation; what comes in waits in its queue."""
-    Installation.objects.filter(pk=installation.pk).update(enabled=False)
+    with transaction.atomic():
+        Installation.objects.filter(pk=installation.pk).update(enabled=False)
+        audit.record("installation.paused", installation)
 
 
 def resume(installation: Installation) -> None:
     """Send to an installation again, at once, whatever held it up."""
-    Installation.objects.filter(pk=installation.pk).update(enabled=True)
-    _go_on(installation)
+    with transaction.atomic():
+        Installation.objects.filter(pk=installation.pk).update(enabled=True)
+        audit.record("installation.resumed", installation)
+        _go_on(installation)
 
 
 def reconfigure(

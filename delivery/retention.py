@@ -27,6 +27,7 @@ from delivery.models import (
     Rejection,
     Tally,
 )
+from integrations.models import AuditEntry
 
 BATCH = 2_000  # rows
 BUDGET = 5.0  # seconds a purge may take; the next sweep goes on
@@ -97,6 +98,11 @@ def _rejections(before: datetime) -> int:
     return _delete(Rejection, _oldest(Rejection.objects.filter(pk__lt=end)))
 
 
+def _audit_entries(before: datetime) -> int:
+    end = first_id(AuditEntry, "at", before)
+    return _delete(AuditEntry, _oldest(AuditEntry.objects.filter(pk__lt=end)))
+
+
 STEPS: tuple[tuple[str, str, Callable[[datetime], int]], ...] = (
     ("attempt bodies", "KEEP_ATTEMPT_BODIES_DAYS", _attempt_bodies),
     ("attempts", "KEEP_ATTEMPTS_DAYS", _attempts),
@@ -104,6 +110,7 @@ STEPS: tuple[tuple[str, str, Callable[[datetime], int]], ...] = (
     ("events", "KEEP_EVENTS_DAYS", _events),
     ("tallies", "KEEP_EVENTS_DAYS", _tallies),
     ("rejections", "KEEP_EVENTS_DAYS", _rejections),
+    ("audit entries", "KEEP_AUDIT_DAYS", _audit_entries),
 )
 
 

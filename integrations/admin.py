@@ -1,36 +1,84 @@
 """Who may send, and who may manage."""
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
+from django.shortcuts import get_object_or_404
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from integrations.forms import SourceForm, WebhookSourceForm
-from integrations.models import ApiToken, Source, WebhookSource, digest, new_token
+from integrations import audit, tokens
+from integrations.forms import ApiTokenForm, SourceForm, WebhookSourceForm
+from integrations.models import ApiToken, Source, WebhookSource
 from integrations.templatetags.penstock import ago
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class Audited(ModelAdmin):
+    """A page whose changes go into the audit log, as the ones of the API do.
+
+    audited   what its rows are called there
+    """
+
+    audited = ""
+
+    def save_model(self, request, obj, form, change):
+        form.before = audit.columns(type(obj).objects.get(pk=obj.pk)) if change else {}
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        verb, row = "updated" if change else "created", form.instance
+        audit.record(f"{self.audited}.{verb}", row, form.before, audit.columns(row))
+
+    def delete_model(self, request, obj):
+        audit.record(f"{self.audited}.deleted", obj, audit.columns(obj))
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request, queryset):
+        for obj in queryset:
+            self.delete_model(request, obj)
+
+
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, ModelAdmin):
+class UserAdmin(BaseUserAdmin, Audited):
+    audited = "user"
+
+    def get_readonly_fields(self, request, obj=None):
+        own = super().get_readonly_fields(request, obj)
+        return own if request.user.is_superuser else (*own, "is_superuser", "user_permissions")
+
+    def has_change_permission(self, request, obj=None):
+        above = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return not above and super().has_change_permission(request, obj)
+
+    def user_change_password(self, request, id, form_url=""):  # noqa: A002  (Django's name)
+        old = audit.columns(get_object_or_404(User, pk=unquote(id)))
+        answer = super().user_change_password(request, id, form_url)
+        user = User.objects.get(pk=unquote(id))
+        if audit.changes(old, audit.columns(user)):
+            audit.record("user.updated", user, old, audit.columns(user))
+        return answer
+
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class GroupAdmin(BaseGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(BaseGroupAdmin, Audited):
+    audited = "role"
 
 
 @admin.register(Source)
-class SourceAdmin(ModelAdmin):
+class SourceAdmin(Audited):
+    audited = "source"
     list_display = ("name", "shown_key", "created")
     form = SourceForm
     fields = (
@@ -71,7 +119,8 @@ class SourceAdmin(ModelAdmin):
 
 
 @admin.register(WebhookSource)
-class WebhookSourceAdmin(ModelAdmin):
+class WebhookSourceAdmin(Audited):
+    audited = "webhook_source"
     form = WebhookSourceForm
     list_display = ("name", "source_type", "source", "created")
     list_select_related = ("source",)
@@ -98,10 +147,11 @@ class WebhookSourceAdmin(ModelAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
-    list_display = ("name", "user", "created", "expires_at", "last_used")
+    form = ApiTokenForm
+    list_display = ("name", "user", "created", "expires_at", "last_used", "revoked_at")
     list_select_related = ("user",)
-    fields = ("name", "expires_at")
     ordering = ("name", "pk")
+    actions = ("revoke",)
 
     @display(description="Created", ordering="created_at")
     def created(self, token):
@@ -111,14 +161,23 @@ class ApiTokenAdmin(ModelAdmin):
     def last_used(self, token):
         return ago(token.last_used_at)
 
+    def has_change_permission(self, request, obj=None):
+        return obj is None and super().has_change_permission(request)  # else make another one
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # the audit log names it: it is revoked
+
     def save_model(self, request, obj, form, change):
-        if change:
-            super().save_model(request, obj, form, change)
-            return
-        text = new_token()
-        obj.user, obj.digest = request.user, digest(text)
-        super().save_model(request, obj, form, change)
+        values = {name: form.cleaned_data[name] for name in ("name", "scopes", "expires_at")}
+        made, text = tokens.create(request.user, **values)
+        obj.pk = made.pk
         show_once(request, "token", text)
+
+    @action(description="Revoke", permissions=["change"])
+    def revoke(self, request, queryset):
+        for token in queryset:
+            tokens.revoke(token)
+        messages.success(request, "Revoked: they are refused from now on.")
 
 
 def show_once(request, what, text):

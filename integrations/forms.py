@@ -13,7 +13,8 @@ from unfold.widgets import (
 
 from integrations import installing
 from integrations.installing import InvalidInstallation, NameTaken, offered, starting_value
-from integrations.models import Installation, Source, WebhookSource
+from integrations.models import ApiToken, Installation, Source, WebhookSource
+from integrations.roles import SCOPES
 
 PREFIX = "config."  # the names by which installing.py calls the fields, too
 PACE = ("enabled", "lane_count", "give_up_days")
@@ -184,6 +185,21 @@ class SourceForm(forms.ModelForm):
             "default_context",
             "rate_limit",
         )
+
+
+class ApiTokenForm(forms.ModelForm):
+    """A token's name and what it may be used for."""
+
+    scopes = forms.TypedMultipleChoiceField(
+        choices=[(each.name, f"{each.name} – {each.description}") for each in SCOPES.values()],
+        coerce=str,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What it may be used for, within what its user may do.",
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ("name", "scopes", "expires_at")
 
 
 class WebhookSourceForm(forms.ModelForm):

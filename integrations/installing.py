@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from integrations import catalog
+from integrations import audit, catalog
 from integrations.destination import ConfigField, Destination
 from integrations.models import Installation, Revision
 from integrations.secrets import SecretsUnreadable, reveal
@@ -61,6 +61,7 @@ def install(
             )
             installation.revision = first
             installation.save(update_fields=["revision"])
+            _record("created", installation, {})
     except IntegrityError:
         if not Installation.objects.filter(name=name.strip()).exists():
             raise
@@ -77,7 +78,7 @@ def reconfigure(
 
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
-    kept = _kept_secrets(installation)
+    kept, old = _kept_secrets(installation), audit.of_installation(installation)
     given = {key: value or kept.get(key, value) for key, value in config.items()}
     destination, mode = installation.destination, installation.delivery_mode
     installation.keep(_checked(destination, name, installation.variant, given, mode))
@@ -88,10 +89,17 @@ def reconfigure(
     try:
         with transaction.atomic():
             installation.save(update_fields=["name", "config", "sealed_secrets", *pace])
+            _record("updated", installation, old)
     except IntegrityError:
         if not others.filter(name=installation.name).exists():
             raise
         raise NameTaken(f"An installation named {installation.name!r} exists already.") from None
+
+
+def _record(verb: str, installation: Installation, old: Mapping[str, Any]) -> None:
+    secret = audit.secrets_of(installation)
+    new = audit.of_installation(installation)
+    audit.record(f"installation.{verb}", installation, old, new, secret=secret)
 
 
 def starting_value(field: ConfigField, variant_config: Mapping[str, str]) -> str:

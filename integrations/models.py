@@ -15,6 +15,7 @@ from django.utils import timezone
 from integrations import jsonpath
 from integrations.catalog import catalog, choices
 from integrations.destination import Config, Destination
+from integrations.roles import SCOPES
 from integrations.secrets import MASK, reveal, seal
 from integrations.webhooks import USUAL
 
@@ -278,14 +279,20 @@ class Revision(models.Model):
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def known(self, token: str) -> "ApiToken | None":
+        """Return the token that this text is or was, or None."""
+        return self.filter(digest=digest(token)).select_related("user").first()
+
     def valid(self, token: str, now: datetime) -> "ApiToken | None":
         """Return the usable token that this text is, or None."""
-        usable = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
-        return (
-            self.filter(usable, digest=digest(token), user__is_active=True)
-            .select_related("user")
-            .first()
-        )
+        found = self.known(token)
+        return found if found and not found.ended(now) else None
+
+
+def known_scopes(scopes: Any) -> None:
+    """Raise ValidationError when it is no list of scopes that there are."""
+    if not isinstance(scopes, list) or not scopes or not set(map(str, scopes)) <= set(SCOPES):
+        raise ValidationError(f"Must be a list of some of: {', '.join(SCOPES)}.")
 
 
 class ApiToken(models.Model):
@@ -294,9 +301,15 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=100)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    scopes = models.JSONField(
+        default=list,
+        validators=[known_scopes],
+        help_text="What it may be used for, within what its user may do.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
 
     objects = ApiTokenQuerySet.as_manager()
 
@@ -306,16 +319,135 @@ class ApiToken(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def ended(self, now: datetime) -> str:
+        """Return why it cannot be used any more, as advice, or ""."""
+        if self.revoked_at is not None:
+            return "The token was revoked. Use another one."
+        if self.expires_at is not None and self.expires_at <= now:
+            return "The token has expired. Use another one."
+        if not self.user.is_active:
+            return "The token's user is not active any more."
+        return ""
+
     def note_use(self, now: datetime) -> None:
         """Write down that it was used, at most once in LAST_USED_STEP."""
         if self.last_used_at is None or now - self.last_used_at > LAST_USED_STEP:
             ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
 
 
-def new_token() -> str:
+def new_token(prefix: str = "pst") -> str:
     """Return a token's text: 256 random bits, so that one plain SHA-256 of it is enough."""
-    return f"pst_{secrets.token_urlsafe(32)}"
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
 def digest(token: str) -> str:
     return sha256(token.encode()).hexdigest()
+
+
+class Login(models.Model):
+    """Someone's stay in the management API: a family of tokens, each refreshed from the last."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    created_at = models.DateTimeField(default=timezone.now)
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=300, blank=True)
+    session_hash = models.CharField(
+        max_length=128, help_text="As Django keeps it in sessions: a new password ends them."
+    )
+    revoked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"login of {self.user_id}"
+
+
+class LoginToken(models.Model):
+    """One token of a login; only its digest is kept."""
+
+    class Kind(models.TextChoices):
+        ACCESS = "access"
+        REFRESH = "refresh"
+
+    login = models.ForeignKey(Login, models.CASCADE, related_name="tokens")
+    kind = models.CharField(max_length=10, choices=Kind)
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, help_text="Of a refresh token: it counts once.")
+
+    def __str__(self) -> str:
+        return f"{self.kind} token of login {self.login_id}"
+
+
+class NeverChanged(TypeError):
+    """An entry of the audit log was to be changed or deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The audit log is only added to; entries leave it by age alone.")
+
+
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    def update(self, **fields: Any) -> int:
+        raise NeverChanged
+
+    def delete(self) -> Any:
+        raise NeverChanged
+
+
+class AuditEntry(models.Model):
+    """That somebody did something: who, what, from where, and what it was before."""
+
+    at = models.DateTimeField(default=timezone.now)
+    action = models.CharField(max_length=50, help_text="installation.created, auth.login, …")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_index=False
+    )
+    actor = models.CharField(max_length=150, blank=True, help_text="The user's name at the time.")
+    token = models.CharField(max_length=100, blank=True, help_text="The API token's name.")
+    via = models.CharField(max_length=10, help_text="api, admin or command")
+    object_type = models.CharField(max_length=50)
+    object_id = models.CharField(max_length=50, blank=True)
+    object_name = models.CharField(max_length=200, blank=True)
+    changes = models.JSONField(default=dict, help_text='{field: {"old", "new"}}')
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=300, blank=True)
+    request_id = models.CharField(max_length=100, blank=True)
+
+    objects = AuditEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [
+            # each filter's rows in the order of the list
+            models.Index(fields=["object_type", "object_id", "id"], name="audit_object"),
+            models.Index(fields=["action", "id"], name="audit_action"),
+            models.Index(fields=["actor", "id"], name="audit_actor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.object_name}".strip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk:
+            raise NeverChanged
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        raise NeverChanged
+
+
+class IdempotentCall(models.Model):
+    """A POST that named itself with Idempotency-Key, and how it was answered."""
+
+    caller = models.CharField(max_length=50, help_text="The token that it came with.")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of address and body.")
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    status = models.PositiveSmallIntegerField(null=True, help_text="Empty: under way.")
+    sealed_answer = models.TextField(blank=True, help_text="Sealed: it may hold a new secret.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["caller", "key"], name="one_call_of_each_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

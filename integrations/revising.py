@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
+from integrations import audit
 from integrations.blueprints import compile_blueprint
 from integrations.blueprints.comparing import changes
 from integrations.models import Installation, Revision
@@ -51,6 +52,7 @@ def save_revision(
             created_by=by,
         )
         Installation.objects.filter(pk=pinned.pk).update(revision=revision)
+        _record(pinned, newest, revision)
     installation.revision = revision
     return revision
 
@@ -64,6 +66,12 @@ def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
     return save_revision(
         installation, old.blueprint, by=by, summary=f"Rolled back to revision {number}."
     )
+
+
+def _record(installation: Installation, old: Revision | None, new: Revision) -> None:
+    told = {"revision": new.number, "summary": new.change_summary}
+    was = {"revision": old.number} if old else {}
+    audit.record("installation.blueprint_saved", installation, was, told)
 
 
 def _short(text: str) -> str:

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from delivery import lanes
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody, Lane
+from integrations import groups
 from integrations.catalog import catalog
 from integrations.installing import install
 from integrations.models import ApiToken, Source, digest
@@ -102,16 +103,23 @@ def bulk_of(deliveries):
     return {"app_id": "1234567890", "events": events}
 
 
-def make_user(name="admin", *, is_superuser=True, **fields):
-    from django.contrib.auth.models import User
+def make_user(name="admin", *, role=None, is_superuser=True, **fields):
+    """Make a superuser, or a user of a role and nothing else."""
+    from django.contrib.auth.models import Group, User
 
-    return User.objects.create_user(
+    is_superuser = is_superuser and role is None
+    user = User.objects.create_user(
         name, password="secret", is_staff=True, is_superuser=is_superuser, **fields
     )
+    if role:
+        groups.plan()  # a test that flushes the database takes the groups with it
+        user.groups.add(Group.objects.get(name=role))
+    return user
 
 
 def make_token(user=None, token=TOKEN, **fields):
     """Make an API token and return the text that a program presents."""
     user = user or make_user()
+    fields.setdefault("scopes", ["admin"])
     ApiToken.objects.create(name="Test", digest=digest(token), user=user, **fields)
     return token

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -18,6 +18,7 @@ from tests.make import (
     make_event,
     make_installation,
     make_source,
+    make_token,
     make_user,
 )
 
@@ -362,14 +363,26 @@ def test_a_source_is_added_with_a_write_key_of_its_own(client):
 
 def test_a_token_is_shown_once_and_kept_as_a_digest(client):
     address = "/admin/integrations/apitoken/"
-    answer = client.post(f"{address}add/", {"name": "CI"}, follow=True)
+    form = {"name": "CI", "scopes": ["deliveries:read", "events:read"]}
+    answer = client.post(f"{address}add/", form, follow=True)
     shown = re.search(r"pst_[\w-]+", answer.content.decode())[0]
     token = ApiToken.objects.get()
     assert (token.digest, token.user.username) == (digest(shown), "admin")
+    assert token.scopes == ["deliveries:read", "events:read"]
     assert shown not in page(client, address)
     change = page(client, f"{address}{token.pk}/change/")
     assert shown not in change
     assert token.digest not in change
+
+
+def test_a_revoked_token_stays_in_the_list_and_is_refused(client):
+    token = make_token(User.objects.get())
+    form = {"action": "revoke", "_selected_action": [ApiToken.objects.get().pk]}
+    client.post("/admin/integrations/apitoken/", form)
+    answer = client.get("/v1/admin/deliveries", headers={"authorization": f"Bearer {token}"})
+    assert answer.json()["error"]["code"] == "INVALID_TOKEN"
+    assert "revoked" in answer.json()["error"]["message"]
+    assert ApiToken.objects.get().revoked_at
 
 
 @pytest.mark.parametrize("address", ["auth/user/", "auth/user/add/", "auth/group/", "delivery/"])

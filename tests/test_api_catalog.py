@@ -42,8 +42,9 @@ def install(client, headers, body=BODY, key="heap", content_type="application/js
 def refusal(answer):
     """The status and the error, whose shape is the same everywhere."""
     error = answer.json()["error"]
-    assert set(error) in ({"code", "message"}, {"code", "message", "fields"})
+    assert {"code", "message", "request_id"} == set(error) - {"fields"}
     assert error["message"]
+    assert error["request_id"] == answer.headers["X-Request-Id"]
     return answer.status_code, error["code"], error.get("fields", {})
 
 

@@ -3,59 +3,46 @@
 from django.http import Http404
 from django.utils import timezone
 from rest_framework import status
-from rest_framework.permissions import DjangoModelPermissions
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from delivery import controls, log
 from delivery.api.parameters import cursor, read, read_rejections
 from delivery.api.presentation import listed, rejected, told
-from delivery.models import Delivery, Rejection
+from delivery.models import Delivery
+from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict
 
 
-class MaySee(DjangoModelPermissions):
-    """To read takes the permission to view the rows, to deliver again that to change them."""
-
-    perms_map = {
-        **DjangoModelPermissions.perms_map,
-        "GET": ["%(app_label)s.view_%(model_name)s"],
-        "POST": ["%(app_label)s.change_%(model_name)s"],
-    }
-
-
-class DeliveriesView(APIView):
+class DeliveriesView(Endpoint):
     """List deliveries, newest first.
 
     200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
     """
 
-    permission_classes = [MaySee]
-    queryset = Delivery.objects.none()  # only says whose permissions they are
+    scopes = {"GET": "deliveries:read"}
 
     def get(self, request):
         asked = read(request.query_params)
         return Response(paged(asked, listed))
 
 
-class RejectionsView(APIView):
+class RejectionsView(Endpoint):
     """List messages and requests that were refused on arrival, newest first.
 
     200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
     """
 
-    permission_classes = [MaySee]
-    queryset = Rejection.objects.none()
+    scopes = {"GET": "events:read"}
+    permissions = {"GET": "delivery.view_rejection"}
 
     def get(self, request):
         return Response(paged(read_rejections(request.query_params), rejected))
 
 
-class DeliveryView(APIView):
+class DeliveryView(Endpoint):
     """Tell all there is about one delivery; 404 when there is none of that id."""
 
-    permission_classes = [MaySee]
-    queryset = Delivery.objects.none()
+    scopes = {"GET": "deliveries:read"}
 
     def get(self, request, pk):
         try:
@@ -64,11 +51,10 @@ class DeliveryView(APIView):
             raise Http404(f"There is no delivery {pk}.") from None
 
 
-class DeliverAgainView(APIView):
+class DeliverAgainView(Endpoint):
     """Queue a delivery again: 202; 404 when there is none of that id; 409 it is queued already."""
 
-    permission_classes = [MaySee]
-    queryset = Delivery.objects.none()
+    scopes = {"POST": "deliveries:replay"}
 
     def post(self, request, pk):
         rows = Delivery.objects.filter(pk=pk)

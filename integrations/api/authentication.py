@@ -7,6 +7,14 @@ from rest_framework.exceptions import AuthenticationFailed
 from integrations.models import ApiToken
 
 
+class InvalidToken(AuthenticationFailed):
+    code = "INVALID_TOKEN"
+
+
+class ExpiredToken(AuthenticationFailed):
+    code = "EXPIRED_TOKEN"
+
+
 class TokenAuthentication(BaseAuthentication):
     """Accept `Authorization: Bearer <token>`; the token's user is the request's user."""
 
@@ -15,9 +23,11 @@ class TokenAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         now = timezone.now()
-        found = ApiToken.objects.valid(token.strip(), now)
+        found = ApiToken.objects.known(token.strip())
         if found is None:
-            raise AuthenticationFailed("The token is unknown, expired or revoked.")
+            raise InvalidToken("The token is unknown. Use it as it was shown when it was made.")
+        if reason := found.ended(now):
+            raise (InvalidToken if found.revoked_at else ExpiredToken)(reason)
         found.note_use(now)
         return found.user, found
 

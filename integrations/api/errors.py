@@ -1,10 +1,14 @@
-"""The one shape of an error: `{"error": {"code", "message", "fields"?}}`."""
+"""The one shape of an error: `{"error": {"code", "message", "fields"?, "request_id"}}`."""
 
-from django.http import Http404
+from http import HTTPStatus
+
+from django.http import Http404, JsonResponse
+from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_framework_handler
 
+from integrations.caller import caller
 from integrations.installing import InvalidInstallation, NameTaken
 
 CODES = {
@@ -14,9 +18,12 @@ CODES = {
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
     409: "CONFLICT",
+    412: "PRECONDITION_FAILED",
     422: "VALIDATION_FAILED",
     429: "RATE_LIMITED",
+    500: "INTERNAL_ERROR",
 }
+KEPT_HEADERS = ("WWW-Authenticate", "Retry-After", "Allow")
 
 
 class Unprocessable(exceptions.APIException):
@@ -34,7 +41,7 @@ class Conflict(exceptions.APIException):
 
 
 def exception_handler(error, context):
-    """Translate what the views raise; what nobody expected stays a 500."""
+    """Translate what the views raise; what nobody expected stays a 500, answered below."""
     if isinstance(error, InvalidInstallation):
         error = Unprocessable(error.fields)
     elif isinstance(error, NameTaken):
@@ -42,19 +49,45 @@ def exception_handler(error, context):
     response = rest_framework_handler(error, context)
     if response is None:
         return None
+    code = getattr(error, "code", None) or CODES.get(response.status_code, "ERROR")
     return Response(
-        {"error": _described(error, response.status_code)},
+        body(code, _message(error), getattr(error, "fields", None)),
         status=response.status_code,
-        headers={k: v for k, v in response.items() if k in ("WWW-Authenticate", "Retry-After")},
+        headers={name: value for name, value in response.items() if name in KEPT_HEADERS},
     )
 
 
-def _described(error, status_code):
-    message = str(error.detail if hasattr(error, "detail") else error)
+def _message(error):
     if isinstance(error, exceptions.NotAuthenticated):
-        message = "Give an API token: Authorization: Bearer …"
+        return "Give an API token: Authorization: Bearer …"
+    message = str(error.detail if hasattr(error, "detail") else error)
     if isinstance(error, Http404):
-        message = message or "There is nothing here."
-    fields = getattr(error, "fields", None)
-    described = {"code": CODES.get(status_code, "ERROR"), "message": message}
-    return {**described, "fields": fields} if fields else described
+        return message or "There is nothing here."
+    return message
+
+
+def body(code, message, fields=None):
+    """Return an error as it is answered."""
+    said = {"code": code, "message": message, **({"fields": fields} if fields else {})}
+    return {"error": {**said, "request_id": caller().request_id}}
+
+
+# --- what no view answers: Django's handlers, which config/urls.py names ----------------------
+
+
+def _instead_of(page, status_code, message):
+    """Return a handler that answers in JSON under /v1/, and with Django's page elsewhere."""
+
+    def handler(request, *args, **kwargs):
+        if not request.path.startswith("/v1/"):
+            return page(request, *args, **kwargs)
+        return JsonResponse(body(CODES[status_code], message), status=HTTPStatus(status_code))
+
+    return handler
+
+
+bad_request = _instead_of(defaults.bad_request, 400, "The request cannot be understood.")
+not_found = _instead_of(defaults.page_not_found, 404, "There is nothing at this address.")
+server_error = _instead_of(
+    defaults.server_error, 500, "This is our fault. Tell us the request_id, and try again."
+)

@@ -4,32 +4,39 @@ from django.http import Http404
 from django.urls import reverse
 from rest_framework import status
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from integrations.api.endpoint import Endpoint
 from integrations.catalog import catalog
 from integrations.installing import install, offered, starting_value
 
 
-class CatalogView(APIView):
+class CatalogView(Endpoint):
     """List what can be installed."""
+
+    scopes = {"GET": "catalog:read"}
 
     def get(self, request):
         return Response({"data": [described(each) for each in catalog().values()]})
 
 
-class CatalogEntryView(APIView):
+class CatalogEntryView(Endpoint):
     """Show one destination of the catalog; 404 when there is none of that key."""
+
+    scopes = {"GET": "catalog:read"}
 
     def get(self, request, key):
         return Response(described(find(key)))
 
 
-class InstallView(APIView):
+class InstallView(Endpoint):
     """Install a destination.
 
     201 with the installation; 404 no such destination; 409 the name is taken; 422 fields are
     missing or wrong, each named.
     """
+
+    scopes = {"POST": "installations:write"}
+    permissions = {"POST": "integrations.add_installation"}
 
     def post(self, request, key):
         given = request.data if isinstance(request.data, dict) else {}

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django_q.models import Schedule
 
+from integrations import groups
 from integrations.models import ApiToken, Source, digest, new_token, new_write_key
 
 SWEEP = {"func": "delivery.tasks.sweep", "schedule_type": Schedule.MINUTES, "minutes": 1}
@@ -39,6 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         with transaction.atomic():
+            groups.plan()
             made = {
                 "password": self.admin_password(),
                 "write_key": self.write_key(),
@@ -74,7 +76,9 @@ class Command(BaseCommand):
             return None
         made = credential("PENSTOCK_API_TOKEN", new_token(), check_token)
         owner = User.objects.filter(is_superuser=True).order_by("pk")[0]
-        ApiToken.objects.create(name="bootstrap", digest=digest(made.value), user=owner)
+        ApiToken.objects.create(
+            name="bootstrap", digest=digest(made.value), user=owner, scopes=["admin"]
+        )
         return made
 
     def exists(self, rows: Any, setting: str) -> bool:

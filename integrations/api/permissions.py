@@ -1,0 +1,59 @@
+"""What a call needs: a scope of its token, and a permission of its user."""
+
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework.permissions import BasePermission
+
+from integrations.models import ApiToken
+from integrations.roles import SCOPES, includes
+
+ANY = ""  # the scope of what every valid token may do
+
+
+class ScopeAndRole(BasePermission):
+    """Ask for the scope that the view names for the method, and for the permission behind it.
+
+    A view says `scopes = {"GET": "deliveries:read", "POST": "deliveries:replay"}`, ANY for what
+    takes a valid token alone. `permissions = {"DELETE": "app.delete_thing"}` asks the user for
+    another permission than the scope's. A view that says nothing answers nobody.
+    """
+
+    def has_permission(self, request, view):
+        needed = scope_of(view, request.method)
+        if needed is None:  # then there is no such method, and that is answered
+            return True
+        if not request.user or not request.user.is_authenticated:
+            return False
+        return self._has_scope(request.auth, needed) and self._user_may(request, view, needed)
+
+    def _has_scope(self, token, needed):
+        if needed == ANY or not isinstance(token, ApiToken) or includes(token.scopes, needed):
+            return True
+        self.message = (
+            f"The token lacks the scope {needed}; it has: {', '.join(token.scopes) or 'none'}. "
+            "Use a token that has it."
+        )
+        return False
+
+    def _user_may(self, request, view, needed):
+        asked = getattr(view, "permissions", {})
+        permission = asked.get(request.method, SCOPES[needed].permission if needed else "")
+        if not permission or request.user.has_perm(permission):
+            return True
+        self.message = (
+            f"Your role does not allow this: it lacks {permission}. Ask an org_admin for a role "
+            "that does."
+        )
+        return False
+
+
+def scope_of(view, method):
+    """Return the scope that a method of a view needs, or None when the view has no such method."""
+    name = "GET" if method == "HEAD" else method
+    if getattr(view, name.lower(), None) is None or name == "OPTIONS":
+        return None
+    try:
+        return view.scopes[name]
+    except (AttributeError, KeyError):
+        raise ImproperlyConfigured(
+            f'{type(view).__name__} says no scope for {name}: scopes = {{"{name}": "…"}}'
+        ) from None

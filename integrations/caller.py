@@ -1,0 +1,97 @@
+"""Who is asking: the request under way, for log lines and the audit log.
+
+A context variable, because the functions that change things know nothing of requests.
+"""
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+HEADER = "X-Request-Id"
+WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for something, and over which way: `api`, `admin` or `command`."""
+
+    request_id: str = ""
+    request: HttpRequest | None = None
+    name: str = ""  # of a command
+
+    @property
+    def via(self) -> str:
+        if self.request is None:
+            return "command"
+        return "api" if self.request.path.startswith("/v1/") else "admin"
+
+    @property
+    def user(self) -> Any:
+        """The user who is logged in by session or token, or None."""
+        user = getattr(self.request, "user", None)
+        return user if user is not None and user.is_authenticated else None
+
+    @property
+    def ip_address(self) -> str | None:
+        return self._meta("REMOTE_ADDR") or None
+
+    @property
+    def user_agent(self) -> str:
+        return self._meta("HTTP_USER_AGENT")
+
+    def _meta(self, name: str) -> str:
+        return self.request.META.get(name, "") if self.request is not None else ""
+
+
+NOBODY = Caller()
+_caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+
+
+def caller() -> Caller:
+    """Return who asks for what this thread is doing."""
+    return _caller.get()
+
+
+@contextmanager
+def calling(caller: Caller) -> Iterator[None]:
+    """Let everything within be done in this caller's name."""
+    token = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+Answering = Callable[[HttpRequest], HttpResponse]
+
+
+def remember(get_response: Answering) -> Answering:
+    """Give each request an id, its own if it brings one that is well-formed, and answer with it."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if WELL_FORMED.fullmatch(given) else secrets.token_hex(12)
+        request.request_id = request_id
+        with calling(Caller(request_id, request)):
+            response = get_response(request)
+        response.headers[HEADER] = request_id
+        return response
+
+    return middleware
+
+
+class RequestIdFilter(logging.Filter):
+    """Lets every line through, with the id of the request that it is about, or "-"."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Django names a request that failed when it has left us already
+        request = getattr(record, "request", None)
+        record.request_id = caller().request_id or getattr(request, "request_id", "-")
+        return True

@@ -1,0 +1,29 @@
+"""The roles as Django's groups."""
+
+from typing import Any
+
+from django.apps import apps as installed
+
+from integrations.roles import ROLES
+
+
+def plan(apps: Any = installed) -> None:
+    """Make the groups of the roles, or give them what they lack.
+
+    apps   the models of a migration's time; permissions may not have been made by then, and
+           those of models to come are made here, as Django would
+    """
+    for role in ROLES.values():
+        group, _ = apps.get_model("auth.Group").objects.get_or_create(name=role.name)
+        group.permissions.add(*(_permission(apps, each) for each in sorted(role.permissions)))
+
+
+def _permission(apps: Any, name: str) -> Any:
+    app, codename = name.split(".")
+    verb, model = codename.split("_", 1)
+    models = apps.get_model("contenttypes.ContentType").objects
+    content_type, _ = models.get_or_create(app_label=app, model=model)
+    permission, _ = apps.get_model("auth.Permission").objects.get_or_create(
+        content_type=content_type, codename=codename, defaults={"name": f"Can {verb} {model}"}
+    )
+    return permission

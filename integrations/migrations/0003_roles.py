@@ -1,0 +1,20 @@
+"""The roles as groups; and tokens from before there were scopes go on as they did."""
+
+from django.db import migrations
+
+from integrations.groups import plan
+
+
+def forward(apps, schema_editor):
+    plan(apps)
+    apps.get_model("integrations.ApiToken").objects.filter(scopes=[]).update(scopes=["admin"])
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("auth", "0012_alter_user_first_name_max_length"),
+        ("contenttypes", "0002_remove_content_type_name"),
+        ("integrations", "0002_tokens_audit_idempotency"),
+    ]
+
+    operations = [migrations.RunPython(forward, migrations.RunPython.noop)]

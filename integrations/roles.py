@@ -1,0 +1,129 @@
+"""Who may do what: the scopes of tokens, the roles of people, and the permissions behind both.
+
+A scope limits what a token may be used for, a role what a person may do; a call needs both. The
+roles are Django groups, so that the admin's pages obey the same permissions.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a token may be used for.
+
+    permission   what its user must be allowed, as Django writes it; "" when only `admin` counts
+    """
+
+    name: str
+    permission: str
+    description: str
+
+
+SCOPES = {
+    each.name: each
+    for each in (
+        Scope("catalog:read", "integrations.view_installation", "See what can be installed."),
+        Scope("installations:read", "integrations.view_installation", "See installations."),
+        Scope("installations:write", "integrations.change_installation", "Install and change."),
+        Scope("sources:read", "integrations.view_source", "See sources and their write keys."),
+        Scope("sources:write", "integrations.change_source", "Create and change sources."),
+        Scope("deliveries:read", "delivery.view_delivery", "Read the log and the metrics."),
+        Scope("deliveries:replay", "delivery.change_delivery", "Deliver again, replay, backfill."),
+        Scope("events:read", "delivery.view_event", "Read events, and what was rejected."),
+        Scope("users:read", "auth.view_user", "See users and tokens."),
+        Scope("users:write", "auth.change_user", "Create and change users and tokens."),
+        Scope("audit:read", "integrations.view_auditentry", "Read who changed what."),
+        Scope("admin", "", "Everything that the token's user may do."),
+    )
+}
+
+# --- permissions, as the roles' matrix names them ------------------------------------------------
+
+LOOK = frozenset(
+    {
+        "integrations.view_installation",
+        "integrations.view_revision",
+        "integrations.view_source",
+        "integrations.view_webhooksource",
+        "delivery.view_attempt",
+        "delivery.view_delivery",
+        "delivery.view_event",
+        "delivery.view_rejection",
+        "delivery.view_replay",
+    }
+)
+INTEGRATE = frozenset(
+    {
+        "integrations.add_installation",
+        "integrations.change_installation",
+        "integrations.add_revision",
+    }
+)
+UNINSTALL = frozenset({"integrations.delete_installation"})
+COLLECT = frozenset(
+    f"integrations.{verb}_{model}"
+    for verb in ("add", "change")
+    for model in ("source", "webhooksource")
+)
+SEND_AGAIN = frozenset(
+    {"delivery.change_delivery", "delivery.add_replay", "delivery.change_replay"}
+)
+AUDIT = frozenset({"integrations.view_auditentry"})
+PEOPLE = frozenset(
+    {
+        *(f"auth.{verb}_user" for verb in ("view", "add", "change")),
+        *(f"integrations.{verb}_apitoken" for verb in ("view", "add", "change")),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    name: str
+    description: str
+    permissions: frozenset[str]
+
+
+# As the product we mirror has it (its page management-api/users, seen 2026-11), for what exists
+# here. It says that three roles read the audit log, and not which.
+ROLES = {
+    each.name: each
+    for each in (
+        Role(
+            "org_admin",
+            "Everything, users and tokens included.",
+            LOOK | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT | PEOPLE,
+        ),
+        Role(
+            "source_admin",
+            "Sources and integrations, and the audit log.",
+            LOOK | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT,
+        ),
+        Role(
+            "source_editor",
+            "Creates and edits integrations, delivers again.",
+            LOOK | INTEGRATE | SEND_AGAIN,
+        ),
+        Role("source_viewer", "Looks at everything but users and the audit log.", LOOK),
+        Role(
+            "data_governance_admin",
+            "Edits what is sent to whom, and reads the audit log.",
+            LOOK | INTEGRATE | AUDIT,
+        ),
+    )
+}
+
+
+def includes(scopes: Iterable[str], needed: str) -> bool:
+    """Say whether a token of these scopes may be used for it; to write includes to read."""
+    subject, _, verb = needed.partition(":")
+    written = f"{subject}:write" if verb == "read" else needed
+    return not {"admin", needed, written}.isdisjoint(scopes)
+
+
+def role_of(user: Any) -> str | None:
+    """Return the first of a user's roles, or None; a superuser needs none."""
+    names = {group.name for group in user.groups.all()}
+    return next((role for role in ROLES if role in names), None)
