@@ -5,7 +5,8 @@ a row, so that it holds across processes and restarts; one that has not been tou
 is full again and may be forgotten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -16,6 +17,30 @@ from delivery.models import Bucket
 from integrations.destination import Limit
 
 FORGET_AFTER = timedelta(hours=1)  # longer than any limit's seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a limit is used up at the moment; None: each person has one of their own."""
+
+    limit: Limit
+    used: int | None
+
+    @property
+    def percent(self) -> int:
+        return round(100 * (self.used or 0) / self.limit.items)
+
+
+def use(limits: Sequence[Limit], now: datetime) -> list[Use]:
+    """Return how much of each limit is used up."""
+    keys = [key_of(each, "") for each in limits]
+    rows = {row.key: row for row in Bucket.objects.filter(key__in=keys)}
+    return [
+        Use(
+            each, None if each.per_person else round(each.items - _tokens(each, rows.get(key), now))
+        )
+        for each, key in zip(limits, keys, strict=True)
+    ]
 
 
 def take(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, float]:

@@ -59,6 +59,13 @@ def deliveries() -> QuerySet[Delivery]:
     return Delivery.objects.select_related("event", "installation", "last_attempt")
 
 
+def newest(installation: int) -> QuerySet[Delivery]:
+    """Return the deliveries of an installation, newest first, by their own index."""
+    # a range of one: see delivery.state
+    rows = deliveries().filter(installation__gte=installation, installation__lte=installation)
+    return rows.order_by("installation_id", "-pk")
+
+
 def of(text: str) -> Q:
     """Return the condition that an event has this message id, or is of this user or visitor."""
     names = ("message_id", "user_id", "anonymous_id")

@@ -11,7 +11,8 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from integrations import installing
+from integrations import describing, installing
+from integrations.catalog import blueprint
 from integrations.installing import InvalidInstallation, NameTaken, offered, starting_value
 from integrations.models import ApiToken, Installation, Source, WebhookSource
 from integrations.roles import SCOPES
@@ -68,24 +69,32 @@ class InstallForm(InstallationForm):
             )
 
     def variants(self):
-        """Return (variant, its radio button, what it fills in) for the page."""
+        """Yield (variant, its radio button, what it fills in, what it sends, the rest)."""
         fields = self.destination.config_fields
         for variant, radio in zip(self.destination.variants, self["variant"], strict=True):
             starts = {PREFIX + f.key: starting_value(f, variant.config) for f in fields}
-            yield variant, radio, json.dumps(starts)
+            plan = blueprint(self.destination.key, variant.key)
+            lines, rest = describing.lines(plan), describing.rest(plan)
+            yield variant, radio, json.dumps(starts), lines, rest
+
+    def problems(self):
+        """Return what it would be refused for, by the names of the fields."""
+        self.is_valid()
+        return installing.problems(self.destination, **self.values())
+
+    def values(self):
+        return {
+            "name": self.cleaned_data.get("name", ""),
+            "variant": self.cleaned_data.get("variant", ""),
+            "config": self.config(),
+        }
 
     def install(self, *, by):
         """Return the new installation, or None when the form has errors to show."""
         if not self.is_valid():
             return None
         try:
-            return installing.install(
-                self.destination,
-                name=self.cleaned_data["name"],
-                variant=self.cleaned_data["variant"],
-                config=self.config(),
-                by=by,
-            )
+            return installing.install(self.destination, **self.values(), by=by)
         except InvalidInstallation as error:
             self.refuse(error.fields)
         except NameTaken as error:

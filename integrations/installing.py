@@ -102,6 +102,40 @@ def _record(verb: str, installation: Installation, old: Mapping[str, Any]) -> No
     audit.record(f"installation.{verb}", installation, old, new, secret=secret)
 
 
+def problems(
+    destination: Destination,
+    *,
+    name: str,
+    variant: str,
+    config: Mapping[str, Any],
+    installed: Installation | None = None,
+) -> dict[str, str]:
+    """Return what would keep these values from being installed, or saved, by field."""
+    kept = _kept_secrets(installed) if installed else {}
+    given = {key: value or kept.get(key, value) for key, value in config.items()}
+    mode = Installation.DeliveryMode.SERVER_SIDE
+    found: dict[str, str] = {}
+    try:
+        _checked(destination, name, variant, given, mode)
+    except InvalidInstallation as error:
+        found = error.fields
+    others = Installation.objects.exclude(pk=installed.pk if installed else None)
+    if "name" not in found and others.filter(name=name.strip()).exists():
+        found["name"] = f"An installation named {name.strip()!r} exists already."
+    return found
+
+
+def unsaved(
+    destination: Destination, *, name: str, variant: str, config: Mapping[str, Any]
+) -> Installation:
+    """Return an installation that is not kept, to try before. Raises InvalidInstallation."""
+    mode = Installation.DeliveryMode.SERVER_SIDE
+    values = _checked(destination, name, variant, config, mode)
+    installation = Installation(name=name, destination_key=destination.key, variant=variant)
+    installation.keep(values)
+    return installation
+
+
 def starting_value(field: ConfigField, variant_config: Mapping[str, str]) -> str:
     """Return what a field holds before anyone fills it in."""
     if field.key == "region" and sandbox_offered(field):

@@ -1,15 +1,17 @@
 """The pages of the Integration Library: what can be installed, and installing it."""
 
+from collections import Counter
+
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404
+from django.http import Http404, JsonResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
 from unfold.views import UnfoldModelAdminViewMixin
 
 from integrations.catalog import catalog
 from integrations.forms import InstallForm
-from integrations.models import Installation
+from integrations.models import Installation, Source
 
 
 class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
@@ -19,9 +21,9 @@ class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
 
     def get_context_data(self, **kwargs):
         destinations = list(catalog().values())
-        installed = set(Installation.objects.values_list("destination_key", flat=True))
+        installed = Counter(Installation.objects.values_list("destination_key", flat=True))
         return super().get_context_data(
-            destinations=[(each, each.key in installed) for each in destinations],
+            destinations=[(each, installed[each.key]) for each in destinations],
             categories=sorted({each.category for each in destinations}),
             sandbox_url=settings.SANDBOX_URL,
             **kwargs,
@@ -46,7 +48,10 @@ class InstallView(UnfoldModelAdminViewMixin, TemplateView):
     def get_context_data(self, **kwargs):
         kwargs.setdefault("form", InstallForm(self.destination))
         return super().get_context_data(
-            destination=self.destination, sandbox_url=settings.SANDBOX_URL, **kwargs
+            destination=self.destination,
+            sources=Source.objects.order_by("name"),
+            sandbox_url=settings.SANDBOX_URL,
+            **kwargs,
         )
 
     def post(self, request, key):
@@ -56,3 +61,10 @@ class InstallView(UnfoldModelAdminViewMixin, TemplateView):
             return self.render_to_response(self.get_context_data(form=form), status=422)
         messages.success(request, f"{installation.name} is installed.")
         return redirect("admin:integrations_installation_change", installation.pk)
+
+
+class CheckView(InstallView):
+    """What the form would be refused for, while it is filled in; no value is sent back."""
+
+    def post(self, request, key):
+        return JsonResponse(InstallForm(self.destination, request.POST).problems())

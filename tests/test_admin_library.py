@@ -3,12 +3,14 @@
 import re
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from delivery import limits
 from delivery.models import Lane
 from integrations.models import ApiToken, Installation, Source, digest
 from integrations.secrets import reveal
@@ -164,6 +166,23 @@ def test_a_name_that_is_taken_is_refused_and_the_form_offers_a_free_one(client):
     assert 'value="Heap 2"' in page(client, f"{LIBRARY}heap/")
 
 
+def test_the_form_is_checked_by_the_servers_rules_while_it_is_filled_in(client):
+    make_installation(name="Heap")
+    form = FORM | {"config.app_id": "no number", "config.api_key": "short"}
+    answer = client.post(f"{LIBRARY}heap/check/", form)
+    assert set(answer.json()) == {"name", "config.app_id", "config.api_key"}
+    assert "exists already" in answer.json()["name"]
+    assert client.post(f"{LIBRARY}heap/check/", FORM | {"name": "Another"}).json() == {}
+    assert Installation.objects.count() == 1
+
+
+def test_each_variant_says_what_it_sends(client):
+    html = text_of(page(client, f"{LIBRARY}heap/"))
+    assert "Page views : each page call, as the event “pageview”." in html
+    assert "type = &quot;track&quot; and event = &quot;Order Completed&quot;" in html
+    assert "Nothing else is sent." in html
+
+
 def test_an_unknown_destination_is_not_found(client):
     assert client.get(f"{LIBRARY}nobody/").status_code == 404
 
@@ -249,18 +268,61 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(client, django_asser
 # --- one installation --------------------------------------------------------------------------
 
 
-def test_the_page_shows_settings_and_blueprint_but_never_a_secret(client):
+@pytest.mark.parametrize(
+    ("tab", "shown"),
+    [
+        ("change", "Revision 1"),
+        ("settings", 'value="123"'),
+        ("blueprint", "each page call, as the event “pageview”."),
+    ],
+)
+def test_the_tabs_show_all_there_is_but_never_a_secret(client, tab, shown):
     installation = make_installation(config={"app_id": "123", "api_key": "canary-secret"})
-    html = page(client, address_of(installation))
-    assert 'value="123"' in html
-    assert "Blueprint, revision 1" in html
+    html = page(client, f"{MINE}{installation.pk}/{tab}/")
+    assert shown in html
     assert "canary-secret" not in html
     assert installation.sealed_secrets not in html
+    assert html.count('aria-current="page"') == 1
+
+
+def test_no_page_of_an_installation_is_there_for_those_who_may_not_see_it(client):
+    installation = make_installation()
+    client.force_login(make_user("nobody", is_superuser=False))
+    for tab in ("change", "settings", "blueprint"):
+        assert client.get(f"{MINE}{installation.pk}/{tab}/").status_code == 403
+    client.force_login(make_user("somebody"))
+    assert client.get(f"{MINE}4711/settings/").status_code == 404
+
+
+def test_the_overview_shows_the_newest_deliveries_with_their_states(client):
+    installation = make_installation()
+    make_delivery(installation, make_event(name="Oldest"), state="failed")
+    for number in range(8):
+        make_delivery(installation, make_event(name=f"Newer {number}"))
+    html = text_of(page(client, address_of(installation)))
+    assert "Newer 7" in html
+    assert "Oldest" not in html
+
+
+def test_the_overview_shows_how_much_of_the_vendors_limits_is_used(client):
+    installation = make_installation(config={"app_id": "1234567890", "region": "us"})
+    limit = installation.destination.limits(installation.settings())[0]
+    now = timezone.now()
+    limits.take(limit, {"": limit.items // 2}, now)
+    assert limits.use([limit], now)[0].percent == 50
+    assert limits.use([limit], now + timezone.timedelta(hours=1))[0].used == 0
+    assert limit.name.capitalize() in text_of(page(client, address_of(installation)))
+
+
+def test_secrets_that_cannot_be_read_leave_the_page_readable(client, settings):
+    installation = make_installation()
+    settings.SECRETS_KEYS = [Fernet.generate_key().decode()]
+    assert "Newest deliveries" in page(client, address_of(installation))
 
 
 def edit(client, installation, **changes):
     values = {**FORM, "config.api_key": "", "enabled": "on", "lane_count": "1"}
-    return client.post(address_of(installation), values | changes, follow=True)
+    return client.post(f"{MINE}{installation.pk}/settings/", values | changes, follow=True)
 
 
 def test_a_secret_left_empty_is_kept_and_another_value_is_changed(client):

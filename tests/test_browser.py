@@ -68,7 +68,10 @@ def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
     sidebar.get_by_role("link", name="Integration Library").click()
     page.get_by_placeholder("Search integrations").fill("hea")
     page.get_by_role("link", name="Install Heap").click()
+    page.get_by_label("App ID").fill("12345x")
+    expect(page.get_by_text("Digits only")).to_be_visible()
     page.get_by_label("App ID").fill("1234567890")
+    expect(page.get_by_text("Digits only")).to_be_hidden()
     page.get_by_label("API key").fill("canary-secret")
     page.get_by_role("button", name="Install Integration").click()
     expect(page.get_by_text("Heap is installed.")).to_be_visible()
@@ -123,6 +126,8 @@ def test_no_page_is_wider_than_its_window(page, width):
         "integrations/installation/library/",
         "integrations/installation/library/heap/",
         f"integrations/installation/{installation.pk}/change/",
+        f"integrations/installation/{installation.pk}/settings/",
+        f"integrations/installation/{installation.pk}/blueprint/",
         "delivery/delivery/",
     ):
         page.goto(f"/admin/{address}")

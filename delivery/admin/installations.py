@@ -4,7 +4,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseNotAllowed
+from django.http import HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -13,14 +13,21 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from delivery import controls
+from delivery import controls, limits, log
+from delivery.admin.frame import found, frame
+from delivery.admin.keyset import number as whole
 from delivery.models import Event
-from delivery.state import bounded, queued, state_in_words, with_state
+from delivery.state import bounded, chip, queued, state_in_words, with_state
+from integrations import describing
 from integrations.catalog import logo
 from integrations.forms import EditForm
-from integrations.library import InstallView, LibraryView
+from integrations.library import CheckView, InstallView, LibraryView
 from integrations.models import Installation, Source
-from integrations.templatetags.penstock import ago
+from integrations.secrets import SecretsUnreadable
+from integrations.templatetags.penstock import ago, clocks
+from integrations.templatetags.penstock import chip as drawn
+
+NEWEST = 8  # deliveries on the overview
 
 
 @admin.register(Installation)
@@ -44,6 +51,13 @@ class InstallationAdmin(ModelAdmin):
             path(
                 "library/<slug:key>/", mine(InstallView.as_view(model_admin=self)), name="install"
             ),
+            path(
+                "library/<slug:key>/check/",
+                mine(CheckView.as_view(model_admin=self)),
+                name="install_check",
+            ),
+            path("<int:pk>/settings/", mine(self.settings_view), name="installation_settings"),
+            path("<int:pk>/blueprint/", mine(self.blueprint_view), name="installation_blueprint"),
             path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
             path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
             *super().get_urls(),
@@ -83,10 +97,8 @@ class InstallationAdmin(ModelAdmin):
     def state(self, installation):
         words = state_in_words(installation, installation.lanes.all(), timezone.now())
         return format_html(
-            '<span class="ps-state"><span class="ps-chip ps-{}"><span class="'
-            'material-symbols-outlined" aria-hidden="true">{}</span>{}</span> {}</span>',
-            words.level, words.icon, words.title, words.detail,
-        )  # fmt: skip
+            '<span class="ps-state">{} <span>{}</span></span>', drawn(words), clocks(words.detail)
+        )
 
     @display(description="Queued")
     def queued(self, installation):
@@ -106,34 +118,38 @@ class InstallationAdmin(ModelAdmin):
     # --- one installation ---
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        installation = self.get_object(request, unquote(object_id))
-        if installation is None or not self.has_view_permission(request, installation):
-            raise Http404(f"There is no installation {object_id}.")
+        installation = found(request, whole(unquote(object_id)))
+        context = {
+            **frame(request, installation, "overview"),
+            **sending(request),
+            "queued": bounded(queued(installation)),
+            "limits": limits_of(installation, timezone.now()),
+            "newest": newest(installation),
+        }
+        return TemplateResponse(request, "integrations/overview.html", context)
+
+    def settings_view(self, request, pk):
+        installation = found(request, pk)
         form = EditForm(installation, request.POST or None)
         if request.method == "POST":
             self._insist(request)
             if form.change(controls.reconfigure):
                 messages.success(request, f"{form.cleaned_data['name']} is saved.")
-                return redirect("admin:integrations_installation_change", installation.pk)
-            installation = self.get_object(request, unquote(object_id))  # as it is stored
-        context = self._page(request, installation, form)
-        return TemplateResponse(request, "integrations/installation.html", context)
+                return redirect("admin:integrations_installation_change", pk)
+            installation = found(request, pk)  # as it is stored
+        context = {**frame(request, installation, "settings"), "form": form}
+        return TemplateResponse(request, "integrations/settings.html", context)
 
-    def _page(self, request, installation, form):
-        lanes = installation.lanes.all()
-        return {
-            **self.admin_site.each_context(request),
-            **sending(request),
-            "title": installation.name,
-            "installation": installation,
-            "form": form,
-            "words": state_in_words(installation, lanes, timezone.now()),
-            "queued": bounded(queued(installation)),
+    def blueprint_view(self, request, pk):
+        installation = found(request, pk)
+        blueprint = installation.revision.blueprint
+        context = {
+            **frame(request, installation, "blueprint"),
             "revision": installation.revision,
-            "sandbox_url": settings.SANDBOX_URL,
-            "may_change": self.has_change_permission(request),
-            "is_paused": not installation.enabled or any(lane.paused for lane in lanes),
+            "lines": describing.lines(blueprint),
+            "rest": describing.rest(blueprint),
         }
+        return TemplateResponse(request, "integrations/blueprint.html", context)
 
     def pause_view(self, request, pk):
         return self._act(request, pk, controls.pause, "is paused: what comes in waits.")
@@ -153,6 +169,21 @@ class InstallationAdmin(ModelAdmin):
     def _insist(self, request):
         if not self.has_change_permission(request):
             raise PermissionDenied
+
+
+def newest(installation):
+    """Return (delivery, its state) of the newest deliveries."""
+    rows = log.newest(installation.pk)[:NEWEST]
+    return [(each, chip(each)) for each in rows]
+
+
+def limits_of(installation, now):
+    """Return how much of the vendor's limits is used; nothing while the secrets are unreadable."""
+    try:
+        config = installation.settings()
+    except SecretsUnreadable:
+        return []
+    return limits.use(installation.destination.limits(config), now)
 
 
 def sending(request):

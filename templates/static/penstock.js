@@ -8,6 +8,8 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("[data-filter]").forEach(filterAsOneTypes);
   document.querySelectorAll("[data-copy]").forEach(copyOnClick);
   document.querySelectorAll("[data-starts] input").forEach(fillInOnChoice);
+  document.querySelectorAll("form[data-check]").forEach(checkAsOneTypes);
+  document.querySelectorAll("button[data-ask]").forEach(askOnClick);
 });
 
 function filterAsOneTypes(library) {
@@ -67,6 +69,61 @@ function fillInOnChoice(radio) {
     }
   });
   radio.form.addEventListener("input", (event) => (event.target.dataset.touched = "yes"));
+}
+
+// The server's own rules, asked while the form is filled in. Only what was touched is marked.
+function checkAsOneTypes(form) {
+  const touched = new Set();
+  let timer, asked = 0;
+
+  async function check() {
+    const number = ++asked;
+    const answer = await fetch(form.dataset.check, { method: "POST", body: new FormData(form) });
+    if (!answer.ok || number !== asked) return;
+    const problems = await answer.json();
+    for (const field of form.querySelectorAll("[data-field]")) {
+      if (touched.has(field.dataset.field)) mark(field, problems[field.dataset.field] ?? "");
+    }
+  }
+
+  form.addEventListener("input", (event) => {
+    touched.add(event.target.name);
+    clearTimeout(timer);
+    timer = setTimeout(check, 350);
+  });
+}
+
+function mark(field, problem) {
+  const input = field.querySelector("input, select, textarea");
+  const line = document.createElement("p");
+  line.className = problem ? "ps-error" : "ps-fine";
+  const icon = document.createElement("span");
+  icon.className = "material-symbols-outlined";
+  icon.setAttribute("aria-hidden", "true");
+  icon.textContent = problem ? "error" : "check";
+  line.append(icon, problem || "Looks right");
+  input.setAttribute("aria-invalid", problem ? "true" : "false");
+  field.classList.toggle("errors", problem !== "");
+  field.classList.toggle("group", problem !== "");
+  field.querySelector("[data-problem]").replaceChildren(line);
+}
+
+// Posts the form around a button to data-ask, and shows the answer, a piece of a page, below it.
+function askOnClick(button) {
+  const form = button.closest("form");
+  button.addEventListener("click", async () => {
+    const place = form.querySelector("[data-answer]");
+    button.disabled = true;
+    place.textContent = "Asking…";
+    try {
+      const answer = await fetch(button.dataset.ask, { method: "POST", body: new FormData(form) });
+      place.innerHTML = await answer.text();
+    } catch {
+      place.textContent = "Penstock did not answer. Try again.";
+    }
+    button.disabled = false;
+    showTimes(place);
+  });
 }
 
 // The theme's switches answer to a click alone, and its parts have no roles.

@@ -1,0 +1,53 @@
+"""What all pages of one installation share: its state, its tabs and its buttons."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.urls import reverse
+from django.utils import timezone
+
+from delivery.state import state_in_words, with_state
+from integrations.models import Installation
+
+TABS = {
+    "overview": ("Overview", "integrations_installation_change"),
+    "deliveries": ("Deliveries", "delivery_delivery_changelist"),
+    "blueprint": ("Blueprint", "installation_blueprint"),
+    "settings": ("Settings", "installation_settings"),
+}
+
+
+def found(request, pk):
+    """Return an installation with its state. Raises PermissionDenied and Http404."""
+    if not request.user.has_perm("integrations.view_installation"):
+        raise PermissionDenied
+    rows = with_state(Installation.objects.select_related("revision__created_by"))
+    installation = rows.filter(pk=pk).first()
+    if installation is None:
+        raise Http404(f"There is no installation {pk}.")
+    return installation
+
+
+def frame(request, installation, active):
+    """Return the context of templates that extend integrations/installation.html."""
+    lanes = installation.lanes.all()
+    return {
+        **admin.site.each_context(request),
+        "title": installation.name,
+        "installation": installation,
+        "words": state_in_words(installation, lanes, timezone.now()),
+        "tabs": list(tabs(installation, active)),
+        "sandbox_url": settings.SANDBOX_URL,
+        "may_change": request.user.has_perm("integrations.change_installation"),
+        "is_paused": not installation.enabled or any(lane.paused for lane in lanes),
+    }
+
+
+def tabs(installation, active):
+    for key, (title, view) in TABS.items():
+        if key == "deliveries":
+            url = f"{reverse(f'admin:{view}')}?installation={installation.pk}"
+        else:
+            url = reverse(f"admin:{view}", args=[installation.pk])
+        yield title, url, key == active

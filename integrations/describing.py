@@ -1,0 +1,49 @@
+"""What a blueprint sends, in words for people who never read one. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ONE_TYPE = re.compile(r'type = "(\w+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One action: its name, which messages it is for, and what becomes of them.
+
+    trigger  the condition itself where it is more than a type, else ""
+    """
+
+    name: str
+    when: str
+    what: str
+    trigger: str = ""
+
+
+def lines(blueprint: Mapping[str, Any]) -> list[Line]:
+    """Return what the enabled actions of a valid blueprint send, in their order."""
+    return [_line(each) for each in blueprint["actions"] if each.get("enabled", True)]
+
+
+def rest(blueprint: Mapping[str, Any]) -> str:
+    """Return what becomes of messages that no action is for."""
+    if blueprint.get("otherwise") == "pass":
+        return "Everything else is sent as it is."
+    return "Nothing else is sent."
+
+
+def _line(action: Mapping[str, Any]) -> Line:
+    trigger = action["trigger"]
+    only = ONE_TYPE.fullmatch(trigger)
+    when = f"each {only[1]} call" if only else "when its condition holds"
+    return Line(action["name"], when, _what(action), "" if only else trigger)
+
+
+def _what(action: Mapping[str, Any]) -> str:
+    event = action["mapping"].get("event")
+    if event == {"@path": "$.event"}:
+        return "as an event of the same name"
+    if isinstance(event, str):
+        return f"as the event “{event}”"
+    return "as " + ("an event" if action["kind"] == "track" else action["kind"].replace("_", " "))
