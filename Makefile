@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 ARGS =
 
-.PHONY: run test check format bench kills faults fuzz sdks lock clean
+.PHONY: run test check format bench kills faults outage fuzz sdks lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -42,9 +42,13 @@ kills: .venv/installed-dev
 faults: .venv/installed-dev
 	$(PYTHON) -m pytest tests/faults -s $(ARGS)
 
-# 200,000 requests made up against the parser, and 20,000 posted.
+# PostgreSQL, a server of the test's own, away for 30 s under load, with the figures.
+outage: sdks
+	PENSTOCK_OUTAGE=$${PENSTOCK_OUTAGE:-30} $(PYTHON) -m pytest tests/test_outage.py -s $(ARGS)
+
+# 200,000 requests made up against the parser, with its memory, and 20,000 posted.
 fuzz: .venv/installed-dev
-	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py $(ARGS)
+	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py -s $(ARGS)
 
 # The SDKs of other people that tests/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
 # `npm ci`: it fails where a registry lacks the optional packages of other platforms.

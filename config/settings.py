@@ -5,6 +5,7 @@ from pathlib import Path
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
+from config import patience
 from config.theme import UNFOLD  # noqa: F401  (a setting, too)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -91,7 +92,7 @@ Q_CLUSTER = {
     "recycle": 100_000,  # tasks; a planned exit would look like a crash to our watch
     "catch_up": False,
     "poll": 0.1,  # seconds
-    **({"redis": BROKER_URL} if BROKER_URL else {"orm": "default"}),
+    **({"redis": patience.redis_url(BROKER_URL)} if BROKER_URL else {"orm": "default"}),
 }
 
 # --- Django ----------------------------------------------------------------------------------

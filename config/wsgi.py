@@ -3,7 +3,13 @@
 import os
 
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
+
+from config import patience
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 application = get_wsgi_application()
+
+for database in connections.settings.values():
+    database["OPTIONS"] = patience.database_options(database, patience.WEB)

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -106,6 +107,16 @@ def redis_url() -> str:
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """A new and empty PostgreSQL database, dropped after the test."""
+    with new_database("postgres", Path()) as url:
+        yield url
+
+
+@contextmanager
+def new_database(kind: str, folder: Path) -> Iterator[str]:
+    """Give the address of a new and empty database, in that folder if it is SQLite's."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/penstock.sqlite3"
+        return
     server = require("postgres")
     url = services.database(server)
     name = sql.Identifier(url.rpartition("/")[2])
@@ -116,11 +127,10 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A new and empty database of each kind, for tests that start real processes."""
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path}/penstock.sqlite3"
+    with new_database(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

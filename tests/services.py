@@ -35,6 +35,15 @@ def postgres() -> str:
     return url
 
 
+def initdb() -> str:
+    """Return the path of PostgreSQL's initdb; its other programs lie beside. Raises Missing."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([*map(str, debian), os.environ["PATH"]])
+    if found := shutil.which("initdb", path=path):
+        return found
+    raise Missing("no PostgreSQL to start: initdb is neither in PATH nor in /usr/lib/postgresql")
+
+
 def redis_server() -> str:
     """Return the address of a Redis database that tests may write to. Raises Missing."""
     url = os.environ.get("TEST_REDIS_URL", REDIS)
@@ -70,6 +79,7 @@ def sdks() -> str:
 
 SERVICES = {
     "postgres": postgres,
+    "initdb": initdb,
     "redis": redis_server,
     "chromium": chromium,
     "node": node,

@@ -1,13 +1,17 @@
-"""The same messages from many sides at once, at a real web server."""
+"""The same messages from many sides at once, and a database that is busy, at a real web server."""
 
 import http.client
 import json
 import random
+import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
+import psycopg
 import pytest
 
-from tests.conftest import a_free_port
+from tests.conftest import a_free_port, new_database
 from tests.live import Running, environment, manage
 
 pytestmark = pytest.mark.end_to_end
@@ -31,11 +35,16 @@ for name in ("One", "Two"):
 """
 
 
-@pytest.fixture
-def penstock(database_url):
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def penstock(request, tmp_path_factory):
     """A Penstock with two installations that keep what they get."""
+    with new_database(request.param, tmp_path_factory.mktemp("database")) as url:
+        yield from running(url)
+
+
+def running(url):
     env = environment(
-        database_url,
+        url,
         PENSTOCK_WRITE_KEY=WRITE_KEY,
         PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
         PENSTOCK_SANDBOX_URL="",
@@ -51,13 +60,46 @@ def penstock(database_url):
 
 
 def test_what_many_send_at_once_is_stored_once(penstock):
+    said = len(penstock.output)
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = list(pool.map(lambda n: send(penstock.env, n), range(CLIENTS)))
     assert {status for statuses in answers for status in statuses} == {200}
     counted = manage(penstock.env, "shell", "-v", "0", "-c", COUNT)
     assert [int(n) for n in counted.split()] == [MESSAGES, MESSAGES, 2 * MESSAGES, MESSAGES]
     assert json.loads(manage(penstock.env, "ledger", "--json"))["closes"]
-    assert "Traceback" not in penstock.output
+    assert "Traceback" not in penstock.output[said:]
+
+
+def test_a_database_that_does_not_answer_is_a_503_before_sdks_give_up(penstock):
+    with locked(penstock.env["DATABASE_URL"]):
+        started = time.monotonic()
+        assert post(penstock.env, [message(0)]) == (503, "5")
+        seconds = time.monotonic() - started
+    assert seconds < 10
+    assert post(penstock.env, [message(0)]) == (200, None)
+
+
+@contextmanager
+def locked(url):
+    """Let nobody write an event."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+    else:
+        connection = psycopg.connect(url)
+        connection.execute("LOCK TABLE delivery_event")
+    with closing(connection):
+        yield
+
+
+def post(env, batch):
+    """Return the status of the answer, and when to come again."""
+    connection = http.client.HTTPConnection(env["PENSTOCK_WEB_BIND"], timeout=60)
+    with closing(connection):
+        body = json.dumps({"batch": batch, "writeKey": WRITE_KEY})
+        connection.request("POST", "/v1/batch", body)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Retry-After")
 
 
 def send(env, number):

@@ -1,15 +1,20 @@
-"""Anything at all as a request: it is stored readable, or refused in words.
+"""Anything at all as a request: it is stored readable, or refused in words, and leaves no memory
+behind.
 
-PENSTOCK_FUZZ is how many requests to make up for each test; `make fuzz` makes up 200,000.
+PENSTOCK_FUZZ is how many requests to make up; `make fuzz` makes up 200,000.
 """
 
+import gc
 import gzip
 import json
 import os
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from random import Random
 
 import msgspec
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,10 +30,16 @@ from tests.make import make_source
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = Limits(2_000, 20, 20_000)
-EXAMPLES = int(os.environ.get("PENSTOCK_FUZZ", "300"))
+INPUTS = int(os.environ.get("PENSTOCK_FUZZ", "3000"))
+VARIANTS = 10  # inputs made of one example: itself, and with bytes changed here and there
+ROUND = 20_000  # inputs after which hypothesis begins anew: it remembers each example it made
+ROUNDS = range(max(INPUTS // ROUND, 1))
+EXAMPLES = INPUTS // VARIANTS // len(ROUNDS)
+GROWTH = 10_000_000  # bytes that the process may grow by from the second round on
 fuzz = settings(
     max_examples=EXAMPLES,
     deadline=None,
+    database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
@@ -56,20 +67,26 @@ RAW = [
     b"NaN", b"1e999", b"9" * 400, b"9" * 5_000, b"\xff", b"\xed\xa0\x80", b"\\ud83d", b"\\u0000",
     b"[" * 70 + b"]" * 70, b"[" * 1_200 + b"]" * 1_200, b"{", b'"', b",", b"\x00", b"-", b"1.",
 ]  # fmt: skip
-changes = st.lists(
-    st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(RAW)), max_size=3
-)
 
 
 @st.composite
 def bodies(draw):
-    """JSON of a request with a few bytes replaced by what JSON cannot stand."""
+    """JSON of a request."""
     body = json.dumps(draw(envelopes | messages), ensure_ascii=draw(st.booleans()))
-    raw = body.encode("utf-8", "surrogatepass")
-    for at, length, piece in draw(changes):
-        at = min(at, len(raw))
-        raw = raw[:at] + piece + raw[at + length :]
-    return raw
+    return body.encode("utf-8", "surrogatepass")
+
+
+def variants(body, dice):
+    """Return the body, and the same with a few bytes replaced by what JSON cannot stand."""
+    return [body, *(changed(body, dice) for _ in range(VARIANTS - 1))]
+
+
+def changed(body, dice):
+    for _ in range(dice.randint(1, 4)):
+        at, length = dice.randint(0, len(body)), dice.choice((0, 0, 1, 2, 9, 500))
+        piece = dice.choice([*RAW, dice.randbytes(2), body[at // 2 : at]])
+        body = body[:at] + piece + body[at + length :]
+    return body
 
 
 def taken(body, **terms):
@@ -78,9 +95,31 @@ def taken(body, **terms):
     return parsing.parse(opened, envelope, Terms(now=NOW, limits=LIMITS, mended=mended, **terms))
 
 
+def test_whatever_is_sent_is_readable_when_it_is_stored_and_leaves_no_memory_behind():
+    sizes = [size_after_a_round() for _ in ROUNDS]
+    said = [
+        f"{n * EXAMPLES * VARIANTS:,} inputs: {size / 1e6:.1f} MB"
+        for n, size in enumerate(sizes, 1)
+    ]
+    sys.stdout.write("\n".join(["", *said, ""]))
+    assert max(sizes) <= max(sizes[:2]) + GROWTH
+
+
+def size_after_a_round():
+    """Return the bytes of this process then."""
+    every_body_is_readable_or_refused()
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
 @fuzz
-@given(st.binary(max_size=200) | bodies(), st.sampled_from(["", *TYPES]))
-def test_whatever_is_sent_is_readable_when_it_is_stored(body, implied):
+@given(st.binary(max_size=200) | bodies(), st.integers(), st.sampled_from(["", *TYPES]))
+def every_body_is_readable_or_refused(body, seed, implied):
+    for each in variants(body, Random(seed)):
+        is_readable_or_refused(each, implied)
+
+
+def is_readable_or_refused(body, implied):
     try:
         batch = taken(body, implied=implied)
     except Unreadable:
@@ -127,8 +166,13 @@ def source(db):
 
 
 @settings(fuzz, max_examples=max(EXAMPLES // 10, 30))
-@given(bodies(), st.sampled_from(["/v1/batch", "/v1/track", "/v1/i", "/v1/events"]))
-def test_whatever_is_posted_is_answered_in_words(client, source, body, address):
+@given(bodies(), st.integers(), st.sampled_from(["/v1/batch", "/v1/track", "/v1/i", "/v1/events"]))
+def test_whatever_is_posted_is_answered_in_words(client, source, body, seed, address):
+    for each in variants(body, Random(seed)):
+        is_answered_in_words(client, each, address)
+
+
+def is_answered_in_words(client, body, address):
     stored, refused = Event.objects.count(), Rejection.objects.count()
     answer = client.generic("POST", address, body, headers={"x-write-key": "wk_fuzz"})
     assert answer.status_code in (200, 400, 413)
