@@ -26,6 +26,9 @@ from delivery.models import (
     Event,
     EventBody,
     Lane,
+    Metric,
+    Past,
+    Settlement,
     Tally,
     Told,
 )
@@ -39,7 +42,8 @@ STOP_SERVER = 5.0  # seconds a server may: granian, stopped while it starts, nev
 LOOK = 0.1  # seconds between two looks at a condition
 
 STORED = (Event, EventBody, Delivery, Tally)  # what one ingest request writes
-WORKED = (*STORED, Attempt, AttemptBody, Carried, Told, Lane, OrmQ, hurried.Event)
+COUNTED = (Settlement, Metric, Past)
+WORKED = (*STORED, *COUNTED, Attempt, AttemptBody, Carried, Told, Lane, OrmQ, hurried.Event)
 QUEUES = (os.environ["BENCH_QUEUE"], f"{os.environ['BENCH_QUEUE']}-hurried")
 HURRIED = {
     "BENCH_URLCONF": hurried.__name__,

@@ -57,14 +57,16 @@ class Queued:
     id: int
     queued_at: datetime
     failures: int
+    source_id: int
     event: Sequence[Any]
 
 
 def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
     """Return the head of the lane's queue, in order."""
-    names = ("pk", "queued_at", "failures", *(f"event__{name}" for name in COLUMNS))
+    own = ("pk", "queued_at", "failures", "event__source_id")
+    names = (*own, *(f"event__{name}" for name in COLUMNS))
     rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
-    return [Queued(pk, at, failures, event) for pk, at, failures, *event in rows]
+    return [Queued(*row[: len(own)], row[len(own) :]) for row in rows]
 
 
 def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
@@ -112,7 +114,8 @@ class Run:
         self.lane = lane
         self.installation: Installation = lane.installation
         self.destination = self.installation.destination
-        self.open = {each.id: each for each in batch}
+        self.batch = {each.id: each for each in batch}
+        self.open = dict(self.batch)
         self.people: dict[int, str] = {}
         self.parcels: dict[int, Parcel] = {}
         self.to_go: Counter[int] = Counter()  # delivery id → items that had no answer yet
@@ -396,10 +399,12 @@ class Run:
         due_at: datetime | None = None,
         failures: int = 0,
     ) -> None:
-        parcel = self.parcels.get(delivery_id)
+        parcel, queued = self.parcels.get(delivery_id), self.batch[delivery_id]
         self.settled.append(
             Settled(
                 delivery_id=delivery_id,
+                source_id=queued.source_id,
+                queued_at=queued.queued_at,
                 state=state,
                 due_at=due_at,
                 failures=failures,

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from delivery import bulk
+from delivery import bulk, metrics
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
 from integrations.models import Installation
 
@@ -175,6 +175,8 @@ class Settled:
     """
 
     delivery_id: int
+    source_id: int
+    queued_at: datetime
     state: str
     due_at: datetime | None = None
     failures: int = 0
@@ -216,7 +218,8 @@ def settle(
         renew(held, now)
         installation_id = Lane.objects.values_list("installation", flat=True).get(pk=held.lane_id)
         last = _record(installation_id, exchanges)
-        _settle(settled, last, now)
+        written = _settle(settled, last, now)
+        metrics.note(installation_id, written, [e.outcome for e in exchanges], now)
         _remember(installation_id, told)
         if standing is not None:
             _stand(held, standing, now)
@@ -275,10 +278,15 @@ def _record(
     return last
 
 
-def _settle(settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: datetime) -> None:
-    """Update the deliveries. The state in the condition: who cancelled one meanwhile, wins."""
+def _settle(
+    settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: datetime
+) -> Sequence[Settled]:
+    """Update the deliveries, and return those that were.
+
+    The state in the condition: who cancelled one meanwhile, wins.
+    """
     if not settled:
-        return
+        return ()
     names = (
         "state", "due_at", "failures", "settled_at", "attempts", "last_attempt_id", "revision_id",
         "error", "reason", "notes",
@@ -290,7 +298,7 @@ def _settle(settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: d
          s.revision_id, s.error, s.reason, s.notes)
         for s in settled
     ]  # fmt: skip
-    bulk.update(
+    count = bulk.update(
         Delivery,
         names,
         rows,
@@ -298,6 +306,14 @@ def _settle(settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: d
         fill=["last_attempt_id", "revision_id"],
         where="delivery_delivery.state = 'queued'",
     )
+    return settled if count == len(settled) else _of_this_moment(settled, now)
+
+
+def _of_this_moment(settled: Sequence[Settled], now: datetime) -> Sequence[Settled]:
+    ids = [each.delivery_id for each in settled]
+    ours = Delivery.objects.filter(pk__in=ids, settled_at=now).exclude(state="cancelled")
+    written = set(ours.values_list("pk", flat=True))
+    return [each for each in settled if each.delivery_id in written]
 
 
 def _stand(held: Lease, standing: Standing, now: datetime) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
+from django.db import connection
 from django.db.models import Count, Sum
 
 from delivery.models import Delivery, Event, Past, Tally
@@ -106,3 +107,17 @@ def _by_rows(past: Counter[str]) -> Counter[tuple[int, str]]:
             installation, _, state = name.removeprefix(DELIVERIES).partition(" ")
             states[int(installation), state] += count
     return states
+
+
+def remember(counts: Counter[str]) -> None:
+    """Add to what is past, in the transaction in which the rows go."""
+    # sorted: two that remember the same in different orders would wait for each other
+    rows = sorted((name, count) for name, count in counts.items() if count)
+    with connection.cursor() as cursor:
+        cursor.executemany(REMEMBER, rows)
+
+
+REMEMBER = (
+    "INSERT INTO delivery_past (name, count) VALUES (%s, %s) "
+    "ON CONFLICT (name) DO UPDATE SET count = delivery_past.count + excluded.count"
+)

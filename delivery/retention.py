@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import msgspec
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Model, QuerySet
+from django.db.models import Model, QuerySet
 
-from delivery.ledger import ACCEPTED, DELIVERIES, EVENTS, OFFERED, UNWANTED
+from delivery.ledger import DELIVERIES, EVENTS, remember
 from delivery.log import first_id
 from delivery.models import (
     Attempt,
@@ -23,9 +22,7 @@ from delivery.models import (
     Delivery,
     Event,
     EventBody,
-    Past,
     Rejection,
-    Tally,
 )
 from integrations.models import AuditEntry
 
@@ -67,7 +64,7 @@ def _deliveries(before: datetime) -> int:
     rows = list(settled.order_by("pk").values_list("pk", "installation", "state")[:BATCH])
     ids = [pk for pk, _, _ in rows]
     Carried.objects.filter(delivery__in=ids)._raw_delete("default")
-    _remember(Counter(f"{DELIVERIES}{where} {state}" for _, where, state in rows))
+    remember(Counter(f"{DELIVERIES}{where} {state}" for _, where, state in rows))
     return _delete(Delivery, ids)
 
 
@@ -76,21 +73,8 @@ def _events(before: datetime) -> int:
     end = first_id(Event, "received_at", before)
     ids = _oldest(Event.objects.filter(pk__lt=end, deliveries__isnull=True))
     _delete(EventBody, ids)
-    _remember(Counter({EVENTS: len(ids)}))
+    remember(Counter({EVENTS: len(ids)}))
     return _delete(Event, ids)
-
-
-def _tallies(before: datetime) -> int:
-    end = first_id(Tally, "at", before)
-    rows = list(Tally.objects.filter(pk__lt=end).order_by("pk")[:BATCH])
-    past: Counter[str] = Counter()
-    for row in rows:
-        past[ACCEPTED] += row.events
-        for installation, count in msgspec.json.decode(row.unwanted, type=dict[int, int]).items():
-            past[f"{OFFERED}{installation}"] += row.events
-            past[f"{UNWANTED}{installation}"] += count
-    _remember(past)
-    return _delete(Tally, [row.pk for row in rows])
 
 
 def _rejections(before: datetime) -> int:
@@ -108,7 +92,6 @@ STEPS: tuple[tuple[str, str, Callable[[datetime], int]], ...] = (
     ("attempts", "KEEP_ATTEMPTS_DAYS", _attempts),
     ("deliveries", "KEEP_DELIVERIES_DAYS", _deliveries),
     ("events", "KEEP_EVENTS_DAYS", _events),
-    ("tallies", "KEEP_EVENTS_DAYS", _tallies),
     ("rejections", "KEEP_EVENTS_DAYS", _rejections),
     ("audit entries", "KEEP_AUDIT_DAYS", _audit_entries),
 )
@@ -121,11 +104,3 @@ def _oldest(rows: QuerySet) -> list[int]:
 def _delete(model: type[Model], ids: list[int]) -> int:
     # _raw_delete: what hangs on these rows is dealt with above, by number and not one by one
     return model._default_manager.filter(pk__in=ids)._raw_delete("default") if ids else 0
-
-
-def _remember(counts: Counter[str]) -> None:
-    for name, count in counts.items():
-        if not count:
-            continue
-        Past.objects.get_or_create(name=name)
-        Past.objects.filter(name=name).update(count=F("count") + count)
