@@ -20,8 +20,9 @@ def link(title: str, icon: str, view: str, permission: str = "", **more: Any) ->
 
 
 def among_installed(request: HttpRequest) -> bool:
-    """Say whether a page is of the installations; those of the library are under them, too."""
-    return "/installation/" in request.path and "/library/" not in request.path
+    """Say whether a page is of the installations; some others are under them, too."""
+    own = ("/library/", "/system/")
+    return "/installation/" in request.path and not any(each in request.path for each in own)
 
 
 UNFOLD = {
@@ -32,7 +33,7 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "delivery.admin.installations.home",
+    "DASHBOARD_CALLBACK": "delivery.admin.home.home",
     "SITE_FAVICONS": [
         {
             "rel": "icon",
@@ -138,6 +139,13 @@ UNFOLD = {
                     ),
                     link("Users", "person", "auth_user_changelist", "auth.view_user"),
                     link("Roles", "groups", "auth_group_changelist", "auth.view_group"),
+                    link(
+                        "Audit log",
+                        "history",
+                        "integrations_auditentry_changelist",
+                        "integrations.view_auditentry",
+                    ),
+                    link("System", "monitor_heart", "system", "integrations.change_installation"),
                 ],
             },
         ],

@@ -6,15 +6,16 @@ from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from integrations import audit, tokens
-from integrations.forms import ApiTokenForm, SourceForm, WebhookSourceForm
-from integrations.models import ApiToken, Source, WebhookSource
-from integrations.templatetags.penstock import ago
+from integrations.forms import ApiTokenForm, WebhookSourceForm
+from integrations.models import ApiToken, WebhookSource
+from integrations.templatetags.penstock import ago, chip_of
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -76,48 +77,6 @@ class GroupAdmin(BaseGroupAdmin, Audited):
     audited = "role"
 
 
-@admin.register(Source)
-class SourceAdmin(Audited):
-    audited = "source"
-    list_display = ("name", "shown_key", "created")
-    form = SourceForm
-    fields = (
-        "name",
-        "write_key",
-        "allowed_origins",
-        "visitor_cookie",
-        "default_context",
-        "rate_limit",
-        "new_signing_secret",
-    )
-    ordering = ("name",)
-    change_form_outer_after_template = "integrations/source_after.html"
-
-    @display(description="Write key")
-    def shown_key(self, source):
-        return format_html('<code class="ps-code">{}</code>', source.write_key)
-
-    @display(description="Created", ordering="created_at")
-    def created(self, source):
-        return ago(source.created_at)
-
-    def get_readonly_fields(self, request, obj=None):
-        return ("write_key",) if obj else ()
-
-    def has_delete_permission(self, request, obj=None):
-        return False  # its events are the log
-
-    def save_model(self, request, obj, form, change):
-        secret = obj.new_signing_secret() if form.cleaned_data["new_signing_secret"] else ""
-        super().save_model(request, obj, form, change)
-        if secret:
-            show_once(request, "signing secret", secret)
-
-    def render_change_form(self, request, context, *args, **kwargs):
-        context["base_url"] = request.build_absolute_uri("/").rstrip("/")
-        return super().render_change_form(request, context, *args, **kwargs)
-
-
 @admin.register(WebhookSource)
 class WebhookSourceAdmin(Audited):
     audited = "webhook_source"
@@ -148,7 +107,7 @@ class WebhookSourceAdmin(Audited):
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
     form = ApiTokenForm
-    list_display = ("name", "user", "created", "expires_at", "last_used", "revoked_at")
+    list_display = ("name", "standing", "user", "shown_scopes", "expires", "last_used", "created")
     list_select_related = ("user",)
     ordering = ("name", "pk")
     actions = ("revoke",)
@@ -159,7 +118,23 @@ class ApiTokenAdmin(ModelAdmin):
 
     @display(description="Last used", ordering="last_used_at")
     def last_used(self, token):
-        return ago(token.last_used_at)
+        return ago(token.last_used_at) if token.last_used_at else "never"
+
+    @display(description="Expires", ordering="expires_at")
+    def expires(self, token):
+        return ago(token.expires_at) if token.expires_at else "never"
+
+    @display(description="May")
+    def shown_scopes(self, token):
+        return ", ".join(token.scopes)
+
+    @display(description="State")
+    def standing(self, token):
+        why = token.ended(timezone.now())
+        level, icon, title = (
+            ("off", "block", "Refused") if why else ("well", "check_circle", "Usable")
+        )
+        return format_html('<span title="{}">{}</span>', why, chip_of(level, icon, title))
 
     def has_change_permission(self, request, obj=None):
         return obj is None and super().has_change_permission(request)  # else make another one

@@ -409,13 +409,6 @@ def test_who_may_only_look_changes_nothing(client):
 # --- sources, tokens, users, home --------------------------------------------------------------
 
 
-def test_a_source_shows_its_write_key_and_how_to_send_with_it(client):
-    source = make_source(write_key="wk_shop")
-    html = page(client, f"/admin/integrations/source/{source.pk}/change/")
-    assert "curl http://testserver/v1/track" in html
-    assert "-u wk_shop:" in html
-
-
 def test_a_source_is_added_with_a_write_key_of_its_own(client):
     html = page(client, "/admin/integrations/source/add/")
     offered = re.search(r'name="write_key" value="(wk_[^"]+)"', html)[1]
@@ -454,12 +447,3 @@ def test_the_other_pages_open(client, address):
 
 def test_the_queue_of_django_q_is_nobodys_business_here(client):
     assert client.get("/admin/django_q/").status_code == 404
-
-
-def test_the_first_page_leads_through_three_steps(client):
-    assert "Step 1" in text_of(page(client, "/admin/"))
-    make_source(write_key="wk_shop")
-    make_delivery()
-    html = text_of(page(client, "/admin/"))
-    assert html.count("Done") == 3
-    assert "-u wk_shop:" in html

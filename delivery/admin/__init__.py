@@ -4,7 +4,13 @@ from django.contrib import admin
 from django_q import admin as _django_q  # noqa: F401  (registers what is taken away here)
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from delivery.admin import deliveries, events, installations  # noqa: F401  (they register theirs)
+from delivery.admin import (  # noqa: F401  (they register theirs)
+    audit,
+    deliveries,
+    events,
+    installations,
+    sources,
+)
 
 # The bell's own tables say nothing about deliveries, and their forms do not fit the theme.
 for model in (Failure, OrmQ, Schedule, Success):

@@ -15,7 +15,9 @@ TABS = {
     "deliveries": ("Deliveries", "delivery_delivery_changelist"),
     "blueprint": ("Blueprint", "installation_blueprint"),
     "settings": ("Settings", "installation_settings"),
+    "activity": ("Activity", "installation_activity"),
 }
+NEEDS = {"activity": "integrations.view_auditentry"}
 
 
 def found(request, pk):
@@ -37,15 +39,17 @@ def frame(request, installation, active):
         "title": installation.name,
         "installation": installation,
         "words": state_in_words(installation, lanes, timezone.now()),
-        "tabs": list(tabs(installation, active)),
+        "tabs": list(tabs(request.user, installation, active)),
         "sandbox_url": settings.SANDBOX_URL,
         "may_change": request.user.has_perm("integrations.change_installation"),
         "is_paused": not installation.enabled or any(lane.paused for lane in lanes),
     }
 
 
-def tabs(installation, active):
+def tabs(user, installation, active):
     for key, (title, view) in TABS.items():
+        if key in NEEDS and not user.has_perm(NEEDS[key]):
+            continue
         if key == "deliveries":
             url = f"{reverse(f'admin:{view}')}?installation={installation.pk}"
         else:

@@ -13,10 +13,13 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from delivery import controls, limits, log
+from delivery import controls, limits, log, metrics
+from delivery.admin import system, trials
+from delivery.admin.audit import activity
+from delivery.admin.charts import CHART, chart, figures, in_words, span_of
 from delivery.admin.frame import found, frame
 from delivery.admin.keyset import number as whole
-from delivery.models import Event
+from delivery.metrics import Queue
 from delivery.state import bounded, chip, queued, state_in_words, with_state
 from integrations import describing
 from integrations.catalog import logo
@@ -28,6 +31,7 @@ from integrations.templatetags.penstock import ago, clocks
 from integrations.templatetags.penstock import chip as drawn
 
 NEWEST = 8  # deliveries on the overview
+ENTRIES = 50  # of the audit log, on the page of activity
 
 
 @admin.register(Installation)
@@ -58,6 +62,11 @@ class InstallationAdmin(ModelAdmin):
             ),
             path("<int:pk>/settings/", mine(self.settings_view), name="installation_settings"),
             path("<int:pk>/blueprint/", mine(self.blueprint_view), name="installation_blueprint"),
+            path("system/", mine(system.page), name="system"),
+            path("<int:pk>/activity/", mine(self.activity_view), name="installation_activity"),
+            path("library/<slug:key>/test/", mine(trials.connection_before), name="install_test"),
+            path("<int:pk>/connection/", mine(trials.connection), name="installation_connection"),
+            path("<int:pk>/test-event/", mine(trials.test_event), name="installation_test_event"),
             path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
             path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
             *super().get_urls(),
@@ -122,7 +131,7 @@ class InstallationAdmin(ModelAdmin):
         context = {
             **frame(request, installation, "overview"),
             **sending(request),
-            "queued": bounded(queued(installation)),
+            **lately(installation, span_of(request), timezone.now()),
             "limits": limits_of(installation, timezone.now()),
             "newest": newest(installation),
         }
@@ -139,6 +148,14 @@ class InstallationAdmin(ModelAdmin):
             installation = found(request, pk)  # as it is stored
         context = {**frame(request, installation, "settings"), "form": form}
         return TemplateResponse(request, "integrations/settings.html", context)
+
+    def activity_view(self, request, pk):
+        installation = found(request, pk)
+        if not request.user.has_perm("integrations.view_auditentry"):
+            raise PermissionDenied
+        entries = activity("installation", pk, ENTRIES)
+        context = {**frame(request, installation, "activity"), "entries": entries}
+        return TemplateResponse(request, "integrations/activity.html", context)
 
     def blueprint_view(self, request, pk):
         installation = found(request, pk)
@@ -171,6 +188,20 @@ class InstallationAdmin(ModelAdmin):
             raise PermissionDenied
 
 
+def lately(installation, span, now):
+    """Return the figures and the chart of one installation in the time that is shown."""
+    found = metrics.series(
+        since=now - span.length, until=now, step=span.step, installation=installation.pk
+    )
+    queue = metrics.queues([installation.pk]).get(installation.pk, Queue())
+    return {
+        "span": span,
+        "figures": figures(found.total, queue, span, now),
+        "chart": chart(found.points, CHART),
+        "chart_in_words": in_words(found.total, span),
+    }
+
+
 def newest(installation):
     """Return (delivery, its state) of the newest deliveries."""
     rows = log.newest(installation.pk)[:NEWEST]
@@ -191,16 +222,4 @@ def sending(request):
     return {
         "source": Source.objects.order_by("pk").first(),
         "base_url": request.build_absolute_uri("/").rstrip("/"),
-    }
-
-
-def home(request, context):
-    """Fill the first page of the admin: the three steps to a first delivery."""
-    first = Installation.objects.order_by("pk").first()
-    return {
-        **context,
-        **sending(request),
-        "title": "Home",
-        "first_installation": first,
-        "has_events": Event.objects.exists(),
     }

@@ -29,7 +29,11 @@ SPARK = (120, 28)  # width and height, in the drawing's own units
 @register.filter
 def chip(words):
     """Return a state (delivery.state.Words) as a chip: colour, icon and title."""
-    return format_html(CHIP, words.level, words.icon, words.title)
+    return chip_of(words.level, words.icon, words.title)
+
+
+def chip_of(level, icon, title):
+    return format_html(CHIP, level, icon, title)
 
 
 @register.filter

@@ -1,0 +1,98 @@
+"""The audit log: who changed what."""
+
+from django.contrib import admin
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import DropdownFilter, TextFilter
+from unfold.decorators import display
+
+from delivery.admin.keyset import LogAdmin
+from integrations.models import AuditEntry
+from integrations.templatetags.penstock import ago
+
+KINDS = {
+    "installation": "integrations_installation",
+    "source": "integrations_source",
+    "webhook_source": "integrations_webhooksource",
+    "token": "integrations_apitoken",
+    "user": "auth_user",
+    "role": "auth_group",
+}
+
+
+class KindFilter(DropdownFilter):
+    title = "what was changed"
+    parameter_name = "object_type"
+
+    def lookups(self, request, model_admin):
+        return [(each, each.replace("_", " ").capitalize()) for each in KINDS]
+
+    def queryset(self, request, queryset):
+        return queryset.filter(object_type=self.value()) if self.value() else queryset
+
+
+class ActorFilter(TextFilter):
+    title = "who"
+    parameter_name = "actor"
+
+    def queryset(self, request, queryset):
+        return queryset.filter(actor=self.value()) if self.value() else queryset
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(LogAdmin):
+    list_display = ("when", "who", "what", "object", "changed", "via")
+    list_display_links = ("when", "what")
+    list_filter = (KindFilter, ActorFilter)
+    page_template = "integrations/audit_entry.html"
+    when_empty = "Nothing was changed yet. What people and programs change is written down here."
+
+    @display(description="When")
+    def when(self, entry):
+        return ago(entry.at)
+
+    @display(description="Who")
+    def who(self, entry):
+        name = entry.actor or "–"
+        return format_html('{} <span class="ps-subtle">{}</span>', name, entry.token)
+
+    @display(description="What")
+    def what(self, entry):
+        return in_words(entry.action)
+
+    @display(description="Of")
+    def object(self, entry):
+        return entry.object_name or "–"
+
+    @display(description="Fields")
+    def changed(self, entry):
+        names = list(entry.changes)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more}" or "–"
+
+    def page_context(self, request, found):
+        return {
+            "title": f"{in_words(found.action)}: {found.object_name}",
+            "words": in_words(found.action),
+            "object_url": address_of(found),
+        }
+
+
+def in_words(action):
+    """Return "Installation created" for installation.created."""
+    return action.replace(".", " ").replace("_", " ").capitalize()
+
+
+def address_of(entry):
+    """Return the page of what an entry is about, or "" when it has none."""
+    kind = KINDS.get(entry.object_type)
+    try:
+        return reverse(f"admin:{kind}_change", args=[entry.object_id]) if kind else ""
+    except NoReverseMatch:
+        return ""
+
+
+def activity(kind, pk, limit):
+    """Return the newest entries about one object, each with its action in words."""
+    rows = AuditEntry.objects.filter(object_type=kind, object_id=str(pk)).order_by("-pk")
+    return [(each, in_words(each.action)) for each in rows[:limit]]

@@ -1,0 +1,150 @@
+"""Figures and charts of pages, made of metrics."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from delivery.metrics import Point, Queue
+from delivery.models import Metric
+from delivery.state import MOST, bounded
+
+Step = Metric.Step
+
+# key → (title, how long, its steps); the keys stand in addresses
+SPANS = {
+    "hour": ("Hour", timedelta(hours=1), Step.MINUTE),
+    "day": ("Day", timedelta(days=1), Step.HOUR),
+    "week": ("Week", timedelta(days=7), Step.HOUR),
+}
+
+CHART = {
+    "Delivered": ("well", "delivered"),
+    "Failed": ("attention", "failed"),
+    "Filtered": ("off", "filtered"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A key figure; `level` colours it as a state."""
+
+    label: str
+    value: Any
+    note: Any = ""
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time that a page is about, as its address says it."""
+
+    key: str
+
+    @property
+    def length(self) -> timedelta:
+        return SPANS[self.key][1]
+
+    @property
+    def step(self) -> Step:
+        return SPANS[self.key][2]
+
+    @property
+    def minutes(self) -> float:
+        return self.length / timedelta(minutes=1)
+
+    @property
+    def choices(self) -> list[tuple[str, str, bool]]:
+        return [(title, f"?span={key}", key == self.key) for key, (title, *_) in SPANS.items()]
+
+
+def span_of(request: Any) -> Span:
+    key = request.GET.get("span", "")
+    return Span(key if key in SPANS else "hour")
+
+
+def chart(points: Iterable[Any], sets: Mapping[str, tuple[str, str]], kind: str = "bar") -> str:
+    """Return points of metrics as penstock.js draws them.
+
+    sets  label → (the level whose colour it has, the field of a point)
+    """
+    points = list(points)
+    values = {
+        label: [round(getattr(each, field) or 0, 1) for each in points]
+        for label, (_, field) in sets.items()
+    }
+    return json.dumps(
+        {
+            "at": [each.at.isoformat() for each in points],
+            "kind": kind,
+            "sets": [
+                {"label": label, "level": level, "values": values[label]}
+                for label, (level, _) in sets.items()
+            ],
+        }
+    )
+
+
+def figures(sums: Point, queue: Queue, span: Span, now: datetime) -> list[Figure]:
+    """Return the key figures of some time, and of the queue now."""
+    failed = "attention" if sums.failed > sums.delivered / 100 else ""
+    oldest = short(queue.oldest_queued_s(now) * 1_000)
+    return [
+        Figure("Accepted", compact(sums.accepted), a_minute(sums.accepted, span)),
+        Figure("Delivered", compact(sums.delivered), a_minute(sums.delivered, span)),
+        Figure(
+            "Success rate",
+            success(sums.delivered, sums.failed),
+            f"{sums.failed:,} failed",
+            failed,
+        ),
+        Figure(
+            "Queued",
+            bounded(min(queue.queued, MOST + 1)),
+            f"oldest {oldest}" if queue.queued else "nothing waits",
+        ),
+        Figure("Latency, p95", short(sums.p95_ms), f"median {short(sums.p50_ms)}"),
+    ]
+
+
+def in_words(sums: Point, span: Span) -> str:
+    """Return what a chart shows, for those who don't see it."""
+    return (
+        f"{sums.delivered:,} delivered, {sums.failed:,} failed, {sums.filtered:,} filtered "
+        f"in the last {span.key}."
+    )
+
+
+def compact(number: float) -> str:
+    """Return 950, 12.3k or 4.1M."""
+    for limit, unit in ((1e6, "M"), (1e4, "k")):
+        if number >= limit:
+            size = 1e6 if unit == "M" else 1e3
+            return f"{number / size:.1f}{unit}"
+    return f"{number:,.0f}"
+
+
+def a_minute(count: int, span: Span) -> str:
+    rate = count / span.minutes
+    return f"{rate:,.1f} a minute" if rate < 100 else f"{rate:,.0f} a minute"
+
+
+def short(milliseconds: float | None) -> str:
+    """Return 80 ms, 1.2 s, 5 min or 3 h."""
+    if milliseconds is None:
+        return "–"
+    seconds = milliseconds / 1_000
+    for limit, size, unit in ((1, 0.001, "ms"), (90, 1, "s"), (5_400, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}" if unit == "s" else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 3_600:.0f} h"
+
+
+def success(delivered: int, failed: int) -> str:
+    """Return the share of what was settled that was delivered; never 100 % with a failure."""
+    settled = delivered + failed
+    if not settled:
+        return "–"
+    share = 100 * delivered / settled
+    return f"{min(share, 99.99) if failed else share:.4g} %"

@@ -1,0 +1,170 @@
+"""The first page: is everything all right?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from delivery import metrics
+from delivery.admin.charts import CHART, Span, chart, compact, figures, in_words, short, span_of
+from delivery.admin.installations import sending
+from delivery.metrics import Point, Queue, Series
+from delivery.models import Delivery, Event, Rejection
+from delivery.state import Words, bounded, state_in_words, with_state
+from integrations.models import Installation
+
+LOOKED_AT = 200  # newest failed deliveries, and rejections
+GROUPS = 5  # of failures that are shown
+LATELY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One installation, with its figures in the time that is shown."""
+
+    installation: Installation
+    words: Words
+    sums: Point | None
+    trend: Sequence[int]
+    queue: Queue
+
+    @property
+    def delivered(self) -> str:
+        return compact(self.sums.delivered if self.sums else 0)
+
+    @property
+    def p95(self) -> str:
+        return short(self.sums.p95_ms if self.sums else None)
+
+    @property
+    def queued(self) -> str:
+        return bounded(self.queue.queued)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Failed deliveries of one installation with the same reason. sample: the newest of them."""
+
+    installation: str
+    reason: str
+    count: int
+    newest_at: datetime
+    sample: int
+
+
+def home(request, context):
+    """Fill the first page of the admin."""
+    now, span = timezone.now(), span_of(request)
+    rows = installations(span, now)
+    has_events = Event.objects.exists()
+    steps = {**sending(request), "has_events": has_events}
+    steps["first_installation"] = rows[0].installation if rows else None
+    return {
+        **context,
+        **steps,
+        "title": "Home",
+        "is_new": not (rows and has_events),
+        "sentence": sentence(rows),
+        "span": span,
+        "rows": rows,
+        **(together(rows, span, now) if rows else {}),
+        "failures": failures(now),
+        "rejected": rejected(now),
+    }
+
+
+def installations(span: Span, now: datetime) -> list[Row]:
+    """Return every installation, those that need somebody first."""
+    each = metrics.of_each_installation(since=now - span.length, until=now, step=span.step)
+    queues = metrics.queues()
+    rows = [
+        row(installation, each.get(installation.pk), queues.get(installation.pk, Queue()), now)
+        for installation in with_state(Installation.objects.order_by("name"))
+    ]
+    return sorted(rows, key=lambda row: ORDER.get(row.words.level, len(ORDER)))
+
+
+ORDER = {"attention": 0, "waiting": 1, "off": 2}
+
+
+def row(installation: Installation, found: Series | None, queue: Queue, now: datetime) -> Row:
+    return Row(
+        installation=installation,
+        words=state_in_words(installation, installation.lanes.all(), now),
+        sums=found.total if found else None,
+        trend=[point.delivered for point in found.points] if found else [],
+        queue=queue,
+    )
+
+
+def sentence(rows: Sequence[Row]) -> Words | None:
+    """Return the answer to "is everything all right?"."""
+    if not rows:
+        return None
+    levels = {
+        level: [row.installation.name for row in rows if row.words.level == level]
+        for level in ("attention", "waiting", "off")
+    }
+    well = len(rows) - sum(map(len, levels.values()))
+    for level, icon, says in SAYS:
+        names = levels[level]
+        if names:
+            verb = says[len(names) > 1]
+            return Words(level, icon, f"{listed(names)} {verb}", others(well))
+    whole = "is" if len(rows) == 1 else "are"
+    who = rows[0].installation.name if len(rows) == 1 else f"All {len(rows)} installations"
+    return Words("well", "check_circle", f"{who} {whole} delivering", "Nothing needs to be done.")
+
+
+SAYS = (
+    ("attention", "error", ("needs attention", "need attention")),
+    ("waiting", "schedule", ("is waiting or has failures", "are waiting or have failures")),
+    ("off", "pause_circle", ("is paused", "are paused")),
+)
+
+
+def others(well: int) -> str:
+    if not well:
+        return "What comes in is kept, and waits."
+    return f"The {'other one is' if well == 1 else f'{well} others are'} delivering."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "A", "A and B", or "A, B and 3 others"."""
+    if len(names) > 3:
+        return f"{', '.join(names[:2])} and {len(names) - 2} others"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def together(rows: Sequence[Row], span: Span, now: datetime) -> dict[str, Any]:
+    whole = metrics.series(since=now - span.length, until=now, step=span.step)
+    ages = [row.queue.oldest_queued_at for row in rows if row.queue.oldest_queued_at]
+    queue = Queue(sum(row.queue.queued for row in rows), min(ages, default=None))
+    return {
+        "figures": figures(whole.total, queue, span, now),
+        "chart": chart(whole.points, CHART),
+        "chart_in_words": in_words(whole.total, span),
+    }
+
+
+def failures(now: datetime) -> list[Failure]:
+    """Return what failed lately, the most frequent reasons among the newest failures first."""
+    newest = Delivery.objects.filter(state=Delivery.State.FAILED).order_by("-pk")
+    groups: dict[tuple[str, str], Failure] = {}
+    fields = ("pk", "installation__name", "reason", "error", "settled_at")
+    for pk, name, reason, error, at in newest.values_list(*fields)[:LOOKED_AT]:
+        if at < now - LATELY:
+            continue
+        key = (name, reason or error)
+        known = groups.get(key) or Failure(name, reason or error, 0, at, pk)
+        groups[key] = Failure(*key, known.count + 1, known.newest_at, known.sample)
+    return sorted(groups.values(), key=lambda each: -each.count)[:GROUPS]
+
+
+def rejected(now: datetime) -> str:
+    """Return how many messages were refused on arrival lately, or "" when none was."""
+    newest = Rejection.objects.order_by("-pk").values_list("received_at", flat=True)[:LOOKED_AT]
+    count = sum(at > now - LATELY for at in newest)
+    return f"{count}+" if count == LOOKED_AT else str(count or "")

@@ -1,0 +1,169 @@
+"""Sources: how each is connected, and what comes from it."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.decorators import display
+from unfold.views import ChangeList
+
+from delivery import metrics
+from delivery.admin.charts import Figure, Step, chart, compact
+from delivery.seen import last_seen_at, with_last_seen
+from integrations.admin import Audited, show_once
+from integrations.forms import SourceForm
+from integrations.models import Source
+from integrations.snippets import SNIPPETS, snippet
+from integrations.templatetags.penstock import ago, sparkline
+
+DAY = timedelta(days=1)
+
+
+class SourceList(ChangeList):
+    def url_for_result(self, result):
+        return reverse("admin:source_connect", args=[result.pk])
+
+
+@admin.register(Source)
+class SourceAdmin(Audited):
+    audited = "source"
+    list_display = ("name", "shown_key", "events", "last_seen", "created")
+    form = SourceForm
+    fields = (
+        "name",
+        "write_key",
+        "allowed_origins",
+        "visitor_cookie",
+        "default_context",
+        "rate_limit",
+        "new_signing_secret",
+    )
+    ordering = ("name",)
+    sortable_by = ()
+    actions = None
+    change_form_outer_before_template = "integrations/source_tabs.html"
+    when_empty = "No source yet. A site, an app or a backend gets a write key here, to send with."
+    when_empty_link = "admin:integrations_source_add"
+    when_empty_label = "Add a source"
+
+    def get_urls(self):
+        connect = self.admin_site.admin_view(self.connect_view)
+        return [path("<int:pk>/", connect, name="source_connect"), *super().get_urls()]
+
+    def get_queryset(self, request):
+        return with_last_seen(super().get_queryset(request))
+
+    def get_changelist(self, request, **kwargs):
+        return SourceList
+
+    def get_changelist_instance(self, request):
+        found = super().get_changelist_instance(request)
+        now = timezone.now()
+        lately = metrics.of_each_source(since=now - DAY, until=now, step=Step.HOUR)
+        for source in found.result_list:
+            source.lately = lately.get(source.pk)
+        return found
+
+    # --- columns ---
+
+    @display(description="Last 24 h")
+    def events(self, source):
+        if source.lately is None:
+            return "–"
+        trend = sparkline([point.accepted for point in source.lately.points])
+        count = compact(source.lately.total.accepted)
+        return format_html('<span class="ps-trend">{} {}</span>', trend, count)
+
+    @display(description="Write key")
+    def shown_key(self, source):
+        return format_html('<code class="ps-code">{}</code>', source.write_key)
+
+    @display(description="Last seen")
+    def last_seen(self, source):
+        return seen(source)
+
+    @display(description="Created", ordering="created_at")
+    def created(self, source):
+        return ago(source.created_at)
+
+    # --- one source ---
+
+    def connect_view(self, request, pk):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        source = self.get_object(request, str(pk))
+        if source is None:
+            raise Http404(f"There is no source {pk}.")
+        return TemplateResponse(request, "integrations/source.html", self._page(request, source))
+
+    def _page(self, request, source):
+        now = timezone.now()
+        hours = metrics.series(since=now - DAY, until=now, step=Step.HOUR, source=source.pk)
+        chosen = snippet(request.GET.get("sdk", ""))
+        host = request.build_absolute_uri("/").rstrip("/")
+        return {
+            **self.admin_site.each_context(request),
+            "title": source.name,
+            "source": source,
+            "seen_at": last_seen_at(source),
+            "tabs": tabs(source, "connect"),
+            "figures": [
+                Figure("Events, last 24 h", compact(hours.total.accepted)),
+                Figure("Last event", seen(source)),
+                Figure("Allowed", limit_of(source), "messages a second"),
+            ],
+            "chart": chart(hours.points, {"Accepted": ("busy", "accepted")}),
+            "snippets": [(each, each.key == chosen.key) for each in SNIPPETS],
+            "chosen": chosen,
+            "text": chosen.filled(host, source.write_key),
+            "host": host,
+        }
+
+    # --- its settings ---
+
+    def get_readonly_fields(self, request, obj=None):
+        return ("write_key",) if obj else ()
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its events are the log
+
+    def render_change_form(self, request, context, *args, obj=None, **kwargs):
+        if obj:
+            context["tabs"] = tabs(obj, "settings")
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+
+    def save_model(self, request, obj, form, change):
+        secret = obj.new_signing_secret() if form.cleaned_data["new_signing_secret"] else ""
+        super().save_model(request, obj, form, change)
+        if secret:
+            show_once(request, "signing secret", secret)
+
+    def response_post_save_add(self, request, obj):
+        return redirect("admin:source_connect", obj.pk)
+
+    response_post_save_change = response_post_save_add
+
+
+def tabs(source, active):
+    for key, title, view in (
+        ("connect", "Connect", "source_connect"),
+        ("settings", "Settings", "integrations_source_change"),
+    ):
+        yield title, reverse(f"admin:{view}", args=[source.pk]), key == active
+
+
+def seen(source):
+    at = last_seen_at(source)
+    return ago(at) if at else "never"
+
+
+def limit_of(source):
+    limit = settings.RATE_LIMIT if source.rate_limit is None else source.rate_limit
+    return f"{limit:,}" if limit else "any number"

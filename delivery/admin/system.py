@@ -1,0 +1,48 @@
+"""The page of the machinery."""
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from delivery.admin.charts import Figure
+from delivery.state import Words
+from delivery.system import System, system
+
+
+def page(request):
+    """Show the machinery to those who may change integrations."""
+    if not request.user.has_perm("integrations.change_installation"):
+        raise PermissionDenied
+    found = system(timezone.now())
+    context = {
+        **admin.site.each_context(request),
+        "title": "System",
+        "system": found,
+        "verdict": verdict(found),
+        "figures": figures(found),
+    }
+    return TemplateResponse(request, "delivery/system.html", context)
+
+
+def verdict(found: System) -> Words:
+    if found.trouble:
+        return Words("attention", "error", "The machinery needs attention", found.trouble)
+    return Words("well", "check_circle", "Everything runs", "Processes, broker and sweep answer.")
+
+
+def figures(found: System) -> list[Figure]:
+    alive = sum(each.is_alive for each in found.clusters)
+    lanes, broker = found.lanes, found.broker
+    queued = "–" if broker.queued is None else f"{broker.queued:,}"
+    return [
+        Figure("Clusters", alive, "running", "" if alive else "attention"),
+        Figure("Lanes", lanes.total, f"{lanes.at_work} at work"),
+        Figure(
+            "Waiting lanes", lanes.waiting, "for their vendor", "waiting" if lanes.waiting else ""
+        ),
+        Figure("Paused lanes", lanes.paused, "by a person or by credentials"),
+        Figure(
+            "Wake-ups queued", queued, f"in {broker.name}", "attention" if broker.trouble else ""
+        ),
+    ]

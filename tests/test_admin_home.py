@@ -1,0 +1,263 @@
+"""Home, sources, system: is everything all right, and how is it connected?"""
+
+import json
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from delivery import metrics
+from delivery.admin.charts import compact, short, success
+from delivery.admin.home import listed
+from delivery.metrics import Sums
+from delivery.models import Delivery, Heartbeat, Lane
+from delivery.system import system
+from integrations.destinations.heap.sandbox import Sandbox
+from integrations.models import Installation, Source
+from integrations.snippets import SNIPPETS
+from tests.make import make_delivery, make_event, make_installation, make_source, make_user
+
+pytestmark = pytest.mark.django_db
+
+HOME = "/admin/"
+MINE = "/admin/integrations/installation/"
+MOST_QUERIES = 15
+# a count of a slice is bounded, any other walks the log
+SLOW = re.compile(r"COUNT\(\*\)(?! FROM \(SELECT)|OFFSET [1-9]", re.IGNORECASE)
+
+
+@pytest.fixture(autouse=True)
+def _logged_in(client):
+    client.force_login(make_user())
+
+
+def read(client, address, **params):
+    answer = client.get(address, params)
+    assert answer.status_code == 200, answer
+    return answer.content.decode()
+
+
+def text_of(html):
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def settled(installation, now, **numbers):
+    source = Source.objects.first() or make_source()
+    metrics.append(installation.pk, {source.pk: Sums(**numbers)}, now)
+
+
+# --- home ----------------------------------------------------------------------------------------
+
+
+def test_a_new_penstock_shows_three_steps_that_tick_themselves_off(client):
+    assert "Add a source" in read(client, HOME)
+    make_source(write_key="wk_first")
+    html = read(client, HOME)
+    assert text_of(html).count("Done") == 1
+    assert "-u wk_first:" in html
+    make_installation()
+    assert text_of(read(client, HOME)).count("Done") == 2
+    make_event()
+    assert "Three steps" not in read(client, HOME)
+
+
+def test_when_all_is_well_the_first_sentence_says_so(client):
+    make_delivery(make_installation(name="Heap"), state="delivered")
+    assert "Heap is delivering." in read(client, HOME)
+    make_installation(name="Heap EU")
+    assert "All 2 installations are delivering." in read(client, HOME)
+
+
+def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
+    make_delivery(make_installation(name="A well one"))
+    make_delivery(make_installation(name="Refused"), make_event())
+    Lane.objects.filter(installation__name="Refused").update(paused=True, last_error="HTTP 401")
+    text = text_of(read(client, HOME))
+    assert "Refused needs attention." in text
+    assert "The other one is delivering." in text
+    assert text.index("Needs attention Heap refused") < text.rindex("A well one")
+    assert "resume the installation" in text
+
+
+def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):
+    installation = make_delivery(state="delivered").installation
+    now = timezone.now()
+    settled(installation, now, delivered=90, failed=10)
+    settled(installation, now - timedelta(hours=5), delivered=900)
+    hour, day = (read(client, HOME, span=span) for span in ("hour", "day"))
+    assert "Success rate 90 %" in text_of(hour)
+    assert "990 delivered, 10 failed" in day
+    drawn = json.loads(unescape(re.search(r'data-chart="([^"]+)"', hour)[1]))
+    assert len(drawn["at"]) == len(drawn["sets"][0]["values"]) in (60, 61)
+    assert sum(drawn["sets"][0]["values"]) == 90
+
+
+def test_failures_are_grouped_by_their_reason_with_a_link_to_the_newest(client):
+    installation = make_installation()
+    for reason in ("no name", "no name", "too long"):
+        newest = make_delivery(installation, make_event(), state="failed", reason=reason)
+    html = read(client, HOME)
+    assert "2 failed" in html
+    assert f"/admin/delivery/delivery/{newest.pk}/change/" in html
+    Delivery.objects.update(settled_at=timezone.now() - timedelta(days=2))
+    assert "What needs a person" not in read(client, HOME)
+
+
+def test_a_time_that_does_not_exist_is_the_hour(client):
+    make_delivery(state="delivered")
+    assert "last hour" in read(client, HOME, span="century")
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [(["A"], "A"), (["A", "B"], "A and B"), (["A", "B", "C", "D"], "A, B and 2 others")],
+)
+def test_names_are_listed_as_one_says_them(names, text):
+    assert listed(names) == text
+
+
+def test_numbers_are_short_and_a_failure_never_rounds_to_all_delivered():
+    assert [compact(n) for n in (0, 950, 12_345, 4_100_000)] == ["0", "950", "12.3k", "4.1M"]
+    assert [short(ms) for ms in (None, 80, 1_200, 300_000)] == ["–", "80 ms", "1.2 s", "5 min"]
+    assert (success(1_000_000, 1), success(10, 0), success(0, 0)) == ("99.99 %", "100 %", "–")
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+def test_a_source_shows_each_sdk_with_its_own_key_and_our_host(client):
+    source = make_source(write_key="wk_own")
+    for each in SNIPPETS:
+        text = unescape(read(client, f"/admin/integrations/source/{source.pk}/", sdk=each.key))
+        assert each.filled("http://testserver", "wk_own") in text
+        assert "{host}" not in text
+        assert "wk_own" in each.filled("", "wk_own")
+
+
+def test_a_source_says_when_it_was_last_seen_and_how_much_came(client):
+    source = make_source()
+    assert "never" in text_of(read(client, "/admin/integrations/source/"))
+    event = {"event": "A", "userId": "u", "writeKey": source.write_key}
+    client.post("/v1/track", json.dumps(event), content_type="application/json")
+    for _ in range(2):  # from the tally, then from the metrics
+        text = text_of(read(client, "/admin/integrations/source/"))
+        assert re.search(r"1 \d+ s ago", text)
+        metrics.roll_up(timezone.now())
+
+
+def test_after_a_source_is_made_the_page_says_how_to_connect_it(client):
+    values = {"name": "App", "default_context": "{}", "write_key": "wk_new_key"}
+    answer = client.post("/admin/integrations/source/add/", values, follow=True)
+    assert "Connect" in answer.content.decode()
+    assert "wk_new_key" in answer.content.decode()
+
+
+# --- system --------------------------------------------------------------------------------------
+
+
+def test_without_a_cluster_the_system_page_says_that_nothing_is_delivered(client):
+    assert "No cluster is running" in read(client, f"{MINE}system/")
+
+
+def test_with_a_cluster_and_a_sweep_everything_runs(client):
+    now = timezone.now()
+    Heartbeat.objects.create(name="cluster web-1/1/2:4711:ab12", at=now)
+    Heartbeat.objects.create(name="cluster old-1/1/2:42:ab12", at=now - timedelta(hours=1))
+    Heartbeat.objects.create(name="sweep", at=now)
+    text = text_of(read(client, f"{MINE}system/"))
+    assert "Everything runs." in text
+    assert "Running Cluster on web-1, pid 4711" in text
+    assert "Silent Cluster on old-1, pid 42" in text
+    found = system(now + timedelta(minutes=10))
+    assert "No cluster" in found.trouble
+
+
+def test_who_may_only_look_sees_home_but_not_the_system(client):
+    client.force_login(make_user("viewer", is_superuser=False))
+    assert client.get(HOME).status_code == 200
+    assert client.get(f"{MINE}system/").status_code == 403
+
+
+# --- audit log -----------------------------------------------------------------------------------
+
+
+def test_activity_and_audit_log_show_who_changed_what_but_no_secret(client):
+    installation = make_installation()
+    values = {"name": "Renamed", "enabled": "on", "lane_count": "1", "config.app_id": "42"}
+    values |= {"config.api_key": "canary-secret", "config.region": "us", "config.arrays": "json"}
+    client.post(
+        f"{MINE}{installation.pk}/settings/",
+        values | {"config.visitors": "number"},
+    )
+    activity = read(client, f"{MINE}{installation.pk}/activity/")
+    assert "Installation updated" in activity
+    assert "Renamed" in activity
+    html = read(client, "/admin/integrations/auditentry/")
+    assert "Installation updated" in html
+    entry = re.search(r"/admin/integrations/auditentry/(\d+)/change/", html)
+    page = read(client, entry[0])
+    assert "config.api_key" in page
+    assert "canary-secret" not in page + activity
+
+
+# --- what pages cost -----------------------------------------------------------------------------
+
+
+def test_no_page_takes_many_queries_or_counts_or_skips_rows(client):
+    installation = make_installation()
+    for number in range(5):
+        make_delivery(make_installation(name=f"Heap {number}"), make_event(), state="failed")
+    pk, source = installation.pk, Source.objects.first().pk
+    own = f"{MINE}{pk}"
+    for address in (
+        HOME, MINE, f"{own}/change/", f"{own}/settings/",
+        f"{own}/blueprint/", f"{own}/activity/", f"{MINE}library/",
+        f"{MINE}library/heap/", "/admin/integrations/source/",
+        f"/admin/integrations/source/{source}/", f"{MINE}system/",
+        "/admin/integrations/auditentry/", "/admin/integrations/apitoken/",
+    ):  # fmt: skip
+        with CaptureQueriesContext(connection) as queries:
+            read(client, address)
+        statements = [query["sql"] for query in queries]
+        assert len(statements) < MOST_QUERIES, (address, len(statements), statements)
+        about_log = [each for each in statements if "delivery_delivery" in each]
+        assert not [each for each in about_log if SLOW.search(each)], address
+
+
+# --- trying it -----------------------------------------------------------------------------------
+
+
+def test_a_connection_can_be_tested_before_and_after_installing(client, settings):
+    library, form = f"{MINE}library/heap/test/", {"name": "New", "variant": "default"}
+    wrong = form | {"config.app_id": "no number", "config.region": "us"}
+    assert "Digits only" in client.post(library, wrong).content.decode()
+    with Sandbox() as sandbox:
+        settings.SANDBOX_URL = sandbox.url
+        installation = make_installation()
+        right = form | {f"config.{key}": value for key, value in installation.config.items()}
+        for address in (library, f"{MINE}{installation.pk}/connection/"):
+            html = client.post(address, right).content.decode()
+            assert "check_circle" in html, html
+            assert client.get(address).status_code == 405
+    assert Installation.objects.count() == 1
+
+
+def test_a_test_event_is_sent_and_its_answer_shown(client, settings):
+    with Sandbox() as sandbox:
+        settings.SANDBOX_URL = sandbox.url
+        installation = make_installation()
+        html = client.post(f"{MINE}{installation.pk}/test-event/").content.decode()
+        assert "Heap accepted it." in html
+        assert len(sandbox.state.events) == 1
+    assert not Delivery.objects.exists()
+
+
+def test_who_may_only_look_can_try_nothing(client):
+    installation = make_installation()
+    client.force_login(make_user("viewer", is_superuser=False))
+    for address in ("connection", "test-event"):
+        assert client.post(f"{MINE}{installation.pk}/{address}/").status_code == 403
