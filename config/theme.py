@@ -29,7 +29,7 @@ UNFOLD = {
     "SITE_TITLE": "Penstock",
     "SITE_HEADER": "Penstock",
     "SITE_SUBHEADER": "Event delivery",
-    "SITE_SYMBOL": "water_drop",
+    "SITE_ICON": lambda request: static("penstock.svg"),
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
