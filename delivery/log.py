@@ -32,22 +32,34 @@ SHOWN = 200_000  # characters of a body that a page carries
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, newest first, and whether there are newer and older ones."""
+    """Rows, newest first, and whether there are newer and older ones.
+
+    looked_to  the id down to which was looked, when that ended before the page was full
+    """
 
     rows: list[Any]
     has_newer: bool
     has_older: bool
+    looked_to: int | None = None
 
 
 def page(
-    rows: QuerySet[Any], *, limit: int, before: int | None = None, after: int | None = None
+    rows: QuerySet[Any],
+    *,
+    limit: int,
+    before: int | None = None,
+    after: int | None = None,
+    by: str = "pk",
 ) -> Page:
-    """Return the page of rows that are older than `before`, or that are newer than `after`."""
+    """Return the page of rows that are older than `before`, or that are newer than `after`.
+
+    by  the column to order by: the id, under whatever name
+    """
     if after is not None:
-        found = list(rows.filter(pk__gt=after).order_by("pk")[: limit + 1])
+        found = list(rows.filter(pk__gt=after).order_by(by)[: limit + 1])
         return Page(found[:limit][::-1], has_newer=len(found) > limit, has_older=True)
     older = rows if before is None else rows.filter(pk__lt=before)
-    found = list(older.order_by("-pk")[: limit + 1])
+    found = list(older.order_by(f"-{by}")[: limit + 1])
     return Page(found[:limit], has_newer=before is not None, has_older=len(found) > limit)
 
 

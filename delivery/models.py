@@ -32,11 +32,14 @@ class Event(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["user_id"], condition=~models.Q(user_id=""), name="event_user"),
+            # newest first, so that a person of a million events costs as much as one of ten
             models.Index(
-                fields=["anonymous_id"],
+                fields=["user_id", "-id"], condition=~models.Q(user_id=""), name="event_of_user"
+            ),
+            models.Index(
+                fields=["anonymous_id", "-id"],
                 condition=~models.Q(anonymous_id=""),
-                name="event_visitor",
+                name="event_of_visitor",
             ),
         ]
 
@@ -319,6 +322,11 @@ class Delivery(models.Model):
                 fields=["state", "-id"],
                 condition=models.Q(state__in=["failed", "filtered", "cancelled"]),
                 name="delivery_unsent",
+            ),
+            models.Index(
+                fields=["installation", "state", "-id"],
+                condition=models.Q(state__in=["failed", "filtered", "cancelled"]),
+                name="delivery_unsent_there",
             ),
         ]
 

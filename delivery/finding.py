@@ -1,0 +1,185 @@
+"""Which deliveries a search means, found at a cost that does not grow with the log.
+
+What an index tells (a person, a message, an installation, a state that is rare, a time) is asked of
+it. The rest is read off the newest rows, LOOK of them at a time and LOOKS times a page: a page that
+is not full by then says how far back it looked, and the next one goes on from there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import and_, or_
+
+from django.db.models import F, Max, Min, Model, OuterRef, Q, QuerySet, Subquery
+
+from delivery import log
+from delivery.models import Delivery, Event, Lane
+from delivery.search import Search, Term, moment
+from integrations.models import Installation, Source
+
+LOOK = 10_000  # rows
+LOOKS = 3
+OF_A_PERSON = 10_000  # events, the newest
+MOST = 10_000  # is counted no further
+UNSENT = ("failed", "filtered", "cancelled")  # the states of the index `delivery_unsent`
+ANY_ID = ("message_id", "user_id", "anonymous_id")
+IDS = {"user": ("user_id",), "anon": ("anonymous_id",), "message": ("message_id",), "": ANY_ID}
+
+State = Delivery.State
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A search as queries.
+
+    rows  what an index finds
+    rest  what else must hold, or an empty Q
+    by    the column to order by: the id, under whatever name
+    """
+
+    rows: QuerySet[Delivery]
+    rest: Q
+    by: str = "pk"
+
+    def page(self, *, limit: int, before: int | None = None, after: int | None = None) -> log.Page:
+        if self.rest:
+            return self._looked(limit, before)
+        return log.page(self.rows, limit=limit, before=before, after=after, by=self.by)
+
+    def _looked(self, limit: int, before: int | None) -> log.Page:
+        found: list[Delivery] = []
+        newer, end = before is not None, before
+        for _ in range(LOOKS):
+            rows = self.rows if end is None else self.rows.filter(pk__lt=end)
+            end = self._end_of_look(rows)
+            if end is None:
+                return log.Page(found, newer, has_older=False)
+            fitting = rows.filter(self.rest, pk__gte=end).order_by(f"-{self.by}")
+            found += fitting[: limit + 1 - len(found)]
+            if len(found) > limit:
+                return log.Page(found[:limit], newer, has_older=True)
+        return log.Page(found, newer, has_older=True, looked_to=end)
+
+    def _end_of_look(self, rows: QuerySet[Delivery]) -> int | None:
+        newest = rows.order_by(f"-{self.by}").values("pk")[:LOOK]
+        end: int | None = newest.aggregate(end=Min("pk"))["end"]
+        return end
+
+    def count(self) -> int:
+        """Return how many there are, or more than MOST; without a look at the rest."""
+        return self.rows.order_by().values("pk")[: MOST + 1].count()
+
+
+def named(search: Search) -> Search:
+    """Return a search with installations and sources by their names, given by name or id, and with
+    a problem for each that is not there."""
+    for key, model in (("installation", Installation), ("source", Source)):
+        if search.values(key):
+            search = _named(search, key, model)
+    return search
+
+
+def _named(search: Search, key: str, model: type[Model]) -> Search:
+    names = dict(model._default_manager.order_by("name").values_list("pk", "name"))
+    known = {**{str(pk): name for pk, name in names.items()}}
+    known |= {name.lower(): name for name in names.values()}
+    terms, problems = [], list(search.problems)
+    for term in search.terms:
+        if term.key != key:
+            terms.append(term)
+        elif term.value.lower() in known:
+            terms.append(Term(key, known[term.value.lower()]))
+        else:
+            there = ", ".join(names.values()) or "none yet"
+            problems.append(f"{term}: there is no {key} of that name; there are: {there}.")
+    return Search(tuple(terms), tuple(problems))
+
+
+def scope(search: Search, now: datetime) -> Scope:
+    """Return the rows that a search from named() means; none when it has problems."""
+    if search.problems:
+        return Scope(log.deliveries().none(), Q())
+    rows, rest = _in_states(*_of_installations(search), search.values("state"))
+    rows = log.received(rows, since=_time(search, "since", now), until=_time(search, "until", now))
+    rest &= _others(search)
+    keys = [key for key in IDS if search.values(key)]
+    if not keys:
+        return Scope(rows, rest)
+    events = set.intersection(*(_events(IDS[key], search.values(key)) for key in keys))
+    # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
+    rows = rows.filter(event__in=events).annotate(place=F("pk") + 0)
+    return Scope(rows, rest, by="place")
+
+
+def _of_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
+    names, rows = search.values("installation"), log.deliveries()
+    if not names:
+        return rows, Q()
+    ids = list(Installation.objects.filter(name__in=names).values_list("pk", flat=True))
+    if len(ids) == 1:
+        return rows.filter(installation=ids[0]), Q()
+    return rows, Q(installation__in=ids)
+
+
+def _in_states(
+    rows: QuerySet[Delivery], rest: Q, states: list[str]
+) -> tuple[QuerySet[Delivery], Q]:
+    if not states:
+        return rows, rest
+    if len(states) == 1 and states[0] in UNSENT:
+        # SQLite uses a partial index only for a query that repeats the condition of the index.
+        return rows.filter(state=states[0], state__in=UNSENT), rest
+    if states == [State.QUEUED]:
+        rows = rows.filter(pk__lte=_newest_queued())
+    return rows, rest & Q(state__in=states)
+
+
+def _newest_queued() -> int:
+    """Return the id above which nothing is queued, by one look into each lane's queue."""
+    queue = Delivery.objects.filter(lane=OuterRef("pk"), state=State.QUEUED).order_by("-pk")
+    lanes = Lane.objects.annotate(newest=Subquery(queue.values("pk")[:1]))
+    return lanes.aggregate(newest=Max("newest"))["newest"] or 0
+
+
+def _events(columns: Iterable[str], values: list[str]) -> set[int]:
+    """Return the newest events that have one of the values in one of the columns."""
+    return {
+        pk
+        for column in columns
+        for value in values
+        for pk in Event.objects.filter(log.with_id(column, value))
+        .order_by(column, "-pk")
+        .values_list("pk", flat=True)[:OF_A_PERSON]
+    }
+
+
+def _time(search: Search, key: str, now: datetime) -> datetime | None:
+    values = search.values(key)
+    return moment(values[0], now) if values else None
+
+
+def _others(search: Search) -> Q:
+    """Return what no index tells, as one condition."""
+    conditions = {
+        "event": lambda text: log.named(text, "event__"),
+        "type": lambda text: Q(event__type=text),
+        "source": lambda text: Q(event__source__name=text),
+        "error": lambda text: Q(error=text),
+        "status": _answered,
+    }
+    alternatives = (
+        reduce(or_, map(condition, search.values(key)))
+        for key, condition in conditions.items()
+        if search.values(key)
+    )
+    return reduce(and_, alternatives, Q())
+
+
+def _answered(status: str) -> Q:
+    if status == "none":
+        return Q(last_attempt__isnull=False, last_attempt__status__isnull=True)
+    if status.endswith("xx"):
+        first = int(status[0]) * 100
+        return Q(last_attempt__status__range=(first, first + 99))
+    return Q(last_attempt__status=int(status))

@@ -1,0 +1,215 @@
+"""What is typed into the log's search box, as terms; pure.
+
+    user:ada event:"Order Completed" status:5xx since:2h
+
+Terms of different keys must all hold; terms of one key are alternatives. A word without a key is
+a message id, user id or anonymous id. Nothing is guessed: what cannot be understood is a problem,
+said in words, and a search with problems finds nothing rather than something else.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+
+from integrations import errors
+from integrations.messages import TYPES
+
+STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
+ERRORS = tuple(
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and value is not errors.DestinationError
+)
+CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
+ONCE = ("since", "until")
+BROKEN = '"'  # in place of a key
+MOST_TERMS = 20
+LONGEST = 300  # characters of a value
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+AGE = re.compile(r"([1-9]\d{0,4})([smhd])")
+TOKEN = re.compile(
+    r'([A-Za-z_-]+):("(?:[^"\\]|\\.)*"(?!\S)|[^\s"][^\s"]*(?!\S))'  # key:value, key:"a value"
+    r'|("(?:[^"\\]|\\.)*"(?!\S)|[^\s":]+(?!\S))'  # value, "a value"
+    r"|(\S+)"  # anything else is broken
+)
+PLAIN = re.compile(r'[^\s":\\][^\s"\\]*')
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition. key: of KEYS, or "" for an id of any kind."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        is_plain = PLAIN.fullmatch(self.value) and (self.key or ":" not in self.value)
+        return f"{self.key}:{self._written(is_plain)}" if self.key else self._written(is_plain)
+
+    def _written(self, is_plain: object) -> str:
+        if is_plain:
+            return self.value
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Terms in the order in which they were typed, and a sentence for each that is no term."""
+
+    terms: tuple[Term, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.terms))
+
+    def values(self, key: str) -> list[str]:
+        return [term.value for term in self.terms if term.key == key]
+
+    def without(self, *terms: Term) -> "Search":
+        return Search(tuple(term for term in self.terms if term not in terms))
+
+    def only(self, key: str, *values: str) -> "Search":
+        """Return the same search with these values of a key in place of those it had."""
+        rest = tuple(term for term in self.terms if term.key != key)
+        return Search(rest + tuple(Term(key, value) for value in values))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What can stand before a colon.
+
+    read  value as typed → as it is kept. Raises ValueError that says what can stand there.
+    """
+
+    name: str
+    help: str
+    read: Callable[[str], str] = str
+    choices: tuple[str, ...] = ()
+
+
+def parse(text: str, given: Mapping[str, str] | None = None) -> Search:
+    """Return the search that a text means, after what `given` says of single keys."""
+    found = [*((key, value) for key, value in (given or {}).items()), *_tokens(text)]
+    terms: list[Term] = []
+    problems: list[str] = []
+    for key, value in found:
+        try:
+            terms.append(_term(key, value))
+        except ValueError as error:
+            problems.append(str(error))
+    unique = tuple(dict.fromkeys(terms))
+    return Search(unique, (*problems, *_excess(unique)))
+
+
+def _tokens(text: str) -> Iterable[tuple[str, str]]:
+    for match in TOKEN.finditer(text):
+        key, of_key, alone, broken = match.groups()
+        value = of_key or alone or broken
+        if broken:
+            key = BROKEN
+        elif value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        yield key or "", value
+
+
+def _term(key: str, value: str) -> Term:
+    if key == BROKEN:
+        raise ValueError(_broken(value))
+    name = key.lower()
+    if name and name not in KEYS:
+        raise ValueError(_unknown(key, value))
+    if not value.strip() or "\x00" in value or len(value) > LONGEST:
+        raise ValueError(f"{name or 'A word'}: needs a text of 1 to {LONGEST} characters.")
+    try:
+        return Term(name, KEYS[name].read(value) if name else value)
+    except ValueError as error:
+        raise ValueError(f"{name}:{value} {error}") from None
+
+
+def _broken(token: str) -> str:
+    if token.endswith(":") and token[:-1].lower() in KEYS:
+        return f"{token} needs a value, such as {token}{KEYS[token[:-1].lower()].help}."
+    if '"' in token:
+        return f"{token}: the quotation mark is never closed."
+    return f"{token} is not understood; to look for it as an id, put it in quotation marks."
+
+
+def _unknown(key: str, value: str) -> str:
+    near = get_close_matches(key.lower(), KEYS, n=1)
+    guess = f"did you mean {near[0]}:?" if near else f"there are {', '.join(KEYS)}."
+    return f'There is no {key}: {guess} To look for it as an id, write "{key}:{value}".'
+
+
+def _excess(terms: tuple[Term, ...]) -> list[str]:
+    """Return a problem for each key that is there too often."""
+    found = [
+        f"{key}: can stand there once only."
+        for key in ONCE
+        if sum(term.key == key for term in terms) > 1
+    ]
+    return [*found, f"At most {MOST_TERMS} terms."] if len(terms) > MOST_TERMS else found
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+def one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    by_lower = {choice.lower(): choice for choice in choices}
+
+    def read(value: str) -> str:
+        if value.lower() not in by_lower:
+            raise ValueError(f"is none of {', '.join(by_lower.values())}.")
+        return by_lower[value.lower()]
+
+    return read
+
+
+def status(value: str) -> str:
+    if re.fullmatch(r"[1-5]\d\d", value) or value.lower() in CLASSES:
+        return value.lower()
+    raise ValueError("is no status: a number such as 503, or 2xx, 3xx, 4xx, 5xx, none.")
+
+
+def when(value: str) -> str:
+    moment(value, datetime.now(UTC))
+    return value
+
+
+def moment(value: str, now: datetime) -> datetime:
+    """Return the time that "2h", "2026-11-21" or "2026-11-21T12:00:00Z" means; UTC when not said.
+
+    Raises ValueError.
+    """
+    age = AGE.fullmatch(value)
+    if age:
+        return now - timedelta(**{UNITS[age[2]]: int(age[1])})
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(
+            "is no time: write 15m, 2h, 7d, 2026-11-21 or 2026-11-21T12:00:00Z."
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+KEYS: dict[str, Key] = {
+    key.name: key
+    for key in (
+        Key("user", "ada@example.com"),
+        Key("anon", "b7d1c0de-55aa"),
+        Key("message", "66ceab36-0512"),
+        Key("event", '"Order Completed"'),
+        Key("type", "track", one_of(TYPES), tuple(TYPES)),
+        Key("state", "failed", one_of(STATES), STATES),
+        Key("status", "503", status, CLASSES),
+        Key("error", "MessageRejected", one_of(ERRORS), ERRORS),
+        Key("installation", '"Heap Production"'),
+        Key("source", "Webshop"),
+        Key("since", "2h", when, ("15m", "1h", "24h", "7d")),
+        Key("until", "1h", when, ("15m", "1h", "24h", "7d")),
+    )
+}
