@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import reduce
 from operator import and_, or_
 
-from django.db.models import F, Max, Min, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, Min, Model, OuterRef, Q, QuerySet, Subquery
 
 from delivery import log
 from delivery.models import Delivery, Event, Lane
@@ -139,7 +139,7 @@ def _newest_queued() -> int:
     """Return the id above which nothing is queued, by one look into each lane's queue."""
     queue = Delivery.objects.filter(lane=OuterRef("pk"), state=State.QUEUED).order_by("-pk")
     lanes = Lane.objects.annotate(newest=Subquery(queue.values("pk")[:1]))
-    return lanes.aggregate(newest=Max("newest"))["newest"] or 0
+    return max(filter(None, lanes.values_list("newest", flat=True)), default=0)
 
 
 def _events(columns: Iterable[str], values: list[str]) -> set[int]:

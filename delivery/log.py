@@ -95,11 +95,6 @@ def named(text: str, prefix: str = "") -> Q:
     return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
 
 
-def about(rows: QuerySet[Delivery], events: Q) -> QuerySet[Delivery]:
-    """Return the deliveries of the events that meet a condition on events."""
-    return rows.filter(event__in=Event.objects.filter(events).values("pk"))
-
-
 def received(
     rows: QuerySet[Delivery], *, since: datetime | None = None, until: datetime | None = None
 ) -> QuerySet[Delivery]:

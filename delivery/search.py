@@ -8,7 +8,7 @@ said in words, and a search with problems finds nothing rather than something el
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -91,9 +91,9 @@ class Key:
     choices: tuple[str, ...] = ()
 
 
-def parse(text: str, given: Mapping[str, str] | None = None) -> Search:
-    """Return the search that a text means, after what `given` says of single keys."""
-    found = [*((key, value) for key, value in (given or {}).items()), *_tokens(text)]
+def parse(text: str, given: Iterable[tuple[str, str]] = ()) -> Search:
+    """Return the search that a text means, after the (key, value) pairs that are `given`."""
+    found = [*given, *_tokens(text)]
     terms: list[Term] = []
     problems: list[str] = []
     for key, value in found:

@@ -1,5 +1,7 @@
 """The log in the admin: finding a delivery, reading its story, delivering it again."""
 
+import csv
+import io
 import json
 import re
 from datetime import timedelta
@@ -47,10 +49,7 @@ def text_of(html):
 
 def listed(client, **params):
     """The ids of the deliveries that the list shows, in its order."""
-    return [
-        int(pk)
-        for pk in re.findall(r'name="_selected_action" value="(\d+)"', page(client, LOG, **params))
-    ]
+    return [int(pk) for pk in re.findall(r'name="id" value="(\d+)"', page(client, LOG, **params))]
 
 
 def story_of(client, delivery):
@@ -65,7 +64,7 @@ def test_the_newest_delivery_comes_first_with_what_became_of_it(client):
     make_attempt(second, status=400, outcome="MessageRejected")
     assert listed(client) == [second.pk, first.pk]
     text = text_of(page(client, LOG))
-    for words in ("Failed", "Queued", "Order Completed", "ada", "HTTP 400", "123 ms", "Heap"):
+    for words in ("Failed", "Queued", "Order Completed", "ada", "400", "123 ms", "Heap"):
         assert words in text
 
 
@@ -80,22 +79,28 @@ def test_a_time_is_relative_and_exact_on_hover(client):
 def test_an_attempt_without_an_answer_says_so(client):
     delivery = make_delivery(error="VendorUnavailable")
     make_attempt(delivery, status=None, outcome="VendorUnavailable", error="Connection refused")
-    assert "No answer VendorUnavailable" in text_of(page(client, LOG))
+    assert "No answer unavailable" in text_of(page(client, LOG))
 
 
 def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.keyset.LogAdmin.list_per_page", 2)
+    monkeypatch.setattr("delivery.admin.explorer.ROWS", 2)
     ids = [make_delivery().pk for _ in range(5)][::-1]
     other = make_delivery(state="cancelled")
     assert listed(client, state="queued") == ids[:2]
     assert listed(client, state="queued", before=ids[1]) == ids[2:4]
     assert listed(client, state="queued", before=ids[3]) == ids[4:]
-    assert listed(client, state="queued", after=ids[4]) == ids[2:4]
     html = page(client, LOG, state="queued", before=ids[1])
-    assert f'href="?before={ids[3]}&amp;state=queued"' in html
-    assert f'href="?after={ids[2]}&amp;state=queued"' in html
-    assert 'href="?state=queued">Newest' in html
+    assert f'href="?q=state%3Aqueued&amp;before={ids[3]}"' in html
+    assert 'href="?q=state%3Aqueued">Newest' in html
     assert other.pk not in ids
+
+
+def test_pages_of_a_search_that_an_index_answers_go_back_too(client, monkeypatch):
+    monkeypatch.setattr("delivery.admin.explorer.ROWS", 2)
+    ids = [make_delivery(state="failed").pk for _ in range(5)][::-1]
+    assert listed(client, q="state:failed", after=ids[4]) == ids[2:4]
+    html = page(client, LOG, q="state:failed", before=ids[1])
+    assert f'href="?q=state%3Afailed&amp;after={ids[2]}"' in html
 
 
 def test_the_last_page_has_nothing_older_and_the_first_nothing_newer(client):
@@ -119,7 +124,7 @@ def test_the_list_neither_counts_nor_skips_nor_reads_bodies(client):
     log_queries = [each["sql"] for each in queries if "delivery_" in each["sql"].lower()]
     assert log_queries
     for sql in log_queries:
-        assert "COUNT(" not in sql
+        assert "COUNT(" not in sql or "LIMIT 10001" in sql
         assert "OFFSET" not in sql
         assert "body" not in sql
 
@@ -157,10 +162,17 @@ def test_filters_by_the_time_an_event_came_in(client):
     assert listed(client, received="7d") == ids[:3]
 
 
-@pytest.mark.parametrize("params", [{"installation": "x"}, {"before": "x"}, {"received": "ages"}])
-def test_a_filter_that_makes_no_sense_is_ignored(client, params):
+@pytest.mark.parametrize("params", [{"installation": "x"}, {"received": "ages"}, {"q": "usr:ada"}])
+def test_a_filter_that_makes_no_sense_is_said_and_finds_nothing(client, params):
+    make_delivery()
+    html = page(client, LOG, **params)
+    assert 'role="alert"' in html
+    assert listed(client, **params) == []
+
+
+def test_a_place_that_makes_no_sense_is_the_newest_page(client):
     delivery = make_delivery()
-    assert listed(client, **params) == [delivery.pk]
+    assert listed(client, before="x") == [delivery.pk]
 
 
 @pytest.mark.parametrize("text", ["message-1x", "grace", "visitor-7", "  grace  "])
@@ -360,10 +372,11 @@ def test_a_selection_is_delivered_again_and_nothing_else(client, woken):
     chosen = [make_delivery(state="failed") for _ in range(2)]
     other = make_delivery(state="failed")
     answer = client.post(
-        LOG,
-        {"action": "deliver_again", "_selected_action": [each.pk for each in chosen]},
+        f"{LOG}deliver-again/",
+        {"q": "state:failed", "id": [each.pk for each in chosen]},
         follow=True,
     )
+    assert answer.redirect_chain == [(f"{LOG}?q=state%3Afailed", 302)]
     assert "2 deliveries are queued again." in answer.content.decode()
     assert set(Delivery.objects.filter(state="queued")) == set(chosen)
     assert Delivery.objects.get(pk=other.pk).state == "failed"
@@ -447,3 +460,129 @@ def test_a_rejected_message_tells_why_and_what_it_was(client):
     text = text_of(page(client, f"/admin/delivery/rejection/{rejection.pk}/change/"))
     assert "No userId." in text
     assert "{broken" in text
+
+
+# --- the explorer: live, suggestions, export ---------------------------------------------------
+
+
+def test_the_live_log_asks_for_rows_alone(client):
+    failed = make_delivery(state="failed")
+    make_delivery()
+    html = page(client, f"{LOG}rows/", q="state:failed")
+    assert re.findall(r'<tr data-id="(\d+)"', html) == [str(failed.pk)]
+    assert "<html" not in html
+
+
+def test_a_row_says_what_of_it_a_person_sees_change(client):
+    delivery = make_delivery()
+    before = page(client, f"{LOG}rows/")
+    make_attempt(delivery, status=503, outcome="VendorUnavailable")
+    versions = [
+        re.search(r'data-version="([^"]+)"', html)[1]
+        for html in (before, page(client, f"{LOG}rows/"))
+    ]
+    assert versions[0] != versions[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "values"),
+    [
+        ("state", "fa", ["failed"]),
+        ("event", "", ["Order Completed", "Signed Up"]),
+        ("event", "UP", ["Signed Up"]),
+        ("user", "a", ["ada", "grace"]),
+        ("installation", "hea", ["Heap"]),
+        ("nothing", "", []),
+    ],
+)
+def test_the_search_box_offers_values_of_recent_rows(client, key, text, values):
+    make_delivery()
+    make_delivery()
+    make_delivery(event=make_event(name="Signed Up", user_id="grace"))
+    answer = client.get(f"{LOG}suggest/", {"key": key, "text": text})
+    assert answer.json() == {"values": values}
+
+
+def exported(client, **params):
+    answer = client.get(f"{LOG}export/", params)
+    assert answer.status_code == 200
+    assert answer.streaming
+    return b"".join(answer.streaming_content).decode()
+
+
+def test_all_that_match_are_exported_as_the_api_lists_them(client, monkeypatch):
+    monkeypatch.setattr("delivery.exporting.AT_ONCE", 2)
+    failed = [make_delivery(state="failed").pk for _ in range(5)][::-1]
+    make_delivery()
+    lines = [
+        json.loads(line)
+        for line in exported(client, q="state:failed", format="ndjson").splitlines()
+    ]
+    assert [line["id"] for line in lines] == failed
+    assert lines[0]["event"]["name"] == "Order Completed"
+    assert lines[0]["installation"]["name"] == "Heap"
+
+
+def test_an_export_ends_at_the_number_that_is_said(client, monkeypatch):
+    monkeypatch.setattr("delivery.exporting.AT_ONCE", 2)
+    monkeypatch.setattr("delivery.exporting.MOST", 3)
+    for _ in range(5):
+        make_delivery()
+    assert len(exported(client, format="ndjson").splitlines()) == 3
+
+
+def test_those_that_are_ticked_are_exported_alone(client):
+    first, second, _ = make_delivery(), make_delivery(), make_delivery()
+    text = exported(client, format="csv", id=[first.pk, second.pk], q="state:failed")
+    assert [line["id"] for line in csv.DictReader(io.StringIO(text))] == [
+        str(second.pk),
+        str(first.pk),
+    ]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_cell_of_an_export_is_a_formula(client, text):
+    make_delivery(event=make_event(name=text, user_id=text))
+    [line] = csv.DictReader(io.StringIO(exported(client, format="csv"), newline=""))
+    assert line["event.name"] == line["event.user_id"] == f"'{text}"
+
+
+def test_an_export_of_another_format_is_refused(client):
+    assert client.get(f"{LOG}export/", {"format": "xlsx"}).status_code == 400
+
+
+def test_an_export_reads_no_bodies(client):
+    make_attempt(make_delivery(state="delivered"))
+    with CaptureQueriesContext(connection) as queries:
+        exported(client, format="ndjson")
+    assert not any("body" in each["sql"] for each in queries)
+
+
+@pytest.mark.parametrize("part", ["rows/", "suggest/", "export/?format=csv"])
+def test_it_takes_a_permission_to_read_a_part_of_the_log(client, part):
+    client.force_login(make_user("nobody", is_superuser=False))
+    assert client.get(f"{LOG}{part}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("nothing installed", "Nothing is installed: events have nowhere to go."),
+        ("no event", "They appear when an event comes in."),
+        ("not wanted", "Events came in, but no installation wanted any."),
+    ],
+)
+def test_an_empty_log_says_what_to_do(client, reason, words):
+    if reason != "nothing installed":
+        make_installation()
+    if reason == "not wanted":
+        make_event()
+    assert words in page(client, LOG)
+
+
+def test_filters_are_chips_that_can_be_taken_away(client):
+    make_delivery(state="failed")
+    html = page(client, LOG, q='user:ada event:"Order Completed" state:failed')
+    assert 'aria-label="Remove the filter user:ada"' in html
+    assert 'href="?q=event%3A%22Order+Completed%22+state%3Afailed"' in html
+    assert "Remove the filter state:failed" not in html  # it is chosen above

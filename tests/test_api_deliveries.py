@@ -221,3 +221,16 @@ def test_the_token_of_a_viewer_reads_and_changes_nothing(client):
     answer = client.post(f"{LIST}/{delivery.pk}/deliver-again", headers=bearer)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
     assert Delivery.objects.get().state == "failed"
+
+
+def test_the_search_of_the_admin_finds_the_same_by_the_api(api):
+    failed = make_delivery(event=make_event(name="Signed Up"), state="failed")
+    make_delivery(event=make_event(name="Signed Up"))
+    assert listed(api, q='event:"Signed Up" state:failed') == [failed.pk]
+
+
+@pytest.mark.parametrize("q", ["usr:ada", "installation:nope"])
+def test_a_search_that_is_not_understood_is_refused(api, q):
+    status, body = api(LIST, q=q)
+    assert status == 422
+    assert "there is no" in str(body).lower()

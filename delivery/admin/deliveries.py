@@ -1,113 +1,99 @@
 """Deliveries and attempts: the log."""
 
+from functools import wraps
+
 from django.contrib import admin, messages
-from django.http import HttpResponseNotAllowed
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseBadRequest, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect
-from django.urls import path
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
-from unfold.decorators import action, display
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST
 
-from delivery import controls, log
-from delivery.admin.filters import EventFilter, InstallationFilter, ReceivedFilter, StateFilter
-from delivery.admin.keyset import AFTER, BEFORE, LogAdmin
+from delivery import controls, exporting, log
+from delivery.admin.explorer import explorer
+from delivery.admin.keyset import LogAdmin, number
 from delivery.models import Attempt, AttemptBody, Delivery
-from delivery.state import chip, delivery_in_words, trouble_of
-from integrations.templatetags.penstock import ago
-from integrations.templatetags.penstock import chip as drawn
-
-
-def quick_states(params):
-    """Return (title, address, active) for each state, keeping the other filters."""
-    rest = params.copy()
-    for name in ("state", BEFORE, AFTER):
-        rest.pop(name, None)
-    chosen = params.get("state", "")
-    for value, title in [("", "All"), *Delivery.State.choices]:
-        link = rest.copy()
-        link.update({"state": value} if value else {})
-        yield title, f"?{link.urlencode()}", value == chosen
+from delivery.state import delivery_in_words, trouble_of
+from delivery.suggesting import suggestions
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(LogAdmin):
     """Where is it, what was sent, what did the vendor say, what should be done now?"""
 
-    list_display = (
-        "received", "state_chip", "event_name", "user", "installation_name", "attempts_made",
-        "last_answer", "latency",
-    )  # fmt: skip
-    list_display_links = ("received", "event_name")
-    list_filter = (InstallationFilter, StateFilter, EventFilter, ReceivedFilter)
-    list_before_template = "delivery/deliveries_before.html"
     page_template = "delivery/delivery.html"
-    search_fields = ("event__message_id",)  # only to have the box; get_search_results() searches
-    search_help_text = "Message id, user id or anonymous id"
-    actions = ("deliver_again",)
-    when_empty = "No deliveries yet. They appear when an event comes in that an installation wants."
 
     def get_queryset(self, request):
         return log.deliveries()
 
-    def get_search_results(self, request, queryset, search_term):
-        text = search_term.strip()
-        return (log.about(queryset, log.of(text)) if text else queryset), False
+    def get_urls(self):
+        mine = [
+            self._path("rows/", self.rows_view),
+            self._path("suggest/", self.suggest_view),
+            self._path("export/", self.export_view),
+            self._path("deliver-again/", require_POST(self.selected_again_view)),
+            self._path("<int:pk>/deliver-again/", require_POST(self.again_view)),
+        ]
+        return mine + super().get_urls()
+
+    def _path(self, route, view):
+        name = f"delivery_delivery_{view.__name__.removesuffix('_view')}"
+        return path(route, self.admin_site.admin_view(self._seen(view)), name=name)
+
+    def _seen(self, view):
+        """Return the view for those only who may see deliveries."""
+
+        @wraps(view)
+        def seen(request, *args, **kwargs):
+            if not self.has_view_permission(request):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return seen
+
+    # --- the log ---
 
     def changelist_view(self, request, extra_context=None):
-        context = {"title": "Deliveries", "quick": quick_states(request.GET)}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+        return self._seen(self.log_view)(request)
 
-    # --- columns ---
+    def log_view(self, request):
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Deliveries",
+            "explorer": explorer(request.GET, timezone.now()),
+            "may_deliver_again": self.has_deliver_again_permission(request),
+            "is_live": "live" in request.GET,
+            "is_fullwidth": "1",
+        }
+        return TemplateResponse(request, "delivery/explorer.html", context)
 
-    @display(description="Received")
-    def received(self, delivery):
-        return ago(delivery.event.received_at)
+    def rows_view(self, request):
+        """Answer with the rows alone: what the live log asks for again and again."""
+        context = {"explorer": explorer(request.GET, timezone.now())}
+        return TemplateResponse(request, "delivery/rows.html", context)
 
-    @display(description="State")
-    def state_chip(self, delivery):
-        return drawn(chip(delivery))
+    def suggest_view(self, request):
+        given = request.GET
+        found = suggestions(given.get("key", ""), given.get("text", ""))
+        return JsonResponse({"values": found})
 
-    @display(description="Event")
-    def event_name(self, delivery):
-        event = delivery.event
-        if not event.name:
-            return event.type
-        return format_html('{} <span class="ps-subtle">{}</span>', event.name, event.type)
-
-    @display(description="User")
-    def user(self, delivery):
-        event = delivery.event
-        known = "" if event.user_id else "ps-subtle"
-        person = event.user_id or event.anonymous_id
-        return format_html('<span class="ps-id {}" title="{}">{}</span>', known, person, person)
-
-    @display(description="Installation")
-    def installation_name(self, delivery):
-        return delivery.installation.name
-
-    @display(description="Attempts")
-    def attempts_made(self, delivery):
-        return delivery.attempts
-
-    @display(description="Last answer")
-    def last_answer(self, delivery):
-        attempt = delivery.last_attempt
-        if attempt is None:
-            return delivery.error or "–"
-        answer = f"HTTP {attempt.status}" if attempt.status else "No answer"
-        return format_html('{} <span class="ps-subtle">{}</span>', answer, delivery.error)
-
-    @display(description="Latency")
-    def latency(self, delivery):
-        attempt = delivery.last_attempt
-        return f"{attempt.duration_ms:,} ms" if attempt else "–"
+    def export_view(self, request):
+        given = request.GET
+        form = given.get("format", "")
+        if form not in exporting.FORMATS:
+            return HttpResponseBadRequest(f"format: one of {', '.join(exporting.FORMATS)}.")
+        whole = explorer(given, timezone.now()).scope
+        rows = selected(given) if "id" in given else exporting.all_of(whole)
+        answer = StreamingHttpResponse(
+            exporting.export(rows, form), content_type=exporting.FORMATS[form]
+        )
+        answer["Content-Disposition"] = f'attachment; filename="deliveries.{form}"'
+        return answer
 
     # --- one delivery ---
-
-    def get_urls(self):
-        again = self.admin_site.admin_view(self.again_view)
-        mine = [path("<int:pk>/deliver-again/", again, name="delivery_delivery_again")]
-        return mine + super().get_urls()
 
     def page_context(self, request, found):
         story, may = log.story(found.pk), self.has_deliver_again_permission(request)
@@ -126,15 +112,26 @@ class DeliveryAdmin(LogAdmin):
     def has_deliver_again_permission(self, request):
         return request.user.has_perm("delivery.change_delivery")
 
-    @action(description="Deliver again", permissions=["deliver_again"])
-    def deliver_again(self, request, queryset):
-        messages.success(request, controls.deliver_again(queryset, timezone.now()).in_words())
+    def selected_again_view(self, request):
+        """Deliver those again that are ticked, and go back to the log as it was."""
+        self._deliver_again(request, selected(request.POST))
+        back = urlencode({"q": request.POST["q"]}) if request.POST.get("q") else ""
+        return redirect(f"{reverse('admin:delivery_delivery_changelist')}?{back}")
 
     def again_view(self, request, pk):
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        self.deliver_again(request, Delivery.objects.filter(pk=pk))
+        self._deliver_again(request, Delivery.objects.filter(pk=pk))
         return redirect("admin:delivery_delivery_change", pk)
+
+    def _deliver_again(self, request, rows):
+        if not self.has_deliver_again_permission(request):
+            raise PermissionDenied
+        messages.success(request, controls.deliver_again(rows, timezone.now()).in_words())
+
+
+def selected(given):
+    """Return the deliveries that are ticked, newest first."""
+    ids = filter(None, map(number, given.getlist("id")))
+    return log.deliveries().filter(pk__in=list(ids)).order_by("-pk")
 
 
 @admin.register(Attempt)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from delivery import log
+from delivery.finding import named, scope
 from delivery.models import Delivery, Rejection
+from delivery.search import Search, Term, parse
 from integrations.api.errors import Unprocessable
 
 MOST = 100  # rows a page
@@ -20,8 +22,9 @@ LARGEST = 2**63 - 1  # of an id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Which deliveries are asked for; None is any."""
+    """Which deliveries are asked for; None is any. q: a search as in the admin's log."""
 
+    q: Search = Search()
     installation: int | None = None
     state: str | None = None
     event: str | None = None
@@ -33,18 +36,18 @@ class Asked:
     limit: int = USUAL
     before: int | None = None
 
-    def rows(self) -> QuerySet[Delivery]:
-        rows = log.deliveries()
-        if self.installation is not None:
-            rows = rows.filter(installation=self.installation)
-        if self.state is not None:
-            rows = rows.filter(state=self.state)
-        if self.event is not None:
-            rows = rows.filter(log.named(self.event, "event__"))
-        for name in ("message_id", "user_id", "anonymous_id"):
-            if (value := getattr(self, name)) is not None:
-                rows = log.about(rows, log.with_id(name, value))
-        return log.received(rows, since=self.since, until=self.until)
+    def search(self) -> Search:
+        """Return all that is asked as one search. Raises Unprocessable where a name is unknown."""
+        given = {key: getattr(self, name) for key, name in TERMS.items()}
+        terms = [Term(key, str(value)) for key, value in given.items() if value is not None]
+        search = named(Search(self.q.terms + tuple(terms)))
+        if search.problems:
+            raise Unprocessable({"q": " ".join(search.problems)})
+        return search
+
+    def page(self) -> log.Page:
+        whole = scope(self.search(), timezone.now())
+        return whole.page(limit=self.limit, before=self.before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +60,12 @@ class AskedRejections:
     limit: int = USUAL
     before: int | None = None
 
-    def rows(self) -> QuerySet[Rejection]:
+    def page(self) -> log.Page:
         rows = Rejection.objects.select_related("source")
         if self.source is not None:
             rows = rows.filter(source=self.source)
-        return log.arrived(rows, "received_at", since=self.since, until=self.until)
+        rows = log.arrived(rows, "received_at", since=self.since, until=self.until)
+        return log.page(rows, limit=self.limit, before=self.before)
 
 
 def read(given: Mapping[str, str]) -> Asked:
@@ -108,6 +112,13 @@ def _cursor(text: str) -> int:
     return int(number)
 
 
+def _search(text: str) -> Search:
+    search = parse(text)
+    if search.problems:
+        raise ValueError(" ".join(search.problems))
+    return search
+
+
 def _id(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST:
         raise ValueError("Must be a number: the id.")
@@ -140,7 +151,13 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+# keys of a search, and the parameters that say the same
+TERMS = {
+    "installation": "installation", "state": "state", "event": "event", "message": "message_id",
+    "user": "user_id", "anon": "anonymous_id", "since": "since", "until": "until",
+}  # fmt: skip
 READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "q": ("q", _search),
     "installation": ("installation", _id),
     "state": ("state", _state),
     "event": ("event", _text),

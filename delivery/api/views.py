@@ -16,7 +16,8 @@ from integrations.api.errors import Conflict
 class DeliveriesView(Endpoint):
     """List deliveries, newest first.
 
-    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
+    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have. A page
+    of a search that no index answers can hold fewer rows than asked for, and still has_more.
     """
 
     scopes = {"GET": "deliveries:read"}
@@ -68,9 +69,9 @@ class DeliverAgainView(Endpoint):
 
 def paged(asked, present):
     """Return the page that is asked for, each row presented."""
-    page = log.page(asked.rows(), limit=asked.limit, before=asked.before)
+    page = asked.page()
     return {
         "data": [present(each) for each in page.rows],
-        "next_cursor": cursor(page.rows[-1].pk) if page.has_older else None,
+        "next_cursor": cursor(page.looked_to or page.rows[-1].pk) if page.has_older else None,
         "has_more": page.has_older,
     }

@@ -125,3 +125,15 @@ def headers(text):
 def logo(destination):
     """Return the address of a destination's logo."""
     return catalog.logo(destination.key)
+
+
+@register.filter
+def duration(milliseconds):
+    """Return "80 ms" or "1.2 s"."""
+    return f"{milliseconds} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:,.1f} s"
+
+
+@register.filter
+def as_json(value):
+    """Return a value as JSON for an attribute."""
+    return json.dumps(value)

@@ -6,8 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('delivery', '0001_initial'),
-        ('integrations', '0001_initial'),
+        ('delivery', '0002_attempt_is_test'),
     ]
 
     operations = [

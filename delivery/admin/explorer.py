@@ -1,0 +1,168 @@
+"""The log explorer: a search in the address, its newest rows, and what can be done with them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from django.http import QueryDict
+from django.utils.http import urlencode
+
+from delivery import log
+from delivery.admin.keyset import number
+from delivery.finding import Scope, named, scope
+from delivery.models import Delivery, Event
+from delivery.search import KEYS, Search, Term, parse
+from delivery.state import Words, bounded, chip
+from integrations.models import Installation
+
+ROWS = 50
+SPANS = (("", "Any time"), ("15m", "15 min"), ("1h", "1 h"), ("24h", "24 h"), ("7d", "7 d"))
+STATES = (("", "All"), *((value, label) for value, label in Delivery.State.choices))
+SHORT = {
+    "VendorUnavailable": "unavailable",
+    "VendorFailed": "vendor failed",
+    "CredentialsRejected": "credentials",
+    "MessageRejected": "rejected",
+    "TooLarge": "too large",
+}
+Choice = tuple[str, str, bool]  # title, address, whether it is chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    delivery: Delivery
+
+    @property
+    def words(self) -> Words:
+        return chip(self.delivery)
+
+    @property
+    def person(self) -> str:
+        event = self.delivery.event
+        return event.user_id or event.anonymous_id
+
+    @property
+    def error(self) -> str:
+        return SHORT.get(self.delivery.error, self.delivery.error)
+
+    @property
+    def version(self) -> str:
+        """What of it a person sees change."""
+        delivery = self.delivery
+        return f"{delivery.state} {delivery.attempts} {delivery.error} {delivery.last_attempt_id}"
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """One view of the log. typed: the search as it was written, to be mended where it is wrong."""
+
+    search: Search
+    typed: str
+    before: int | None
+    after: int | None
+    now: datetime
+
+    @cached_property
+    def scope(self) -> Scope:
+        return scope(self.search, self.now)
+
+    @cached_property
+    def page(self) -> log.Page:
+        return self.scope.page(limit=ROWS, before=self.before, after=self.after)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [Row(delivery) for delivery in self.page.rows]
+
+    @cached_property
+    def looked_back_to(self) -> datetime | None:
+        if self.page.looked_to is None:
+            return None
+        edge = Delivery.objects.filter(pk=self.page.looked_to)
+        return edge.values_list("queued_at", flat=True).first()
+
+    @cached_property
+    def count(self) -> str:
+        """How many there are in all, as far as that can be told without reading the log."""
+        page = self.page
+        if not (page.has_newer or page.has_older):
+            return bounded(len(page.rows))
+        return "" if self.scope.rest else bounded(self.scope.count())
+
+    # --- links ---
+
+    @property
+    def newest(self) -> str:
+        return link(self.search) if self.page.has_newer else ""
+
+    @property
+    def newer(self) -> str:
+        if not self.page.has_newer or not self.page.rows or self.scope.rest:
+            return ""
+        return link(self.search, after=self.page.rows[0].pk)
+
+    @property
+    def older(self) -> str:
+        page = self.page
+        if not page.has_older:
+            return ""
+        return link(self.search, before=page.looked_to or page.rows[-1].pk)
+
+    @property
+    def chips(self) -> list[tuple[Term, str]]:
+        """Each term with the address of the search without it; what is chosen above stays there."""
+        above = self._chosen("state"), self._chosen("since")
+        return [
+            (term, link(self.search.without(term)))
+            for term in self.search.terms
+            if (term.key, term.value) not in above
+        ]
+
+    def _chosen(self, key: str) -> tuple[str, str]:
+        """Return the only value of a key, where it is one to choose from above the table."""
+        choices, values = dict(STATES if key == "state" else SPANS), self.search.values(key)
+        return (key, values[0]) if len(values) == 1 and values[0] in choices else (key, "")
+
+    @property
+    def states(self) -> Iterator[Choice]:
+        return self._choices("state", STATES)
+
+    @property
+    def spans(self) -> Iterator[Choice]:
+        return self._choices("since", SPANS)
+
+    def _choices(self, key: str, choices: tuple[tuple[str, str], ...]) -> Iterator[Choice]:
+        values = self.search.values(key)
+        for value, title in choices:
+            wanted = [value] if value else []
+            yield title, link(self.search.only(key, *wanted)), values == wanted
+
+    @property
+    def why_empty(self) -> str:
+        """What the log waits for: "installation", "event" or, events having come, "wanted"."""
+        if not Installation.objects.exists():
+            return "installation"
+        return "wanted" if Event.objects.exists() else "event"
+
+    @property
+    def keys(self) -> list[dict[str, object]]:
+        """What the search box suggests before anything is asked of the server."""
+        return [
+            {"key": key.name, "help": key.help, "choices": key.choices} for key in KEYS.values()
+        ]
+
+
+def explorer(given: QueryDict, now: datetime) -> Explorer:
+    """Return the view that an address asks for: `q`, or single keys as other pages link them."""
+    single = [(key, value) for key in KEYS for value in given.getlist(key) if value]
+    if given.get("received"):
+        single.append(("since", given["received"]))
+    search = named(parse(given.get("q", ""), single))
+    typed = given["q"] if search.problems and "q" in given else str(search)
+    return Explorer(search, typed, number(given.get("before")), number(given.get("after")), now)
+
+
+def link(search: Search, **place: int) -> str:
+    given = {"q": str(search)} if search.terms else {}
+    return f"?{urlencode({**given, **place})}"

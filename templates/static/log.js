@@ -1,0 +1,256 @@
+// The pages of the log. Everything works without it but what is live: search is a form, pages are links.
+
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("[data-log]").forEach((log) => {
+    suggest(log.querySelector("[data-suggest]"));
+    const rows = selectable(log);
+    followLive(log, rows);
+    goByKeys(log);
+  });
+});
+
+// --- suggestions: keys first, then values of a key ------------------------------------------------
+
+function suggest(box) {
+  const input = box.querySelector("input");
+  const list = box.querySelector("ul");
+  const keys = JSON.parse(box.dataset.keys);
+  let chosen = -1;
+  let asked = 0;
+
+  // The word that the cursor is in: where it begins, and what is typed of it.
+  function word() {
+    const before = input.value.slice(0, input.selectionStart);
+    const start = before.match(/(?:[A-Za-z_-]+:)?(?:"[^"]*|\S*)$/).index;
+    return { start, text: before.slice(start) };
+  }
+
+  async function offer() {
+    const mine = ++asked;
+    const { text } = word();
+    const colon = text.indexOf(":");
+    const options = colon < 0 ? keysLike(text) : await valuesOf(text.slice(0, colon), text.slice(colon + 1));
+    if (mine === asked && document.activeElement === input) show(options);
+  }
+
+  function keysLike(text) {
+    return keys
+      .filter(({ key }) => key.startsWith(text.toLowerCase()))
+      .map(({ key, help }) => ({ code: `${key}:`, help, text: `${key}:` }));
+  }
+
+  async function valuesOf(key, typed) {
+    if (!keys.some((each) => each.key === key)) return [];
+    const text = typed.replace(/^"/, "");
+    const answer = await fetch(`${box.dataset.suggest}?${new URLSearchParams({ key, text })}`);
+    const { values } = answer.ok ? await answer.json() : { values: [] };
+    return values.map((value) => ({ code: value, help: key, text: `${key}:${quoted(value)} ` }));
+  }
+
+  function quoted(value) {
+    return /^[^\s"\\]+$/.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
+  }
+
+  function show(options) {
+    chosen = -1;
+    list.replaceChildren(...options.map(drawn));
+    list.hidden = options.length === 0;
+    input.setAttribute("aria-expanded", String(!list.hidden));
+    input.removeAttribute("aria-activedescendant");
+  }
+
+  function drawn({ code, help, text }, number) {
+    const item = document.createElement("li");
+    Object.assign(item, { id: `log-suggestion-${number}`, role: "option" });
+    item.setAttribute("aria-selected", "false");
+    item.append(Object.assign(document.createElement("code"), { textContent: code }));
+    item.append(Object.assign(document.createElement("span"), { className: "ps-subtle", textContent: help }));
+    item.dataset.text = text;
+    item.addEventListener("pointerdown", (event) => {
+      event.preventDefault(); // the input keeps the focus
+      take(item);
+    });
+    return item;
+  }
+
+  function take(item) {
+    const { start } = word();
+    const rest = input.value.slice(input.selectionStart).replace(/^\s+/, "");
+    const text = item.dataset.text;
+    input.value = input.value.slice(0, start) + text + rest;
+    input.setSelectionRange(start + text.length, start + text.length);
+    text.endsWith(":") ? offer() : show([]);
+  }
+
+  function move(step) {
+    const items = [...list.children];
+    if (!items.length) return;
+    items[chosen]?.setAttribute("aria-selected", "false");
+    chosen = (chosen + step + items.length + (chosen < 0 && step < 0 ? 1 : 0)) % items.length;
+    items[chosen].setAttribute("aria-selected", "true");
+    items[chosen].scrollIntoView({ block: "nearest" });
+    input.setAttribute("aria-activedescendant", items[chosen].id);
+  }
+
+  input.addEventListener("input", offer);
+  input.addEventListener("focus", offer);
+  input.addEventListener("blur", () => show([]));
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      list.hidden ? offer() : move(event.key === "ArrowDown" ? 1 : -1);
+    } else if ((event.key === "Enter" || event.key === "Tab") && chosen >= 0 && !list.hidden) {
+      event.preventDefault();
+      take(list.children[chosen]);
+    } else if (event.key === "Escape" && !list.hidden) {
+      event.preventDefault();
+      show([]);
+    }
+  });
+}
+
+// --- selection ------------------------------------------------------------------------------------
+
+function selectable(log) {
+  const all = log.querySelector("[data-tick-all]");
+  const bar = log.querySelector("[data-selected]");
+  const ticks = () => [...log.querySelectorAll("[data-body] .log-tick input")];
+
+  function count() {
+    const number = ticks().filter((tick) => tick.checked).length;
+    bar.hidden = number === 0;
+    bar.querySelector("[data-selected-count]").textContent = `${number} selected`;
+    if (all) {
+      all.checked = number > 0 && number === ticks().length;
+      all.indeterminate = number > 0 && !all.checked;
+    }
+  }
+
+  function tickAll(checked) {
+    ticks().forEach((tick) => (tick.checked = checked));
+    count();
+  }
+
+  all?.addEventListener("change", () => tickAll(all.checked));
+  bar.querySelector("[data-untick]").addEventListener("click", () => tickAll(false));
+  log.addEventListener("change", (event) => event.target.closest("[data-body]") && count());
+  addEventListener("pageshow", count); // the browser may have kept what was ticked
+  return { count };
+}
+
+// --- live: the newest rows are asked for again, and what is new or has changed is put in ------------
+
+const EVERY = 2000; // milliseconds
+const MOST_ROWS = 200;
+
+function followLive(log, selection) {
+  const button = log.querySelector("[data-live]");
+  const news = log.querySelector("[data-news]");
+  const body = log.querySelector("[data-body]");
+  const said = log.querySelector("[data-said]");
+  let waiting = []; // rows that came while one reads further down
+  let timer = 0;
+
+  const isOn = () => button.getAttribute("aria-pressed") === "true";
+
+  async function look() {
+    clearTimeout(timer);
+    if (!isOn() || document.hidden) return;
+    try {
+      const answer = await fetch(log.dataset.rows + location.search, { redirect: "error" });
+      if (answer.ok && isOn()) put(parsed(await answer.text()));
+      button.title = answer.ok ? "" : `The log cannot be read: HTTP ${answer.status}`;
+    } catch {
+      button.title = "The log cannot be reached; it is tried again.";
+    }
+    timer = setTimeout(look, EVERY);
+  }
+
+  function parsed(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return [...template.content.querySelectorAll("tr")];
+  }
+
+  function put(rows) {
+    const shown = new Map([...body.rows].map((row) => [row.dataset.id, row]));
+    const held = new Set(waiting.map((row) => row.dataset.id));
+    for (const row of rows) {
+      const old = shown.get(row.dataset.id);
+      if (old && old.dataset.version !== row.dataset.version) replace(old, row);
+    }
+    const fresh = rows.filter((row) => !shown.has(row.dataset.id) && !held.has(row.dataset.id) && isNewer(row));
+    waiting = [...fresh, ...waiting];
+    waiting.length && isReading() ? announce() : insert();
+  }
+
+  const isNewer = (row) => !body.rows.length || Number(row.dataset.id) > Number(body.rows[0].dataset.id) || body.rows.length < 50;
+  const isReading = () => body.getBoundingClientRect().top < 0;
+
+  function replace(old, row) {
+    row.querySelector(".log-tick input").checked = old.querySelector(".log-tick input").checked;
+    const hadFocus = old.contains(document.activeElement) && document.activeElement.className;
+    showTimes(row);
+    old.replaceWith(row);
+    if (hadFocus) row.querySelector(`.${hadFocus}`)?.focus();
+  }
+
+  function announce() {
+    news.hidden = false;
+    news.textContent = `${waiting.length} new ↑`;
+  }
+
+  function insert() {
+    news.hidden = true;
+    if (!waiting.length) return;
+    said.textContent = `${waiting.length} new`;
+    for (const row of waiting.reverse()) {
+      row.classList.add("is-new");
+      showTimes(row);
+      const after = [...body.rows].find((each) => Number(each.dataset.id) < Number(row.dataset.id));
+      body.insertBefore(row, after ?? null);
+    }
+    waiting = [];
+    while (body.rows.length > MOST_ROWS) body.rows[body.rows.length - 1].remove();
+    selection.count();
+  }
+
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", String(!isOn()));
+    const address = new URL(location);
+    isOn() ? address.searchParams.set("live", "1") : address.searchParams.delete("live");
+    if (isOn() && !body) return location.assign(address); // there is no table to add to yet
+    history.replaceState(null, "", address);
+    look();
+  });
+  news.addEventListener("click", () => {
+    scrollTo({ top: 0 });
+    insert();
+  });
+  document.addEventListener("visibilitychange", look);
+  look();
+}
+
+// --- keys: / search, j and k from row to row, x ticks ---------------------------------------------
+
+function goByKeys(log) {
+  const input = log.querySelector("[role=combobox]");
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") {
+      event.preventDefault();
+      input.focus();
+    } else if (event.key === "j" || event.key === "k") {
+      step(log, event.key === "j" ? 1 : -1);
+    } else if (event.key === "x") {
+      document.activeElement.closest("tr")?.querySelector(".log-tick input")?.click();
+    }
+  });
+}
+
+function step(log, by) {
+  const links = [...log.querySelectorAll(".log-open")];
+  const now = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
+  links[now < 0 ? 0 : Math.min(Math.max(now + by, 0), links.length - 1)]?.focus();
+}

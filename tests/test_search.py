@@ -1,0 +1,116 @@
+"""What is typed into the log's search box: understood, or said to be not."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.models import Delivery
+from delivery.search import KEYS, STATES, Search, Term, moment, parse
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        ("  ada  ", [("", "ada")]),
+        ("user:ada state:failed", [("user", "ada"), ("state", "failed")]),
+        ('event:"Order Completed"', [("event", "Order Completed")]),
+        ('"a b" c', [("", "a b"), ("", "c")]),
+        ('user:"say \\"hi\\" \\\\"', [("user", 'say "hi" \\')]),
+        ("user:urn:x:1", [("user", "urn:x:1")]),
+        ("auth0|64f", [("", "auth0|64f")]),
+        ("STATE:Failed error:messagerejected", [("state", "failed"), ("error", "MessageRejected")]),
+        ("status:503 status:4XX status:none", [("status", s) for s in ("503", "4xx", "none")]),
+        ("since:2h until:2026-11-21T12:00Z", [("since", "2h"), ("until", "2026-11-21T12:00Z")]),
+        ("user:ada user:ada", [("user", "ada")]),
+    ],
+)  # fmt: skip
+def test_a_text_means_terms(text, terms):
+    search = parse(text)
+    assert [(term.key, term.value) for term in search.terms] == terms
+    assert search.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("usr:ada", "There is no usr: did you mean user:?"),
+        ("zzz:1", "There is no zzz: there are user, anon,"),
+        ("user:", "user: needs a value, such as user:ada@example.com."),
+        ('user:""', "user: needs a text of 1 to 300 characters."),
+        ('event:"Order', "the quotation mark is never closed"),
+        ('a"b', "the quotation mark is never closed"),
+        ("12:30", "12:30 is not understood; to look for it as an id, put it in quotation marks."),
+        ("state:lost", "state:lost is none of queued, delivered, filtered, failed, cancelled."),
+        ("type:trak", "type:trak is none of track, identify,"),
+        ("status:5oo", "status:5oo is no status: a number such as 503, or 2xx,"),
+        ("status:099", "is no status"),
+        ("since:yesterday", "since:yesterday is no time: write 15m, 2h, 7d,"),
+        ("since:1h since:2h", "since: can stand there once only."),
+        (" ".join(f"user:{n}" for n in range(21)), "At most 20 terms."),
+        ("user:" + "x" * 301, "user: needs a text of 1 to 300 characters."),
+        ('"\x00"', "needs a text"),
+    ],
+)
+def test_what_is_not_understood_is_said(text, said):
+    [problem] = parse(text).problems
+    assert said in problem
+
+
+def test_the_rest_of_a_text_with_a_problem_is_kept():
+    search = parse("user:ada stat:failed")
+    assert search.terms == (Term("user", "ada"),)
+    assert "did you mean state:?" in search.problems[0]
+
+
+def test_a_link_without_one_term_keeps_the_others():
+    search = parse('user:ada event:"Signed Up" x')
+    assert str(search.without(search.terms[1])) == "user:ada x"
+    assert str(search.only("user", "grace")) == 'event:"Signed Up" x user:grace'
+    assert str(search.only("user")) == 'event:"Signed Up" x'
+
+
+texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), min_size=1)
+terms = st.builds(
+    Term,
+    st.sampled_from(["", "user", "anon", "message", "event", "installation", "source"]),
+    texts.filter(lambda text: text.strip() != ""),
+)
+
+
+@given(st.lists(terms, max_size=20, unique=True))
+def test_a_search_written_out_is_understood_as_the_same(given):
+    search = Search(tuple(given))
+    assert parse(str(search)) == search
+
+
+@given(st.text())
+def test_any_text_is_understood_or_said_to_be_not(text):
+    search = parse(text)
+    assert search.terms or search.problems or not text.strip()
+
+
+def test_its_states_are_those_of_deliveries():
+    assert list(STATES) == Delivery.State.values
+
+
+def test_every_key_understands_the_example_that_it_gives():
+    for key in KEYS.values():
+        assert parse(f"{key.name}:{key.help}").problems == (), key.name
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("15m", NOW - timedelta(minutes=15)),
+        ("7d", NOW - timedelta(days=7)),
+        ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),
+        ("2026-11-20T10:00:00+02:00", datetime(2026, 11, 20, 8, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_an_age_or_a_date(text, at):
+    assert moment(text, NOW) == at
