@@ -18,11 +18,12 @@ from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, Even
 from delivery.shaping import COLUMNS, compiled, message_of, view_of
 from integrations.blueprints import BlueprintError
 from integrations.destination import Action
-from integrations.messages import TYPES
+from integrations.messages import TYPES, Message
 from integrations.models import Installation
 
 SKEW = timedelta(minutes=5)  # how far the order of ids may differ from the order of time
 NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
+NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
 WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
 SHOWN = 200_000  # characters of a body that a page carries
 
@@ -166,6 +167,10 @@ class Story:
         )
 
     @property
+    def message(self) -> Message:
+        return message(self.delivery.event, self.body)
+
+    @property
     def event_notes(self) -> list[str]:
         return notes(self.delivery.event.notes)
 
@@ -187,7 +192,7 @@ class Story:
         """Its attempts, newest first."""
         carried = list(
             Carried.objects.filter(delivery=self.delivery)
-            .select_related("attempt")
+            .select_related("attempt__installation")
             .order_by("-attempt_id")[:NEWEST_ATTEMPTS]
         )
         newest = [each.attempt_id for each in carried[:WITH_BODIES]]
@@ -206,6 +211,25 @@ def story(pk: int) -> Story:
 def notes(text: str) -> list[str]:
     """Return notes as they are stored, "" or a JSON list of sentences, as a list."""
     return json.loads(text) if text else []
+
+
+def beside(delivery: Delivery, *, newer: bool) -> int | None:
+    """Return the id of the delivery to the same installation of the same person's event that came
+    next, or last before; among the NEIGHBOURS nearest events."""
+    event = delivery.event
+    column = "user_id" if event.user_id else "anonymous_id"
+    person = getattr(event, column)
+    if not person:
+        return None
+    rows = Event.objects.filter(with_id(column, person))
+    if newer:
+        nearest = rows.filter(pk__gt=event.pk).order_by(column, "pk")
+    else:
+        nearest = rows.filter(pk__lt=event.pk).order_by(column, "-pk")
+    events = list(nearest.values_list("pk", flat=True)[:NEIGHBOURS])
+    found = Delivery.objects.filter(installation=delivery.installation_id, event__in=events)
+    order = "event_id" if newer else "-event_id"
+    return found.order_by(order).values_list("pk", flat=True).first()
 
 
 def sent(carried: Carried, full: AttemptBody | None) -> Sent:
@@ -258,7 +282,7 @@ def result(event: Event, body: str, revision: Any) -> Result:
         return Result(problem=f"The blueprint cannot be applied to it: {error}")
 
 
-def message(event: Event, body: str):
+def message(event: Event, body: str) -> Message:
     return message_of(body, *(getattr(event, name) for name in COLUMNS[1:]))
 
 

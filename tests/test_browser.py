@@ -85,10 +85,10 @@ def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
     assert len(sandbox.state.events) == 1
 
     sidebar.get_by_text("Deliveries", exact=True).click()
-    expect(page.locator(".field-state_chip")).to_contain_text("Delivered")
+    expect(page.locator("tbody .log-state")).to_contain_text("Delivered")
     page.get_by_role("link", name="Order Completed").click()
     expect(page.get_by_text(re.compile("Heap accepted it with HTTP 200"))).to_be_visible()
-    expect(page.locator(".ps-attempt")).to_contain_text(f"POST {sandbox.url}/api/track")
+    expect(page.locator(".log-way")).to_contain_text(f"POST {sandbox.url}/api/track")
     assert "canary-secret" not in page.content()
 
 

@@ -4,7 +4,7 @@ from functools import wraps
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponseBadRequest, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponseBadRequest, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -14,9 +14,11 @@ from django.views.decorators.http import require_POST
 
 from delivery import controls, exporting, log
 from delivery.admin.explorer import explorer
-from delivery.admin.keyset import LogAdmin, number
+from delivery.admin.keyset import LogAdmin, file_of, number
+from delivery.admin.told import Told, exchange
+from delivery.api.presentation import told
 from delivery.models import Attempt, AttemptBody, Delivery
-from delivery.state import delivery_in_words, trouble_of
+from delivery.state import trouble_of
 from delivery.suggesting import suggestions
 
 
@@ -35,6 +37,7 @@ class DeliveryAdmin(LogAdmin):
             self._path("suggest/", self.suggest_view),
             self._path("export/", self.export_view),
             self._path("deliver-again/", require_POST(self.selected_again_view)),
+            self._path("<int:pk>/raw/", self.raw_view),
             self._path("<int:pk>/deliver-again/", require_POST(self.again_view)),
         ]
         return mine + super().get_urls()
@@ -96,16 +99,27 @@ class DeliveryAdmin(LogAdmin):
     # --- one delivery ---
 
     def page_context(self, request, found):
-        story, may = log.story(found.pk), self.has_deliver_again_permission(request)
-        delivery = story.delivery
+        now, may = timezone.now(), self.has_deliver_again_permission(request)
+        page = Told(log.story(found.pk), now)
+        delivery = page.delivery
         return {
             "title": f"{delivery.event.name or delivery.event.type} → {delivery.installation}",
-            "story": story,
+            "told": page,
+            "story": page.story,
             "delivery": delivery,
-            "words": delivery_in_words(delivery, timezone.now()),
+            "words": page.words,
             "trouble": trouble_of(delivery),
-            "can_deliver_again": may and delivery.state != Delivery.State.QUEUED,
+            "may_deliver_again": may,
+            "is_queued": delivery.state == Delivery.State.QUEUED,
         }
+
+    def raw_view(self, request, pk):
+        """Answer with all there is about a delivery as a file: what the API says of it."""
+        try:
+            whole = told(log.story(pk), timezone.now())
+        except Delivery.DoesNotExist:
+            raise Http404(f"There is no delivery {pk}.") from None
+        return file_of(whole, f"delivery-{pk}.json")
 
     # --- deliver again ---
 
@@ -145,9 +159,4 @@ class AttemptAdmin(LogAdmin):
     def page_context(self, request, found):
         full = AttemptBody.objects.filter(pk=found.pk).first()
         body = full.request_body if full else ""
-        return {
-            "full": full,
-            "body": body[: log.SHOWN],
-            "is_cut": len(body) > log.SHOWN,
-            "shown": log.SHOWN,
-        }
+        return {"exchange": exchange(log.Sent(found, 0, "", body, full)), "shown": log.SHOWN}

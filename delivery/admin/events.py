@@ -1,15 +1,24 @@
-"""Events, and the messages that were refused."""
+"""Events, the people in them, and the messages that were refused."""
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.http import urlencode
 from unfold.decorators import display
 
-from delivery import log
+from delivery import log, people
 from delivery.admin.filters import NameFilter, SourceFilter, TypeFilter
-from delivery.admin.keyset import LogAdmin
+from delivery.admin.keyset import LogAdmin, file_of, number
+from delivery.log import parsed
 from delivery.models import Event, EventBody, Rejection
+from delivery.refusals import marked
 from delivery.state import chip
 from integrations.templatetags.penstock import ago
-from integrations.templatetags.penstock import chip as drawn
+
+ROWS = 50
+OTHERS = 8  # events of the same person on an event's page
 
 
 @admin.register(Event)
@@ -23,6 +32,16 @@ class EventAdmin(LogAdmin):
     search_help_text = "Message id, user id or anonymous id"
     when_empty = "No events yet. Set a source's write key in an SDK, or send one with curl."
 
+    def get_urls(self):
+        def mine(view):
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("user/", mine(self.user_view), name="delivery_user"),
+            path("<int:pk>/raw/", mine(self.raw_view), name="delivery_event_raw"),
+            *super().get_urls(),
+        ]
+
     def get_search_results(self, request, queryset, search_term):
         text = search_term.strip()
         return (queryset.filter(log.of(text)) if text else queryset), False
@@ -32,15 +51,73 @@ class EventAdmin(LogAdmin):
         return ago(event.received_at)
 
     def page_context(self, request, event):
-        body = EventBody.objects.filter(pk=event.pk).values_list("text", flat=True).first() or ""
+        body = body_of(event.pk)
         deliveries = list(log.deliveries().filter(event=event).order_by("installation__name"))
         present = [each.installation_id for each in deliveries]
+        person = people.of_event(event)
         return {
+            "title": event.name or event.type,
             "body": body,
             "notes": log.notes(event.notes),
-            "deliveries": [(each, drawn(chip(each))) for each in deliveries],
+            "deliveries": [(each, chip(each)) for each in deliveries],
             "absences": log.absences(event, body, present),
+            "person": person,
+            "others": beside(person, event),
         }
+
+    def raw_view(self, request, pk):
+        """Answer with an event's body as a file, as it came."""
+        self._insist(request)
+        body = body_of(pk)
+        if not body:
+            raise Http404(f"There is no event {pk}, or its body is not kept any more.")
+        return file_of(parsed(body), f"event-{pk}.json")
+
+    def user_view(self, request):
+        """Show one person or visitor, by an id of either kind."""
+        self._insist(request)
+        text, before = request.GET.get("id", ""), number(request.GET.get("before"))
+        person = people.person(text) if text else None
+        if person is None:
+            raise Http404("No event that is kept has this id.")
+        page = person.page(limit=ROWS, before=before)
+        older = {"id": text, "before": page.rows[-1].pk} if page.has_older else None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "User" if person.is_user else "Visitor",
+            "person": person,
+            "page": page,
+            "events": shown(page.rows),
+            "older": f"?{urlencode(older)}" if older else "",
+            "looked_at": people.LOOKED_AT,
+        }
+        return TemplateResponse(request, "delivery/person_page.html", context)
+
+    def _insist(self, request):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+
+def body_of(pk):
+    return EventBody.objects.filter(pk=pk).values_list("text", flat=True).first() or ""
+
+
+def shown(events):
+    """Return events, each with its deliveries and their chips."""
+    return [
+        (event, [(each, chip(each)) for each in deliveries])
+        for event, deliveries in people.with_deliveries(events)
+    ]
+
+
+def beside(person, event):
+    """Return a person's events around one of them, newest first."""
+    if person is None:
+        return []
+    rows = person.events.exclude(pk=event.pk)
+    newer = rows.filter(pk__gt=event.pk).order_by(person.column, "pk")[: OTHERS // 2]
+    older = rows.filter(pk__lt=event.pk).order_by(person.column, "-pk")[: OTHERS // 2]
+    return shown([*reversed(newer), *older])
 
 
 @admin.register(Rejection)
@@ -54,3 +131,6 @@ class RejectionAdmin(LogAdmin):
     @display(description="Received")
     def received(self, rejection):
         return ago(rejection.received_at)
+
+    def page_context(self, request, rejection):
+        return {"title": "Rejected message", "lines": marked(rejection.text, rejection.reason)}

@@ -2,7 +2,7 @@
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, JsonResponse
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
@@ -44,6 +44,13 @@ class KeysetChangeList(ChangeList):
 
 def number(text):
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
+
+
+def file_of(value, name):
+    """Return JSON as a file to keep."""
+    answer = JsonResponse(value, json_dumps_params={"indent": 2, "ensure_ascii": False}, safe=False)
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
 
 
 class LogAdmin(ModelAdmin):

@@ -7,7 +7,29 @@ document.addEventListener("DOMContentLoaded", () => {
     followLive(log, rows);
     goByKeys(log);
   });
+  document.querySelectorAll("[data-copy-text]").forEach(copyTextOnClick);
+  document.querySelectorAll("[data-diff]").forEach(hideWhatIsSame);
 });
+
+function copyTextOnClick(button) {
+  button.addEventListener("click", async () => {
+    const before = button.innerHTML;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copyText);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "The browser forbids it"; // without https there is no clipboard
+    }
+    setTimeout(() => (button.innerHTML = before), 2000);
+  });
+}
+
+function hideWhatIsSame(section) {
+  const only = section.querySelector("[data-diff-only]");
+  const apply = () => section.classList.toggle("log-only", only.checked);
+  only.addEventListener("change", apply);
+  apply(); // the browser may have kept what was chosen
+}
 
 // --- suggestions: keys first, then values of a key ------------------------------------------------
 

@@ -1,0 +1,117 @@
+"""A delivery's page: what of its story is worked out only to be shown."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from django.urls import reverse
+
+from delivery import log
+from delivery.curl import as_curl, variable
+from delivery.log import Sent, Story, parsed
+from delivery.models import Attempt, Delivery
+from delivery.state import Words, delivery_in_words
+from delivery.timeline import Moment, timeline
+from delivery.tracing import SAME, Trace, trace
+
+MOST_FIELDS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One attempt with request and answer, as text to show and to copy."""
+
+    attempt: Attempt
+    place: str
+    request_headers: dict[str, str]
+    request_body: str
+    response_headers: dict[str, str]
+    response_body: str
+    curl: str
+
+    @property
+    def is_cut(self) -> bool:
+        return len(self.request_body) >= log.SHOWN
+
+
+def exchange(sent: Sent) -> Exchange | None:
+    """Return an attempt's exchange, or None when it is not loaded or not kept any more."""
+    full, attempt = sent.full, sent.attempt
+    if full is None:
+        return None
+    headers = _headers(full.request_headers)
+    vendor = attempt.installation.destination
+    stand_in = variable(vendor.key, vendor.secret_keys)
+    return Exchange(
+        attempt,
+        sent.place,
+        headers,
+        sent.body[: log.SHOWN],
+        _headers(full.response_headers),
+        full.response_body,
+        as_curl(attempt.method, attempt.url, headers, sent.body[: log.SHOWN], stand_in=stand_in),
+    )
+
+
+def _headers(text: str) -> dict[str, str]:
+    return json.loads(text) if text else {}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A delivery's story with what its page adds to it."""
+
+    story: Story
+    now: datetime
+
+    @property
+    def delivery(self) -> Delivery:
+        return self.story.delivery
+
+    @cached_property
+    def words(self) -> Words:
+        return delivery_in_words(self.delivery, self.now)
+
+    @cached_property
+    def moments(self) -> list[tuple[Moment, Exchange | None]]:
+        moments = timeline(self.story, self.now)
+        return [(each, exchange(each.sent) if each.sent else None) for each in moments]
+
+    @cached_property
+    def payload(self) -> Any:
+        """What was sent for it last, or what the blueprint makes of it when nothing was."""
+        newest = next((each for each in self.story.sent if each.body), None)
+        if newest:
+            return parsed(newest.body[: log.SHOWN])
+        return [{"kind": each.kind, **each.fields} for each in self.story.result.actions]
+
+    @cached_property
+    def traces(self) -> list[Trace]:
+        if not self.story.body or not self.payload:
+            return []
+        return trace(parsed(self.story.body), self.payload)[:MOST_FIELDS]
+
+    @cached_property
+    def differences(self) -> int:
+        return sum(each.fate != SAME for each in self.traces)
+
+    @cached_property
+    def newer(self) -> int | None:
+        return log.beside(self.delivery, newer=True)
+
+    @cached_property
+    def older(self) -> int | None:
+        return log.beside(self.delivery, newer=False)
+
+    @property
+    def mend(self) -> tuple[str, str] | None:
+        """Return where what went wrong is mended, as (words, address), or None."""
+        error, here = self.delivery.error, self.delivery.installation_id
+        settings = reverse("admin:integrations_installation_change", args=[here])
+        if error == "CredentialsRejected":
+            return "Open its settings", settings
+        if error in ("MessageRejected", "TooLarge") or self.delivery.state == "filtered":
+            return "Open its blueprint", settings
+        return None

@@ -1,0 +1,57 @@
+"""What was refused on arrival, line by line, with the line that the reason is about; pure."""
+
+import json
+import re
+from dataclasses import dataclass
+
+PATH = re.compile(r"at `\$([^`]*)`")  # as msgspec says where: "- at `$.properties[...]`"
+BYTE = re.compile(r"\(byte (\d+)\)|char (\d+)")
+FIELDS = re.compile(r"^([A-Za-z_]+(?: or [A-Za-z_]+)*):")  # as our own reasons begin
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    text: str
+    is_wrong: bool = False
+
+
+def marked(text: str, reason: str) -> list[Line]:
+    """Return what was sent, JSON indented, anything else as it is; at most one line is wrong."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        lines, wrong = text.splitlines() or [""], _line_of_byte(text, reason)
+    else:
+        lines = json.dumps(value, indent=2, ensure_ascii=False).splitlines()
+        wrong = _line_of_field(lines, reason)
+    return [Line(line, number == wrong) for number, line in enumerate(lines)]
+
+
+def _line_of_byte(text: str, reason: str) -> int | None:
+    found = BYTE.search(reason)
+    if found is None:
+        return None
+    place = int(found[1] or found[2])
+    return text.encode()[:place].count(b"\n")
+
+
+def _line_of_field(lines: list[str], reason: str) -> int | None:
+    path = PATH.search(reason)
+    if path:
+        return _last_of(lines, re.findall(r"\w+", path[1]))
+    fields = FIELDS.match(reason)
+    if fields is None:
+        return None
+    there = (_last_of(lines, [name], indent=2) for name in fields[1].split(" or "))
+    return next((number for number in there if number is not None), None)
+
+
+def _last_of(lines: list[str], keys: list[str], indent: int = 0) -> int | None:
+    """Return the line of the last key, looked for after those before it."""
+    at = None
+    for key in keys:
+        start = r"\s*" if not indent else " " * indent
+        line = re.compile(f'{start}"{re.escape(key)}":')
+        here = (n for n in range((at or -1) + 1, len(lines)) if line.match(lines[n]))
+        at = next(here, at)
+    return at
