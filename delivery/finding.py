@@ -11,7 +11,8 @@ from datetime import datetime
 from functools import reduce
 from operator import and_, or_
 
-from django.db.models import F, Min, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, F, Min, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.expressions import RawSQL
 
 from delivery import log
 from delivery.models import Delivery, Event, Lane
@@ -22,7 +23,14 @@ LOOK = 10_000  # rows
 LOOKS = 3
 OF_A_PERSON = 10_000  # events, the newest
 MOST = 10_000  # is counted no further
-UNSENT = ("failed", "filtered", "cancelled")  # the states of the index `delivery_unsent`
+UNSENT = ("failed", "filtered", "cancelled")
+# The condition of the indexes `delivery_unsent` and `_there`, word by word: SQLite uses a partial
+# index only for a query that repeats it, and does not look into parameters.
+IS_UNSENT = RawSQL(
+    "delivery_delivery.state IN ('failed', 'filtered', 'cancelled')",
+    (),
+    output_field=BooleanField(),
+)
 ANY_ID = ("message_id", "user_id", "anonymous_id")
 IDS = {"user": ("user_id",), "anon": ("anonymous_id",), "message": ("message_id",), "": ANY_ID}
 
@@ -128,8 +136,7 @@ def _in_states(
     if not states:
         return rows, rest
     if len(states) == 1 and states[0] in UNSENT:
-        # SQLite uses a partial index only for a query that repeats the condition of the index.
-        return rows.filter(state=states[0], state__in=UNSENT), rest
+        return rows.filter(IS_UNSENT, state=states[0]), rest
     if states == [State.QUEUED]:
         rows = rows.filter(pk__lte=_newest_queued())
     return rows, rest & Q(state__in=states)
