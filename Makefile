@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 ARGS =
 
-.PHONY: run test check format bench kills faults outage fuzz sdks lock clean
+.PHONY: run test check format bench kills faults faults-table outage fuzz sdks lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -38,9 +38,18 @@ bench: .venv/installed-dev .env
 kills: .venv/installed-dev
 	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} $(PYTHON) -m pytest -m kills -s $(ARGS)
 
-# What sick vendors do to healthy ones, with the figures.
+# The fault suite with its full rounds, on both databases; hours. ARGS="-k 12a" takes one row.
+# What comes of it is kept in var/faults.jsonl; `make faults-table` puts it into the docs.
 faults: .venv/installed-dev
-	$(PYTHON) -m pytest tests/faults -s $(ARGS)
+	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
+	if [ -n "$$url" ]; then \
+		PENSTOCK_FAULTS=full DATABASE_URL="$$url" \
+			$(PYTHON) -m pytest tests/faults --only-database -s $(ARGS); \
+	fi; \
+	PENSTOCK_FAULTS=full $(PYTHON) -m pytest tests/faults -s $(ARGS)
+
+faults-table: .venv/installed-dev
+	$(PYTHON) -m tests.faults.table
 
 # PostgreSQL, a server of the test's own, away for 30 s under load, with the figures.
 outage: sdks

@@ -1,5 +1,6 @@
 """send(): the only place that opens a connection to a vendor."""
 
+import http.client
 import math
 import socket
 import threading
@@ -29,12 +30,51 @@ USER_AGENT = "Penstock/0.1"
 _thread = threading.local()  # .connections: what the exchange of this thread has opened or reused
 
 
+class _Head:
+    """The head of an answer, line by line: http.client takes a head cut off in the middle for
+    whole, and an answer that never came for an empty one."""
+
+    def __init__(self, file: Any):
+        self.file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self.file.readline(limit)
+        if not line.endswith(b"\n") and len(line) != limit:
+            raise http.client.RemoteDisconnected("The connection was closed in mid-answer")
+        return line
+
+
+class _Answer(http.client.HTTPResponse):
+    def begin(self) -> None:
+        file = self.fp
+        self.fp = _Head(file)  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            if isinstance(self.fp, _Head):
+                self.fp = file
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """http.client skips 100 only: after any other 1xx it would take the real answer for that
+        to the next request of the connection."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, http.client.CONTINUE if 100 <= status < 200 else status, reason
+
+
 class _Connection(urllib3.connection.HTTPConnection):
     """Leaves itself where the deadline can find its socket."""
 
+    response_class = _Answer
+    wire: socket.socket | None = None
+
     def request(self, *args: Any, **kwargs: Any) -> None:
+        self.wire = None
         _thread.connections.append(self)
         super().request(*args, **kwargs)
+        self.wire = self.sock  # http.client lets go of it while the last answer is still read
 
 
 class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
@@ -54,12 +94,13 @@ def _deadline(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _cut(connections: list[urllib3.connection.HTTPConnection]) -> None:
+def _cut(connections: list[_Connection]) -> None:
     for connection in connections:
+        wire = connection.sock or connection.wire
         with suppress(OSError):
-            if connection.sock is not None:
+            if wire is not None:
                 # wakes the thread that reads from it, which close() would not
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                wire.shutdown(socket.SHUT_RDWR)
 
 
 class _Adapter(HTTPAdapter):
@@ -109,6 +150,8 @@ def send(request: Request, session: requests.Session, *, total: float = TOTAL) -
                 stream=True,
             )
             body = _start_of(answer)
+        if time.monotonic() - started >= total:  # cut, in a body of no announced length
+            raise VendorUnavailable(f"No whole answer within {total:.0f} s.")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if time.monotonic() - started >= total:
             raise VendorUnavailable(f"No whole answer within {total:.0f} s.") from error

@@ -97,6 +97,11 @@ def _must_ring(lane_id: int, now: datetime) -> bool:
         return bool(cursor.rowcount)
 
 
+def hand_on(lane_id: int) -> None:
+    """Forget that the lane was rung for: we stop, and another cluster's watch is to ring anew."""
+    Lane.objects.filter(pk=lane_id, lease__isnull=True).update(woken_at=None)
+
+
 def lease(lane_id: int, now: datetime) -> Lease | None:
     """Take the lane, or return None when another worker has it or it must wait."""
     token = uuid.uuid4()

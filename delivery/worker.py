@@ -24,6 +24,9 @@ def drain(lane_id: int) -> int:
 
     Return how many deliveries left the queue; 0 when another worker has the lane.
     """
+    if stopping():
+        lanes.hand_on(lane_id)
+        return 0
     held = lanes.lease(lane_id, timezone.now())
     if held is None:
         return 0
@@ -34,7 +37,8 @@ def drain(lane_id: int) -> int:
         return 0
     finally:
         lanes.release(held)
-    if lanes.is_stranded(lane_id, timezone.now()):  # what came while we let go, or is left over
+    # what came while we let go, or is left over
+    if not stopping() and lanes.is_stranded(lane_id, timezone.now()):
         lanes.wake([lane_id])
     return done
 

@@ -8,6 +8,7 @@ import pytest
 from delivery.client import MAX_ANSWER, new_session, seconds, send
 from integrations.destination import Request
 from integrations.errors import VendorUnavailable
+from tests.faults.wire import Wire, bytes_of, in_turn, status
 from tests.vendor import Vendor, drip, reset
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -88,3 +89,37 @@ def test_a_nul_in_an_answer_reaches_no_text(session):
 )  # fmt: skip
 def test_retry_after_is_read_as_seconds_or_date(asked, wait):
     assert seconds({"Retry-After": asked}, now=NOW) == wait
+
+
+@pytest.mark.parametrize("code", [100, 102, 103])
+def test_a_hint_is_not_the_answer_and_the_next_answer_is_the_next_ones(session, code):
+    def hint(connection):
+        connection.sendall(b"HTTP/1.1 %d Wait\r\nLink: </a>\r\n\r\n" % code)
+        status(201)(connection)
+
+    with Wire(in_turn(hint, status(202))) as vendor:
+        assert [ask(vendor, session).status for _ in range(2)] == [201, 202]
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 O", b"HTTP/1.1 200 OK\r\nX-A: b", b"HTTP/1.1 200 OK\r\n"]
+)
+def test_a_head_that_is_cut_off_is_no_answer(session, start):
+    with (
+        Wire(bytes_of(start, then_close=True)) as vendor,
+        pytest.raises(VendorUnavailable, match="mid-answer"),
+    ):
+        ask(vendor, session)
+
+
+def test_a_body_of_no_announced_length_that_drips_is_no_whole_answer(session):
+    def dripping(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"a")
+            time.sleep(0.05)
+
+    started = time.monotonic()
+    with Wire(dripping) as vendor, pytest.raises(VendorUnavailable, match="within"):
+        ask(vendor, session, total=0.5)
+    assert time.monotonic() - started < 2.0

@@ -133,6 +133,18 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     assert (lane.failures, lane.due_at, lane.last_error) == (0, None, "")
 
 
+def test_who_stops_hands_the_lane_on(source, heap, vendor, monkeypatch, tmp_path):
+    """So that the watch of another cluster rings for it at once."""
+    stop_file = tmp_path / "stop"
+    stop_file.touch()
+    send_in(source, *tracks(1))
+    Lane.objects.update(woken_at=timezone.now())
+    monkeypatch.setenv("PENSTOCK_STOP_FILE", str(stop_file))
+    assert drain()[0] == 0
+    assert Lane.objects.get().woken_at is None
+    assert vendor.received == []
+
+
 def test_a_short_wait_is_waited_out_with_the_lease(source, heap, vendor):
     vendor.answers = [503]
     send_in(source, *tracks(1))

@@ -46,12 +46,18 @@ class Stage:
         self.up = Running(self.env, "up")
         self.up.wait_for("Penstock is ready", 60.0)
         eventually(self.is_whole, 30.0, self.up.output)
-        self._post("/v1/admin/integration-catalog/heap/install", INSTALL, TOKEN)
+        self.install("Heap", INSTALL["config"]["app_id"])
         return self
 
     def __exit__(self, *_: object) -> None:
         self.web.close()
         self.up.stop()
+
+    def install(self, name: str, app_id: str = "") -> None:
+        """Install Heap once more; without an App ID the name is it."""
+        config = INSTALL["config"] | {"app_id": app_id or name}
+        body = INSTALL | {"name": name, "config": config}
+        self._post("/v1/admin/integration-catalog/heap/install", body, TOKEN)
 
     # --- send and count ---
 
@@ -80,6 +86,11 @@ class Stage:
         """Return how many events the sandbox holds."""
         return self._sandbox("GET", "state")["events"]
 
+    def held(self) -> dict[str, int]:
+        """Return how many events the sandbox holds for each App ID."""
+        by_app = self._sandbox("GET", "state")["by_app"]
+        return {app_id: each["events"] for app_id, each in by_app.items()}
+
     def events(self) -> Iterator[dict[str, Any]]:
         """Return the events that the sandbox holds, in the order of their arrival."""
         after = 0
@@ -99,11 +110,15 @@ class Stage:
         return answer.json()
 
     def account(self) -> dict[str, int]:
-        """Return the installation's line of the ledger. Fails when it does not close."""
+        """Return the one installation's line of the ledger. Fails when it does not close."""
+        [line] = self.accounts().values()
+        return line
+
+    def accounts(self) -> dict[str, dict[str, int]]:
+        """Return the ledger's line of each installation. Fails when it does not close."""
         ledger = json.loads(manage(self.env, "ledger", "--json"))
         assert ledger["closes"], ledger
-        [line] = ledger["installations"]
-        return line
+        return {line["installation"]: line for line in ledger["installations"]}
 
     # --- processes ---
 
@@ -135,6 +150,13 @@ class Stage:
         """Return all of the cluster, `manage.py cluster` and its leash first."""
         [watch] = self.find("watch")
         return [watch.parent(), watch, *watch.children(recursive=True)]
+
+    def web_server(self) -> list[psutil.Process]:
+        """Return all of the web server, its leash first."""
+        [leash] = [
+            p for p in self._family() if "granian" in (words := title(p)) and "leash" in words
+        ]
+        return [leash, *leash.children(recursive=True)]
 
     def is_whole(self) -> bool:
         """Say whether all parts of the cluster are there and nobody is at work."""

@@ -1,0 +1,110 @@
+"""What happens when PostgreSQL or Redis goes, comes back, refuses, or forgets."""
+
+import time
+
+from tests.faults.rows import Place, Result, row
+from tests.faults.sending import Client, reckon
+from tests.kills.stage import Stage
+from tests.live import eventually
+
+RESUME = 15.0  # seconds after the database is back
+SETTLING = 0.5  # seconds in which requests of before may still be answered
+
+
+@row("5", "PostgreSQL crashes", short=1, full=5)
+def postgres_crashes(place: Place, result: Result) -> None:
+    """`pg_ctl stop -m immediate` while events come and go; down for 2 s, and once for 60 s."""
+    server = place.servers.postgres
+    with Stage(place.url()) as stage:
+        client = Client(stage, pause=0.02)
+        with client.sending(threads=8):
+            for number in range(place.rounds):
+                time.sleep(2.0)
+                server.crash()
+                down = time.monotonic()
+                time.sleep(60.0 if number == 1 else 2.5)
+                assert_refused(client, down + SETTLING, time.monotonic())
+                server.start()
+                result.recovery.append(until_new_events_arrive(stage, RESUME))
+        reckon(stage, client.accepted, result)
+        refused = client.statuses()[503]
+        result.note = f"{refused} requests were refused with 503, none accepted while it was down"
+
+
+@row("7", "The database takes no writes", short=0, full=3)
+def read_only(place: Place, result: Result) -> None:
+    """default_transaction_read_only for 10 s, as after a switch to a replica."""
+    server, url = place.servers.postgres, place.url()
+    name = url.rpartition("/")[2]
+    with Stage(url) as stage:
+        client = Client(stage, pause=0.02)
+        with client.sending(threads=8):
+            for _ in range(place.rounds):
+                time.sleep(2.0)
+                switch(server, name, "on")
+                refusing = time.monotonic()
+                time.sleep(10.0)
+                assert_refused(client, refusing + SETTLING, time.monotonic())
+                switch(server, name, "off")
+                result.recovery.append(until_new_events_arrive(stage, 30.0))
+        reckon(stage, client.accepted, result)
+        result.note = f"{client.statuses()[503]} requests were refused with 503"
+
+
+@row("6", "Redis killed, emptied, restarted without data", short=0, full=3)
+def redis_gone(place: Place, result: Result) -> None:
+    """Redis rings the bell and nothing else: ingest never notices."""
+    server = place.servers.redis
+    with Stage(place.url(), BROKER_URL=server.url) as stage:
+        client = Client(stage, pause=0.05)
+        with client.sending(threads=4):
+            for _ in range(place.rounds):
+                time.sleep(2.0)
+                server.kill()
+                result.recovery.append(until_new_events_arrive(stage, 60.0))
+                server.start()
+                until_new_events_arrive(stage, 60.0)
+                server.flush()
+                until_new_events_arrive(stage, 60.0)
+        reckon(stage, client.accepted, result)
+        failed = {status: n for status, n in client.statuses().items() if status != 200}
+        assert not failed, f"ingest failed: {failed}"
+        result.note = "recovery: from the kill until new events arrived, Redis still away"
+
+
+@row("28", "Wake-ups lost", short=0, full=10)
+def wakeups_lost(place: Place, result: Result) -> None:
+    """Every bell that is rung is thrown away for a while; the watch rings again."""
+    server, url = place.servers.postgres, place.url()
+    with Stage(url) as stage:
+        for _ in range(place.rounds):
+            time.sleep(1.0)  # the lane is let go
+            stage.send(10)
+            server.execute("DELETE FROM django_q_ormq", url)
+            arrived = eventually(lambda: stage.received() == len(stage.sent), 60.0)
+            result.recovery.append(arrived)
+        reckon(stage, set(stage.sent), result)
+        assert max(result.recovery) <= 15.0
+
+
+def assert_refused(client: Client, start: float, end: float) -> None:
+    """Nobody was told 200 in that time, and all were told when to come again."""
+    answers = client.between(start, end)
+    assert answers, "no request was answered in that time"
+    statuses = {answer.status for answer in answers}
+    assert statuses == {503}, f"answered with {statuses} while nothing could be stored"
+    assert all(answer.retry_after for answer in answers), "no Retry-After"
+
+
+def until_new_events_arrive(stage: Stage, seconds: float) -> float:
+    """Return the seconds until the vendor got events that it did not have before."""
+    before = stage.received()
+    return eventually(lambda: stage.received() > before, seconds, stage.up.output[-3_000:])
+
+
+def switch(server, name: str, read_only: str) -> None:
+    # in a transaction that may write, whatever the default of the server is by now
+    server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}")
+    server.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    )

@@ -1,0 +1,83 @@
+"""The table of docs/reliability.md: `python -m tests.faults.table` puts it there.
+
+It is made of the lines that runs of the suite appended to var/faults.jsonl: of each row and
+database the newest one with the most rounds counts.
+"""
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+RESULTS = ROOT / "var" / "faults.jsonl"
+BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
+
+COLUMNS = (
+    "#", "fault", "on", "rounds", "accepted", "delivered", "pending", "failed", "lost", "doubled",
+    "sent again", "recovery s", "verdict", "commit",
+)  # fmt: skip
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+Line = dict[str, Any]
+
+
+def line_of(each: Line) -> str:
+    figures = [
+        f"{each[name]:,}"
+        for name in ("accepted", "delivered", "pending", "failed", "lost", "doubled", "again")
+    ]
+    cells = [
+        each["number"], each["name"], each["database"], rounds(each), *figures,
+        recovery(each["recovery"]), each["verdict"], f"`{each['commit']}`",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def rounds(each: Line) -> str:
+    """Return how many there were, and how many the full form has when it has more."""
+    more = f" of {each['full']}" if each["full"] > each["rounds"] else ""
+    return f"{each['rounds']}{more}"
+
+
+def recovery(seconds: list[float]) -> str:
+    """Return the middle one and the worst."""
+    return f"{median(seconds):.1f} / {max(seconds):.1f}" if seconds else "–"
+
+
+def chosen(lines: list[Line]) -> list[Line]:
+    """Return of each row and database the line that counts, in the order of the numbers."""
+    best: dict[tuple[str, str], Line] = {}
+    for each in lines:  # oldest first
+        key = each["number"], each["database"]
+        if key not in best or each["rounds"] >= best[key]["rounds"]:
+            best[key] = each
+    return sorted(best.values(), key=place_of)
+
+
+def place_of(each: Line) -> tuple[int, str, str]:
+    number = each["number"]
+    return int(number.rstrip("ab")), number, each["database"]
+
+
+def text(lines: list[Line]) -> str:
+    """Return the table, and below it what rows say for themselves."""
+    notes = [f"* **{each['number']}**, {each['database']}: {each['note']}" for each in lines]
+    said = [note for note, each in zip(notes, lines, strict=True) if each["note"]]
+    places = sorted({f"{each['date']}, {each['machine']}" for each in lines})
+    table = [HEAD, *map(line_of, lines), "", f"Run on {'; '.join(places)}.", "", *said]
+    return "\n".join(table) + "\n"
+
+
+def main() -> None:
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n{text(chosen(lines))}\n{END}{after}")
+    sys.stdout.write(f"{len(lines)} results; the table is in {PAGE.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()
