@@ -1,17 +1,20 @@
 """What a person can do to deliveries and installations, from the admin and the API alike."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from delivery import lanes
-from delivery.models import Delivery, Lane
-from integrations import audit, installing, revising
-from integrations.models import Installation, Revision
+from delivery import lanes, metrics
+from delivery.models import Delivery, Event, Lane, Tally
+from integrations import audit, changing, installing, revising, sources
+from integrations.models import Installation, Revision, Source, WebhookSource
+
+CANCELLED_AT_ONCE = 2_000  # deliveries a transaction, so that no lock lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,67 @@ def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
     revision = revising.roll_back(installation, number, by=by)
     _go_on(installation)
     return revision
+
+
+def change(installation: Installation, values: Mapping[str, Any]) -> None:
+    """Change parts of an installation, as `changing.change`, and let its lanes try anew."""
+    with transaction.atomic():
+        changing.change(installation, values)
+        _go_on(installation)
+
+
+def uninstall(installation: Installation, now: datetime) -> int:
+    """Take an installation away, and cancel what is queued for it; return how many that were.
+
+    Its row, its log and its numbers stay. Should this be interrupted, the sweep goes on with it.
+    """
+    changing.mark_uninstalled(installation, now)
+    return cancel_queued(installation.pk, "The installation was uninstalled.", now)
+
+
+def cancel_orphans(now: datetime) -> int:
+    """Cancel what is queued for installations that are gone: what came in while they went."""
+    gone = Installation.objects.filter(uninstalled_at__isnull=False).values("pk")
+    queued = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
+    lanes_left = Lane.objects.filter(Exists(queued), installation__in=gone)
+    left = set(lanes_left.values_list("installation", flat=True))
+    return sum(cancel_queued(pk, "The installation was uninstalled.", now) for pk in left)
+
+
+def cancel_queued(installation_id: int, reason: str, now: datetime) -> int:
+    """Cancel all that is queued for an installation, a little at a time; return how many."""
+    lane_ids = list(Lane.objects.filter(installation=installation_id).values_list("pk", flat=True))
+    return sum(_cancel_queue(installation_id, lane, reason, now) for lane in lane_ids)
+
+
+def _cancel_queue(installation_id: int, lane_id: int, reason: str, now: datetime) -> int:
+    queued = Delivery.objects.filter(lane=lane_id, state=Delivery.State.QUEUED).order_by("pk")
+    total = 0
+    while True:
+        with transaction.atomic():
+            rows = queued.select_for_update(of=("self",))
+            batch = dict(rows.values_list("pk", "event__source")[:CANCELLED_AT_ONCE])
+            if not batch:
+                return total
+            Delivery.objects.filter(pk__in=list(batch)).update(
+                state=Delivery.State.CANCELLED, settled_at=now, reason=reason
+            )
+            counts = Counter(batch.values())
+            changed = {source: metrics.Sums(cancelled=count) for source, count in counts.items()}
+            metrics.append(installation_id, changed, now)
+        total += len(batch)
+
+
+def remove_source(source: Source, now: datetime) -> bool:
+    """Delete a source that never sent anything, archive any other; return whether it is gone."""
+    with transaction.atomic():
+        used = (Event, Tally, WebhookSource)
+        if any(model._default_manager.filter(source=source).exists() for model in used):
+            sources.archive(source, now)
+            return False
+        audit.record("source.deleted", source, old=audit.columns(source))
+        source.delete()
+        return True
 
 
 def _go_on(installation: Installation) -> None:

@@ -358,13 +358,14 @@ class Route:
         return self.lanes[crc32(person.encode()) % len(self.lanes)]
 
 
-def plan() -> list[Route]:
-    """Return the route of every installation, making lanes that are missing.
+def plan(source_id: int | None = None) -> list[Route]:
+    """Return the route of every installation that a source feeds, making lanes that are missing.
 
-    Read anew by each ingest request: an installation made a moment ago misses nothing.
+    Without a source: of every installation. Read anew by each ingest request: an installation made
+    a moment ago misses nothing.
     """
     with connection.cursor() as cursor:
-        cursor.execute(PLAN)
+        cursor.execute(PLAN, [source_id, source_id])
         rows = cursor.fetchall()
     wanted = list(dict.fromkeys(row[:3] for row in rows))
     lanes: dict[int, dict[int, int]] = {}
@@ -378,7 +379,7 @@ def plan() -> list[Route]:
     ]
     if missing:
         bulk.insert(Lane, LANE, missing, keep_first=True)
-        return plan()
+        return plan(source_id)
     return [
         Route(installation, revision, tuple(lanes[installation][n] for n in range(count)))
         for installation, revision, count in wanted
@@ -388,7 +389,9 @@ def plan() -> list[Route]:
 PLAN = (
     "SELECT i.id, i.revision_id, i.lane_count, l.number, l.id FROM integrations_installation i "
     "LEFT JOIN delivery_lane l ON l.installation_id = i.id "
-    "WHERE i.revision_id IS NOT NULL ORDER BY i.id"
+    "WHERE i.revision_id IS NOT NULL AND i.uninstalled_at IS NULL AND (i.all_sources "
+    "OR %s IS NULL OR EXISTS (SELECT 1 FROM integrations_installation_sources s "
+    "WHERE s.installation_id = i.id AND s.source_id = %s)) ORDER BY i.id"
 )
 LANE = (
     "installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at",

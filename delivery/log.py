@@ -292,12 +292,15 @@ def message(event: Event, body: str) -> Message:
 def absences(event: Event, body: str, present: Iterable[int]) -> list[tuple[Installation, str]]:
     """Return the installations that have no delivery of an event, each with the reason."""
     others = Installation.objects.exclude(pk__in=list(present)).select_related("revision")
+    others = others.exclude(uninstalled_at__lte=event.received_at).prefetch_related("sources")
     return [(each, _absence(event, body, each)) for each in others.order_by("name")]
 
 
 def _absence(event: Event, body: str, installation: Installation) -> str:
     if installation.created_at > event.received_at:
         return "It was installed after the event had come in."
+    if not installation.all_sources and event.source not in installation.sources.all():
+        return f"The source {event.source} does not feed it."
     if not body or installation.revision is None:
         return "Its blueprint did not want it."
     try:

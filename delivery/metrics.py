@@ -261,6 +261,13 @@ def queues(installations: Iterable[int] | None = None) -> dict[int, Queue]:
     return found
 
 
+def queue_of_all() -> Queue:
+    """Return what waits for all installations together."""
+    found = list(queues().values())
+    oldest = min((each.oldest_queued_at for each in found if each.oldest_queued_at), default=None)
+    return Queue(sum(each.queued for each in found), oldest)
+
+
 class Oldest(Subquery):
     """The earliest `queued_at` of a sliced query."""
 

@@ -3,7 +3,7 @@ changes when something is delivered, never whether."""
 
 from django.utils import timezone
 
-from delivery import lanes, limits, metrics, retention, worker
+from delivery import controls, lanes, limits, metrics, retention, worker
 from delivery.crew import crew
 from delivery.models import Heartbeat
 
@@ -20,6 +20,7 @@ def sweep() -> int:
     stranded = lanes.stranded(now)
     lanes.wake(stranded)
     limits.forget(now)
+    controls.cancel_orphans(now)
     metrics.roll_up(now)
     retention.purge(now)
     return len(stranded)

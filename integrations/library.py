@@ -21,7 +21,9 @@ class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
 
     def get_context_data(self, **kwargs):
         destinations = list(catalog().values())
-        installed = Counter(Installation.objects.values_list("destination_key", flat=True))
+        installed = Counter(
+            Installation.objects.installed().values_list("destination_key", flat=True)
+        )
         return super().get_context_data(
             destinations=[(each, installed[each.key]) for each in destinations],
             categories=sorted({each.category for each in destinations}),

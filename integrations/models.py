@@ -16,7 +16,7 @@ from integrations import jsonpath
 from integrations.catalog import catalog, choices
 from integrations.destination import Config, Destination
 from integrations.roles import SCOPES
-from integrations.secrets import MASK, reveal, seal
+from integrations.secrets import MASK, SecretsUnreadable, reveal, seal
 from integrations.webhooks import USUAL
 
 ORIGIN = re.compile(r"https?://(\*\.)?[^\s/*?#@]+")
@@ -40,6 +40,11 @@ def check_origins(text: str) -> None:
 def check_object(value: Any) -> None:
     if not isinstance(value, dict):
         raise ValidationError('Must be an object: {"app": {"name": "Shop"}}.')
+
+
+class SourceQuerySet(models.QuerySet["Source"]):
+    def in_use(self) -> "SourceQuerySet":
+        return self.filter(archived_at__isnull=True)
 
 
 class Source(models.Model):
@@ -75,7 +80,12 @@ class Source(models.Model):
         help_text="Messages a second. Empty: as the setting says; 0: any number.",
     )
     sealed_signing_secret = models.TextField(blank=True, editable=False)
+    archived_at = models.DateTimeField(
+        null=True, editable=False, help_text="Since then it may not send; its events stay."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = SourceQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
@@ -95,6 +105,26 @@ class Source(models.Model):
         """Say whether pages of that origin may send as this source."""
         listed = self.allowed_origins.lower().split()
         return not listed or any(_covers(each, origin.lower()) for each in listed)
+
+
+class WriteKeyQuerySet(models.QuerySet["WriteKey"]):
+    def valid(self, now: datetime) -> "WriteKeyQuerySet":
+        return self.filter(models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now))
+
+
+class WriteKey(models.Model):
+    """A further write key of a source, beside the one it shows: an older one, or one more."""
+
+    source = models.ForeignKey(Source, models.CASCADE, related_name="further_keys")
+    key = models.CharField(max_length=100, unique=True, default=new_write_key)
+    note = models.CharField(max_length=100, blank=True, help_text="Who uses it.")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, help_text="Empty: it is valid until revoked.")
+
+    objects = WriteKeyQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.note or 'further key'} of {self.source}"
 
 
 def new_webhook_key() -> str:
@@ -183,8 +213,14 @@ def _covers(listed: str, origin: str) -> bool:
     return origin.startswith(scheme) and origin.endswith(domain)
 
 
+class InstallationQuerySet(models.QuerySet["Installation"]):
+    def installed(self) -> "InstallationQuerySet":
+        """Those that were not uninstalled."""
+        return self.filter(uninstalled_at__isnull=True)
+
+
 class Installation(models.Model):
-    """A destination installed here."""
+    """A destination installed here. Uninstalled, it stays for its log's sake."""
 
     class DeliveryMode(models.TextChoices):
         SERVER_SIDE = "server_side", "Server-side"
@@ -217,7 +253,14 @@ class Installation(models.Model):
     revision = models.ForeignKey(
         "Revision", models.PROTECT, null=True, editable=False, related_name="+"
     )
+    all_sources = models.BooleanField(
+        default=True, help_text="Off: it gets events of the sources listed only."
+    )
+    sources = models.ManyToManyField(Source, blank=True, related_name="installations")
+    uninstalled_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = InstallationQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
@@ -236,7 +279,10 @@ class Installation(models.Model):
 
     def masked_config(self) -> dict[str, str]:
         """Return config as anyone may see it: secrets as a mask when there is one."""
-        stored = reveal(self.sealed_secrets)
+        try:
+            stored = set(reveal(self.sealed_secrets))
+        except SecretsUnreadable:  # there are some; which, nobody can tell
+            stored = self.destination.secret_keys
         return {**self.config, **dict.fromkeys(stored, MASK)}
 
     def keep(self, values: dict[str, str]) -> None:

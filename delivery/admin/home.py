@@ -81,7 +81,7 @@ def installations(span: Span, now: datetime) -> list[Row]:
     queues = metrics.queues()
     rows = [
         row(installation, each.get(installation.pk), queues.get(installation.pk, Queue()), now)
-        for installation in with_state(Installation.objects.order_by("name"))
+        for installation in with_state(Installation.objects.installed().order_by("name"))
     ]
     return sorted(rows, key=lambda row: ORDER.get(row.words.level, len(ORDER)))
 

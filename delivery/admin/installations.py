@@ -79,7 +79,7 @@ class InstallationAdmin(ModelAdmin):
         return False  # its whole log would go with it, in one request
 
     def get_queryset(self, request):
-        return with_state(super().get_queryset(request))
+        return with_state(super().get_queryset(request).installed())
 
     def changelist_view(self, request, extra_context=None):
         sandboxed = Installation.objects.filter(config__region="sandbox")

@@ -3,9 +3,11 @@
 import time
 from base64 import b64decode
 
+from django.utils import timezone
+
 from delivery.ingest import parsing, signing
 from delivery.ingest.errors import NotAllowed
-from integrations.models import Source, WebhookSource
+from integrations.models import Source, WebhookSource, WriteKey
 
 LARGEST = 2**63 - 1  # of an id
 FRESH = 5.0  # seconds for which a process keeps what it read of a source: a sixth of a request
@@ -29,16 +31,21 @@ def source_of(key):
     source, until = _known.get(key, (None, 0.0))
     if time.monotonic() < until:
         return source
-    try:
-        source = Source.objects.get(write_key="" if "\x00" in key else key)  # PostgreSQL: no NUL
-    except Source.DoesNotExist:
+    source = None if "\x00" in key else _with_key(key)  # PostgreSQL takes no NUL
+    if source is None:
         raise NotAllowed(
             "invalid_write_key",
-            "The write key is missing or unknown. Give it as the user name of Basic "
+            "The write key is missing, unknown or revoked. Give it as the user name of Basic "
             'authentication, as a Bearer token, or as "writeKey" in the body.',
-        ) from None
+        )
     _known[key] = (source, time.monotonic() + FRESH)
     return source
+
+
+def _with_key(key):
+    sources = Source.objects.in_use()
+    further = WriteKey.objects.valid(timezone.now()).filter(key=key).values("source")
+    return sources.filter(write_key=key).first() or sources.filter(pk__in=further).first()
 
 
 def forget():
@@ -64,15 +71,20 @@ def signed(request, envelope, now):
 
 def _named(text):
     if text.isdecimal() and int(text) <= LARGEST:
-        return Source.objects.filter(pk=int(text)).first()
+        return Source.objects.in_use().filter(pk=int(text)).first()
     # the server reads headers as Latin-1
-    return Source.objects.filter(name=text.encode("latin-1").decode("utf-8", "replace")).first()
+    return (
+        Source.objects.in_use()
+        .filter(name=text.encode("latin-1").decode("utf-8", "replace"))
+        .first()
+    )
 
 
 def webhook_of(key):
     """Return the webhook source of the key in its address. Raises NotAllowed."""
     try:
-        return WebhookSource.objects.select_related("source").get(key="" if "\x00" in key else key)
+        known = WebhookSource.objects.filter(source__archived_at=None).select_related("source")
+        return known.get(key="" if "\x00" in key else key)
     except WebhookSource.DoesNotExist:
         message = "The address names no webhook source: it ends in ?source=wh_…"
         raise NotAllowed("unknown_webhook", message) from None

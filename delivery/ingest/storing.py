@@ -103,7 +103,7 @@ def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -
         return []
     arrivals = {pk: Arrival(message, now) for pk, message in new}
     rows, unwanted = [], {}
-    for route in lanes.plan():
+    for route in lanes.plan(source.pk):
         wanted = _wanted(route.revision_id, arrivals)
         rows += [
             (pk, route.installation_id, route.lane_of(arrivals[pk].person),
