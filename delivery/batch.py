@@ -29,7 +29,7 @@ from delivery.shaping import (
     pack,
     shape,
 )
-from integrations.blueprints import BlueprintError
+from integrations.blueprints import Blueprint, BlueprintError
 from integrations.destination import Item, Limit, Request, Response
 from integrations.errors import (
     CredentialsRejected,
@@ -45,6 +45,7 @@ from integrations.secrets import SecretsUnreadable, masked, reveal
 logger = logging.getLogger(__name__)
 
 SETTLE_AFTER = 2.0  # seconds of sending after which results are written down
+CAREFUL_SIZE = 100  # deliveries
 SUSPECT_AFTER = 2  # failures of the lane in a row, from which on one message may be to blame
 
 State = Delivery.State
@@ -87,14 +88,21 @@ def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
     go_on  is asked before each request
     """
     lane = Lane.objects.select_related("installation__revision").get(pk=held.lane_id)
-    limit = 1 if lane.failures >= lanes.OPEN_AFTER else settings.BATCH_SIZE
-    batch = next_batch(lane.pk, limit=limit, now=timezone.now())
+    batch = next_batch(lane.pk, limit=_size(lane), now=timezone.now())
     if not batch:
         return None
     run = Run(held, lane, batch)
     run.send(go_on)
     run.settle()
     return run.done
+
+
+def _size(lane: Lane) -> int:
+    """Return how many deliveries to take: few, where each costs a note of its own."""
+    if lane.failures >= lanes.OPEN_AFTER:
+        return 1
+    careful = lane.deaths >= lanes.CAREFUL_AFTER
+    return min(CAREFUL_SIZE, settings.BATCH_SIZE) if careful else settings.BATCH_SIZE
 
 
 class LimitReached(Exception):
@@ -159,21 +167,39 @@ class Run:
         self.limits = self.destination.limits(self.config)
         self.secrets = tuple(reveal(self.installation.sealed_secrets).values())
         blueprint = compiled(self.installation.revision_id)
+        careful = self.lane.deaths >= lanes.CAREFUL_AFTER
         for queued in list(self.open.values()):
-            try:
-                message = message_of(*queued.event)
-                parcel = shape(message, blueprint, self.destination, self.config)
-            except DestinationError as error:
-                self.close(queued.id, State.FAILED, error)
-            except Exception as error:  # a bug for one message must not stop the others
-                logger.exception("Delivery %s failed on a bug", queued.id)
-                self.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
-            else:
-                self.people[queued.id], self.parcels[queued.id] = message.person, parcel
+            if careful:
+                self._note(queued.id)
+            self._shape_one(queued, blueprint)
+        if careful:
+            lanes.suspect(self.held, None, 0, timezone.now())
         if any(limit.per_person for limit in self.limits):
             self._keep_behind_deferred()
         leave_out_told(self.installation.pk, self.parcels.values())
         return self._packed()
+
+    def _shape_one(self, queued: Queued, blueprint: Blueprint) -> None:
+        try:
+            self._refuse_guilty(queued.id)
+            message = message_of(*queued.event)
+            parcel = shape(message, blueprint, self.destination, self.config)
+        except DestinationError as error:
+            self.close(queued.id, State.FAILED, error)
+        except Exception as error:  # a bug for one message must not stop the others
+            logger.exception("Delivery %s failed on a bug", queued.id)
+            self.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
+        else:
+            self.people[queued.id], self.parcels[queued.id] = message.person, parcel
+
+    def _note(self, delivery_id: int) -> None:
+        times = self.lane.suspected if self.lane.suspect == delivery_id else 0
+        lanes.suspect(self.held, delivery_id, times + 1, timezone.now())
+
+    def _refuse_guilty(self, delivery_id: int) -> None:
+        """Workers that die leave no error: what the last ones were at is not touched again."""
+        if self.lane.suspect == delivery_id and self.lane.suspected >= lanes.GUILTY_AFTER:
+            raise MessageRejected(f"{self.lane.deaths} workers died, the last two over this.")
 
     def _keep_behind_deferred(self) -> None:
         """What came later for a person whose deliveries wait, must not overtake them."""

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -21,8 +21,11 @@ from integrations.models import Installation
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=25)  # must outlast one exchange (client.TOTAL) and its settling
+FAR = LEASE + timedelta(minutes=10)  # more than the clocks of two machines differ by
 OPEN_AFTER = 5  # failures in a row, from which on one delivery at a time asks whether all is well
 AFTER_PROBE = timedelta(seconds=2)  # how long other lanes wait for what the probe says
+CAREFUL_AFTER = 2  # workers that died in a row, from which on we note what each is at
+GUILTY_AFTER = 2  # workers in a row that died over the same delivery
 WAKE_AGAIN = timedelta(seconds=5)  # how long a wake-up may go unanswered before the next one
 
 
@@ -39,7 +42,8 @@ class LeaseLost(Exception):
 
 
 def free(now: datetime) -> Q:
-    return Q(lease__isnull=True) | Q(lease_until__lt=now)
+    """Lanes without a worker. A lease that ends far ahead was made before a clock was set back."""
+    return Q(lease__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=now + FAR)
 
 
 def workable(now: datetime) -> Q:
@@ -75,10 +79,19 @@ def wake(lane_ids: Sequence[int]) -> None:
     now = timezone.now()
     for lane_id in lane_ids:
         if _must_ring(lane_id, now):
-            try:
-                async_task("delivery.tasks.drain", lane_id)
-            except Exception:  # the broker may fail in any way; the sweep rings again
-                logger.exception("Lane %s could not be woken; the sweep will.", lane_id)
+            _ring("drain", lane_id)
+
+
+def ring_sweep() -> None:
+    """Ask for a sweep out of turn."""
+    _ring("sweep")
+
+
+def _ring(task: str, *arguments: int) -> None:
+    try:
+        async_task(f"delivery.tasks.{task}", *arguments)
+    except Exception:  # the broker may fail in any way; the watch rings again
+        logger.exception("Nobody could be rung for %s%s; the watch will.", task, arguments)
 
 
 # Every ingest request asks; Django takes longer to write this than the database to run it. One
@@ -102,12 +115,20 @@ def hand_on(lane_id: int) -> None:
     Lane.objects.filter(pk=lane_id, lease__isnull=True).update(woken_at=None)
 
 
+# A lease that nobody let go of was a worker's that died, or as good as that.
+ONE_MORE_DEATH = Case(
+    When(lease__isnull=False, then=F("deaths") + 1),
+    default=F("deaths"),
+    output_field=IntegerField(),
+)
+
+
 def lease(lane_id: int, now: datetime) -> Lease | None:
     """Take the lane, or return None when another worker has it or it must wait."""
     token = uuid.uuid4()
     candidates = Lane.objects.filter(workable(now), free(now), pk=lane_id)
     taken = Lane.objects.filter(pk__in=candidates.values("pk")).update(
-        lease=token, lease_until=now + LEASE, holder=holder(), woken_at=None
+        lease=token, lease_until=now + LEASE, holder=holder(), woken_at=None, deaths=ONE_MORE_DEATH
     )
     return Lease(lane_id, token) if taken else None
 
@@ -118,9 +139,19 @@ def renew(held: Lease, now: datetime) -> None:
         raise LeaseLost(f"lane {held.lane_id}")
 
 
+def suspect(held: Lease, delivery_id: int | None, times: int, now: datetime) -> None:
+    """Note which delivery is being worked on, in case the worker dies of it. Raises LeaseLost.
+
+    times  how often in a row it has been this one
+    """
+    noted = _mine(held).update(suspect=delivery_id, suspected=times, lease_until=now + LEASE)
+    if not noted:
+        raise LeaseLost(f"lane {held.lane_id}")
+
+
 def release(held: Lease) -> None:
     """Let go of the lane, if it is still ours."""
-    _mine(held).update(lease=None, lease_until=None, holder="")
+    _mine(held).update(lease=None, lease_until=None, holder="", deaths=0, suspect=None, suspected=0)
 
 
 def seconds_to_wait(lane_id: int, now: datetime) -> float | None:
@@ -143,7 +174,7 @@ def live_leases(cluster: str, now: datetime) -> int:
 def release_held_by(cluster: str) -> int:
     """Free the lanes of a cluster whose processes are certainly dead; return how many."""
     held = Lane.objects.filter(holder=cluster, lease__isnull=False)
-    return held.update(lease=None, lease_until=None, holder="")
+    return held.update(lease=None, lease_until=None, holder="", deaths=F("deaths") + 1)
 
 
 # --- what came of it ---------------------------------------------------------------------------

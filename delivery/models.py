@@ -189,6 +189,15 @@ class Lane(models.Model):
     failures = models.PositiveIntegerField(default=0, help_text="Unavailable in a row.")
     last_error = models.TextField(blank=True)
     paused = models.BooleanField(default=False, help_text="Until a person mends the installation.")
+    deaths = models.PositiveSmallIntegerField(
+        db_default=0, help_text="Workers that died with the lease since one let go of it."
+    )
+    suspect = models.BigIntegerField(
+        null=True, help_text="The delivery that is being shaped, after workers have died."
+    )
+    suspected = models.PositiveSmallIntegerField(
+        db_default=0, help_text="How often in a row it was this one."
+    )
     changed_at = models.DateTimeField(default=timezone.now, help_text="Of waiting or paused.")
 
     objects = LaneQuerySet.as_manager()

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two looks
 STARTUP = 6.0  # seconds a new group has before it must take work
 FROZEN_AFTER = 8.0  # seconds that rung lanes may wait while workers are idle
+# django-q2's scheduler stops at one schedule that it cannot read, and all the others with it
+SWEEP_LATE = timedelta(seconds=90)
 SWEEP_SILENCE = timedelta(seconds=150)  # the sweep runs every minute, as django-q2 counts them
 LAST_REQUEST = 3.0  # seconds that busy workers of a damaged group have to finish their request
 STOP = 15.0  # seconds from being asked to stop to the end
@@ -64,6 +66,8 @@ class Cluster:
         self.holder = f"{here()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.beaten_at = self.started_at - HEARTBEAT
+        self.database_was_away = False
+        self.swept_at = self.started_at  # when we rang for the sweep ourselves
         self.folder = tempfile.TemporaryDirectory(prefix="penstock-")
         self.stop_file = Path(self.folder.name) / "stop"
         self.roll = Roll()
@@ -87,12 +91,16 @@ class Cluster:
     def neglected(self) -> str:
         """Ring for lanes that nobody works on; return what shows that the ringing is in vain.
 
-        Without the database nothing can be said, and a restart would mend nothing.
+        Without the database nothing can be said, and a restart would mend nothing. When it is
+        back, it mends at once what django-q2 would take 10 s to notice, and more to replace.
         """
         with database_may_be_away("The watch cannot ask the database"):
             now = timezone.now()
             self.beat(now)
+            if self.database_was_away:
+                return "the database was away"
             return self.late_sweep(now) or self.unanswered(now)
+        self.database_was_away = True
         return ""
 
     def beat(self, now: datetime) -> None:
@@ -106,7 +114,11 @@ class Cluster:
 
     def late_sweep(self, now: datetime) -> str:
         last = Heartbeat.objects.filter(name="sweep").values_list("at", flat=True).first()
-        if now - max(last or self.started_at, self.started_at) <= SWEEP_SILENCE:
+        silence = now - max(last or self.started_at, self.started_at)
+        if silence > SWEEP_LATE and now - self.swept_at > SWEEP_LATE:
+            self.swept_at = now
+            lanes.ring_sweep()
+        if silence <= SWEEP_SILENCE:
             return ""
         return (
             f"no sweep for {SWEEP_SILENCE.seconds} s (if this comes again and again: "

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from delivery import lanes, watch
 from delivery.models import Delivery, Event, Heartbeat, Lane
@@ -226,6 +227,27 @@ class TestCluster:
 
         assert cluster.neglected() == ""
         assert "cannot ask the database: connection refused" in caplog.text
+
+    @pytest.mark.django_db
+    def test_a_database_that_is_back_is_one(self, cluster, monkeypatch):
+        """django-q2's parts sleep for 10 s over it, and some die."""
+
+        def away(*_):
+            raise OperationalError("connection refused")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(cluster, "beat", away)
+            cluster.neglected()
+
+        assert cluster.neglected() == "the database was away"
+
+    @pytest.mark.django_db
+    def test_a_sweep_that_is_late_is_rung_for_before_anything_is_restarted(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(-100))
+        cluster.started_at = cluster.swept_at = at(-200)
+
+        assert [cluster.late_sweep(timezone.now()) for _ in range(3)] == ["", "", ""]
+        assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.sweep"]
 
     @pytest.mark.django_db
     def test_its_heartbeat_is_kept_for_as_long_as_it_runs(self, cluster):

@@ -235,6 +235,45 @@ def test_a_bug_for_one_message_fails_that_message_alone(source, heap, vendor, mo
     assert "oops" in deliveries["message-0001"].reason
 
 
+def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
+    source, heap, vendor, monkeypatch
+):
+    class Died(BaseException):
+        pass
+
+    def shape_or_die(message, *rest, real=batch.shape):
+        if message.message_id == "message-0003":
+            raise Died
+        return real(message, *rest)
+
+    send_in(source, *tracks(6))
+    lane = Lane.objects.get().pk
+    monkeypatch.setattr(batch, "shape", shape_or_die)
+    died = 0
+    while (held := lanes.lease(lane, timezone.now())) and died < 10:
+        try:
+            deliver(held, go_on=lambda: True)
+            break
+        except Died:
+            died += 1
+            Lane.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert died == 4
+    states = {d.event.message_id: d for d in Delivery.objects.select_related("event")}
+    assert states.pop("message-0003").reason == "4 workers died, the last two over this."
+    assert {d.state for d in states.values()} == {"delivered"}
+    lanes.release(held)
+    lane = Lane.objects.get()
+    assert (lane.deaths, lane.suspect, lane.suspected) == (0, None, 0)
+
+
+def test_a_lease_from_a_clock_that_was_set_back_is_no_lease(source, heap, vendor):
+    send_in(source, *tracks(1))
+    lane = Lane.objects.get().pk
+    ahead = timezone.now() + timedelta(hours=1)
+    assert lanes.lease(lane, ahead)
+    assert drain()[0] == 1
+
+
 def test_a_body_that_cannot_be_read_fails_alone(source, heap, vendor, caplog):
     send_in(source, *tracks(2))
     first = Delivery.objects.order_by("pk").first()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from tests.faults import kills, neighbours, outages, rows, vendors  # noqa: F401
+from tests.faults import canaries, kills, neighbours, outages, rows, vendors, workers  # noqa: F401
 from tests.faults.rows import POSTGRES, SQLITE, TABLE, Place, Row, perform
 from tests.faults.servers import Servers
 from tests.faults.table import HEAD, line_of

@@ -30,9 +30,18 @@ ROLES = {
 class Stage:
     """Use as a context manager."""
 
-    def __init__(self, database_url: str, **settings: object):
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        token: str = TOKEN,
+        config: Mapping[str, str] | None = INSTALL["config"],
+        **settings: object,
+    ):
+        self.token = token
+        self.config = config
         usual = {
-            "PENSTOCK_API_TOKEN": TOKEN,
+            "PENSTOCK_API_TOKEN": token,
             "PENSTOCK_WRITE_KEY": WRITE_KEY,
             "PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}",
             "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{a_free_port()}",
@@ -44,9 +53,14 @@ class Stage:
 
     def __enter__(self) -> "Stage":
         self.up = Running(self.env, "up")
-        self.up.wait_for("Penstock is ready", 60.0)
-        eventually(self.is_whole, 30.0, self.up.output)
-        self.install("Heap", INSTALL["config"]["app_id"])
+        try:
+            self.up.wait_for("Penstock is ready", 60.0)
+            eventually(self.is_whole, 30.0, self.up.output)
+            if self.config:
+                self.install("Heap", self.config["app_id"])
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,9 +69,9 @@ class Stage:
 
     def install(self, name: str, app_id: str = "") -> None:
         """Install Heap once more; without an App ID the name is it."""
-        config = INSTALL["config"] | {"app_id": app_id or name}
+        config = {**INSTALL["config"], **(self.config or {}), "app_id": app_id or name}
         body = INSTALL | {"name": name, "config": config}
-        self._post("/v1/admin/integration-catalog/heap/install", body, TOKEN)
+        self._post("/v1/admin/integration-catalog/heap/install", body, self.token)
 
     # --- send and count ---
 
@@ -77,6 +91,9 @@ class Stage:
             timeout=30,
         )
         assert answer.ok, answer.text
+
+    def send_one(self, number: int) -> None:
+        self._post("/v1/batch", {"batch": [event(number, 1)]}, WRITE_KEY)
 
     def trouble(self, *script: Mapping[str, object]) -> None:
         """Tell the sandbox what its next answers are."""

@@ -1,0 +1,62 @@
+"""A Penstock without web server and cluster: a database, events in it, hands, and a vendor here."""
+
+import json
+from typing import Any
+
+from tests.faults.hand import Hand
+from tests.faults.rows import Result
+from tests.live import environment, manage
+
+INSTALL = """
+from integrations.catalog import catalog
+from integrations.installing import install
+from integrations.models import Source
+from delivery import lanes
+made = install(catalog()["heap"], name="Heap", config={"app_id": "1", "region": "sandbox"})
+made.lane_count = LANES
+made.save()
+Source.objects.create(name="Faults")
+lanes.plan()
+"""
+SEND = """
+from integrations.models import Source
+from tests.test_worker import send_in
+batch = BATCH
+source = Source.objects.get(name="Faults")
+for start in range(0, len(batch), 1_000):
+    send_in(source, *batch[start : start + 1_000])
+"""
+STATES = """
+import json
+from delivery.models import Delivery
+rows = Delivery.objects.values_list("event__message_id", "state", "reason", "attempts")
+print(json.dumps({id: [state, reason, attempts] for id, state, reason, attempts in rows}))
+"""
+
+
+class Workshop:
+    def __init__(self, url: str, vendor_url: str, *, lanes: int = 1, **settings: object):
+        usual = {"PENSTOCK_SANDBOX_URL": vendor_url, "LOG_LEVEL": "ERROR"}
+        self.env = environment(url, **usual | settings)
+        manage(self.env, "migrate", "-v", "0")
+        self.shell(INSTALL.replace("LANES", str(lanes)))
+
+    def shell(self, script: str) -> str:
+        return manage(self.env, "shell", "-v", "0", "-c", script)
+
+    def send(self, *messages: dict[str, object]) -> None:
+        self.shell(SEND.replace("BATCH", repr(list(messages))))
+
+    def hand(self, name: str, **options: Any) -> Hand:
+        return Hand(self.env, name, **options)
+
+    def states(self) -> dict[str, tuple[str, str, int]]:
+        """Return state, reason and attempts of each message."""
+        return {key: tuple(each) for key, each in json.loads(self.shell(STATES)).items()}
+
+    def close_books(self, result: Result) -> None:
+        book = json.loads(manage(self.env, "ledger", "--json"))
+        assert book["closes"], book
+        [line] = book["installations"]
+        result.add(line)
+        result.accepted += book["events"]["accepted"]
