@@ -55,9 +55,11 @@ faults-table: .venv/installed-dev
 outage: sdks
 	PENSTOCK_OUTAGE=$${PENSTOCK_OUTAGE:-30} $(PYTHON) -m pytest tests/test_outage.py -s $(ARGS)
 
-# 200,000 requests made up against the parser, with its memory, and 20,000 posted.
+# 200,000 requests made up against the parser, with its memory; 20,000 posted; and 2,000 made up
+# from the OpenAPI schema.
 fuzz: .venv/installed-dev
-	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py -s $(ARGS)
+	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py \
+		tests/test_ingest_openapi.py -s $(ARGS)
 
 # The SDKs of other people that tests/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
 # `npm ci`: it fails where a registry lacks the optional packages of other platforms.

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from benchmarks import floors, hurried, load, report, stack
@@ -16,6 +17,9 @@ from delivery.models import Delivery, Event
 TURNS = range(3)
 INGEST = {1: 2_000, 100: 20_000}  # events to send, by events a request
 HURRIED_INGEST = {1: 500, 100: 2_000}
+ANSWERS_SECONDS = 20  # that half the load lasts
+MEMORY_EVENTS = 100_000  # events between two looks
+MEMORY_TURNS = 10
 BACKLOG = 50_000
 HURRIED_BACKLOG = 2_000
 RATE = 500.0  # events/s of the open model
@@ -49,17 +53,19 @@ def run(names: Sequence[str], *, share: float) -> None:
 def ingest(share: float) -> Iterator[report.Line]:
     """Events/s that the web server answers with 200, without a cluster at work."""
     ours, floor, theirs = {}, {}, {}
-    with stack.web() as port:
-        warm_up(port)
+    with stack.web() as web, stack.bare() as bare:
+        warm_up(web.port)
+        send(bare.port, WARM_UP, prefix="warm-up-bare", per_request=1)
         for size, events in INGEST.items():
             turns = [
-                (stored(port, Event, size, events * share), floors.ingest(size)) for _ in TURNS
+                (stored(web.port, Event, size, events * share), ingest_floor(bare, size, share))
+                for _ in TURNS
             ]
             ours[size], floor[size] = zip(*turns, strict=True)
-    with stack.web(stack.HURRIED) as port:
-        warm_up(port)
+    with stack.web(stack.HURRIED) as web:
+        warm_up(web.port)
         for size, events in HURRIED_INGEST.items():
-            theirs[size] = [stored(port, hurried.Event, size, events * share) for _ in TURNS]
+            theirs[size] = [stored(web.port, hurried.Event, size, events * share) for _ in TURNS]
     for size, events in INGEST.items():
         yield report.line(
             f"ingest, {size} a request",
@@ -71,6 +77,11 @@ def ingest(share: float) -> Iterator[report.Line]:
         )
 
 
+def ingest_floor(bare: stack.Web, size: int, share: float) -> float:
+    """Events/s of a bare WSGI function for single ones, of one connection for batches."""
+    return stored(bare.port, Event, 1, INGEST[1] * share) if size == 1 else floors.ingest(size)
+
+
 def stored(port: int, model: Any, per_request: int, events: float) -> float:
     """Return events/s. Raises Wrong when a row is missing of what was answered with 200."""
     stack.clear()
@@ -79,15 +90,50 @@ def stored(port: int, model: Any, per_request: int, events: float) -> float:
     return round(events) / sent.seconds
 
 
+def answers(share: float) -> Iterator[report.Line]:
+    """Seconds to an answer at half the load that the web server manages."""
+    with stack.web() as web:
+        warm_up(web.port)
+        for size, events in INGEST.items():
+            rate = median([stored(web.port, Event, size, events * share) for _ in TURNS]) / 2
+            stack.clear()
+            sent = send(
+                web.port,
+                round(rate * ANSWERS_SECONDS * share),
+                per_request=size,
+                rate=rate,
+                connections=32,
+            )
+            for percent in (50, 99):
+                yield report.plain(
+                    f"answer at half load, {size} a request, p{percent}",
+                    "seconds",
+                    [percentile(sent.took, percent)],
+                    offered_per_s=round(rate),
+                    requests=len(sent.took),
+                    max_s=round(max(sent.took), 3),
+                )
+
+
+def memory(share: float) -> Iterator[report.Line]:
+    """Megabytes of the largest web process, as more and more events go through it."""
+    with stack.web() as web:
+        warm_up(web.port)
+        for number in range(1, MEMORY_TURNS + 1):
+            stored(web.port, Event, 100, MEMORY_EVENTS * share)
+            after = number * round(MEMORY_EVENTS * share)
+            yield report.plain(f"memory after {after:,} events", "MB", [web.megabytes()])
+
+
 # --- delivery ------------------------------------------------------------------------------------
 
 
 def delivery(share: float) -> Iterator[report.Line]:
     """Deliveries/s from a backlog, from the moment the first ones are settled to the last."""
-    with stack.web() as port:
-        turns = [(delivered(port, round(BACKLOG * share)), floors.delivery()) for _ in TURNS]
-    with stack.web(stack.HURRIED) as port:
-        theirs = [hurried_delivered(port, round(HURRIED_BACKLOG * share))]
+    with stack.web() as web:
+        turns = [(delivered(web.port, round(BACKLOG * share)), floors.delivery()) for _ in TURNS]
+    with stack.web(stack.HURRIED) as web:
+        theirs = [hurried_delivered(web.port, round(HURRIED_BACKLOG * share))]
     ours, floor = zip(*turns, strict=True)
     yield report.line(
         "delivery of a backlog",
@@ -142,12 +188,12 @@ def verify(events: int) -> None:
 
 def latency(share: float) -> Iterator[report.Line]:
     """Seconds from when an event was to be sent to when its delivery is settled, at a set rate."""
-    with stack.web() as port, stack.cluster():
-        ours, sent = end_to_end(port, SECONDS * share)
+    with stack.web() as web, stack.cluster():
+        ours, sent = end_to_end(web.port, SECONDS * share)
     verify(len(ours) + WARM_UP)
     floor = floors.latency(PER_REQUEST, FLOOR_TURNS)
-    with stack.web(stack.HURRIED) as port, stack.hurried_cluster():
-        theirs = hurried_end_to_end(port, HURRIED_SECONDS * share)
+    with stack.web(stack.HURRIED) as web, stack.hurried_cluster():
+        theirs = hurried_end_to_end(web.port, HURRIED_SECONDS * share)
     for percent in (50, 99):
         yield report.line(
             f"end to end, p{percent}",
@@ -230,4 +276,10 @@ def check(what: str, found: Any, expected: Any) -> None:
         raise Wrong(f"{what}: {found}, not {expected}")
 
 
-MEASURES = {"ingest": ingest, "delivery": delivery, "latency": latency}
+MEASURES = {
+    "ingest": ingest,
+    "answers": answers,
+    "memory": memory,
+    "delivery": delivery,
+    "latency": latency,
+}

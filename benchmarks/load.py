@@ -46,12 +46,14 @@ class Sent:
     """What became of it. All was answered with 200.
 
     due   for each request, the Unix time at which it was to be sent
-    late  seconds by which that was missed at worst, for want of a free connection
+    took  for each request, in no order, the seconds from then to its answer
+    late  seconds by which `due` was missed at worst, for want of a free connection
     """
 
     events: int
     seconds: float
     due: list[float]
+    took: list[float]
     late: float
 
 
@@ -79,7 +81,9 @@ def main(load: Load) -> None:
     queue = iter(zip(due, calls, strict=True))
     with ThreadPoolExecutor(len(lines)) as pool:
         late = list(pool.map(lambda line: line.work(queue), lines))
-    sent = Sent(events=load.events, seconds=time.time() - start, due=due, late=max(late))
+    took = [seconds for line in lines for seconds in line.took]
+    seconds = time.time() - start
+    sent = Sent(events=load.events, seconds=seconds, due=due, took=took, late=max(late))
     print(json.dumps(asdict(sent)))
 
 
@@ -107,6 +111,7 @@ class Line:
     def __init__(self, port: int):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.took: list[float] = []
 
     def work(self, queue: Iterator[tuple[float, bytes]]) -> float:
         """Send what is next in the queue until it is empty; return the worst delay in seconds."""
@@ -117,6 +122,7 @@ class Line:
                 time.sleep(wait)
             late = max(late, -wait)
             self.exchange(call)
+            self.took.append(time.time() - due)
         return late
 
     def exchange(self, call: bytes) -> None:

@@ -37,6 +37,11 @@ def line(figure: str, unit: str, measured: Measured, **more: Any) -> Line:
     }
 
 
+def plain(figure: str, unit: str, values: Sequence[float], **more: Any) -> Line:
+    """Return a figure that has no floor."""
+    return {"figure": figure, "unit": unit, **_spread(values), **more, **_circumstances()}
+
+
 def _spread(values: Sequence[float]) -> dict[str, float]:
     return {
         "repetitions": len(values),
@@ -104,12 +109,17 @@ def table(lines: Sequence[Line]) -> None:
 
 
 def _row(line: Line) -> tuple[str, ...]:
+    compared = ("", "", "", "")
+    if "floor" in line:
+        compared = (
+            f"{line['floor']['median']:,g}",
+            f"{line['ratio_to_floor']:g}",
+            f"{line['hurried']['median']:,g}",
+            f"{line['ratio_to_hurried']:g}",
+        )
     return (
         line["figure"],
         *(f"{line[name]:,g}" for name in ("median", "min", "max")),
         line["unit"],
-        f"{line['floor']['median']:,g}",
-        f"{line['ratio_to_floor']:g}",
-        f"{line['hurried']['median']:,g}",
-        f"{line['ratio_to_hurried']:g}",
+        *compared,
     )

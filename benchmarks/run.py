@@ -1,6 +1,6 @@
 """`make bench`: run Penstock on a fresh database and print what it manages.
 
-    python benchmarks/run.py [--quick] [--only ingest|delivery|latency]
+    python benchmarks/run.py [--quick] [--only ingest|answers|memory|delivery|latency]
                              [--database postgres://user@host:port | sqlite] [--broker redis://…]
 
 Prints one JSON line for each figure, and a table for people on stderr. docs/benchmarks.md says what
@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,14 +28,14 @@ import psycopg
 
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432"
-FIGURES = ("ingest", "delivery", "latency")
+FIGURES = ("ingest", "answers", "memory", "delivery", "latency")
 NOT_OURS = ("PENSTOCK_", "BENCH_", "DATABASE_URL", "BROKER_URL", "DEBUG", "LOG_LEVEL")
 KEPT_LOG = Path(tempfile.gettempdir()) / "penstock-bench.log"
 INTERRUPTED = 130  # exit code, after Ctrl-C
 
 
-def main() -> int:
-    options = read_options()
+def main(figures: Sequence[str] = FIGURES) -> int:
+    options = read_options(figures)
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:
         folder = Path(name)
         (folder / "log").touch()
@@ -47,7 +47,7 @@ def main() -> int:
     return code
 
 
-def read_options() -> argparse.Namespace:
+def read_options(figures: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure Penstock on this machine.")
     parser.add_argument(
         "--database",
@@ -56,7 +56,7 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--broker", default="", help="redis://…; the default is the database.")
     parser.add_argument("--quick", action="store_true", help="A tenth of the events.")
-    parser.add_argument("--only", choices=FIGURES)
+    parser.add_argument("--only", dest="figures", nargs=1, choices=figures, default=figures)
     return parser.parse_args()
 
 
@@ -106,7 +106,7 @@ def environment(url: str, broker: str, folder: Path) -> dict[str, str]:
         "BENCH_QUEUE": f"bench-{secrets.token_hex(4)}",
         "BENCH_SCHEDULER": "true",
         "BENCH_LOG": str(folder / "log"),
-        "BENCH_COMMAND": f"python benchmarks/run.py {shlex.join(sys.argv[1:])}".strip(),
+        "BENCH_COMMAND": f"python benchmarks/{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
     }
 
 
@@ -123,7 +123,7 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> int:
 
     It hangs on a leash: should this process be killed, all that was started goes with it.
     """
-    what = ["--quick"] * options.quick + [options.only or ",".join(FIGURES)]
+    what = ["--quick"] * options.quick + [",".join(options.figures)]
     command = [sys.executable, "-m", "delivery.leash", sys.executable, "-m", "benchmarks", *what]
     child = subprocess.Popen(
         command, cwd=ROOT, env=env, stdin=subprocess.PIPE, start_new_session=True

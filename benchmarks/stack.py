@@ -1,10 +1,13 @@
 """The processes that are measured, as they run in production, and the tables they work on."""
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -78,12 +81,35 @@ def forget_queues() -> None:
 # --- processes -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Web:
+    """A web server that runs."""
+
+    port: int
+    group: Group
+
+    def megabytes(self) -> float:
+        """Return what the largest of its processes has in memory."""
+        return max(each.memory_info().rss for each in self.group.members()) / 1e6
+
+
 @contextmanager
-def web(environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """Run the web server and give its port."""
+def web(environment: Mapping[str, str] | None = None) -> Iterator[Web]:
+    """Run the web server as in production."""
     address = up.web_address()
-    with _running(up.web_command(address), environment, ready=lambda: up.answers(address)):
-        yield address[1]
+    with _running(up.web_command(address), environment, ready=lambda: up.answers(address)) as group:
+        yield Web(address[1], group)
+
+
+@contextmanager
+def bare() -> Iterator[Web]:
+    """Run the floor in the same server, on another port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    *command, _ = up.web_command(address)
+    ready = partial(up.answers, address)
+    with _running([*command, "benchmarks.bare:application"], ready=ready) as group:
+        yield Web(address[1], group)
 
 
 @contextmanager
@@ -111,12 +137,12 @@ def _running(
     environment: Mapping[str, str] | None = None,
     ready: Callable[[], bool] = lambda: True,
     stop: float = STOP_SERVER,
-) -> Iterator[None]:
+) -> Iterator[Group]:
     with open(os.environ["BENCH_LOG"], "ab") as log:
-        group = Group(command, environment, output=log.fileno())
+        group = Group(command, {**up.LEAN, **(environment or {})}, output=log.fileno())
     try:
         wait_until(ready, seconds=READY, what=f"{command[1:]} answers", alive=group.is_running)
-        yield
+        yield group
     finally:
         group.stop(stop)
         group.close()

@@ -4,7 +4,8 @@ A list of Python arrays as parameters costs about ten times as much on PostgreSQ
 per row more still.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -79,6 +80,20 @@ def update(
     with connection.cursor() as cursor:
         cursor.execute(sql, [_parameter(given, rows)])
         return cursor.rowcount
+
+
+@contextmanager
+def few_waits() -> Iterator[None]:
+    """In a transaction: wait only for statements whose rows are fetched, and for all at the end.
+
+    Each wait for PostgreSQL costs a message that comes alone as much as all of its parsing.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    # what fails may be told at the end only, when no cursor of Django's is there to translate it
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
 
 
 def _table(model: type[models.Model]) -> str:

@@ -10,6 +10,7 @@ from zlib import crc32
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, When
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -389,14 +390,20 @@ class Route:
         return self.lanes[crc32(person.encode()) % len(self.lanes)]
 
 
-def plan(source_id: int | None = None) -> list[Route]:
+def ask(source_id: int | None = None) -> CursorWrapper:
+    """Ask for what `plan` reads, to be waited for there."""
+    cursor = connection.cursor()
+    cursor.execute(PLAN, [source_id, source_id])
+    return cursor
+
+
+def plan(source_id: int | None = None, asked: CursorWrapper | None = None) -> list[Route]:
     """Return the route of every installation that a source feeds, making lanes that are missing.
 
     Without a source: of every installation. Read anew by each ingest request: an installation made
     a moment ago misses nothing.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(PLAN, [source_id, source_id])
+    with asked or ask(source_id) as cursor:
         rows = cursor.fetchall()
     wanted = list(dict.fromkeys(row[:3] for row in rows))
     lanes: dict[int, dict[int, int]] = {}

@@ -5,7 +5,7 @@ import threading
 import pytest
 import redis
 
-from delivery.ingest import limiting
+from delivery.ingest import limiting, shared_limits
 from delivery.models import Event, Rejection
 from integrations.models import Source
 from tests.make import make_source
@@ -32,13 +32,14 @@ def clock(monkeypatch):
 @pytest.fixture
 def shared(redis_url, settings, source):
     settings.BROKER_URL = redis_url
+    shared_limits.buckets.well_from = 0.0
     server = redis.from_url(redis_url)
-    server.delete(limiting.KEY.format(source.pk))
+    server.delete(shared_limits.KEY.format(source.pk))
     yield server
-    server.delete(limiting.KEY.format(source.pk))
+    server.delete(shared_limits.KEY.format(source.pk))
     server.close()
-    limiting._script(redis_url).registered_client.close()
-    limiting._script.cache_clear()
+    shared_limits._script(redis_url).registered_client.close()
+    shared_limits._script.cache_clear()
 
 
 def send(client, number, **headers):
@@ -101,14 +102,14 @@ def test_processes_share_a_bucket_where_there_is_redis(client, source, shared, s
     limiting.forget()  # as another process would, this one knows nothing
     answer = send(client, 10)
     assert (answer.status_code, answer["Retry-After"]) == (429, "2")
-    assert 0 < shared.ttl(limiting.KEY.format(source.pk)) <= 5
+    assert 0 < shared.ttl(shared_limits.KEY.format(source.pk)) <= 5
 
 
 def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
     taken = []
 
     def take():
-        taken.append(limiting._redis.take(source.pk, 1, 10.0) == 0)
+        taken.append(shared_limits.buckets.take(source.pk, 1, 10.0, 20.0) == 0)
 
     threads = [threading.Thread(target=take) for _ in range(30)]
     for thread in threads:
@@ -119,6 +120,7 @@ def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
 
 
 def test_without_redis_each_process_limits_for_itself(client, source, settings, free_port, caplog):
+    shared_limits.buckets.well_from = 0.0
     settings.RATE_LIMIT, settings.BROKER_URL = 5, f"redis://127.0.0.1:{free_port}/0"
     assert [send(client, 10).status_code for _ in range(2)] == [200, 429]
     assert caplog.text.count("until Redis answers again") == 1

@@ -49,7 +49,7 @@ BATCH = json.dumps({"batch": [TRACK | {"type": "track"}]}).encode()
 @pytest.mark.parametrize(("address", "body"), [("/v1/events", ONE), ("/v1/batch", BATCH)])
 def test_a_signed_request_needs_no_write_key(client, secret, address, body):
     answer = post(client, address, body, **signed(secret, body))
-    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
     assert Event.objects.get().name == "Signed Up"
 
 
@@ -305,7 +305,7 @@ def test_a_mapping_says_where_each_field_is(client, source):
     address = make_webhook(source, "none", event_type_path="$.what", mappings=mappings)
     body = {"what": "x", "who": {"id": 5}, "plans": [{"name": "free"}, {"name": "pro"}]}
     answer = post(client, address, body, **{"x-their-client": "192.0.2.1"})
-    assert answer.json() == {"success": True}
+    assert answer.json() == {"success": True, "accepted": 1}
     event = Event.objects.get()
     stored = json.loads(event.body.text)
     assert (event.type, event.user_id) == ("identify", "5")

@@ -44,11 +44,12 @@ def store(
     Lanes are woken after the commit. Raises NotAllowed when the request's signature was taken
     before.
     """
-    with transaction.atomic():
+    with transaction.atomic(), bulk.few_waits():
         if signature:
             _take(signature, now)
+        asked = lanes.ask(source.pk)  # the rows are waited for together with those of the events
         new = _events(source, messages, now)
-        woken = _fan_out(source, new, now)
+        woken = _fan_out(source, new, lanes.plan(source.pk, asked), now) if new else []
         if refused:
             rows = [
                 (source.pk, now, reason[:300], text.replace("\x00", "�"))
@@ -94,16 +95,19 @@ def _events(source: Source, messages: Sequence[Parsed], now: datetime) -> list[t
     return new
 
 
-def _fan_out(source: Source, new: Sequence[tuple[int, Parsed]], now: datetime) -> list[int]:
+def _fan_out(
+    source: Source,
+    new: Sequence[tuple[int, Parsed]],
+    routes: Sequence[lanes.Route],
+    now: datetime,
+) -> list[int]:
     """Queue a delivery for each installation that wants an event, count the others.
 
     Return the lanes that have something new.
     """
-    if not new:
-        return []
     arrivals = {pk: Arrival(message, now) for pk, message in new}
     rows, unwanted = [], {}
-    for route in lanes.plan(source.pk):
+    for route in routes:
         wanted = _wanted(route.revision_id, arrivals)
         rows += [
             (pk, route.installation_id, route.lane_of(arrivals[pk].person),

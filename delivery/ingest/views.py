@@ -34,6 +34,7 @@ class Endpoint(APIView):
     authentication_classes = ()
     permission_classes = ()
     parser_classes = ()
+    schema = None  # openapi.py writes it
     source = None  # who sends, as soon as it is known
     visitor = ""  # the id of the cookie to set
 
@@ -138,10 +139,11 @@ class IngestView(TakingEndpoint):
             implied=self.implied,
             single=self.single,
         )
-        refused = named(batch)
-        if refused and (self.implied or self.single):
-            return refusal(400, "invalid_message", refused[0]["message"])
-        return answer({"success": True, **({"rejected": refused} if refused else {})})
+        if not (self.implied or self.single):
+            return taken(batch)
+        if batch.refused:
+            return refusal(400, "invalid_message", batch.refused[0][1])
+        return answer({"success": True})
 
     def opened(self, request):
         try:
@@ -198,8 +200,7 @@ class WebhookView(TakingEndpoint):
         webhooks.check(webhook, headers, raw, self.now, method="POST", url=url)
         self.source = webhook.source
         opened = parsing.opened(webhooks.messages_of(webhook, headers, raw))
-        refused = named(self.take(opened, from_client=False))
-        return answer({"success": True, **({"rejected": refused} if refused else {})})
+        return taken(self.take(opened, from_client=False))
 
 
 class IgnoredView(Endpoint):
@@ -242,9 +243,11 @@ def limits():
     )
 
 
-def named(batch):
-    """Return what was refused of a batch, as its sender is told."""
-    return [{"index": at, "message": reason} for at, reason, _ in batch.refused]
+def taken(batch):
+    """Return the answer to a batch: how many messages are stored, and which were refused."""
+    refused = [{"index": at, "message": reason} for at, reason, _ in batch.refused]
+    told = {"success": True, "accepted": len(batch.messages)}
+    return answer({**told, "rejected": refused} if refused else told)
 
 
 def answer(data, status=200):

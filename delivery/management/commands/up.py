@@ -21,6 +21,9 @@ from delivery.processes import Backoff, Group, StopRequest, manage
 STOP = 20.0  # seconds for all parts together
 LOOK = 0.2  # seconds between two looks at the parts
 
+# For glibc: with an arena for each thread, and large blocks kept, web processes grow by a third.
+LEAN = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072"}
+
 Address = tuple[str, int]
 
 
@@ -79,7 +82,8 @@ class Part:
             self.due = time.monotonic() + delay
 
     def start(self) -> None:
-        environment = {"PYTHONUNBUFFERED": "1"}  # or its lines come in late lumps
+        # PYTHONUNBUFFERED: or its lines come in late lumps
+        environment = {"PYTHONUNBUFFERED": "1", **LEAN}
         self.group = Group(self.command, environment, output=subprocess.PIPE)
         self.pump = threading.Thread(
             target=forward, args=[self.name, self.group.output], daemon=True

@@ -1,0 +1,72 @@
+"""The floor of one event a request: a WSGI function that inserts the rows and commits.
+
+It runs in the same server with the same processes and threads as Penstock. It finds no source,
+checks nothing, and asks no blueprint: the only source, installation and lane there are get the
+rows. Statements go to the driver, which keeps them prepared.
+"""
+
+import os
+import threading
+from datetime import UTC, datetime
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+django.setup()
+
+import msgspec  # noqa: E402
+import psycopg  # noqa: E402
+from django.db import connection  # noqa: E402
+
+from delivery.models import Lane  # noqa: E402
+from integrations.models import Source  # noqa: E402
+
+EVENT = (
+    "INSERT INTO delivery_event (source_id, message_id, type, name, user_id, anonymous_id, "
+    "timestamp, received_at, notes, added_context) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, '', '') RETURNING id"
+)
+BODY = "INSERT INTO delivery_eventbody (event_id, text) VALUES (%s, %s)"
+DELIVERY = (
+    "INSERT INTO delivery_delivery (event_id, installation_id, lane_id, state, queued_at, "
+    "attempts, failures, error, reason, notes) VALUES (%s, %s, %s, 'queued', %s, 0, 0, '', '', '')"
+)
+TALLY = "INSERT INTO delivery_tally (source_id, at, events, unwanted) VALUES (%s, %s, 1, '{}')"
+ANSWER = b'{"success":true}'
+HEAD = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSWER)))]
+
+of_thread = threading.local()
+
+
+def application(environ, start_response):
+    text = environ["wsgi.input"].read()
+    store(msgspec.json.decode(text), text.decode(), datetime.now(UTC))
+    start_response("200 OK", HEAD)
+    return [ANSWER]
+
+
+def store(message, text, now):
+    execute, source, lane = prepared()
+    execute("BEGIN")
+    names = ("messageId", "type", "event", "userId", "anonymousId")
+    columns = [message.get(name, "") for name in names]
+    row = execute(EVENT, [source, *columns, message["timestamp"], now])
+    event = row.fetchone()[0]
+    execute(BODY, [event, text])
+    execute(DELIVERY, [event, lane.installation_id, lane.pk, now])
+    execute(TALLY, [source, now])
+    execute("COMMIT")
+
+
+def prepared():
+    """Return how to execute a statement on this thread's connection, the source and the lane."""
+    if not hasattr(of_thread, "known"):
+        source, lane = Source.objects.get().pk, Lane.objects.get()
+        of_thread.known = executing(connection.connection), source, lane
+    return of_thread.known
+
+
+def executing(driver):
+    if connection.vendor == "sqlite":
+        return lambda sql, values=(): driver.execute(sql.replace("%s", "?"), values)
+    return psycopg.Cursor(driver).execute  # Django's own cursor prepares nothing

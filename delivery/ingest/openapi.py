@@ -1,0 +1,218 @@
+"""The addresses for SDKs in the OpenAPI schema: written down here, since no serializer of DRF's is
+on their way. A test holds them against the addresses there are, and calls each with what it says.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from delivery.ingest.documented import MESSAGES, Refused, Taken, TakenBatch
+
+Json = dict[str, Any]
+
+PLACE = "#/components/schemas/{name}"
+TAG = {
+    "name": "ingest",
+    "description": "Where SDKs send to. The body is JSON whatever its Content-Type says, and may "
+    "be gzipped. Errors have `code` and `message` at the top: SDKs send anything else again.",
+}
+KEYS = {  # in the order in which they are looked for; then the body's writeKey
+    "writeKeyBasic": {"type": "http", "scheme": "basic", "description": "As the user name."},
+    "writeKeyBearer": {"type": "http", "scheme": "bearer"},
+    "writeKeyHeader": {"type": "apiKey", "in": "header", "name": "X-Write-Key"},
+    "writeKeyQuery": {"type": "apiKey", "in": "query", "name": "writeKey"},
+}
+REFUSALS = {
+    400: "It cannot be read, or the only message is refused; the message says why.",
+    401: "No or unknown write key, or the signature does not fit.",
+    403: "Pages of this origin may not send.",
+    409: "This very request, signed, was taken before.",
+    413: "It is too large.",
+    429: "More than the source may send: come again after Retry-After seconds.",
+    503: "Nothing could be stored: come again after Retry-After seconds.",
+}
+RETRY_AFTER = {
+    "Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "description": "Seconds."}
+}
+NEEDED = [{"required": ["userId"]}, {"required": ["anonymousId"]}]
+SIGNED = [
+    {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": said,
+    }
+    for name, said in {
+        "X-Signature": "sha256= and the hex HMAC-SHA256 of X-Timestamp, a dot and the body.",
+        "X-Timestamp": "Unix time in ms; at most 5 minutes from ours.",
+        "X-Source": "Id or name of the source whose signing secret it is.",
+    }.items()
+]
+PIXEL = {
+    "wk": "The write key.",
+    "e": "The event of a track, the name of a page or screen.",
+    "uid": "User id.",
+    "aid": "Anonymous id.",
+    "gid": "Group id of a group.",
+    "pid": "Previous id of an alias.",
+    "ts": "When it happened, unix time in ms.",
+    "mid": "Message id: the same one is one event.",
+}
+
+
+def add_ingest(result: Json, **_: Any) -> Json:
+    """Add our addresses to the schema; a hook of drf-spectacular's, called last."""
+    _, components = msgspec.json.schema_components(
+        [*MESSAGES.values(), Taken, TakenBatch, Refused], ref_template=PLACE
+    )
+    for struct in MESSAGES.values():
+        components[struct.__name__]["anyOf"] = NEEDED
+    entries = {_entry(kind): _typed(kind, struct.__name__) for kind, struct in MESSAGES.items()}
+    any_of_them = {"Message": {"oneOf": [_ref(name) for name in entries]}}
+    schemas = {**components, **entries, **any_of_them, "Batch": BATCH}
+    known = result.setdefault("components", {})
+    known["schemas"] = {**known.get("schemas", {}), **schemas}
+    known["securitySchemes"] = {**known.get("securitySchemes", {}), **KEYS}
+    result["paths"] = {**result.get("paths", {}), **dict(_paths())}
+    result["tags"] = [*result.get("tags", []), TAG]
+    return result
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": PLACE.format(name=name)}
+
+
+def _entry(kind: str) -> str:
+    return f"Batch{kind.capitalize()}"
+
+
+def _typed(kind: str, name: str) -> Json:
+    """Return the shape of a message that names its type."""
+    named = {"type": "object", "properties": {"type": {"const": kind}}, "required": ["type"]}
+    return {"allOf": [_ref(name), named]}
+
+
+BATCH = {
+    "type": "object",
+    "description": "Messages of any types. What the batch has of context and integrations lies "
+    "under that of each message.",
+    "required": ["batch"],
+    "properties": {
+        "batch": {"type": "array", "items": _ref("Message")},
+        "sentAt": {"type": "string", "description": "When all of it was sent."},
+        "context": {"type": "object"},
+        "integrations": {"type": "object"},
+        "writeKey": {"type": "string"},
+    },
+}
+
+
+def _paths() -> Iterator[tuple[str, Json]]:
+    for kind, struct in MESSAGES.items():
+        for address in (f"/v1/{kind}", f"/v1/{kind[0]}", f"/api/s/{kind}", f"/api/s/s2s/{kind}"):
+            yield address, _post(address, f"Send a {kind}.", _ref(struct.__name__))
+        yield f"/v1/pixel/{kind}", _pixel(kind)
+    for address in ("/v1/batch", "/v1/import", "/v1/b", "/beacon/v1/batch"):
+        yield address, _post(address, "Send many messages at once.", _ref("Batch"), "TakenBatch")
+    yield "/v1/events", _post("/v1/events", "Send one message of any type.", _ref("Message"))
+    yield "/v1/webhook", _webhook()
+    yield "/v1/m", _ignored()
+    for prefix in ("", "/cio"):
+        yield f"{prefix}/v1/projects/{{key}}/settings", _settings(prefix)
+    yield "/sourceConfig", _rudder()
+
+
+def _post(address: str, summary: str, shape: Json, taken: str = "Taken") -> Json:
+    """Return an address that takes messages."""
+    operation = _operation(address, summary, REFUSALS)
+    operation["parameters"] = SIGNED
+    operation["requestBody"] = _body(shape)
+    operation["responses"]["200"] = _answer("Stored and committed.", _ref(taken))
+    return {"post": operation}
+
+
+def _pixel(kind: str) -> Json:
+    address = f"/v1/pixel/{kind}"
+    operation = _operation(address, f"Send a {kind} by showing an image.", {})
+    properties = "`p.NAME` is a property, `t.NAME` a trait; always a text."
+    operation["description"] = f"{properties} `X-Penstock-Refused` says why nothing was stored."
+    operation["parameters"] = [_query(name, said, name == "wk") for name, said in PIXEL.items()]
+    image = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
+    operation["responses"] = {
+        "200": {"description": "The image, whatever became of the message.", "content": image},
+        "503": {"description": "Nothing could be stored.", "content": image},
+    }
+    operation["security"] = [{}]
+    return {"get": operation}
+
+
+def _webhook() -> Json:
+    refusals = {code: REFUSALS[code] for code in (400, 401, 413, 429, 503)}
+    operation = _operation("/v1/webhook", "Take the call of a third party.", refusals)
+    operation["parameters"] = [_query("source", "The key of the webhook source: wh_…", True)]
+    operation["requestBody"] = _body({"type": ["object", "array"]})
+    operation["responses"]["200"] = _answer("Taken, or kept as rejected.", _ref("TakenBatch"))
+    operation["security"] = [{}]
+    return {"post": operation}
+
+
+def _ignored() -> Json:
+    operation = _operation("/v1/m", "Take what SDKs report about themselves, and keep none.", {})
+    operation["requestBody"] = _body({"type": "object"})
+    operation["responses"]["200"] = _answer("Ignored.", _ref("Taken"))
+    operation["security"] = [{}]
+    return {"post": operation}
+
+
+def _settings(prefix: str) -> Json:
+    who = "Customer.io" if prefix else "Segment"
+    address = f"{prefix}/v1/projects/key/settings"
+    said = f"Settings with which {who}'s browser SDK starts and sends here."
+    operation = _operation(address, said, {401: REFUSALS[401], 503: REFUSALS[503]})
+    key = {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}
+    operation["parameters"] = [key]
+    operation["responses"]["200"] = _answer("Its settings.", {"type": "object"})
+    operation["security"] = [{}]
+    return {"get": operation}
+
+
+def _rudder() -> Json:
+    said = "Settings with which RudderStack's browser SDK starts."
+    operation = _operation("/sourceConfig", said, {401: REFUSALS[401], 503: REFUSALS[503]})
+    operation["responses"]["200"] = _answer("Its source.", {"type": "object"})
+    return {"get": operation}
+
+
+def _operation(address: str, summary: str, refusals: dict[int, str]) -> Json:
+    return {
+        "operationId": "ingest_" + re.sub(r"\W+", "_", address).strip("_"),
+        "summary": summary,
+        "tags": [TAG["name"]],
+        "security": [*({name: []} for name in KEYS), {}],
+        "responses": {
+            str(code): _answer(said, _ref("Refused"), code in (429, 503))
+            for code, said in refusals.items()
+        },
+    }
+
+
+def _answer(said: str, shape: Json, come_again: bool = False) -> Json:
+    answer: Json = {"description": said, "content": {"application/json": {"schema": shape}}}
+    return {**answer, "headers": RETRY_AFTER} if come_again else answer
+
+
+def _body(shape: Json) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": shape}}}
+
+
+def _query(name: str, said: str, required: bool = False) -> Json:
+    return {
+        "name": name,
+        "in": "query",
+        "required": required,
+        "description": said,
+        "schema": {"type": "string"},
+    }

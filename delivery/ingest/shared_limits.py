@@ -1,0 +1,58 @@
+"""Buckets that all processes share, in Redis. Imported only where there is one: its library takes
+24 MB of memory."""
+
+import logging
+import time
+from functools import cache
+
+import redis
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 0.25  # seconds for an answer of Redis
+REST = 5.0  # seconds to do without Redis after it failed
+KEY = "penstock:rate:{}"
+
+# Returns the seconds to wait, as text: Redis cuts numbers to integers. A request larger than the
+# bucket needs a full one, and leaves a debt behind.
+TAKE = """
+local rate, size, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local was = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = math.min(size, (was[1] or size) + (now - (was[2] or now)) * rate)
+local needed = math.min(cost, size)
+if tokens < needed then return tostring((needed - tokens) / rate) end
+redis.call('HSET', KEYS[1], 'tokens', tokens - cost, 'at', now)
+redis.call('EXPIRE', KEYS[1], math.ceil((size + cost) / rate) + 1)
+return '0'
+"""
+
+
+class SharedBuckets:
+    """The buckets, while Redis answers."""
+
+    def __init__(self):
+        self.well_from = 0.0  # monotonic
+
+    def take(self, source_id, messages, rate, size):
+        """Return seconds to wait, 0 when the messages were taken, or None without Redis."""
+        if time.monotonic() < self.well_from:
+            return None
+        try:
+            script = _script(settings.BROKER_URL)
+            return float(script([KEY.format(source_id)], [rate, size, messages]))
+        except redis.RedisError:
+            self.well_from = time.monotonic() + REST
+            logger.exception("Rates are limited per process until Redis answers again.")
+            return None
+
+
+@cache
+def _script(url):
+    client = redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
+    return client.register_script(TAKE)
+
+
+buckets = SharedBuckets()
