@@ -65,9 +65,8 @@ PIXEL = {
 
 def add_ingest(result: Json, **_: Any) -> Json:
     """Add our addresses to the schema; a hook of drf-spectacular's, called last."""
-    _, components = msgspec.json.schema_components(
-        [*MESSAGES.values(), Taken, TakenBatch, Refused], ref_template=PLACE
-    )
+    shapes = [*MESSAGES.values(), Taken, TakenBatch, Refused]
+    components = msgspec.json.schema_components(shapes, ref_template=PLACE)[1]
     for struct in MESSAGES.values():
         components[struct.__name__]["anyOf"] = NEEDED
     entries = {_entry(kind): _typed(kind, struct.__name__) for kind, struct in MESSAGES.items()}
