@@ -46,4 +46,7 @@ def _what(action: Mapping[str, Any]) -> str:
         return "as an event of the same name"
     if isinstance(event, str):
         return f"as the event “{event}”"
-    return "as " + ("an event" if action["kind"] == "track" else action["kind"].replace("_", " "))
+    if action["kind"] == "track":
+        return "as an event"
+    kind = action["kind"].replace("_", " ")
+    return f"as {kind}" if kind.endswith("s") else f"as a {kind}"

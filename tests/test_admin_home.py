@@ -77,10 +77,23 @@ def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
     make_delivery(make_installation(name="Refused"), make_event())
     Lane.objects.filter(installation__name="Refused").update(paused=True, last_error="HTTP 401")
     text = text_of(read(client, HOME))
-    assert "Refused needs attention." in text
+    assert "Refused needs attention. Heap refused the credentials: HTTP 401." in text
     assert "The other one is delivering." in text
     assert text.index("Needs attention Heap refused") < text.rindex("A well one")
     assert "resume the installation" in text
+
+
+def test_who_waits_is_said_with_why_and_until_when(client):
+    make_delivery(make_installation(name="Shop"))
+    due_at = timezone.now() + timedelta(minutes=5)
+    Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
+    text = text_of(read(client, HOME))
+    assert f"Shop is waiting for Heap. HTTP 503: busy; next try {due_at:%H:%M:%S} UTC" in text
+    make_delivery(make_installation(name="Other"), make_event())
+    Lane.objects.update(paused=True)
+    assert "Other and Shop need attention." in text_of(read(client, HOME))
+    Installation.objects.update(enabled=False)
+    assert "Other and Shop are paused." in text_of(read(client, HOME))
 
 
 def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):

@@ -101,33 +101,41 @@ def row(installation: Installation, found: Series | None, queue: Queue, now: dat
 
 def sentence(rows: Sequence[Row]) -> Words | None:
     """Return the answer to "is everything all right?"."""
+    for level, icon, many in TROUBLES:
+        sick = [row for row in rows if row.words.level == level]
+        if sick:
+            well = sum(row.words.level not in ORDER for row in rows)
+            names = listed([row.installation.name for row in sick])
+            says = f"{names} {many}" if len(sick) > 1 else f"{names} {alone(sick[0].words)}"
+            detail = sick[0].words.detail if len(sick) == 1 else ""
+            return Words(level, icon, says, f"{ended(detail)} {others(well)}".strip())
     if not rows:
         return None
-    levels = {
-        level: [row.installation.name for row in rows if row.words.level == level]
-        for level in ("attention", "waiting", "off")
-    }
-    well = len(rows) - sum(map(len, levels.values()))
-    for level, icon, says in SAYS:
-        names = levels[level]
-        if names:
-            verb = says[len(names) > 1]
-            return Words(level, icon, f"{listed(names)} {verb}", others(well))
-    whole = "is" if len(rows) == 1 else "are"
-    who = rows[0].installation.name if len(rows) == 1 else f"All {len(rows)} installations"
-    return Words("well", "check_circle", f"{who} {whole} delivering", "Nothing needs to be done.")
+    one = len(rows) == 1
+    who = f"{rows[0].installation.name} is" if one else f"All {len(rows)} installations are"
+    return Words("well", "check_circle", f"{who} delivering", "Nothing needs to be done.")
 
 
-SAYS = (
-    ("attention", "error", ("needs attention", "need attention")),
-    ("waiting", "schedule", ("is waiting or has failures", "are waiting or have failures")),
-    ("off", "pause_circle", ("is paused", "are paused")),
+TROUBLES = (
+    ("attention", "error", "need attention"),
+    ("waiting", "schedule", "wait for their vendor, or have failures"),
+    ("off", "pause_circle", "are paused"),
 )
+
+
+def alone(words: Words) -> str:
+    """Return "is waiting for Heap" for "Waiting for Heap", "needs attention" as it is."""
+    said = f"{words.title[0].lower()}{words.title[1:]}"
+    return said if words.level == "attention" else f"is {said}"
+
+
+def ended(detail: str) -> str:
+    return f"{detail.rstrip('.')}." if detail else ""
 
 
 def others(well: int) -> str:
     if not well:
-        return "What comes in is kept, and waits."
+        return ""
     return f"The {'other one is' if well == 1 else f'{well} others are'} delivering."
 
 
