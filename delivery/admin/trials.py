@@ -65,7 +65,7 @@ def test_event(request, pk):
         done = trial.send_test_event(installation, preview.pasted(SAMPLE, now), now=now)
     except SecretsUnreadable:
         return HttpResponse(UNREADABLE)
-    return render(request, "delivery/trial.html", {"trial": done})
+    return render(request, "integrations/trial.html", {"trial": done})
 
 
 def insist(request, permission):
