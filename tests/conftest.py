@@ -4,19 +4,24 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import redis
-from django.db import connection
+from django.db import connection, connections
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from playwright.sync_api import sync_playwright
 from psycopg import sql
 
 from delivery.ingest import authentication, limiting
 from delivery.shaping import compiled
+from integrations.destinations.heap.sandbox import Sandbox
 from tests import services
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium
 
 # how long a busy machine takes to think up a value says nothing about us
 hypothesis_settings.register_profile(
@@ -142,3 +147,45 @@ def a_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+# --- a browser -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sandbox(settings):
+    with Sandbox() as sandbox:
+        settings.SANDBOX_URL = sandbox.url
+        yield sandbox
+
+
+@pytest.fixture
+def browser(chromium, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # the database beside Playwright's loop
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+        # Beside Playwright's loop Django opens a connection of its own, which nobody else closes;
+        # with it PostgreSQL could not drop the test database.
+        connections.close_all()
+
+
+@pytest.fixture
+def page(browser, live_server):
+    """A page of someone who logged in; all that it asked for was here, and nothing went wrong."""
+    from tests.make import make_user
+
+    make_user()
+    hosts, troubles = set(), []
+    page = browser.new_page(base_url=live_server.url, viewport={"width": 1400, "height": 900})
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill("secret")
+    page.get_by_role("button", name="Log in").click()
+    yield page
+    assert hosts - {""} == {urlsplit(live_server.url).netloc}  # "": logos are data: addresses
+    assert troubles == []

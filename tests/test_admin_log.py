@@ -587,3 +587,15 @@ def test_filters_are_chips_that_can_be_taken_away(client):
     assert 'aria-label="Remove the filter user:ada"' in html
     assert 'href="?q=event%3A%22Order+Completed%22+state%3Afailed"' in html
     assert "Remove the filter state:failed" not in html  # it is chosen above
+
+
+def test_a_filter_that_no_index_knows_is_tried_on_a_bounded_part_of_the_log(client, monkeypatch):
+    monkeypatch.setattr("delivery.admin.keyset.LOOK", 3)
+    rare = make_event(name="Rare")
+    others = [make_event() for _ in range(5)]
+    html = page(client, EVENTS, event="Rare")
+    assert f"{EVENTS}{rare.pk}/change" not in html
+    assert f'href="?before={others[2].pk}&amp;event=Rare"' in html
+    html = page(client, EVENTS, event="Rare", before=others[2].pk)
+    assert f"{EVENTS}{rare.pk}/change" in html
+    assert "Older →</span>" in html

@@ -1,64 +1,19 @@
 """A person at a browser: log in, install Heap, send an event, read its delivery."""
 
 import re
-from urllib.parse import urlsplit
 
 import pytest
 import requests
-from django.db import connections
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from delivery import worker
 from delivery.models import Lane
-from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
-from tests.make import make_installation, make_user
+from tests.make import make_installation
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.django_db(transaction=True)]
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 EVENT = {"event": "Order Completed", "userId": "user-123", "properties": {"revenue": 39.95}}
-
-
-@pytest.fixture(autouse=True)
-def _allow_the_database_beside_playwrights_loop(monkeypatch):
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-
-
-@pytest.fixture
-def sandbox(settings):
-    with Sandbox() as sandbox:
-        settings.SANDBOX_URL = sandbox.url
-        yield sandbox
-
-
-@pytest.fixture
-def browser(chromium):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-        # Beside Playwright's loop Django opens a connection of its own, which nobody else closes;
-        # with it PostgreSQL could not drop the test database.
-        connections.close_all()
-
-
-@pytest.fixture
-def page(browser, live_server):
-    """A page of someone who logged in; all that it asked for was here, and nothing went wrong."""
-    make_user()
-    hosts, troubles = set(), []
-    page = browser.new_page(base_url=live_server.url, viewport={"width": 1400, "height": 900})
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
-    page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill("secret")
-    page.get_by_role("button", name="Log in").click()
-    yield page
-    assert hosts - {""} == {urlsplit(live_server.url).netloc}  # "": logos are data: addresses
-    assert troubles == []
 
 
 def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):

@@ -17,9 +17,8 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.conftest import a_free_port, require
+from tests.conftest import ARGUMENTS, a_free_port, require
 from tests.live import Running, environment, eventually
-from tests.test_browser import ARGUMENTS
 
 pytestmark = pytest.mark.end_to_end
 

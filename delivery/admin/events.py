@@ -5,6 +5,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.template.response import TemplateResponse
 from django.urls import path
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.decorators import display
 
@@ -23,8 +24,8 @@ OTHERS = 8  # events of the same person on an event's page
 
 @admin.register(Event)
 class EventAdmin(LogAdmin):
-    list_display = ("received", "type", "name", "user_id", "anonymous_id", "source", "message_id")
-    list_display_links = ("received", "type", "name")
+    list_display = ("received", "event", "user", "visitor", "source", "message")
+    list_display_links = ("received", "event")
     list_select_related = ("source",)
     page_template = "delivery/event.html"
     list_filter = (TypeFilter, NameFilter, SourceFilter)
@@ -49,6 +50,24 @@ class EventAdmin(LogAdmin):
     @display(description="Received")
     def received(self, event):
         return ago(event.received_at)
+
+    @display(description="Event")
+    def event(self, event):
+        if not event.name:
+            return event.type
+        return format_html('{} <span class="ps-subtle">{}</span>', event.name, event.type)
+
+    @display(description="User")
+    def user(self, event):
+        return short(event.user_id)
+
+    @display(description="Visitor")
+    def visitor(self, event):
+        return short(event.anonymous_id)
+
+    @display(description="Message id")
+    def message(self, event):
+        return short(event.message_id)
 
     def page_context(self, request, event):
         body = body_of(event.pk)
@@ -98,6 +117,11 @@ class EventAdmin(LogAdmin):
             raise PermissionDenied
 
 
+def short(text):
+    """Return an id that is cut where its column ends; the whole one on hover."""
+    return format_html('<span class="ps-id" title="{}">{}</span>', text, text) if text else "–"
+
+
 def body_of(pk):
     return EventBody.objects.filter(pk=pk).values_list("text", flat=True).first() or ""
 
@@ -123,7 +147,8 @@ def beside(person, event):
 @admin.register(Rejection)
 class RejectionAdmin(LogAdmin):
     when_empty = "Nothing was refused: every message that came in was understood."
-    list_display = ("received", "source", "reason")
+    list_display = ("received", "reason", "source")
+    list_display_links = ("received", "reason")
     list_select_related = ("source",)
     page_template = "delivery/rejection.html"
     list_filter = (SourceFilter,)
@@ -131,6 +156,10 @@ class RejectionAdmin(LogAdmin):
     @display(description="Received")
     def received(self, rejection):
         return ago(rejection.received_at)
+
+    def changelist_view(self, request, extra_context=None):
+        context = {"title": "Rejected messages", **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def page_context(self, request, rejection):
         return {"title": "Rejected message", "lines": marked(rejection.text, rejection.reason)}

@@ -2,6 +2,7 @@
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import Min
 from django.http import Http404, JsonResponse
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
@@ -9,6 +10,7 @@ from unfold.views import ChangeList
 
 from delivery import log
 
+LOOK = 30_000  # rows that a filter is tried on for one page
 BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
 
 
@@ -25,21 +27,39 @@ class KeysetChangeList(ChangeList):
         return super().get_queryset(request, exclude_parameters)
 
     def get_results(self, request):
-        self.page = log.page(self.queryset, limit=self.list_per_page, **self.place)
+        self.page = self._filtered() if self.has_active_filters else self._whole()
         self.result_list = self.page.rows
         self.result_count = self.full_result_count = len(self.page.rows)
         self.show_full_result_count = self.can_show_all = False
         self.show_admin_actions, self.multi_page = True, False
         self.paginator = self
 
+    def _whole(self):
+        return log.page(self.queryset, limit=self.list_per_page, **self.place)
+
+    def _filtered(self):
+        """Return the page among the newest LOOK rows: no index knows what the filters ask for."""
+        before, rows = self.place[BEFORE], self.root_queryset
+        rows = rows if before is None else rows.filter(pk__lt=before)
+        end = rows.order_by("-pk").values("pk")[:LOOK].aggregate(end=Min("pk"))["end"]
+        fitting = self.queryset if end is None else self.queryset.filter(pk__gte=end)
+        page = log.page(fitting, limit=self.list_per_page, before=before)
+        if page.has_older or end is None or not rows.filter(pk__lt=end).exists():
+            return page
+        return log.Page(page.rows, page.has_newer, has_older=True, looked_to=end)
+
     def newest(self):
         return self.page.has_newer and self.get_query_string()
 
     def newer(self):
-        return self.page.has_newer and self.get_query_string({AFTER: self.result_list[0].pk})
+        if not self.page.has_newer or self.has_active_filters or not self.result_list:
+            return False
+        return self.get_query_string({AFTER: self.result_list[0].pk})
 
     def older(self):
-        return self.page.has_older and self.get_query_string({BEFORE: self.result_list[-1].pk})
+        if not self.page.has_older:
+            return False
+        return self.get_query_string({BEFORE: self.page.looked_to or self.result_list[-1].pk})
 
 
 def number(text):

@@ -132,6 +132,7 @@ function makeOperable() {
   document.querySelectorAll(".material-symbols-outlined:not([x-on\\:click])").forEach((icon) => {
     icon.setAttribute("aria-hidden", "true");
   });
+  document.getElementById("searchbar-submit")?.setAttribute("aria-label", "Search");
   const labels = { dock_to_right: "Navigation", close: "Close the navigation" };
   const switches = "span[x-on\\:click], a[x-on\\:click]:not([href]), div[x-on\\:click].cursor-pointer";
   for (const each of document.querySelectorAll(switches)) {
