@@ -52,6 +52,19 @@ KEEP_ATTEMPTS_DAYS = env.float("PENSTOCK_KEEP_ATTEMPTS_DAYS", default=30.0)
 KEEP_ATTEMPT_BODIES_DAYS = env.float("PENSTOCK_KEEP_ATTEMPT_BODIES_DAYS", default=7.0)
 KEEP_AUDIT_DAYS = env.float("PENSTOCK_KEEP_AUDIT_DAYS", default=90.0)
 
+# --- alarms ------------------------------------------------------------------------------------
+ALARM_EMAILS = env.list("PENSTOCK_ALARM_EMAILS", default=[])
+ALARM_WEBHOOK_URL = env.str("PENSTOCK_ALARM_WEBHOOK_URL", default="")
+ALARM_WEBHOOK_SECRET = env.str("PENSTOCK_ALARM_WEBHOOK_SECRET", default="")
+ALARM_QUEUED_MINUTES = env.float("PENSTOCK_ALARM_QUEUED_MINUTES", default=15.0)  # 0: off
+ALARM_FAILURE_PERCENT = env.float("PENSTOCK_ALARM_FAILURE_PERCENT", default=50.0)  # 0: off
+ALARM_SILENT_MINUTES = env.float("PENSTOCK_ALARM_SILENT_MINUTES", default=0.0)  # 0: off
+ALARM_SILENT_SOURCES = env.list("PENSTOCK_ALARM_SILENT_SOURCES", default=[])  # by name
+EMAIL_URL = env.str("EMAIL_URL", default="")
+vars().update(env.email_url_config(EMAIL_URL or "smtp://localhost:25"))
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost")
+
 # --- database and broker ---------------------------------------------------------------------
 (BASE_DIR / "var").mkdir(exist_ok=True)
 DATABASES = {

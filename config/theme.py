@@ -104,6 +104,18 @@ UNFOLD = {
                     ),
                     link("Events", "bolt", "delivery_event_changelist", "delivery.view_event"),
                     link(
+                        "Replays",
+                        "replay",
+                        "delivery_replay_changelist",
+                        "delivery.view_replay",
+                    ),
+                    link(
+                        "Incidents",
+                        "notifications",
+                        "delivery_incident_changelist",
+                        "delivery.view_incident",
+                    ),
+                    link(
                         "Rejected messages",
                         "block",
                         "delivery_rejection_changelist",

@@ -24,6 +24,7 @@ from delivery.shaping import (
     Parcel,
     Slot,
     compiled,
+    keyed,
     leave_out_told,
     message_of,
     pack,
@@ -133,6 +134,7 @@ class Run:
         self.exchanges: list[Exchange] = []
         self.settled: list[Settled] = []
         self.told: list[tuple[str, str]] = []
+        self.used: Counter[str] = Counter()  # of allowances, by bucket
         self.standing: Standing | None = None
         self.written_at = time.monotonic()
         self.done = 0
@@ -297,6 +299,7 @@ class Run:
 
     def _send(self, endpoint: str, items: Sequence[tuple[int, Item]]) -> None:
         request = self.destination.request(endpoint, [item for _, item in items], self.config)
+        request = keyed(request, self.destination.endpoints[endpoint], items)
         started_at, clock = timezone.now(), time.monotonic()
         response, error = None, None
         try:
@@ -328,10 +331,25 @@ class Run:
             self.refused[delivery_id] = _with_size(error, item)
         elif item.once:
             self.told.append(item.once)
+            self._use(delivery_id, item)
         self.to_go[delivery_id] -= 1
         if self.to_go[delivery_id] == 0:
             refused = self.refused.get(delivery_id)
             self.close(delivery_id, State.FAILED if refused else State.DELIVERED, refused)
+
+    def _use(self, delivery_id: int, item: Item) -> None:
+        """Count what the vendor took. It says nothing when it ignores what is over."""
+        for allowance in self.destination.allowances(self.config):
+            if allowance.endpoint != item.endpoint:
+                continue
+            key = limits.month_of(allowance, self.people[delivery_id], timezone.now())
+            self.used[key] += 1
+            if limits.used(key) + self.used[key] > allowance.items:
+                note = (
+                    f"Sent to {item.endpoint}, but {self.destination.name} ignores it: it takes "
+                    f"{allowance.name}, and they are used up."
+                )
+                self.parcels[delivery_id].notes.append(note)
 
     # --- what becomes of the deliveries and the lane ---
 
@@ -413,7 +431,7 @@ class Run:
             self._decide(delivery_id, State.QUEUED, error, failures=failures)
 
     def _carried(self) -> set[int]:
-        return {pk for each in self.exchanges for pk, _ in each.carried if pk in self.open}
+        return {pk for each in self.exchanges for pk, *_ in each.carried if pk in self.open}
 
     def _decide(
         self,
@@ -449,10 +467,12 @@ class Run:
             exchanges=self.exchanges,
             settled=self.settled,
             told=self.told,
+            used=self.used,
             standing=self.standing,
             now=timezone.now(),
         )
         self.exchanges, self.settled, self.told = [], [], []
+        self.used.clear()
         self.written_at = time.monotonic()
 
     def _masked(self, text: str) -> str:
@@ -491,8 +511,17 @@ def written(
         response_headers=safe(_json(response.headers if response else {})),
         response_body=safe(response.body if response else ""),
         items=items,
-        carried=[(delivery_id, at) for at, delivery_id in enumerate(carried)],
+        carried=_places(carried),
     )
+
+
+def _places(carried: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return for each delivery where its items begin in the request, and how many they are."""
+    counts = Counter(carried)
+    first: dict[int, int] = {}
+    for at, delivery_id in enumerate(carried):
+        first.setdefault(delivery_id, at)
+    return [(delivery_id, at, counts[delivery_id]) for delivery_id, at in first.items()]
 
 
 @cache

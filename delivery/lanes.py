@@ -3,7 +3,7 @@
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zlib import crc32
@@ -15,7 +15,7 @@ from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from delivery import bulk, metrics
+from delivery import bulk, limits, metrics
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
 from integrations.models import Installation
 
@@ -186,7 +186,8 @@ class Exchange:
     """One HTTP exchange, ready to be written down. Texts have their secrets masked already.
 
     items     how many the request had
-    carried   (delivery id, place among the request's items); none of a test
+    carried   (delivery id, place of its first item in the request, how many are its own); none
+              of a test
     """
 
     started_at: datetime
@@ -201,7 +202,7 @@ class Exchange:
     response_headers: str
     response_body: str
     items: int
-    carried: list[tuple[int, int]]
+    carried: list[tuple[int, int, int]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,10 +244,13 @@ def settle(
     exchanges: Sequence[Exchange],
     settled: Sequence[Settled],
     told: Sequence[tuple[str, str]] = (),
+    used: Mapping[str, int] | None = None,
     standing: Standing | None,
     now: datetime,
 ) -> None:
     """Write down exchanges, deliveries and the lane in one transaction, behind the fence.
+
+    used  how much of which allowance, by bucket
 
     Raises LeaseLost, having written nothing, when another worker has the lane.
     """
@@ -258,6 +262,8 @@ def settle(
         written = _settle(settled, last, now)
         metrics.note(installation_id, written, [e.outcome for e in exchanges], now)
         _remember(installation_id, told)
+        if used:
+            limits.count(used, now)
         if standing is not None:
             _stand(held, standing, now)
             _tell_others(held, installation_id, standing, now)
@@ -307,10 +313,11 @@ def _record(
             for pk, e in zip(ids, exchanges, strict=True)
         ),
     )
-    carried = [(d, pk, at) for pk, e in zip(ids, exchanges, strict=True) for d, at in e.carried]
-    bulk.insert(Carried, ("delivery_id", "attempt_id", "position"), carried)
+    each = zip(ids, exchanges, strict=True)
+    carried = [(d, pk, at, own) for pk, e in each for d, at, own in e.carried]
+    bulk.insert(Carried, ("delivery_id", "attempt_id", "position", "items"), carried)
     last: dict[int, tuple[int, int]] = {}
-    for delivery_id, attempt_id, _ in carried:
+    for delivery_id, attempt_id, *_ in carried:
         last[delivery_id] = (attempt_id, last.get(delivery_id, (0, 0))[1] + 1)
     return last
 
@@ -376,6 +383,8 @@ def _tell_others(held: Lease, installation_id: int, standing: Standing, now: dat
 
 # --- which lanes there are ---------------------------------------------------------------------
 
+REPLAYS = 1_000  # number of the lane that replays use, beyond any that live traffic can have
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -388,6 +397,11 @@ class Route:
     def lane_of(self, person: str) -> int:
         """Return the lane of a person: always the same one, so that their order is kept."""
         return self.lanes[crc32(person.encode()) % len(self.lanes)]
+
+
+def replay_lane(installation_id: int) -> Lane:
+    """Return the lane beside the live ones, so that what is sent again delays nothing new."""
+    return Lane.objects.get_or_create(installation_id=installation_id, number=REPLAYS)[0]
 
 
 def ask(source_id: int | None = None) -> CursorWrapper:

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from django.db import transaction
+from django.db.models import F
 
 from delivery import bulk
 from delivery.models import Bucket
-from integrations.destination import Limit
+from integrations.destination import Allowance, Limit
 
 FORGET_AFTER = timedelta(hours=1)  # longer than any limit's seconds
 
@@ -76,6 +77,34 @@ def key_of(limit: Limit, person: str) -> str:
 def forget(now: datetime) -> int:
     """Delete buckets that are full again; return how many."""
     return Bucket.objects.filter(at__lt=now - FORGET_AFTER).delete()[0]
+
+
+# --- allowances: what a vendor heeds in a calendar month ---------------------------------------
+
+# A bucket of an allowance is filled instead of emptied, and its time is the end of its month: so
+# it is forgotten after that, and never before.
+
+
+def month_of(allowance: Allowance, person: str, now: datetime) -> str:
+    """Return the key of the bucket in which a person's items of this month are counted."""
+    own = sha256(person.encode()).hexdigest()
+    return f"{allowance.account[:200]}:{allowance.endpoint}:{now:%Y-%m}:{own}"
+
+
+def used(key: str) -> int:
+    """Return how many items were counted in a bucket so far."""
+    return int(Bucket.objects.filter(key=key).values_list("tokens", flat=True).first() or 0)
+
+
+def count(counts: Mapping[str, int], now: datetime) -> None:
+    """Count items. To be called in the transaction that notes that the vendor took them."""
+    after = now.replace(day=28, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=4)
+    for key, count in counts.items():
+        Bucket.objects.get_or_create(key=key, defaults={"tokens": 0, "at": after.replace(day=1)})
+        Bucket.objects.filter(key=key).update(tokens=F("tokens") + count)
+
+
+# --- buckets -----------------------------------------------------------------------------------
 
 
 def _tokens(limit: Limit, row: Bucket | None, now: datetime) -> float:

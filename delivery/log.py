@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db.models import Model, Q, QuerySet
 
-from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody
+from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody, Replay
 from delivery.shaping import COLUMNS, compiled, message_of, view_of
 from integrations.blueprints import BlueprintError
 from integrations.destination import Action
@@ -115,21 +115,39 @@ def arrived(
         first = first_id(rows.model, column, since - SKEW)
         rows = rows.filter(**{"pk__gte": first, f"{column}__gte": since})
     if until is not None:
-        end = first_id(rows.model, column, until + SKEW)
+        end = end_id(rows.model, column, until + SKEW)
         rows = rows.filter(**{"pk__lt": end, f"{column}__lt": until})
     return rows
 
 
 def first_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return the id from which on `column` is at or after `moment`, by bisection of the key."""
+    """Return the id from which on `column` is at or after `moment`, by bisection of the key.
+
+    A backfill makes deliveries of old events: those count as of the time when it was started.
+    """
+    spans = _backfilled() if model is Delivery else []
     rows = model._default_manager.order_by("pk").values_list("pk", column)
     last = rows.last()
     low, high = 0, last[0] + 1 if last else 0
     while low < high:
         middle = (low + high) // 2
         pk, at = rows.filter(pk__gte=middle)[0]
+        at = max([at, *(began for first, end, began in spans if first <= pk <= end)])
         low, high = (low, middle) if at >= moment else (pk + 1, high)
     return low
+
+
+def end_id(model: type[Model], column: str, moment: datetime) -> int:
+    """Return the id from which on no row has `column` before `moment`."""
+    spans = _backfilled() if model is Delivery else []
+    later = [end + 1 for _, end, began in spans if began >= moment]
+    return max([first_id(model, column, moment), *later])
+
+
+def _backfilled() -> list[tuple[int, int, datetime]]:
+    """Return for each backfill the first and last id of what it made, and when it was started."""
+    rows = Replay.objects.filter(last_delivery__isnull=False)
+    return list(rows.values_list("first_delivery", "last_delivery", "created_at"))
 
 
 # --- one delivery ------------------------------------------------------------------------------
@@ -234,14 +252,20 @@ def beside(delivery: Delivery, *, newer: bool) -> int | None:
 
 def sent(carried: Carried, full: AttemptBody | None) -> Sent:
     attempt = carried.attempt
-    alone = attempt.items == 1
-    place = "" if alone else f"item {carried.position + 1:,} of {attempt.items:,} in this request"
-    body = own_part(full.request_body, carried.position, attempt.items) if full else ""
+    alone = attempt.items == carried.items  # nobody else's
+    place = "" if alone else f"{_items(carried)} of {attempt.items:,} in this request"
+    position, own = carried.position, carried.items
+    body = own_part(full.request_body, position, attempt.items, own) if full else ""
     return Sent(attempt, carried.position, place, body, full)
 
 
-def own_part(body: str, position: int, items: int) -> str:
-    """Return a request's body with only the item at `position` in its list of items.
+def _items(carried: Carried) -> str:
+    first, last = carried.position + 1, carried.position + carried.items
+    return f"item {first:,}" if first == last else f"items {first:,} to {last:,}"
+
+
+def own_part(body: str, position: int, items: int, own: int = 1) -> str:
+    """Return a request's body with only `own` items from `position` in its list of items.
 
     A body that is not an object with one list of that many items is returned as it is.
     """
@@ -252,8 +276,8 @@ def own_part(body: str, position: int, items: int) -> str:
     lists = [key for key, value in entries if isinstance(value, list) and len(value) == items]
     if len(lists) != 1:
         return body
-    own = envelope[lists[0]][position]
-    return json.dumps({**envelope, lists[0]: [own]}, ensure_ascii=False)
+    part = envelope[lists[0]][position : position + own]
+    return json.dumps({**envelope, lists[0]: part}, ensure_ascii=False)
 
 
 def parsed(text: str) -> Any:

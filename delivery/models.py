@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -212,6 +213,12 @@ class Lane(models.Model):
     def __str__(self) -> str:
         return f"{self.installation} lane {self.number}"
 
+    def is_busy(self, now: datetime) -> bool:
+        """Say whether a worker may have a request of this lane under way."""
+        leased = self.lease is not None and self.lease_until is not None
+        waits = self.paused or (self.due_at is not None and self.due_at > now)
+        return leased and not waits and self.lease_until >= now
+
 
 class Attempt(models.Model):
     """One HTTP exchange with a vendor; carries one or many deliveries."""
@@ -354,9 +361,93 @@ class Carried(models.Model):
         Attempt, models.CASCADE, related_name="carried", db_constraint=False
     )
     position = models.PositiveIntegerField()
+    items = models.PositiveIntegerField(
+        default=1, db_default=1, help_text="How many, from that place on, were its own."
+    )
 
     def __str__(self) -> str:
         return f"delivery {self.delivery_id} in attempt {self.attempt_id}"
+
+
+class Replay(models.Model):
+    """Deliveries to be queued again, or events to be delivered to an installation afterwards: a
+    job that goes through the log by id, a chunk at a time, and remembers how far it is."""
+
+    class Kind(models.TextChoices):
+        REPLAY = "replay"
+        BACKFILL = "backfill"
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        PAUSED = "paused"
+        CANCELLING = "cancelling"  # what it queued and nobody has sent yet is taken back
+        CANCELLED = "cancelled"
+        DONE = "done"
+
+    installation = models.ForeignKey(Installation, models.CASCADE, related_name="replays")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.REPLAY)
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    wanted = models.JSONField(help_text="Which deliveries or events: replaying.Wanted.")
+    rate = models.FloatField(null=True, help_text="Deliveries a second. Empty: as fast as it may.")
+    first = models.PositiveBigIntegerField(help_text="The id before its range.")
+    cursor = models.PositiveBigIntegerField(help_text="The last id that it has dealt with.")
+    end = models.PositiveBigIntegerField(help_text="The last id of its range.")
+    queued = models.PositiveBigIntegerField(default=0, help_text="Deliveries it queued.")
+    unwanted = models.PositiveBigIntegerField(
+        default=0, help_text="Events that the blueprint did not want."
+    )
+    first_delivery = models.PositiveBigIntegerField(
+        null=True, help_text="Of a backfill: among which ids the deliveries are that it made."
+    )
+    last_delivery = models.PositiveBigIntegerField(null=True)
+    taken_back = models.PositiveBigIntegerField(default=0, help_text="Not sent, as cancelled.")
+    outcome = models.JSONField(default=dict, help_text="At the end: deliveries in each state.")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True, help_text="Not before: its rate says so.")
+    stepped_at = models.DateTimeField(null=True, help_text="When somebody last worked on it.")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"],
+                condition=models.Q(state__in=["running", "paused", "cancelling"]),
+                name="replay_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.pk}"
+
+    @property
+    def progress(self) -> float:
+        """How much of its range is behind it, from 0 to 1."""
+        length = self.end - self.first
+        return min((self.cursor - self.first) / length, 1.0) if length > 0 else 1.0
+
+    @property
+    def is_open(self) -> bool:
+        return self.state not in (self.State.CANCELLED, self.State.DONE)
+
+
+class Replayed(models.Model):
+    """That a replay queued a delivery, and what the delivery was before: "" when it was not."""
+
+    pk = models.CompositePrimaryKey("delivery_id", "replay_id")
+    delivery = models.ForeignKey(
+        Delivery, models.CASCADE, related_name="replayed", db_constraint=False, db_index=False
+    )
+    replay = models.ForeignKey(Replay, models.CASCADE, related_name="replayed")
+    state = models.CharField(max_length=10, blank=True)
+    settled_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=30, blank=True)
+    reason = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"delivery {self.delivery_id} in replay {self.replay_id}"
 
 
 class Told(models.Model):
@@ -384,6 +475,42 @@ class Bucket(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Incident(models.Model):
+    """Something that is wrong, for as long as it is; told once, and so is its end."""
+
+    class Kind(models.TextChoices):
+        ATTENTION = "attention", "Needs attention"
+        LATE = "late", "Deliveries are late"
+        FAILING = "failing", "Too many failures"
+        SILENT = "silent", "Nothing comes in"
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    subject = models.CharField(
+        max_length=50, blank=True, help_text='Such as "installation:3"; empty: all of it.'
+    )
+    about = models.CharField(max_length=100)
+    text = models.TextField(help_text="What is wrong, as it was last seen.")
+    opened_at = models.DateTimeField()
+    seen_at = models.DateTimeField(help_text="When there was last a sign of it.")
+    closed_at = models.DateTimeField(null=True)
+    mailed_at = models.DateTimeField(null=True)
+    mailed_end_at = models.DateTimeField(null=True)
+    posted_at = models.DateTimeField(null=True, help_text="By webhook.")
+    posted_end_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"],
+                condition=models.Q(closed_at__isnull=True),
+                name="one_open_incident_of_each_kind",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.about}"
 
 
 class Heartbeat(models.Model):

@@ -23,6 +23,7 @@ from delivery.models import (
     Event,
     EventBody,
     Rejection,
+    Replayed,
 )
 from integrations.models import AuditEntry
 
@@ -63,7 +64,8 @@ def _deliveries(before: datetime) -> int:
     settled = Delivery.objects.select_for_update().filter(pk__lt=end, settled_at__lt=before)
     rows = list(settled.order_by("pk").values_list("pk", "installation", "state")[:BATCH])
     ids = [pk for pk, _, _ in rows]
-    Carried.objects.filter(delivery__in=ids)._raw_delete("default")
+    for model in (Carried, Replayed):
+        model._default_manager.filter(delivery__in=ids)._raw_delete("default")
     remember(Counter(f"{DELIVERIES}{where} {state}" for _, where, state in rows))
     return _delete(Delivery, ids)
 

@@ -3,9 +3,10 @@ which facts a vendor was told already."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from delivery.ingest.parsing import Parsed, identifier
 from delivery.models import Told
 from integrations.blueprints import NAMED, Blueprint, View, compile_blueprint, view_of
-from integrations.destination import Config, Destination, Item
+from integrations.destination import Config, Destination, Endpoint, Item, Request
 from integrations.messages import Message
 from integrations.models import Revision
 
@@ -212,6 +213,22 @@ def pack(
             reached[person] = place
             _put(packed.setdefault(place, []), delivery_id, item, destination)
     return [slot for place in sorted(packed, key=lambda each: each[0]) for slot in packed[place]]
+
+
+def keyed(request: Request, endpoint: Endpoint, items: Sequence[tuple[int, Item]]) -> Request:
+    """Return the request with its idempotency key in the header that the vendor takes it in.
+
+    The key says which items of which deliveries it carries and what they say: the same when it is
+    sent again, and another one when the blueprint was changed meanwhile, since vendors refuse a
+    known key with another body.
+    """
+    if not endpoint.idempotency_header:
+        return request
+    digest = sha256()
+    for delivery_id, item in items:
+        digest.update(b"%d:%d:" % (delivery_id, len(item.body)) + item.body)
+    key = f"penstock-{digest.hexdigest()[:32]}"
+    return replace(request, headers={**request.headers, endpoint.idempotency_header: key})
 
 
 def _put(slots: list[Slot], delivery_id: int, item: Item, destination: Destination) -> None:

@@ -13,7 +13,7 @@ from django.db.models import (
     Subquery,
 )
 
-from delivery.models import Attempt, Delivery, Lane
+from delivery.models import Attempt, Delivery, Incident, Lane, Replay
 from integrations.models import Installation
 
 MOST = 10_000  # what is queued is counted no further
@@ -247,3 +247,51 @@ def _failed(delivery: Delivery, now: datetime) -> tuple[str, str]:
 
 def _cancelled(delivery: Delivery, now: datetime) -> tuple[str, str]:
     return "Cancelled", delivery.reason or "Somebody decided not to send it."
+
+
+# --- replays -----------------------------------------------------------------------------------
+
+REPLAYS = {
+    Replay.State.RUNNING: ("busy", "sync"),
+    Replay.State.PAUSED: ("off", "pause_circle"),
+    Replay.State.CANCELLING: ("waiting", "schedule"),
+    Replay.State.CANCELLED: ("off", "cancel"),
+    Replay.State.DONE: ("well", "check_circle"),
+}
+
+
+def replay_in_words(replay: Replay) -> Words:
+    """Return how a replay is doing. It must come with its installation."""
+    level, icon = REPLAYS[replay.state]
+    return Words(level, icon, replay.get_state_display(), _replay_detail(replay))
+
+
+def _replay_detail(replay: Replay) -> str:
+    queued = "1 delivery" if replay.queued == 1 else f"{replay.queued:,} deliveries"
+    if replay.state == Replay.State.CANCELLED:
+        return f"{queued} queued; {replay.taken_back:,} of them taken back before they were sent."
+    if replay.state == Replay.State.DONE:
+        outcome = ", ".join(f"{n:,} {state}" for state, n in sorted(replay.outcome.items()))
+        return f"{queued} queued{f': {outcome}' if outcome else '; nothing matched'}."
+    if not replay.installation.enabled:
+        return f"{queued} queued; {replay.installation} is paused, so they wait."
+    if replay.cursor >= replay.end:
+        return f"{queued} queued; the last of them are being sent."
+    return f"{queued} queued so far."
+
+
+# --- incidents ---------------------------------------------------------------------------------
+
+INCIDENTS = {
+    Incident.Kind.ATTENTION: ("attention", "error"),
+    Incident.Kind.LATE: ("waiting", "schedule"),
+    Incident.Kind.FAILING: ("attention", "warning"),
+    Incident.Kind.SILENT: ("waiting", "volume_off"),
+}
+
+
+def incident_in_words(incident: Incident) -> Words:
+    level, icon = INCIDENTS[incident.kind]
+    if incident.closed_at:
+        level, icon = "off", "check_circle"
+    return Words(level, icon, incident.get_kind_display(), incident.text)

@@ -1,9 +1,9 @@
-"""What django-q2 runs. A task carries a lane's number and nothing else: losing or doubling one
+"""What django-q2 runs. A task carries the number of a lane or a replay: losing or doubling one
 changes when something is delivered, never whether."""
 
 from django.utils import timezone
 
-from delivery import controls, lanes, limits, metrics, retention, worker
+from delivery import alarms, controls, lanes, limits, metrics, replaying, retention, worker
 from delivery.crew import crew
 from delivery.models import Heartbeat
 
@@ -13,14 +13,22 @@ def drain(lane_id: int) -> int | None:
     return crew().take(worker.drain, lane_id)
 
 
+def replay(pk: int) -> None:
+    """Go on with a replay."""
+    crew().take(replaying.run, pk)
+
+
 def sweep() -> int:
     """Ring for every lane that has work and no worker; return how many there were."""
     now = timezone.now()
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
     stranded = lanes.stranded(now)
     lanes.wake(stranded)
+    replaying.ring(now)
     limits.forget(now)
     controls.cancel_orphans(now)
     metrics.roll_up(now)
     retention.purge(now)
+    alarms.look(now)
+    alarms.tell(now)
     return len(stranded)

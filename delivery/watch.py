@@ -22,7 +22,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from django.utils import timezone
 
-from delivery import lanes
+from delivery import lanes, replaying
 from delivery.models import Heartbeat, Lane
 from delivery.processes import Backoff, Group, StopRequest, living, manage
 
@@ -99,6 +99,7 @@ class Cluster:
             self.beat(now)
             if self.database_was_away:
                 return "the database was away"
+            replaying.ring(now)
             return self.late_sweep(now) or self.unanswered(now)
         self.database_was_away = True
         return ""

@@ -70,10 +70,17 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One call of the vendor's API and how much it takes at once."""
+    """One call of the vendor's API and how much it takes at once.
+
+    idempotency_header   in which the vendor takes a key for the request as a whole, such as
+                         "Idempotency-Key", or "". The worker fills it in: the same for the same
+                         items, so that a request sent again after a crash counts once. With more
+                         than one item to a request, a retry may carry others and have another key
+    """
 
     max_items: int = 1
     max_bytes: int = 1_000_000  # of the items, encoded
+    idempotency_header: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +103,23 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """How much the vendor heeds of one person in a calendar month (UTC). What is over it is sent
+    nevertheless, since the vendor takes it; the delivery notes that it is ignored.
+
+    name       in words: "10 user_ids a month for one identity"
+    endpoint   whose accepted items count; only those with `once`, so each fact counts once
+    items      how many
+    account    as in Limit
+    """
+
+    name: str
+    endpoint: str
+    items: int
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """A line of the troubleshooting table: which failures it explains, why, and what to do.
 
@@ -111,10 +135,15 @@ class Trouble:
 
 
 class Action(Struct, frozen=True, kw_only=True):
-    """One action of a blueprint, applied to one message: what kind it is, and the mapped fields."""
+    """One action of a blueprint, applied to one message: what kind it is, and the mapped fields.
+
+    again   how many actions of its kind came before it for the same message: what identifies an
+            entry at the vendor must differ between them
+    """
 
     kind: str
     fields: Mapping[str, Any]
+    again: int = 0
 
 
 class Item(Struct, frozen=True, kw_only=True):
@@ -195,6 +224,10 @@ def no_limits(config: Config) -> Sequence[Limit]:
     return ()
 
 
+def no_allowances(config: Config) -> Sequence[Allowance]:
+    return ()
+
+
 def judge_by_status(response: Response) -> None:
     """Return when the vendor accepted; raise the error that its status means otherwise.
 
@@ -240,6 +273,7 @@ class Destination:
     request: Callable[[str, Sequence[Item], Config], Request]
     judge: Callable[[Response], None] = judge_by_status
     limits: Callable[[Config], Sequence[Limit]] = no_limits
+    allowances: Callable[[Config], Sequence[Allowance]] = no_allowances
     probes: Callable[[Config], Sequence[Probe | Finding]] = no_probes
     setup_steps: tuple[tuple[str, str], ...] = ()
     troubleshooting: tuple[Trouble, ...] = ()

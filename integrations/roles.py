@@ -50,6 +50,7 @@ LOOK = frozenset(
         "delivery.view_attempt",
         "delivery.view_delivery",
         "delivery.view_event",
+        "delivery.view_incident",
         "delivery.view_rejection",
         "delivery.view_replay",
     }

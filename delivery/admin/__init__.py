@@ -8,7 +8,9 @@ from delivery.admin import (  # noqa: F401  (they register theirs)
     audit,
     deliveries,
     events,
+    incidents,
     installations,
+    replays,
     sources,
 )
 

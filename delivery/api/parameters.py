@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 
 from delivery import log
 from delivery.finding import named, scope
-from delivery.models import Delivery, Rejection
+from delivery.models import Delivery, Rejection, Replay
 from delivery.search import Search, Term, parse
 from integrations.api.errors import Unprocessable
 
@@ -68,6 +68,21 @@ class AskedRejections:
         return log.page(rows, limit=self.limit, before=self.before)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedReplays:
+    """Which replays are asked for; None is any."""
+
+    installation: int | None = None
+    limit: int = USUAL
+    before: int | None = None
+
+    def page(self) -> log.Page:
+        rows = Replay.objects.select_related("installation", "created_by")
+        if self.installation is not None:
+            rows = rows.filter(installation=self.installation)
+        return log.page(rows, limit=self.limit, before=self.before)
+
+
 def read(given: Mapping[str, str]) -> Asked:
     """Return which deliveries are asked for. Raises Unprocessable naming each wrong parameter."""
     return Asked(**_values(given, READERS))
@@ -76,6 +91,11 @@ def read(given: Mapping[str, str]) -> Asked:
 def read_rejections(given: Mapping[str, str]) -> AskedRejections:
     """Return which rejections are asked for. Raises Unprocessable, as read() does."""
     return AskedRejections(**_values(given, OF_REJECTIONS))
+
+
+def read_replays(given: Mapping[str, str]) -> AskedReplays:
+    """Return which replays are asked for. Raises Unprocessable, as read() does."""
+    return AskedReplays(**_values(given, OF_REPLAYS))
 
 
 def _values(
@@ -173,3 +193,4 @@ OF_REJECTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "source": ("source", _id),
     **{name: READERS[name] for name in ("since", "until", "limit", "cursor")},
 }
+OF_REPLAYS = {name: READERS[name] for name in ("installation", "limit", "cursor")}

@@ -1,8 +1,11 @@
 """A compiled blueprint: what it wants, and what it makes of a message."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from integrations.blueprints.nodes import Mapper
 from integrations.blueprints.triggers import Condition, Node, View
@@ -67,7 +70,7 @@ class Blueprint:
         ]
         if not actions and steps.passes and not _is_off(steps, view):
             actions.append(as_it_is(view))
-        return actions
+        return _numbered(actions) if len(actions) > 1 else actions
 
     def passes(self, view: View) -> bool:
         """Say whether a message is sent as it is, because no action takes it."""
@@ -77,6 +80,16 @@ class Blueprint:
 
 
 NOTHING = Steps()
+
+
+def _numbered(actions: list[Action]) -> list[Action]:
+    """Return actions, each with how many of its kind are before it."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for action in actions:
+        numbered.append(replace(action, again=seen[action.kind]))
+        seen[action.kind] += 1
+    return numbered
 
 
 def _is_off(steps: Steps, view: View) -> bool:

@@ -5,6 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   showTimes(document);
   setInterval(() => document.hidden || showTimes(document), 15_000);
   document.querySelectorAll("canvas[data-chart]").forEach(drawChart);
+  document.querySelectorAll("[data-refresh]").forEach(keepFresh);
   document.querySelectorAll("[data-filter]").forEach(filterAsOneTypes);
   document.querySelectorAll("[data-copy]").forEach(copyOnClick);
   document.querySelectorAll("[data-starts] input").forEach(fillInOnChoice);
@@ -237,4 +238,28 @@ function drawChart(canvas) {
   }
   paint();
   new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["class"] });
+}
+
+// --- what goes on while one looks -----------------------------------------------------------------
+
+// A part of a page that is asked for anew each `data-refresh` milliseconds, by its id, until it
+// comes without that attribute. What has the focus in it keeps it.
+function keepFresh(part) {
+  const again = () => setTimeout(refresh, Number(part.dataset.refresh));
+  async function refresh() {
+    if (document.hidden || part.contains(document.activeElement)) return again();
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById(part.id);
+      if (!answer.ok || !fresh) return again();
+      part.replaceWith(fresh);
+      part = fresh;
+      showTimes(part);
+    } catch {
+      // the server is away for a moment
+    }
+    if (part.dataset.refresh) again();
+  }
+  again();
 }

@@ -1,7 +1,14 @@
 """Heap: product analytics."""
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
-from integrations.destinations.heap.api import KINDS, VISITOR_IDENTITY, items, limits, request
+from integrations.destinations.heap.api import (
+    KINDS,
+    VISITOR_IDENTITY,
+    allowances,
+    items,
+    limits,
+    request,
+)
 from integrations.destinations.heap.connection import probes
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
@@ -109,6 +116,7 @@ DESTINATION = Destination(
     items=items,
     request=request,
     limits=limits,
+    allowances=allowances,
     probes=probes,
     setup_steps=SETUP_STEPS,
     troubleshooting=TROUBLESHOOTING,

@@ -11,7 +11,7 @@ Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
 All text is valid Unicode here: what JSON can't hold is settled when a message is accepted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import md5
 from struct import Struct
@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from integrations.destination import Action, Config, Item, Limit, Request, Shaped
+from integrations.destination import Action, Allowance, Config, Item, Limit, Request, Shaped
 from integrations.destinations.heap.properties import (
     Value,
     encode,
@@ -88,7 +88,7 @@ def items(action: Action, message: Message, config: Config) -> Shaped:
     Raises MessageRejected when Heap could take it in no form.
     """
     who = _who(message, config)
-    entry = KINDS[action.kind](action.fields, message, who, config)
+    entry = KINDS[action.kind](action, message, who, config)
     links = (_link(who.visitor, who.identity, message),) if who.visitor and who.identity else ()
     if isinstance(entry, Item):
         return Shaped(items=(*links, entry), notes=tuple(who.notes))
@@ -107,6 +107,17 @@ def request(endpoint: str, items: Sequence[Item], config: Config) -> Request:
     if not plural:
         return Request(url=host + path, body=app_id + bodies[1:])
     return Request(url=host + path, body=app_id + b'"%s":[%s]}' % (plural.encode(), bodies))
+
+
+def allowances(config: Config) -> Sequence[Allowance]:
+    """Return what Heap heeds of one identity; it ignores what is over it without a word.
+
+    Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
+    """
+    return (
+        Allowance(name="10 user_ids a month for one identity", endpoint="identify", items=10,
+                  account=f"heap:{config['app_id']}"),
+    )  # fmt: skip
 
 
 def limits(config: Config) -> Sequence[Limit]:
@@ -202,23 +213,22 @@ def _rejected(reason: str, who: Who) -> MessageRejected:
 # --- kinds of action: each returns its entry, or why there is none ---
 
 
-def _event(fields: Mapping[str, Any], message: Message, who: Who, config: Config) -> Item:
+def _event(action: Action, message: Message, who: Who, config: Config) -> Item:
     if not who.identity and not who.visitor:
         raise _rejected("Heap needs a userId or an anonymousId.", who)
+    fields = action.fields
     event = Event(
         event=_event_name(fields.get("event"), who),
         identity=who.identity,
         user_id="" if who.identity else who.visitor,
         timestamp=_utc(message.timestamp),
-        idempotency_key=_idempotency_key(message.message_id),
+        idempotency_key=_idempotency_key(message.message_id, action.again),
         properties=_fitted(fields.get("properties"), who, config),
     )
     return Item(endpoint="track", body=encode(event))
 
 
-def _user_properties(
-    fields: Mapping[str, Any], message: Message, who: Who, config: Config
-) -> Item | str:
+def _user_properties(action: Action, message: Message, who: Who, config: Config) -> Item | str:
     """Heap takes no `user_id` in this call, so a visitor cannot have properties.
 
     Source: https://developers.heap.io/reference/add-user-properties (seen 2026-11).
@@ -227,7 +237,7 @@ def _user_properties(
         raise _rejected("Heap needs a userId.", who)
     if not who.identity:
         return "Heap keeps properties of users only, and this visitor has no userId yet."
-    given = free_of_reserved(fields.get("properties"), who.notes)
+    given = free_of_reserved(action.fields.get("properties"), who.notes)
     properties = _fitted(given, who, config)
     if not properties:
         return "There are no user properties to send."
@@ -235,13 +245,11 @@ def _user_properties(
     return Item(endpoint="add_user_properties", body=body)
 
 
-def _account_properties(
-    fields: Mapping[str, Any], message: Message, who: Who, config: Config
-) -> Item | str:
-    account_id = _somebody(_as_id(fields.get("account_id")), "groupId", who.notes)
+def _account_properties(action: Action, message: Message, who: Who, config: Config) -> Item | str:
+    account_id = _somebody(_as_id(action.fields.get("account_id")), "groupId", who.notes)
     if not account_id:
         raise _rejected("Heap needs the groupId: it is the account's id.", who)
-    properties = _fitted(fields.get("properties"), who, config)
+    properties = _fitted(action.fields.get("properties"), who, config)
     if not properties:
         return "There are no account properties to send."
     account_id = _trimmed(account_id, "groupId", who.notes)
@@ -249,11 +257,11 @@ def _account_properties(
     return Item(endpoint="add_account_properties", body=body)
 
 
-def _alias(fields: Mapping[str, Any], message: Message, who: Who, config: Config) -> Item | str:
+def _alias(action: Action, message: Message, who: Who, config: Config) -> Item | str:
     """Link the id a person had before. It must have been a visitor's: Heap merges no two users."""
     if not who.identity:
         raise _rejected("An alias needs a userId.", who)
-    previous_id = _somebody(_as_id(fields.get("previous_id")), "previousId", who.notes)
+    previous_id = _somebody(_as_id(action.fields.get("previous_id")), "previousId", who.notes)
     if not previous_id:
         return "An alias without previousId links nobody."
     if config.get("visitors") == VISITOR_IDENTITY:
@@ -264,7 +272,7 @@ def _alias(fields: Mapping[str, Any], message: Message, who: Who, config: Config
     return _link(visitor, who.identity, message)
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any], Message, Who, Config], Item | str]] = {
+KINDS: dict[str, Callable[[Action, Message, Who, Config], Item | str]] = {
     "track": _event,
     "user_properties": _user_properties,
     "account_properties": _account_properties,
@@ -295,11 +303,17 @@ def _fitted(given: Any, who: Who, config: Config) -> dict[str, Value]:
     return fit(given, who.notes, arrays=config.get("arrays", "json"))
 
 
-def _idempotency_key(message_id: str) -> str:
-    """Return the message's own id; a short one gets a prefix, different ids never the same key."""
-    if len(message_id) >= MIN_KEY and not message_id.startswith(KEY_PREFIX):
+def _idempotency_key(message_id: str, again: int) -> str:
+    """Return the message's own id; a short one gets a prefix, different ids never the same key.
+
+    again   Action.again: the second event made of a message has a key of its own
+    """
+    if not message_id:
+        return ""
+    number = f":{again + 1}" if again else ""
+    if len(message_id) >= MIN_KEY and not message_id.startswith(KEY_PREFIX) and not number:
         return message_id
-    return KEY_PREFIX + message_id if message_id else ""
+    return f"{KEY_PREFIX}{message_id}{number}"
 
 
 def _as_id(given: Any) -> str:

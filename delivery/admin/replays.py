@@ -1,0 +1,159 @@
+"""Replays: what is queued again or filled in, how far it is, and the buttons to stop it."""
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from unfold.decorators import display
+
+from delivery import replaying
+from delivery.admin.keyset import LogAdmin
+from delivery.forms import ReplayForm
+from delivery.models import Replay
+from delivery.replaying import AlreadyRunning, NotPossible
+from delivery.selecting import Kind, from_json
+from delivery.state import replay_in_words
+from integrations.templatetags.penstock import ago, chip
+
+TURNS = {
+    "pause": (replaying.pause, "is paused: it queues no more until it is resumed."),
+    "resume": (replaying.resume, "goes on."),
+    "cancel": (replaying.cancel, "is cancelled."),
+}
+
+
+@admin.register(Replay)
+class ReplayAdmin(LogAdmin):
+    list_display = ("replay", "state_chip", "installation", "share", "queued", "by", "started")
+    list_display_links = ("replay",)
+    list_select_related = ("installation", "created_by")
+    list_before_template = "delivery/replays_before.html"
+    page_template = "delivery/replay.html"
+    when_empty = "No replays yet. Deliver again what failed, or fill a new installation in."
+    when_empty_link = "admin:delivery_replay_new"
+    when_empty_label = "New replay"
+
+    def changelist_view(self, request, extra_context=None):
+        context = {"may_replay": may_replay(request)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    # --- columns ---
+
+    @display(description="Replay")
+    def replay(self, replay):
+        return str(replay)
+
+    @display(description="State")
+    def state_chip(self, replay):
+        return chip(replay_in_words(replay))
+
+    @display(description="Progress")
+    def share(self, replay):
+        return f"{replay.progress:.0%}"
+
+    @display(description="By")
+    def by(self, replay):
+        return replay.created_by or "–"
+
+    @display(description="Started")
+    def started(self, replay):
+        return ago(replay.created_at)
+
+    # --- one replay ---
+
+    def get_urls(self):
+        def mine(view):
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("new/", mine(self.new_view), name="delivery_replay_new"),
+            path("<int:pk>/turn/<str:turn>/", mine(self.turn_view), name="delivery_replay_turn"),
+            *super().get_urls(),
+        ]
+
+    def page_context(self, request, replay):
+        return {
+            "title": str(replay),
+            "words": replay_in_words(replay),
+            "filters": filters_in_words(replay),
+            "percent": int(replay.progress * 100),
+            "turns": turns_of(replay) if may_replay(request) else [],
+        }
+
+    def turn_view(self, request, pk, turn):
+        if request.method != "POST" or turn not in TURNS:
+            return HttpResponseNotAllowed(["POST"])
+        insist(request)
+        replay = get_object_or_404(Replay, pk=pk)
+        act, outcome = TURNS[turn]
+        try:
+            act(replay)
+            messages.success(request, f"{replay} {outcome}")
+        except NotPossible as error:
+            messages.error(request, str(error))
+        return redirect("admin:delivery_replay_change", pk)
+
+    # --- a new one ---
+
+    def new_view(self, request):
+        insist(request)
+        form = ReplayForm(request.POST or None, initial=initial(request.GET))
+        found = None
+        if request.method == "POST" and form.is_valid():
+            asked = (form.chosen_kind, form.cleaned_data["installation"], form.wanted())
+            if "preview" not in request.POST:
+                return self._start(request, form, asked)
+            found = replaying.preview(*asked)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "New replay",
+            "form": form,
+            "found": found,
+            "back_url": reverse("admin:delivery_replay_changelist"),
+        }
+        return TemplateResponse(request, "delivery/replay_new.html", context)
+
+    def _start(self, request, form, asked):
+        try:
+            replay = replaying.start(*asked, rate=form.cleaned_data["rate"], by=request.user)
+        except AlreadyRunning as error:
+            messages.error(request, str(error))
+            return redirect("admin:delivery_replay_changelist")
+        messages.success(request, f"{replay} is started.")
+        return redirect("admin:delivery_replay_change", replay.pk)
+
+
+def initial(given):
+    """Return what an address fills in: the log links here with its own filter."""
+    values = {name: given[name] for name in given if name in ReplayForm.base_fields}
+    return {**values, **({"states": given.getlist("states")} if "states" in given else {})}
+
+
+def may_replay(request):
+    return request.user.has_perm("delivery.add_replay")
+
+
+def insist(request):
+    if not may_replay(request):
+        raise PermissionDenied
+
+
+def turns_of(replay):
+    """Return (name, title, icon) of what can be done with it."""
+    turns = {
+        Replay.State.RUNNING: [("pause", "Pause", "pause"), ("cancel", "Cancel", "close")],
+        Replay.State.PAUSED: [("resume", "Resume", "play_arrow"), ("cancel", "Cancel", "close")],
+    }
+    return turns.get(replay.state, [])
+
+
+def filters_in_words(replay):
+    """Return (label, value) of what it looks for."""
+    wanted, fields = from_json(replay.wanted), ReplayForm.base_fields
+    values = {name: getattr(wanted, name) for name in fields if hasattr(wanted, name)}
+    values["states"] = ", ".join(wanted.states) if replay.kind == Kind.REPLAY else ""
+    values["source"] = wanted.source and fields["source"].queryset.filter(pk=wanted.source).first()
+    labels = {name: field.label or name.capitalize() for name, field in fields.items()}
+    return [(labels[name], value) for name, value in values.items() if value]

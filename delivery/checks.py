@@ -1,0 +1,69 @@
+"""What must be right about alarms; `manage.py check` says it with the fix."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+
+
+@register()
+def alarms_can_be_told(**kwargs: Any) -> list[CheckMessage]:
+    return [*_mails(), *_webhook(), *_limits()]
+
+
+def _mails() -> list[CheckMessage]:
+    if not settings.ALARM_EMAILS:
+        return []
+    wrong = [each for each in settings.ALARM_EMAILS if not _is_address(each)]
+    if wrong:
+        message = f"PENSTOCK_ALARM_EMAILS holds {wrong[0]!r}, which is no address."
+        return [Error(message, hint="Separate addresses by commas.", id="penstock.E010")]
+    if not settings.EMAIL_URL:
+        hint = "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587."
+        return [Error("PENSTOCK_ALARM_EMAILS has no mail server.", hint=hint, id="penstock.E011")]
+    return []
+
+
+def _is_address(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def _webhook() -> list[CheckMessage]:
+    url = settings.ALARM_WEBHOOK_URL
+    if not url:
+        return []
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        hint = "Write it with its scheme: https://hooks.example.com/penstock."
+        return [Error("PENSTOCK_ALARM_WEBHOOK_URL is no URL.", hint=hint, id="penstock.E012")]
+    if not settings.ALARM_WEBHOOK_SECRET:
+        hint = "Set PENSTOCK_ALARM_WEBHOOK_SECRET, so that its receiver can tell who calls."
+        return [checks.Warning("The alarms' webhook is not signed.", hint=hint, id="penstock.W013")]
+    return []
+
+
+def _limits() -> list[CheckMessage]:
+    limits = {
+        "PENSTOCK_ALARM_QUEUED_MINUTES": settings.ALARM_QUEUED_MINUTES,
+        "PENSTOCK_ALARM_FAILURE_PERCENT": settings.ALARM_FAILURE_PERCENT,
+        "PENSTOCK_ALARM_SILENT_MINUTES": settings.ALARM_SILENT_MINUTES,
+    }
+    found: list[CheckMessage] = [
+        Error(f"{name} is below 0.", hint="0 switches it off.", id="penstock.E014")
+        for name, value in limits.items()
+        if value < 0
+    ]
+    if settings.ALARM_FAILURE_PERCENT > 100:
+        hint = "It is a share of what was sent: at most 100."
+        found.append(
+            Error("PENSTOCK_ALARM_FAILURE_PERCENT is over 100.", hint=hint, id="penstock.E015")
+        )
+    return found

@@ -1,0 +1,89 @@
+"""What a replay is asked for with: by the admin's page and by the API alike."""
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from delivery.models import Delivery
+from delivery.selecting import Kind, Wanted
+from integrations.models import Installation, Source
+
+SETTLED = [each for each in Delivery.State.choices if each[0] != Delivery.State.QUEUED]
+TEXTS = ("event", "user_id", "anonymous_id", "message_id", "error")
+NOT_OF_A_BACKFILL = "A backfill makes deliveries; there is none yet that has it."
+
+
+def text(label, help_text="", **more):
+    widget = UnfoldAdminTextInputWidget({"autocomplete": "off"})
+    return forms.CharField(
+        label=label, help_text=help_text, required=False, widget=widget, strip=False, **more
+    )
+
+
+def moment(label, help_text):
+    widget = UnfoldAdminTextInputWidget(
+        {"placeholder": "2026-11-21T12:00:00Z", "autocomplete": "off"}
+    )
+    return forms.DateTimeField(label=label, help_text=help_text, required=False, widget=widget)
+
+
+class ReplayForm(forms.Form):
+    installation = forms.ModelChoiceField(
+        Installation.objects.installed().order_by("name"), widget=UnfoldAdminSelectWidget
+    )
+    kind = forms.ChoiceField(
+        choices=Kind.choices, initial=Kind.REPLAY, required=False, widget=forms.RadioSelect
+    )
+    states = forms.MultipleChoiceField(
+        choices=SETTLED,
+        initial=[Delivery.State.FAILED],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    since = moment("Received since", "UTC, unless it says otherwise.")
+    until = moment("Received before", "Empty: until now.")
+    event = text("Event", "Its name, or a type such as page.", max_length=255)
+    user_id = text("User id", max_length=255)
+    anonymous_id = text("Anonymous id", max_length=255)
+    message_id = text("Message id", max_length=255)
+    error = text("Error", "The class of the error, such as TooLarge.", max_length=30)
+    source = forms.ModelChoiceField(
+        Source.objects.in_use().order_by("name"),
+        required=False,
+        empty_label="Any source",
+        widget=UnfoldAdminSelectWidget,
+    )
+    rate = forms.FloatField(
+        label="Deliveries a second",
+        required=False,
+        min_value=0.01,
+        max_value=100_000,
+        widget=UnfoldAdminTextInputWidget({"autocomplete": "off"}),
+        help_text="Empty: as fast as the vendor takes them, never more than half of its limit.",
+    )
+
+    def clean(self):
+        values = super().clean()
+        since, until = values.get("since"), values.get("until")
+        if since and until and since >= until:
+            self.add_error("until", "Must be after the time since which they were received.")
+        if values.get("kind") == Kind.BACKFILL and values.get("error"):
+            self.add_error("error", NOT_OF_A_BACKFILL)
+        return values
+
+    @property
+    def chosen_kind(self):
+        return self.cleaned_data["kind"] or Kind.REPLAY
+
+    def wanted(self):
+        values, source = self.cleaned_data, self.cleaned_data["source"]
+        states = {"states": tuple(values["states"])} if values["states"] else {}
+        return Wanted(
+            **{name: values[name] for name in TEXTS},
+            **(states if self.chosen_kind == Kind.REPLAY else {}),
+            source=source.pk if source else None,
+            since=values["since"],
+            until=values["until"],
+        )
