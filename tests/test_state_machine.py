@@ -84,15 +84,16 @@ class Penstock(RuleBasedStateMachine):
 
     # --- what people and sources do ---
 
-    @rule(user=st.sampled_from(USERS), kinds=st.lists(st.sampled_from(KINDS), max_size=6))
+    @rule(
+        user=st.sampled_from(USERS), kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=6)
+    )
     def accept(self, user: str, kinds: list[str]) -> None:
         messages = []
         for kind in kinds:
             self.count += 1
             self.users[self.count] = user
             messages.append(message(self.count, kind, user))
-        if messages:
-            send_in(self.source, *messages)
+        send_in(self.source, *messages)
 
     @precondition(lambda self: self.count)
     @rule(back=st.integers(0, 10))
@@ -105,11 +106,13 @@ class Penstock(RuleBasedStateMachine):
         if Event.objects.count() > before[0]:  # it had been purged: it counts as new
             self.again.add(number)
 
+    @precondition(lambda self: self.taken)
     @rule()
     def deliver_again(self) -> None:
         self.touch(Delivery.objects.exclude(state=Q))
         Delivery.objects.all().deliver_again(timezone.now())
 
+    @precondition(lambda self: self.count > 5)
     @rule(every=st.integers(2, 4))
     def cancel(self, every: int) -> None:
         chosen = [pk for pk in Delivery.objects.filter(state=Q).values_list("pk", flat=True)
@@ -124,26 +127,28 @@ class Penstock(RuleBasedStateMachine):
 
     # --- what workers do ---
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def lease(self, worker: int) -> None:
-        held = lanes.lease(self.lane, timezone.now())
-        if held:
+    @precondition(lambda self: self.count and len(self.runs) < len(WORKERS))
+    @rule(
+        data=st.data(),
+        mood=st.sampled_from([200, 200, 200, 503, 401]),
+        size=st.integers(1, 8),
+        late=st.booleans(),
+    )
+    def send(self, data, mood: int, size: int, late: bool) -> None:
+        """A worker takes the lane, if it can, and sends a batch; nothing is written down yet."""
+        worker = data.draw(st.sampled_from(sorted(set(WORKERS) - set(self.runs))))
+        if late:  # whoever has the lane has been paused for longer than its lease
+            self.leases_run_out()
+        if self.owner() != worker and (held := lanes.lease(self.lane, timezone.now())):
             self.leases[worker] = held
-            self.runs.pop(worker, None)
-
-    @precondition(lambda self: self.idle())
-    @rule(data=st.data(), mood=st.sampled_from([200, 200, 200, 503, 401]), size=st.integers(1, 8))
-    def send(self, data, mood: int, size: int) -> None:
-        """A worker reads a batch and sends it; nothing is written down yet."""
-        worker = data.draw(st.sampled_from(self.idle()))
+        if worker not in self.leases:
+            return
         lane = Lane.objects.select_related("installation__revision").get()
         queued = next_batch(lane.pk, limit=size, now=timezone.now())
-        if not queued:
-            return
-        self.mood = mood
-        run = Run(self.leases[worker], lane, queued)
-        run.send(lambda: True)
-        self.runs[worker] = run
+        if queued:
+            self.mood = mood
+            self.runs[worker] = Run(self.leases[worker], lane, queued)
+            self.runs[worker].send(lambda: True)
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -185,6 +190,7 @@ class Penstock(RuleBasedStateMachine):
         Lane.objects.update(due_at=None, paused=False)
         Delivery.objects.update(due_at=None)
 
+    @precondition(lambda self: self.taken)
     @rule()
     def purge(self) -> None:
         keep = dict.fromkeys(("KEEP_EVENTS_DAYS", "KEEP_DELIVERIES_DAYS", "KEEP_ATTEMPTS_DAYS"), -1)
