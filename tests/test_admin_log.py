@@ -599,3 +599,23 @@ def test_a_filter_that_no_index_knows_is_tried_on_a_bounded_part_of_the_log(clie
     html = page(client, EVENTS, event="Rare", before=others[2].pk)
     assert f"{EVENTS}{rare.pk}/change" in html
     assert "Older →</span>" in html
+
+
+def test_all_that_match_can_be_delivered_again_by_a_replay_that_says_the_same(client):
+    delivery = make_delivery(state="failed")
+    html = page(client, LOG, q="installation:Heap state:failed user:ada since:2h")
+    address = re.search(r'href="([^"]*/replay/new/[^"]*)"', html)[1].replace("&amp;", "&")
+    form = client.get(address).context["form"]
+    assert form["installation"].value() == str(delivery.installation_id)
+    assert form["states"].value() == ["failed"]
+    assert form["user_id"].value() == "ada"
+    assert form["since"].value()
+
+
+@pytest.mark.parametrize(
+    "q", ["state:failed", "installation:Heap status:400", "installation:Heap ada"]
+)
+def test_no_replay_is_offered_that_would_mean_something_else(client, q):
+    make_attempt(make_delivery(state="failed"), status=400, outcome="MessageRejected")
+    assert listed(client, q=q)
+    assert "/replay/new/" not in page(client, LOG, q=q)

@@ -68,6 +68,7 @@ class DeliveryAdmin(LogAdmin):
             "title": "Deliveries",
             "explorer": explorer(request.GET, timezone.now()),
             "may_deliver_again": self.has_deliver_again_permission(request),
+            "may_replay": request.user.has_perm("delivery.add_replay"),
             "is_live": "live" in request.GET,
             "is_fullwidth": "1",
         }

@@ -6,14 +6,16 @@ from datetime import datetime
 from functools import cached_property
 
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils.http import urlencode
 
 from delivery import log
 from delivery.admin.keyset import number
 from delivery.finding import Scope, named, scope
 from delivery.models import Delivery, Event
-from delivery.search import KEYS, Search, Term, parse
+from delivery.search import KEYS, ONCE, Search, Term, moment, parse
 from delivery.state import Words, bounded, chip
+from delivery.suggesting import TABLES
 from integrations.models import Installation
 
 ROWS = 50
@@ -26,6 +28,11 @@ SHORT = {
     "MessageRejected": "rejected",
     "TooLarge": "too large",
 }
+REPLAYED = {  # keys of a search, and the fields of a replay's form that say the same
+    "installation": "installation", "state": "states", "event": "event", "user": "user_id",
+    "anon": "anonymous_id", "message": "message_id", "error": "error", "source": "source",
+    "since": "since", "until": "until",
+}  # fmt: skip
 Choice = tuple[str, str, bool]  # title, address, whether it is chosen
 
 
@@ -108,6 +115,24 @@ class Explorer:
         if not page.has_older:
             return ""
         return link(self.search, before=page.looked_to or page.rows[-1].pk)
+
+    @property
+    def replay(self) -> str:
+        """The address of a new replay of all that match, or "" where none can say the same."""
+        search, keys = self.search, {term.key for term in self.search.terms}
+        once = all(len(search.values(key)) == 1 for key in keys - {"state"})
+        if search.problems or not once or "installation" not in keys or not keys <= {*REPLAYED}:
+            return ""
+        given = [(REPLAYED[term.key], self._replayed(term)) for term in search.terms]
+        return f"{reverse('admin:delivery_replay_new')}?{urlencode(given)}"
+
+    def _replayed(self, term: Term) -> str:
+        """Return a term's value as the form of a replay takes it."""
+        if term.key in TABLES:
+            return str(TABLES[term.key].objects.get(name=term.value).pk)
+        if term.key in ONCE:
+            return moment(term.value, self.now).isoformat(timespec="seconds")
+        return term.value
 
     @property
     def chips(self) -> list[tuple[Term, str]]:
