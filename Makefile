@@ -36,7 +36,8 @@ bench: .venv/installed-dev .env
 
 # The kill tests at full length, with a table of how long recovery took.
 kills: .venv/installed-dev
-	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} $(PYTHON) -m pytest -m kills -s $(ARGS)
+	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} PENSTOCK_REPLAYED=$${PENSTOCK_REPLAYED:-50000} \
+		$(PYTHON) -m pytest -m kills -s $(ARGS)
 
 # The fault suite with its full rounds, on both databases; hours. ARGS="-k 12a" takes one row.
 # What comes of it is kept in var/faults.jsonl; `make faults-table` puts it into the docs.

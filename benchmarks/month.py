@@ -84,7 +84,7 @@ class Month:
         self.options = options
         call_command("migrate", verbosity=0)
         if options.default_settings:
-            call_command("migrate", "delivery", "0006", verbosity=0)  # before 0007_autovacuum
+            call_command("migrate", "delivery", "0007", verbosity=0)  # before 0008_autovacuum
         self.source = Source.objects.create(name="Shop")
         config = {"app_id": "1234567890", "api_key": "only-for-the-benchmark"}
         self.installation = install(catalog()["heap"], name="Heap", config=config)
