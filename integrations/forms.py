@@ -4,6 +4,7 @@ import json
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
+from django.db import transaction
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
@@ -11,14 +12,16 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from integrations import describing, installing
+from integrations import changing, describing, installing
 from integrations.catalog import blueprint
+from integrations.changing import ALL
 from integrations.installing import InvalidInstallation, NameTaken, offered, starting_value
 from integrations.models import ApiToken, Installation, Source, WebhookSource
 from integrations.roles import SCOPES
 
 PREFIX = "config."  # the names by which installing.py calls the fields, too
 PACE = ("enabled", "lane_count", "give_up_days")
+SOME = "some"
 KEPT = "Leave empty to keep the one stored."
 
 
@@ -32,9 +35,20 @@ class InstallationForm(forms.Form):
         help_text="How it is called here: in lists, in the log and in the API.",
     )
 
+    feeding = forms.ChoiceField(
+        required=False,
+        initial=ALL,
+        choices=[(ALL, "All sources, those to come included"), (SOME, "Only these:")],
+        widget=forms.RadioSelect,
+    )
+    sources = forms.ModelMultipleChoiceField(
+        Source.objects.none(), required=False, widget=forms.CheckboxSelectMultiple
+    )
+
     def __init__(self, destination, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.destination = destination
+        self.fields["sources"].queryset = Source.objects.in_use().order_by("name")
         for field in destination.config_fields:
             self.fields[PREFIX + field.key] = form_field(field)
 
@@ -47,6 +61,18 @@ class InstallationForm(forms.Form):
             for name, value in self.cleaned_data.items()
             if name.startswith(PREFIX)
         }
+
+    def clean(self):
+        cleaned = super().clean()
+        if cleaned.get("feeding") == SOME and not cleaned.get("sources"):
+            self.add_error("sources", "Choose at least one source, or all of them.")
+        return cleaned
+
+    def feed(self):
+        """Return which sources are to feed it, as `changing.feed` takes them."""
+        if self.cleaned_data.get("feeding") != SOME:
+            return ALL
+        return sorted(source.pk for source in self.cleaned_data["sources"])
 
     def refuse(self, fields):
         """Show the reasons why it could not be installed, each at its field."""
@@ -94,7 +120,11 @@ class InstallForm(InstallationForm):
         if not self.is_valid():
             return None
         try:
-            return installing.install(self.destination, **self.values(), by=by)
+            with transaction.atomic():
+                made = installing.install(self.destination, **self.values(), by=by)
+                if self.feed() != ALL:
+                    changing.feed(made, self.feed())
+            return made
         except InvalidInstallation as error:
             self.refuse(error.fields)
         except NameTaken as error:
@@ -134,19 +164,23 @@ class EditForm(InstallationForm):
             "name": installation.name,
             **{name: getattr(installation, name) for name in PACE},
             **{PREFIX + key: value for key, value in installation.config.items()},
+            "feeding": ALL if installation.all_sources else SOME,
+            "sources": installation.sources.all(),
         }
         for key in installation.destination.secret_keys:
             field = self.fields[PREFIX + key]
             field.help_text = KEPT
             field.widget.attrs["placeholder"] = "••••••••"
 
-    def change(self, reconfigure):
-        """Pass the values to `reconfigure`; say whether that succeeded."""
+    def change(self, change):
+        """Pass the values to `change`, as `controls.change` takes them; say if that succeeded."""
         if not self.is_valid():
             return False
         values = {key: self.cleaned_data[key] for key in ("name", *PACE)}
+        if self.feed() != changing.fed_by(self.installation):
+            values["sources"] = self.feed()
         try:
-            reconfigure(self.installation, **values, config=self.config())
+            change(self.installation, {**values, "config": self.config()})
         except InvalidInstallation as error:
             self.refuse(error.fields)
         except NameTaken as error:
@@ -209,6 +243,19 @@ class ApiTokenForm(forms.ModelForm):
     class Meta:
         model = ApiToken
         fields = ("name", "scopes", "expires_at")
+
+
+class RotateForm(forms.Form):
+    """For how long the old write key stays valid beside the new one."""
+
+    overlap = forms.TypedChoiceField(
+        coerce=int,
+        initial=24,
+        choices=[(0, "It ends at once"), (24, "A day"), (168, "A week"), (720, "30 days")],
+        label="The key it has now",
+        widget=UnfoldAdminSelectWidget,
+        help_text="How long it stays valid, so that every sender can change over.",
+    )
 
 
 class WebhookSourceForm(forms.ModelForm):

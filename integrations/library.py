@@ -11,7 +11,7 @@ from unfold.views import UnfoldModelAdminViewMixin
 
 from integrations.catalog import catalog
 from integrations.forms import InstallForm
-from integrations.models import Installation, Source
+from integrations.models import Installation
 
 
 class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
@@ -51,7 +51,6 @@ class InstallView(UnfoldModelAdminViewMixin, TemplateView):
         kwargs.setdefault("form", InstallForm(self.destination))
         return super().get_context_data(
             destination=self.destination,
-            sources=Source.objects.order_by("name"),
             sandbox_url=settings.SANDBOX_URL,
             **kwargs,
         )

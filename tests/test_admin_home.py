@@ -169,6 +169,21 @@ def test_after_a_source_is_made_the_page_says_how_to_connect_it(client):
     assert "wk_new_key" in answer.content.decode()
 
 
+def test_a_write_key_is_rotated_and_the_old_one_can_be_revoked(client):
+    source = make_source(write_key="wk_old_key")
+    own = f"/admin/integrations/source/{source.pk}/"
+    client.post(f"{own}rotate/", {"overlap": "24"})
+    source.refresh_from_db()
+    html = read(client, own)
+    assert source.write_key != "wk_old_key"
+    assert source.write_key in html
+    assert "wk_old_key" in html
+    client.post(f"/admin/integrations/source/keys/{source.further_keys.get().pk}/revoke/")
+    assert "wk_old_key" not in read(client, own)
+    client.force_login(make_user("viewer", is_superuser=False))
+    assert client.post(f"{own}rotate/", {"overlap": "0"}).status_code == 403
+
+
 # --- system --------------------------------------------------------------------------------------
 
 

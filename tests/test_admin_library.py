@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from delivery import limits
 from delivery.models import Lane
+from integrations.changing import fed_by
 from integrations.models import ApiToken, Installation, Source, digest
 from integrations.secrets import reveal
 from tests.make import (
@@ -174,6 +175,42 @@ def test_the_form_is_checked_by_the_servers_rules_while_it_is_filled_in(client):
     assert "exists already" in answer.json()["name"]
     assert client.post(f"{LIBRARY}heap/check/", FORM | {"name": "Another"}).json() == {}
     assert Installation.objects.count() == 1
+
+
+def test_an_installation_gets_events_of_the_sources_chosen_and_that_can_be_changed(client):
+    shop, app = make_source(name="Shop"), make_source(name="App")
+    nothing = client.post(f"{LIBRARY}heap/", FORM | {"feeding": "some"})
+    assert "Choose at least one source" in nothing.content.decode()
+    client.post(f"{LIBRARY}heap/", FORM | {"feeding": "some", "sources": [shop.pk]})
+    installation = Installation.objects.get()
+    assert fed_by(installation) == [shop.pk]
+    assert "checked" in page(client, f"{MINE}{installation.pk}/settings/")
+    edit(client, installation, feeding="some", sources=[shop.pk, app.pk])
+    installation.refresh_from_db()
+    assert fed_by(installation) == [shop.pk, app.pk]
+    edit(client, installation, feeding="all")
+    installation.refresh_from_db()
+    assert fed_by(installation) == "all"
+
+
+def test_uninstalling_asks_for_the_name_and_says_what_follows(client):
+    installation = make_delivery().installation
+    address = f"{MINE}{installation.pk}/uninstall/"
+    assert "its secrets are forgotten" in page(client, address).lower()
+    wrong = client.post(address, {"typed": "Another"})
+    assert "exactly as it is written" in wrong.content.decode()
+    assert Installation.objects.installed().exists()
+    answer = client.post(address, {"typed": installation.name}, follow=True)
+    assert "1 queued were cancelled" in answer.content.decode()
+    assert not Installation.objects.installed().exists()
+    assert client.get(address_of(installation)).status_code == 404
+
+
+def test_who_may_not_uninstall_is_not_offered_it(client):
+    installation = make_installation()
+    client.force_login(make_user("viewer", is_superuser=False))
+    assert client.post(f"{MINE}{installation.pk}/uninstall/").status_code == 403
+    assert Installation.objects.installed().exists()
 
 
 def test_each_variant_says_what_it_sends(client):

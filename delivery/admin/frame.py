@@ -24,7 +24,7 @@ def found(request, pk):
     """Return an installation with its state. Raises PermissionDenied and Http404."""
     if not request.user.has_perm("integrations.view_installation"):
         raise PermissionDenied
-    rows = with_state(Installation.objects.select_related("revision__created_by"))
+    rows = with_state(Installation.objects.installed().select_related("revision__created_by"))
     installation = rows.filter(pk=pk).first()
     if installation is None:
         raise Http404(f"There is no installation {pk}.")

@@ -31,6 +31,11 @@ from integrations.templatetags.penstock import ago, clocks
 from integrations.templatetags.penstock import chip as drawn
 
 NEWEST = 8  # deliveries on the overview
+CONSEQUENCES = (
+    "It gets no more events, and what is queued for it is cancelled.",
+    "Its secrets are forgotten. Installing it again takes them anew.",
+    "Its log and its figures stay, and its name is free.",
+)
 ENTRIES = 50  # of the audit log, on the page of activity
 
 
@@ -67,6 +72,7 @@ class InstallationAdmin(ModelAdmin):
             path("library/<slug:key>/test/", mine(trials.connection_before), name="install_test"),
             path("<int:pk>/connection/", mine(trials.connection), name="installation_connection"),
             path("<int:pk>/test-event/", mine(trials.test_event), name="installation_test_event"),
+            path("<int:pk>/uninstall/", mine(self.uninstall_view), name="installation_uninstall"),
             path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
             path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
             *super().get_urls(),
@@ -142,7 +148,7 @@ class InstallationAdmin(ModelAdmin):
         form = EditForm(installation, request.POST or None)
         if request.method == "POST":
             self._insist(request)
-            if form.change(controls.reconfigure):
+            if form.change(controls.change):
                 messages.success(request, f"{form.cleaned_data['name']} is saved.")
                 return redirect("admin:integrations_installation_change", pk)
             installation = found(request, pk)  # as it is stored
@@ -167,6 +173,29 @@ class InstallationAdmin(ModelAdmin):
             "rest": describing.rest(blueprint),
         }
         return TemplateResponse(request, "integrations/blueprint.html", context)
+
+    def uninstall_view(self, request, pk):
+        installation = found(request, pk)
+        if not request.user.has_perm("integrations.delete_installation"):
+            raise PermissionDenied
+        typed, error = request.POST.get("typed", ""), ""
+        if request.method == "POST" and typed == installation.name:
+            count = controls.uninstall(installation, timezone.now())
+            messages.success(request, f"{typed} is uninstalled; {count:,} queued were cancelled.")
+            return redirect("admin:integrations_installation_changelist")
+        if request.method == "POST":
+            error = f"Type {installation.name} exactly as it is written."
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Uninstall {installation.name}",
+            "question": f"Uninstall {installation.name}?",
+            "consequences": CONSEQUENCES,
+            "typed": installation.name,
+            "error": error,
+            "action": "Uninstall",
+            "back_url": reverse("admin:installation_settings", args=[pk]),
+        }
+        return TemplateResponse(request, "parts/confirm.html", context)
 
     def pause_view(self, request, pk):
         return self._act(request, pk, controls.pause, "is paused: what comes in waits.")

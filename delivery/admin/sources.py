@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
-from django.shortcuts import redirect
+from django.http import Http404, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
@@ -17,9 +17,10 @@ from unfold.views import ChangeList
 from delivery import metrics
 from delivery.admin.charts import Figure, Step, chart, compact
 from delivery.seen import last_seen_at, with_last_seen
+from integrations import sources
 from integrations.admin import Audited, show_once
-from integrations.forms import SourceForm
-from integrations.models import Source
+from integrations.forms import RotateForm, SourceForm
+from integrations.models import Source, WriteKey
 from integrations.snippets import SNIPPETS, snippet
 from integrations.templatetags.penstock import ago, sparkline
 
@@ -54,8 +55,15 @@ class SourceAdmin(Audited):
     when_empty_label = "Add a source"
 
     def get_urls(self):
-        connect = self.admin_site.admin_view(self.connect_view)
-        return [path("<int:pk>/", connect, name="source_connect"), *super().get_urls()]
+        def mine(view):
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("<int:pk>/", mine(self.connect_view), name="source_connect"),
+            path("<int:pk>/rotate/", mine(self.rotate_view), name="source_rotate"),
+            path("keys/<int:key>/revoke/", mine(self.revoke_view), name="source_revoke_key"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request):
         return with_last_seen(super().get_queryset(request))
@@ -124,7 +132,42 @@ class SourceAdmin(Audited):
             "chosen": chosen,
             "text": chosen.filled(host, source.write_key),
             "host": host,
+            "keys": source.further_keys.valid(now).order_by("pk"),
+            "may_change": self.has_change_permission(request, source),
         }
+
+    # --- its keys ---
+
+    def rotate_view(self, request, pk):
+        source = self._to_change(request, pk)
+        form = RotateForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            overlap = timedelta(hours=form.cleaned_data["overlap"])
+            sources.rotate_key(source, overlap=overlap, now=timezone.now())
+            messages.success(request, f"{source} has another write key: the snippets have it.")
+            return redirect("admin:source_connect", pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Rotate the write key of {source}",
+            "source": source,
+            "form": form,
+        }
+        return TemplateResponse(request, "integrations/rotate.html", context)
+
+    def revoke_view(self, request, key):
+        further = get_object_or_404(WriteKey.objects.select_related("source"), pk=key)
+        source = self._to_change(request, further.source_id)
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        sources.revoke_key(further)
+        messages.success(request, "Revoked: what it sends from now on is refused.")
+        return redirect("admin:source_connect", source.pk)
+
+    def _to_change(self, request, pk):
+        source = get_object_or_404(Source, pk=pk)
+        if not self.has_change_permission(request, source):
+            raise PermissionDenied
+        return source
 
     # --- its settings ---
 
