@@ -14,7 +14,7 @@ from delivery import metrics
 from delivery.admin.charts import compact, short, success
 from delivery.admin.home import listed
 from delivery.metrics import Sums
-from delivery.models import Delivery, Heartbeat, Lane
+from delivery.models import Delivery, Heartbeat, Incident, Lane
 from delivery.system import system
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
@@ -118,6 +118,25 @@ def test_failures_are_grouped_by_their_reason_with_a_link_to_the_newest(client):
     assert f"/admin/delivery/delivery/{newest.pk}/change/" in html
     Delivery.objects.update(settled_at=timezone.now() - timedelta(days=2))
     assert "What needs a person" not in read(client, HOME)
+
+
+def test_open_incidents_are_told_until_they_are_over(client):
+    make_delivery(state="delivered")
+    now = timezone.now()
+    incident = Incident.objects.create(
+        kind="late", about="Heap", text="The oldest is 20 min old.", opened_at=now, seen_at=now
+    )
+    assert "Deliveries are late Heap The oldest is 20 min old." in text_of(read(client, HOME))
+    Incident.objects.filter(pk=incident.pk).update(closed_at=now)
+    assert "Deliveries are late" not in read(client, HOME)
+
+
+def test_failed_ones_are_delivered_again_and_events_backfilled_from_the_overview(client):
+    installation = make_delivery(state="failed").installation
+    html = unescape(read(client, f"{MINE}{installation.pk}/change/"))
+    for query in ("states=failed", "kind=backfill"):
+        (address,) = re.findall(rf'"(/admin/[^"]+\?installation={installation.pk}&{query})"', html)
+        assert f'value="{installation.pk}" selected' in read(client, address)
 
 
 def test_a_time_that_does_not_exist_is_the_hour(client):

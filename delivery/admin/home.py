@@ -11,12 +11,12 @@ from delivery import metrics
 from delivery.admin.charts import CHART, Span, chart, compact, figures, in_words, short, span_of
 from delivery.admin.installations import sending
 from delivery.metrics import Point, Queue, Series
-from delivery.models import Delivery, Event, Rejection
+from delivery.models import Delivery, Event, Incident, Rejection
 from delivery.state import Words, bounded, state_in_words, with_state
 from integrations.models import Installation
 
 LOOKED_AT = 200  # newest failed deliveries, and rejections
-GROUPS = 5  # of failures that are shown
+GROUPS = 5  # of failures, and incidents, that are shown
 LATELY = timedelta(days=1)
 
 
@@ -70,6 +70,7 @@ def home(request, context):
         "span": span,
         "rows": rows,
         **(together(rows, span, now) if rows else {}),
+        "incidents": list(Incident.objects.filter(closed_at=None).order_by("-pk")[:GROUPS]),
         "failures": failures(now),
         "rejected": rejected(now),
     }
