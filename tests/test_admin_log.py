@@ -274,6 +274,8 @@ def test_a_refused_one_names_cause_and_fix_from_the_vendors_table(client):
     trouble = delivery.installation.destination.explain("MessageRejected", 400)
     text = story_of(client, delivery)
     assert "HTTP 400: bad field. It is not tried again by itself." in text
+    blueprint = reverse("admin:installation_blueprint", args=[delivery.installation_id])
+    assert f'href="{blueprint}"' in page(client, f"{LOG}{delivery.pk}/change/")
     assert f"Cause {' '.join(trouble.cause.split())}" in text.replace("&#x27;", "'")
     assert "Deliver again" in text
 

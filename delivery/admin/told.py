@@ -108,10 +108,9 @@ class Told:
     @property
     def mend(self) -> tuple[str, str] | None:
         """Return where what went wrong is mended, as (words, address), or None."""
-        error, here = self.delivery.error, self.delivery.installation_id
-        settings = reverse("admin:integrations_installation_change", args=[here])
+        error, here = self.delivery.error, [self.delivery.installation_id]
         if error == "CredentialsRejected":
-            return "Open its settings", settings
-        if error in ("MessageRejected", "TooLarge") or self.delivery.state == "filtered":
-            return "Open its blueprint", settings
+            return "Open its settings", reverse("admin:installation_settings", args=here)
+        if error in ("MessageRejected", "TooLarge"):
+            return "Open its blueprint", reverse("admin:installation_blueprint", args=here)
         return None
