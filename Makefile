@@ -2,9 +2,10 @@
 PYTHON = .venv/bin/python
 INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
+SCHEMA = $(PYTHON) manage.py spectacular --validate --fail-on-warn
 ARGS =
 
-.PHONY: run test check format bench kills faults faults-table outage fuzz sdks lock clean
+.PHONY: run test check schema format bench kills faults faults-table outage fuzz sdks lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -26,6 +27,10 @@ check: .venv/installed-dev .env
 	.venv/bin/mypy
 	$(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check
+
+# The API's OpenAPI schema, which is served at /v1/schema.
+schema: .venv/installed-dev .env
+	$(SCHEMA) --file schema.yml
 
 format: .venv/installed-dev
 	.venv/bin/ruff check --fix .
@@ -57,8 +62,9 @@ outage: sdks
 	PENSTOCK_OUTAGE=$${PENSTOCK_OUTAGE:-30} $(PYTHON) -m pytest tests/test_outage.py -s $(ARGS)
 
 # 200,000 requests made up against the parser, with its memory; 20,000 posted; and 2,000 made up
-# from the OpenAPI schema.
+# from the OpenAPI schema, 100 for each call of the API.
 fuzz: .venv/installed-dev
+	PENSTOCK_FUZZ_API=$${PENSTOCK_FUZZ_API:-100} $(PYTHON) -m pytest tests/test_schema.py -k made_up $(ARGS)
 	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py \
 		tests/test_ingest_openapi.py -s $(ARGS)
 

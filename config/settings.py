@@ -1,5 +1,6 @@
 """Settings, each from the environment or from `.env` (see `.env.example` for all, with units)."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -40,6 +41,11 @@ RATE_LIMIT = env.int("PENSTOCK_RATE_LIMIT", default=1_000)  # messages/s of a so
 ANONYMISE_IP = env.bool("PENSTOCK_ANONYMISE_IP", default=False)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # ours is MAX_REQUEST_BYTES, and answers as the SDKs need
 APPEND_SLASH = True  # for people in the admin; no ingest path is reached by a redirect
+
+# --- management API --------------------------------------------------------------------------
+API_RATE_LIMIT = env.int("PENSTOCK_API_RATE_LIMIT", default=100)  # a minute; 0: any
+ACCESS_TOKEN_TTL = env.int("PENSTOCK_ACCESS_TOKEN_TTL", default=900)  # seconds
+REFRESH_TOKEN_TTL = env.int("PENSTOCK_REFRESH_TOKEN_TTL", default=604_800)  # seconds
 
 # --- delivery --------------------------------------------------------------------------------
 BATCH_SIZE = env.int("PENSTOCK_BATCH_SIZE", default=1_000)  # deliveries read at once
@@ -121,6 +127,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
+    "axes",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
@@ -139,7 +146,24 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Who fails to log in too often is locked out, by the admin's form and the API alike: a name, from
+# one address, so that nobody can lock out others.
+AXES_FAILURE_LIMIT = env.int("PENSTOCK_LOGIN_FAILURES", default=5)
+AXES_COOLOFF_TIME = timedelta(minutes=env.float("PENSTOCK_LOGIN_LOCK_MINUTES", default=15.0))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else whoever goes on keeps it locked
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "integrations.locking.ip_address"
+AXES_LOCKOUT_CALLABLE = "integrations.locking.locked_out"
+AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
@@ -186,6 +210,7 @@ CONTENT_SECURITY_POLICY = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["integrations.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["integrations.api.permissions.ScopeAndRole"],
+    "DEFAULT_THROTTLE_CLASSES": ["integrations.api.throttling.PerToken"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["integrations.api.parsers.AnyJSONParser"],
     "EXCEPTION_HANDLER": "integrations.api.errors.exception_handler",
@@ -198,17 +223,26 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Penstock",
     "DESCRIPTION": "Everything the admin can do, for programs; and where SDKs send to.",
     "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PUBLIC": True,
-    "SERVE_PERMISSIONS": [],
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "PREPROCESSING_HOOKS": ["integrations.api.schema.of_programs"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "integrations.api.schema.strict",
         "delivery.ingest.openapi.add_ingest",
     ],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+    "SCHEMA_PATH_PREFIX": "/v1/admin",
+    "COMPONENT_SPLIT_PATCH": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        "displayRequestDuration": True,
+        "docExpansion": "list",
+        "filter": True,
+        "validatorUrl": "",  # else it sends the schema's address to a stranger
+    },
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 LOGGING = {
@@ -225,5 +259,6 @@ LOGGING = {
             "filters": ["request_id"],
         },
     },
+    "loggers": {"axes": {"level": "WARNING"}},  # the audit log tells of logins
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

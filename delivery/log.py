@@ -7,7 +7,7 @@ pages are found by key, and what a list shows never touches a body.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any
@@ -20,48 +20,12 @@ from integrations.blueprints import BlueprintError
 from integrations.destination import Action
 from integrations.messages import TYPES, Message
 from integrations.models import Installation
+from integrations.paging import SKEW, Page, page  # noqa: F401  (read from here)
 
-SKEW = timedelta(minutes=5)  # how far the order of ids may differ from the order of time
 NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
 NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
 WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
 SHOWN = 200_000  # characters of a body that a page carries
-
-
-# --- pages -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows, newest first, and whether there are newer and older ones.
-
-    looked_to  the id down to which was looked, when that ended before the page was full
-    """
-
-    rows: list[Any]
-    has_newer: bool
-    has_older: bool
-    looked_to: int | None = None
-
-
-def page(
-    rows: QuerySet[Any],
-    *,
-    limit: int,
-    before: int | None = None,
-    after: int | None = None,
-    by: str = "pk",
-) -> Page:
-    """Return the page of rows that are older than `before`, or that are newer than `after`.
-
-    by  the column to order by: the id, under whatever name
-    """
-    if after is not None:
-        found = list(rows.filter(pk__gt=after).order_by(by)[: limit + 1])
-        return Page(found[:limit][::-1], has_newer=len(found) > limit, has_older=True)
-    older = rows if before is None else rows.filter(pk__lt=before)
-    found = list(older.order_by(f"-{by}")[: limit + 1])
-    return Page(found[:limit], has_newer=before is not None, has_older=len(found) > limit)
 
 
 # --- finding -----------------------------------------------------------------------------------

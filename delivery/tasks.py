@@ -6,6 +6,7 @@ from django.utils import timezone
 from delivery import alarms, controls, lanes, limits, metrics, replaying, retention, worker
 from delivery.crew import crew
 from delivery.models import Heartbeat
+from integrations import expiry
 
 
 def drain(lane_id: int) -> int | None:
@@ -28,6 +29,7 @@ def sweep() -> int:
     limits.forget(now)
     controls.cancel_orphans(now)
     metrics.roll_up(now)
+    expiry.forget(now)
     retention.purge(now)
     alarms.look(now)
     alarms.tell(now)

@@ -1,8 +1,12 @@
 from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in, user_login_failed
 
 
 class IntegrationsConfig(AppConfig):
     name = "integrations"
 
     def ready(self) -> None:
-        from integrations import checks  # noqa: F401  (registers them)
+        from integrations import checks, logins  # noqa: F401  (registers them)
+
+        user_logged_in.connect(logins.note_login)
+        user_login_failed.connect(logins.note_failure)

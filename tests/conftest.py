@@ -16,8 +16,9 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 from psycopg import sql
 
-from delivery.ingest import authentication, limiting
+from delivery.ingest import authentication
 from delivery.shaping import compiled
+from integrations import buckets
 from integrations.destinations.heap.sandbox import Sandbox
 from tests import services
 
@@ -81,7 +82,7 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_source_of_another_test() -> None:
     authentication.forget()
-    limiting.forget()
+    buckets.forget()
 
 
 def require(name: str) -> str:

@@ -24,6 +24,7 @@ def environment(database_url: str, **settings: object) -> Environment:
         "PENSTOCK_WRITE_KEY": "",
         "PENSTOCK_API_TOKEN": "",
         "PENSTOCK_RATE_LIMIT": "0",
+        "PENSTOCK_API_RATE_LIMIT": "0",
         "PYTHONUNBUFFERED": "1",
         **{name: str(value) for name, value in settings.items()},
     }

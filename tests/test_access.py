@@ -1,6 +1,7 @@
 """Who may do what: every endpoint of the management API × role × with and without its scope."""
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
@@ -171,3 +172,18 @@ def test_an_org_admin_cannot_make_a_superuser_nor_change_one(client):
     assert not ada.is_superuser
     assert client.post(f"/admin/auth/user/{boss.pk}/change/", form).status_code == 403
     assert client.get(f"/admin/auth/user/{boss.pk}/password/").status_code == 403
+
+
+def test_the_documentation_has_the_matrix():
+    text = (settings.BASE_DIR / "docs" / "api.md").read_text()
+    head = "| scope | for | " + " | ".join(ROLES) + " |"
+    lines = [line.strip("| ").split(" | ") for line in text.partition(head)[2].splitlines()[2:]]
+    told = {line[0].strip("`"): line[1:] for line in lines if len(line) > 2}
+    assert told == {
+        scope.name: [scope.description, *("yes" if allows(role, scope) else "–" for role in ROLES)]
+        for scope in SCOPES.values()
+    }
+
+
+def allows(role, scope):
+    return not scope.permission or scope.permission in ROLES[role].permissions

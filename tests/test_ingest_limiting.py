@@ -5,8 +5,8 @@ import threading
 import pytest
 import redis
 
-from delivery.ingest import limiting, shared_limits
 from delivery.models import Event, Rejection
+from integrations import buckets, shared_buckets
 from integrations.models import Source
 from tests.make import make_source
 from tests.test_ingest import TRACK, basic, post
@@ -21,7 +21,7 @@ def source(db):
 def clock(monkeypatch):
     """A clock that stands still until it is told how many seconds go by."""
     now = [1_000.0]
-    monkeypatch.setattr(limiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(buckets.time, "monotonic", lambda: now[0])
 
     def pass_by(seconds):
         now[0] += seconds
@@ -32,14 +32,14 @@ def clock(monkeypatch):
 @pytest.fixture
 def shared(redis_url, settings, source):
     settings.BROKER_URL = redis_url
-    shared_limits.buckets.well_from = 0.0
+    shared_buckets.buckets.well_from = 0.0
     server = redis.from_url(redis_url)
-    server.delete(shared_limits.KEY.format(source.pk))
+    server.delete(shared_buckets.KEY.format(source.pk))
     yield server
-    server.delete(shared_limits.KEY.format(source.pk))
+    server.delete(shared_buckets.KEY.format(source.pk))
     server.close()
-    shared_limits._script(redis_url).registered_client.close()
-    shared_limits._script.cache_clear()
+    shared_buckets._script(redis_url).registered_client.close()
+    shared_buckets._script.cache_clear()
 
 
 def send(client, number, **headers):
@@ -99,17 +99,17 @@ def test_sources_have_a_bucket_each(client, source, clock, settings):
 def test_processes_share_a_bucket_where_there_is_redis(client, source, shared, settings):
     settings.RATE_LIMIT = 5
     assert send(client, 10).status_code == 200
-    limiting.forget()  # as another process would, this one knows nothing
+    buckets.forget()  # as another process would, this one knows nothing
     answer = send(client, 10)
     assert (answer.status_code, answer["Retry-After"]) == (429, "2")
-    assert 0 < shared.ttl(shared_limits.KEY.format(source.pk)) <= 5
+    assert 0 < shared.ttl(shared_buckets.KEY.format(source.pk)) <= 5
 
 
 def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
     taken = []
 
     def take():
-        taken.append(shared_limits.buckets.take(source.pk, 1, 10.0, 20.0) == 0)
+        taken.append(shared_buckets.buckets.take(str(source.pk), 1, 10.0, 20.0)[0] == 0)
 
     threads = [threading.Thread(target=take) for _ in range(30)]
     for thread in threads:
@@ -120,7 +120,7 @@ def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
 
 
 def test_without_redis_each_process_limits_for_itself(client, source, settings, free_port, caplog):
-    shared_limits.buckets.well_from = 0.0
+    shared_buckets.buckets.well_from = 0.0
     settings.RATE_LIMIT, settings.BROKER_URL = 5, f"redis://127.0.0.1:{free_port}/0"
     assert [send(client, 10).status_code for _ in range(2)] == [200, 429]
     assert caplog.text.count("until Redis answers again") == 1

@@ -2,15 +2,18 @@
 
 from django.http import Http404
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
 from delivery import controls, log
+from delivery.api import shapes
 from delivery.api.parameters import cursor, read, read_rejections
 from delivery.api.presentation import listed, rejected, told
 from delivery.models import Delivery
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict
+from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
 
 
 class DeliveriesView(Endpoint):
@@ -22,6 +25,19 @@ class DeliveriesView(Endpoint):
 
     scopes = {"GET": "deliveries:read"}
 
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("installation", ID),
+            OpenApiParameter("state", str, enum=Delivery.State.values),
+            OpenApiParameter("event", str, description="Its name, or its type."),
+            OpenApiParameter("message_id", str),
+            OpenApiParameter("user_id", str),
+            OpenApiParameter("anonymous_id", str),
+            *RECEIVED,
+            *PAGING,
+        ],
+        responses={200: page_of(shapes.Delivery)},
+    )
     def get(self, request):
         asked = read(request.query_params)
         return Response(paged(asked, listed))
@@ -36,6 +52,10 @@ class RejectionsView(Endpoint):
     scopes = {"GET": "events:read"}
     permissions = {"GET": "delivery.view_rejection"}
 
+    @extend_schema(
+        parameters=[OpenApiParameter("source", ID), *RECEIVED, *PAGING],
+        responses={200: page_of(shapes.Rejection)},
+    )
     def get(self, request):
         return Response(paged(read_rejections(request.query_params), rejected))
 
@@ -45,6 +65,7 @@ class DeliveryView(Endpoint):
 
     scopes = {"GET": "deliveries:read"}
 
+    @extend_schema(responses={200: shapes.WholeDelivery})
     def get(self, request, pk):
         try:
             return Response(told(log.story(pk), timezone.now()))
@@ -57,6 +78,7 @@ class DeliverAgainView(Endpoint):
 
     scopes = {"POST": "deliveries:replay"}
 
+    @extend_schema(request=None, responses={202: shapes.Done, 409: Error})
     def post(self, request, pk):
         rows = Delivery.objects.filter(pk=pk)
         if not rows.exists():

@@ -4,6 +4,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 
+from integrations import logins
 from integrations.models import ApiToken
 
 
@@ -16,20 +17,43 @@ class ExpiredToken(AuthenticationFailed):
 
 
 class TokenAuthentication(BaseAuthentication):
-    """Accept `Authorization: Bearer <token>`; the token's user is the request's user."""
+    """Accept `Authorization: Bearer <token>`; the token's user is the request's user.
+
+    The token is that of a program, or the access token of a login.
+    """
 
     def authenticate(self, request):
-        scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
+        scheme, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             return None
         now = timezone.now()
-        found = ApiToken.objects.known(token.strip())
-        if found is None:
-            raise InvalidToken("The token is unknown. Use it as it was shown when it was made.")
-        if reason := found.ended(now):
-            raise (InvalidToken if found.revoked_at else ExpiredToken)(reason)
-        found.note_use(now)
-        return found.user, found
+        return _of_login(text.strip(), now) or _of_program(text.strip(), now)
 
     def authenticate_header(self, request):
         return "Bearer"
+
+
+def caller_key(token):
+    """Return what stands for the caller where calls are counted: a login is one caller."""
+    return f"token:{token.pk}" if isinstance(token, ApiToken) else f"login:{token.login_id}"
+
+
+def _of_login(text, now):
+    token = logins.access(text)
+    if token is None:
+        return None
+    if logins.ended(token.login):
+        raise InvalidToken("The login is over. Log in again.")
+    if token.expires_at <= now:
+        raise ExpiredToken("The access token has expired. Refresh it, or log in again.")
+    return token.login.user, token
+
+
+def _of_program(text, now):
+    token = ApiToken.objects.known(text)
+    if token is None:
+        raise InvalidToken("The token is unknown. Use it as it was shown when it was made.")
+    if reason := token.ended(now):
+        raise (InvalidToken if token.revoked_at else ExpiredToken)(reason)
+    token.note_use(now)
+    return token.user, token

@@ -1,9 +1,64 @@
 """What every view of the management API has in common."""
 
+from django.http import QueryDict
 from rest_framework.views import APIView
+
+from integrations.api import idempotency
+from integrations.api.errors import Unprocessable
 
 
 class Endpoint(APIView):
-    """A view that says for each of its methods which scope it needs, as in permissions.py."""
+    """A view that says for each of its methods which scope it needs, as in permissions.py.
+
+    Its POSTs take an Idempotency-Key, unless takes_keys says no.
+    """
 
     scopes: dict[str, str] = {}
+    takes_keys = True
+    call = None  # the call that an Idempotency-Key stands for
+
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+        if self.takes_keys and request.method == "POST":
+            self.call = idempotency.begin(request)
+
+    def handle_exception(self, exc):
+        if isinstance(exc, idempotency.Replayed):
+            return exc.answer
+        try:
+            return super().handle_exception(exc)
+        except Exception:
+            if self.call:
+                self.call.delete()
+            raise
+
+    def finalize_response(self, request, response, *args, **kwargs):
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self.call:
+            idempotency.end(self.call, response)
+        response["Cache-Control"] = "no-store"
+        for name, value in getattr(request, "rate_headers", {}).items():
+            response[name] = value
+        return response
+
+
+def given(request, shape):
+    """Return what a body holds, checked by its shape. Raises Unprocessable, by field."""
+    body = {} if isinstance(request.data, QueryDict) else request.data  # what no body is to DRF
+    if not isinstance(body, dict):
+        raise Unprocessable({"body": "Must be an object: {…}."})
+    checked = shape(data=body)
+    unknown = f"Not a field; there are: {', '.join(checked.fields)}."
+    wrong = dict.fromkeys(sorted(body.keys() - checked.fields.keys()), unknown)
+    if not checked.is_valid() or wrong:
+        raise Unprocessable({**wrong, **dict(named(checked.errors))})
+    return checked.validated_data
+
+
+def named(errors, prefix=""):
+    """Yield (field, what is wrong with it) of DRF's nested errors."""
+    for name, problems in errors.items():
+        if isinstance(problems, dict):
+            yield from named(problems, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", " ".join(str(each) for each in problems)

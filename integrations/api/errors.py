@@ -2,6 +2,8 @@
 
 from http import HTTPStatus
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.http import Http404, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions, status
@@ -42,10 +44,7 @@ class Conflict(exceptions.APIException):
 
 def exception_handler(error, context):
     """Translate what the views raise; what nobody expected stays a 500, answered below."""
-    if isinstance(error, InvalidInstallation):
-        error = Unprocessable(error.fields)
-    elif isinstance(error, NameTaken):
-        error = Conflict(str(error))
+    error = _of_ours(error)
     response = rest_framework_handler(error, context)
     if response is None:
         return None
@@ -57,9 +56,25 @@ def exception_handler(error, context):
     )
 
 
+def _of_ours(error):
+    """Return what our functions raise as what DRF knows."""
+    if isinstance(error, InvalidInstallation):
+        return Unprocessable(error.fields)
+    if isinstance(error, NameTaken):
+        return Conflict(str(error))
+    if isinstance(error, ValidationError):
+        problems = ValidationError(error).error_dict
+        if any(each.code == "unique" for some in problems.values() for each in some):
+            return Conflict(" ".join(error.messages))
+        return Unprocessable({name: " ".join(told) for name, told in error.message_dict.items()})
+    return error
+
+
 def _message(error):
     if isinstance(error, exceptions.NotAuthenticated):
         return "Give an API token: Authorization: Bearer …"
+    if isinstance(error, exceptions.Throttled):
+        return f"More than {settings.API_RATE_LIMIT} calls a minute. Come again in {error.wait} s."
     message = str(error.detail if hasattr(error, "detail") else error)
     if isinstance(error, Http404):
         return message or "There is nothing here."

@@ -11,6 +11,27 @@ class AnyJSONParser(BaseParser):
 
     def parse(self, stream, media_type=None, parser_context=None):
         try:
-            return json.loads(stream.read() or b"{}")
+            value = json.loads(stream.read() or b"{}", parse_constant=_refuse)
+            _check(value)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"The body is not JSON: {error}") from None
+        return value
+
+
+def _refuse(name):
+    raise ValueError(f"{name} is no number of JSON.")
+
+
+def _check(value):
+    """Raise ValueError for texts that no database stores: with NUL, or half a character."""
+    if isinstance(value, str):
+        value.encode()
+        if "\x00" in value:
+            raise ValueError("A text has a NUL character in it.")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            _check(key)
+            _check(each)
+    elif isinstance(value, list):
+        for each in value:
+            _check(each)

@@ -5,8 +5,11 @@ serializer that is used for nothing else. The errors that a view cannot help but
 here: nobody has to list them.
 """
 
+from functools import cache
+
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
@@ -40,6 +43,7 @@ class Error(serializers.Serializer):
     error = ErrorDetail()
 
 
+@cache
 def page_of(shape):
     """Return the shape of a page of a list: {"data", "next_cursor", "has_more"}."""
     return inline_serializer(
@@ -64,6 +68,26 @@ PAGING = [
 ]
 
 
+ID = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+RECEIVED = [
+    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received from this time on."),
+    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before this time."),
+]
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The ETag that you read: 412 when it was changed since.",
+)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    OpenApiParameter.HEADER,
+    description="A text of yours, new for each call: one that comes again within 24 hours is "
+    "answered as the first time, and done once.",
+)
+
+
 class Schema(AutoSchema):
     """Adds the scope, and the errors, to what is declared."""
 
@@ -71,14 +95,33 @@ class Schema(AutoSchema):
         parts = [each for each in self.path.split("/") if each and "{" not in each]
         return [parts[2] if parts[:2] == ["v1", "admin"] and len(parts) > 2 else "ingest"]
 
+    def get_operation_id(self):
+        found = super().get_operation_id()
+        is_list = self.method == "GET" and not self.path.endswith("}")
+        return f"{found.removesuffix('_retrieve')}_list" if is_list else found
+
+    def get_summary(self):
+        said = super().get_description() or ""
+        return super().get_summary() or said.partition("\n")[0].rstrip(".")
+
     def get_description(self):
         scope = self._scope()
         said = super().get_description() or ""
         return f"{said}\n\nScope: `{scope}`.".strip() if scope else said
 
+    def map_parsers(self):
+        return ["application/json"]  # what ours takes it for, whatever is said
+
+    def get_override_parameters(self):
+        own = super().get_override_parameters()
+        return [*own, IDEMPOTENCY_KEY] if self._takes_keys() else own
+
+    def _takes_keys(self):
+        return self.method == "POST" and getattr(self.view, "takes_keys", False)
+
     def get_operation(self, *args, **kwargs):
         operation = super().get_operation(*args, **kwargs)
-        if operation is not None and self._scope() is not None:
+        if operation is not None and hasattr(self.view, "scopes"):
             error = self.resolve_serializer(Error, "response").ref
             for code in self._errors(operation):
                 said = {"application/json": {"schema": error}}
@@ -89,18 +132,22 @@ class Schema(AutoSchema):
     def _errors(self, operation):
         """Return the statuses that come of the operation's form, whatever its view does."""
         has_query = any(each["in"] == "query" for each in operation.get("parameters", ()))
-        yield from (401, 403)
+        if self.view.permission_classes:
+            yield from (401, 403)
         if "{" in self.path:
             yield 404
         if "requestBody" in operation:
             yield 400
-        if "requestBody" in operation or has_query:
+        if "requestBody" in operation or has_query or self._takes_keys():
             yield 422
+        if self._takes_keys():
+            yield 409
         yield from (429, 500)
 
     def _scope(self):
         """Return the scope of the operation; None where the view has no scopes."""
-        return scope_of(self.view, self.method) if hasattr(self.view, "scopes") else None
+        asked = hasattr(self.view, "scopes") and self.view.permission_classes
+        return scope_of(self.view, self.method) if asked else None
 
 
 class BearerToken(OpenApiAuthenticationExtension):
@@ -113,3 +160,28 @@ class BearerToken(OpenApiAuthenticationExtension):
             "scheme": "bearer",
             "description": "An API token, or the access token of /v1/admin/auth/login.",
         }
+
+
+def of_programs(endpoints):
+    """Keep what is documented: the management API, and what says so of itself."""
+    return [each for each in endpoints if each[0].startswith("/v1/admin/") or _is_told(each[3])]
+
+
+def _is_told(callback):
+    return getattr(callback.cls, "in_schema", False)
+
+
+def strict(result, **_):
+    """Say of every body that it takes no other fields than those named: others are refused."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            schema = _body_of(operation)
+            if "$ref" in schema:
+                name = schema["$ref"].rpartition("/")[2]
+                result["components"]["schemas"][name].setdefault("additionalProperties", False)
+    return result
+
+
+def _body_of(operation):
+    content = operation.get("requestBody", {}).get("content", {})
+    return next(iter(content.values()), {}).get("schema", {})

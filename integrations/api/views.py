@@ -2,10 +2,13 @@
 
 from django.http import Http404
 from django.urls import reverse
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
+from integrations.api import shapes
 from integrations.api.endpoint import Endpoint
+from integrations.api.schema import Error
 from integrations.catalog import catalog
 from integrations.installing import install, offered, starting_value
 
@@ -15,6 +18,7 @@ class CatalogView(Endpoint):
 
     scopes = {"GET": "catalog:read"}
 
+    @extend_schema(responses={200: shapes.Catalog})
     def get(self, request):
         return Response({"data": [described(each) for each in catalog().values()]})
 
@@ -24,6 +28,7 @@ class CatalogEntryView(Endpoint):
 
     scopes = {"GET": "catalog:read"}
 
+    @extend_schema(responses={200: shapes.Destination})
     def get(self, request, key):
         return Response(described(find(key)))
 
@@ -38,6 +43,22 @@ class InstallView(Endpoint):
     scopes = {"POST": "installations:write"}
     permissions = {"POST": "integrations.add_installation"}
 
+    @extend_schema(
+        request=shapes.InstallInput,
+        responses={201: shapes.Installation, 409: Error},
+        examples=[
+            OpenApiExample(
+                "Heap",
+                {
+                    "name": "Heap",
+                    "variant": "default",
+                    "config": {"app_id": "1234567890", "api_key": "your_api_key"},
+                    "delivery_mode": "server_side",
+                },
+                request_only=True,
+            )
+        ],
+    )
     def post(self, request, key):
         given = request.data if isinstance(request.data, dict) else {}
         destination = find(key)

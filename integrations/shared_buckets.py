@@ -4,6 +4,7 @@
 import logging
 import time
 from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -14,8 +15,8 @@ PATIENCE = 0.25  # seconds for an answer of Redis
 REST = 5.0  # seconds to do without Redis after it failed
 KEY = "penstock:rate:{}"
 
-# Returns the seconds to wait, as text: Redis cuts numbers to integers. A request larger than the
-# bucket needs a full one, and leaves a debt behind.
+# Returns seconds to wait and what is left, as texts: Redis cuts numbers to integers. What costs
+# more than the bucket holds needs a full one, and leaves a debt behind.
 TAKE = """
 local rate, size, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
@@ -23,34 +24,34 @@ local now = clock[1] + clock[2] / 1000000
 local was = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = math.min(size, (was[1] or size) + (now - (was[2] or now)) * rate)
 local needed = math.min(cost, size)
-if tokens < needed then return tostring((needed - tokens) / rate) end
+if tokens < needed then return {tostring((needed - tokens) / rate), tostring(tokens)} end
 redis.call('HSET', KEYS[1], 'tokens', tokens - cost, 'at', now)
 redis.call('EXPIRE', KEYS[1], math.ceil((size + cost) / rate) + 1)
-return '0'
+return {'0', tostring(tokens - cost)}
 """
 
 
 class SharedBuckets:
     """The buckets, while Redis answers."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.well_from = 0.0  # monotonic
 
-    def take(self, source_id, messages, rate, size):
-        """Return seconds to wait, 0 when the messages were taken, or None without Redis."""
+    def take(self, key: str, cost: float, rate: float, size: float) -> tuple[float, float] | None:
+        """Return seconds to wait, 0 when it was taken, and what is left; None without Redis."""
         if time.monotonic() < self.well_from:
             return None
         try:
-            script = _script(settings.BROKER_URL)
-            return float(script([KEY.format(source_id)], [rate, size, messages]))
+            wait, left = _script(settings.BROKER_URL)([KEY.format(key)], [rate, size, cost])
         except redis.RedisError:
             self.well_from = time.monotonic() + REST
             logger.exception("Rates are limited per process until Redis answers again.")
             return None
+        return float(wait), float(left)
 
 
 @cache
-def _script(url):
+def _script(url: str) -> Any:
     client = redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
     return client.register_script(TAKE)
 

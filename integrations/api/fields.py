@@ -1,0 +1,59 @@
+"""Fields that take what they say and nothing like it: a text is no number, "yes" is no boolean.
+
+DRF's own are lenient, so that a mistake of a program would be stored instead of named.
+"""
+
+from typing import Any
+
+from rest_framework import serializers
+
+LARGEST = 2**63 - 1
+
+
+class Text(serializers.CharField):
+    default_error_messages = {"invalid": "Must be a text."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"trim_whitespace": False, "max_length": 255, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Flag(serializers.BooleanField):
+    default_error_messages = {"invalid": "Must be true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class Number(serializers.IntegerField):
+    default_error_messages = {"invalid": "Must be a whole number."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": 0, "max_value": LARGEST, **kwargs})
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Choice(serializers.ChoiceField):
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or data not in self.choices:
+            raise serializers.ValidationError(f"One of: {', '.join(map(str, self.choices))}.")
+        return data
+
+
+class Moment(serializers.DateTimeField):
+    default_error_messages = {"invalid": "Must be a time such as 2026-11-21T12:00:00Z."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)

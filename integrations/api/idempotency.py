@@ -1,0 +1,103 @@
+"""Idempotency-Key: a POST that comes again is answered as the first time, and done once.
+
+The answer is kept sealed for a day, because it may hold a secret that is shown once: to get it
+again is what a program repeats a call for. Only what succeeded is kept; what failed can be
+mended and sent again with the same key.
+"""
+
+import json
+import re
+from hashlib import sha256
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from rest_framework import status
+from rest_framework.exceptions import APIException
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+
+from integrations.api.authentication import caller_key
+from integrations.api.errors import Conflict, Unprocessable
+from integrations.expiry import ANSWERS_KEPT
+from integrations.models import IdempotentCall
+from integrations.secrets import SecretsUnreadable, reveal, seal
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+HEADERS = ("ETag",)  # of an answer that are kept with it
+
+
+class Replayed(APIException):
+    """It was done before; `answer` is how it was answered."""
+
+    status_code = status.HTTP_200_OK
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+
+class KeyReused(Unprocessable):
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class KeyInUse(Conflict):
+    code = "IDEMPOTENCY_KEY_IN_USE"
+
+
+def begin(request):
+    """Return the call that the request's key stands for, or None when it has no key.
+
+    Raises Replayed when it was done before, KeyReused when that was another one, KeyInUse when it
+    is under way.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        raise Unprocessable({"Idempotency-Key": "1 to 255 visible ASCII characters."})
+    known = {"caller": caller_key(request.auth), "key": key}
+    IdempotentCall.objects.filter(**known, at__lt=timezone.now() - ANSWERS_KEPT).delete()
+    try:
+        with transaction.atomic():
+            return IdempotentCall.objects.create(**known, fingerprint=_fingerprint(request))
+    except IntegrityError:
+        raise _seen(IdempotentCall.objects.filter(**known).first(), request) from None
+
+
+def end(call, response):
+    """Keep how the call was answered, or free its key when it did not succeed."""
+    if not status.is_success(response.status_code):
+        call.delete()
+        return
+    text = JSONRenderer().render(response.data).decode()
+    kept = {name: response[name] for name in HEADERS if name in response}
+    call.sealed_answer = seal({"body": text, "headers": json.dumps(kept)})
+    call.status = response.status_code
+    call.save(update_fields=["status", "sealed_answer"])
+
+
+def _seen(call, request):
+    """Return what to raise for a key that is there already."""
+    if call is not None and call.fingerprint != _fingerprint(request):
+        reason = "It was used for another call. Use a new key for each."
+        return KeyReused({"Idempotency-Key": reason})
+    if call is None or call.status is None:
+        return KeyInUse(
+            "The first call with this Idempotency-Key is under way, or was cut off. Come again in "
+            "a moment; if it stays so, look whether it was done, then use a new key."
+        )
+    return Replayed(_answer(call))
+
+
+def _answer(call):
+    try:
+        kept = reveal(call.sealed_answer)
+    except SecretsUnreadable:
+        raise Conflict("It was done; but its answer cannot be read any more.") from None
+    headers = {**json.loads(kept["headers"]), "Idempotent-Replayed": "true"}
+    return Response(json.loads(kept["body"]), status=call.status, headers=headers)
+
+
+def _fingerprint(request):
+    whole = f"{request.method} {request.get_full_path()}\n".encode() + request._request.body
+    return sha256(whole).hexdigest()

@@ -1,0 +1,200 @@
+"""What the API takes and answers, for its schema and to check what is given."""
+
+from rest_framework import serializers
+
+from integrations.api.fields import Choice, Flag, Moment, Number, Text
+from integrations.roles import ROLES, SCOPES
+
+ROLE_CHOICES = [(each.name, each.description) for each in ROLES.values()]
+SCOPE_CHOICES = [(each.name, each.description) for each in SCOPES.values()]
+
+
+class LoginInput(serializers.Serializer):
+    username = Text(max_length=254, help_text="The user's name, or e-mail address.")
+    password = Text(max_length=4096)
+
+
+class RefreshInput(serializers.Serializer):
+    refresh_token = Text(max_length=200)
+
+
+class User(serializers.Serializer):
+    id = serializers.IntegerField()
+    username = serializers.CharField()
+    email = serializers.CharField(help_text="May be empty.")
+    name = serializers.CharField(help_text="May be empty.")
+    role = serializers.ChoiceField(ROLE_CHOICES, allow_null=True)
+    is_superuser = serializers.BooleanField(help_text="May do everything, whatever the role.")
+    is_active = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+    last_login_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewUser(User):
+    password = serializers.CharField(required=False, help_text="Only when none was given.")
+
+
+class UserInput(serializers.Serializer):
+    username = Text(max_length=150)
+    email = Text(max_length=254, allow_blank=True, required=False)
+    name = Text(max_length=150, allow_blank=True, required=False)
+    role = Choice(ROLE_CHOICES, allow_null=True, required=False)
+    password = Text(
+        max_length=4096, required=False, help_text="Generated and answered once when not given."
+    )
+
+
+class UserChange(serializers.Serializer):
+    username = Text(max_length=150, required=False)
+    email = Text(max_length=254, allow_blank=True, required=False)
+    name = Text(max_length=150, allow_blank=True, required=False)
+    role = Choice(ROLE_CHOICES, allow_null=True, required=False)
+    password = Text(max_length=4096, required=False)
+    is_active = Flag(required=False)
+
+
+class Pair(serializers.Serializer):
+    access_token = serializers.CharField()
+    refresh_token = serializers.CharField(help_text="Counts once: refreshing gives a new one.")
+    token_type = serializers.CharField()
+    expires_in = serializers.IntegerField(help_text="Seconds for which the access token is good.")
+    refresh_expires_in = serializers.IntegerField(help_text="Seconds.")
+    user = User()
+
+
+class Me(serializers.Serializer):
+    user = User()
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(SCOPE_CHOICES),
+        help_text="What this token may be used for and its user may do.",
+    )
+    token = serializers.CharField(help_text="The API token's name, or 'login'.")
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class Token(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    user_id = serializers.IntegerField()
+    username = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.ChoiceField(SCOPE_CHOICES))
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+    last_used_at = serializers.DateTimeField(allow_null=True, help_text="To 5 minutes.")
+    revoked_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewToken(Token):
+    token = serializers.CharField(help_text="Shown only here.")
+
+
+class TokenInput(serializers.Serializer):
+    name = Text(max_length=100)
+    scopes = serializers.ListField(child=Choice(SCOPE_CHOICES), min_length=1, max_length=20)
+    expires_at = Moment(required=False, allow_null=True, help_text="Never, when not given.")
+    user_id = Number(required=False, min_value=1, help_text="Whose; yours when not given.")
+
+
+class Change(serializers.Serializer):
+    old = serializers.JSONField()
+    new = serializers.JSONField()
+
+
+class AuditEntry(serializers.Serializer):
+    id = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    action = serializers.CharField(help_text="installation.created, source.updated, auth.login, …")
+    user_id = serializers.IntegerField(allow_null=True)
+    actor = serializers.CharField(help_text="The user's name at the time, or empty.")
+    token = serializers.CharField(help_text="The API token's name, or empty.")
+    via = serializers.ChoiceField(["api", "admin", "command"])
+    object_type = serializers.CharField()
+    object_id = serializers.CharField()
+    object_name = serializers.CharField()
+    changes = serializers.DictField(
+        child=Change(), help_text="What differs, by field; secrets as ***."
+    )
+    ip_address = serializers.CharField(allow_null=True)
+    user_agent = serializers.CharField()
+    request_id = serializers.CharField()
+
+
+# --- the catalog, and what is installed from it --------------------------------------------------
+
+
+class Option(serializers.Serializer):
+    value = serializers.CharField()
+    label = serializers.CharField()
+
+
+class ConfigField(serializers.Serializer):
+    key = serializers.CharField()
+    label = serializers.CharField()
+    type = serializers.ChoiceField(["string", "secret", "select"])
+    required = serializers.BooleanField()
+    placeholder = serializers.CharField()
+    help_text = serializers.CharField()
+    default = serializers.CharField(help_text="What it is when it is not given.")
+    options = Option(many=True, required=False, help_text="Of a select.")
+
+
+class Variant(serializers.Serializer):
+    key = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    default_config = serializers.DictField(child=serializers.CharField())
+
+
+class Destination(serializers.Serializer):
+    """A vendor of the catalog."""
+
+    key = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    category = serializers.CharField()
+    status = serializers.CharField()
+    website = serializers.CharField()
+    config_fields = ConfigField(many=True)
+    variants = Variant(many=True)
+
+
+class Catalog(serializers.Serializer):
+    data = Destination(many=True)
+
+
+class InstallationRevision(serializers.Serializer):
+    number = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    change_summary = serializers.CharField()
+    blueprint = serializers.JSONField()
+
+
+class Logs(serializers.Serializer):
+    api = serializers.CharField()
+    admin = serializers.CharField()
+
+
+class Installation(serializers.Serializer):
+    """A destination installed here; secrets as ***."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    destination = serializers.CharField(help_text="The vendor's key in the catalog.")
+    variant = serializers.CharField()
+    config = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    delivery_mode = serializers.CharField()
+    enabled = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+    revision = InstallationRevision()
+    logs = Logs(help_text="Where its deliveries are.")
+
+
+class InstallInput(serializers.Serializer):
+    name = Text(max_length=100, required=False, help_text="The vendor's, when not given.")
+    variant = Text(max_length=50, required=False, help_text="default, when not given.")
+    config = serializers.DictField(
+        child=Text(max_length=10_000, allow_blank=True),
+        required=False,
+        help_text="Values of the vendor's config_fields, by key.",
+    )
+    delivery_mode = Choice([("server_side", "Server-side")], required=False)

@@ -1,0 +1,40 @@
+"""What someone is told who failed to log in too often, by the API or the admin's form."""
+
+import math
+
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib import admin
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from integrations.api import errors
+
+
+def ip_address(request):
+    """Return who asks, as config/proxies.py has made sure of."""
+    return request.META.get("REMOTE_ADDR") or None
+
+
+def locked_out(request, response, credentials):
+    """Return the answer to a login that is locked: 429, and when to come again."""
+    seconds = _wait(request, (credentials or {}).get("username"))
+    minutes = math.ceil(seconds / 60)
+    message = f"Too many failed logins. Come again in {minutes} min, or ask an org_admin."
+    if request.path.startswith("/v1/"):
+        answer: HttpResponse = JsonResponse(errors.body("ACCOUNT_LOCKED", message), status=429)
+    else:
+        context = {**admin.site.each_context(request), "message": message}
+        answer = render(request, "admin/locked.html", context, status=429)
+    answer["Retry-After"] = str(seconds)
+    return answer
+
+
+def _wait(request, username):
+    """Return the seconds until the last failure is old enough."""
+    whole = settings.AXES_COOLOFF_TIME
+    tries = AccessAttempt.objects.filter(username=username, ip_address=ip_address(request))
+    last = tries.order_by("-attempt_time").values_list("attempt_time", flat=True).first()
+    left = whole - (timezone.now() - last) if last else whole
+    return max(1, math.ceil(left.total_seconds()))

@@ -1,0 +1,31 @@
+"""The page that shows the API's schema, in a browser with the policy that it is served with."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.conftest import ARGUMENTS
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.django_db(transaction=True)]
+
+
+def test_it_shows_every_part_and_asks_nobody_else(live_server, chromium, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    hosts, troubles = set(), []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
+        answer = page.goto(f"{live_server.url}/v1/docs")
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        expect(page.get_by_role("heading", name="deliveries")).to_be_visible()
+        page.screenshot(path="var/docs-page.png")
+        page.get_by_text("/v1/admin/users", exact=True).first.click()
+        expect(page.get_by_text("Scope: users:read.").first).to_be_visible()
+        page.screenshot(path="var/docs-page.png")
+        browser.close()
+    assert troubles == []
+    assert hosts - {""} == {urlsplit(live_server.url).netloc}
