@@ -1,16 +1,19 @@
 """Replays by the API: start one, see how far it is, pause, resume or cancel it."""
 
 from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
 from delivery import replaying
+from delivery.api import shapes
 from delivery.api.parameters import cursor, read_replays
 from delivery.forms import ReplayForm
 from delivery.models import Replay
 from delivery.replaying import AlreadyRunning, NotPossible
-from integrations.api.endpoint import Endpoint
+from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
+from integrations.api.schema import ID, PAGING, Error, page_of
 
 READ = {"GET": "deliveries:read"}
 WRITE = {"POST": "deliveries:replay"}
@@ -19,16 +22,15 @@ START = {"POST": "delivery.add_replay"}
 
 
 class ReplaysView(Endpoint):
-    """List replays, newest first, or start one.
-
-    GET   200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
-    POST  201 the replay; 409 the same one is under way; 422 names each wrong field.
-    """
-
     scopes = READ | WRITE
     permissions = SEE | START
 
+    @extend_schema(
+        parameters=[OpenApiParameter("installation", ID), *PAGING],
+        responses={200: page_of(shapes.Replay)},
+    )
     def get(self, request):
+        """List replays, newest first."""
         page = read_replays(request.query_params).page()
         return Response(
             {
@@ -38,8 +40,10 @@ class ReplaysView(Endpoint):
             }
         )
 
+    @extend_schema(request=shapes.ReplayInput, responses={201: shapes.Replay, 409: Error})
     def post(self, request):
-        form = checked(request.data)
+        """Start a replay of deliveries, or a backfill of events."""
+        form = checked(request)
         try:
             replay = replaying.start(
                 form.chosen_kind,
@@ -62,8 +66,9 @@ class PreviewView(Endpoint):
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": "delivery.view_replay"}
 
+    @extend_schema(request=shapes.ReplayInput, responses={200: shapes.Counted})
     def post(self, request):
-        form = checked(request.data)
+        form = checked(request)
         found = replaying.preview(
             form.chosen_kind, form.cleaned_data["installation"], form.wanted()
         )
@@ -76,6 +81,7 @@ class ReplayView(Endpoint):
     scopes = READ
     permissions = SEE
 
+    @extend_schema(responses={200: shapes.Replay})
     def get(self, request, pk):
         return Response(shown(found(pk)))
 
@@ -87,6 +93,7 @@ class TurnView(Endpoint):
     permissions = START
     turn = None  # a function of replaying.py
 
+    @extend_schema(request=None, responses={200: shapes.Replay, 409: Error})
     def post(self, request, pk):
         replay = found(pk)
         try:
@@ -117,14 +124,14 @@ def found(pk):
         raise Http404(f"There is no replay {pk}.") from None
 
 
-def checked(data):
+def checked(request):
     """Return the form that the body fills in. Raises Unprocessable with each wrong field."""
-    if not isinstance(data, dict):
-        raise Unprocessable({"body": "Must be an object."})
-    fields = ReplayForm.base_fields
-    wrong = {n: f"Not a field; there are: {', '.join(fields)}." for n in data if n not in fields}
-    form = ReplayForm(data)
-    wrong.update({name: errors[0] for name, errors in form.errors.items()})
+    form, wrong = ReplayForm(request.data if isinstance(request.data, dict) else {}), {}
+    try:
+        given(request, shapes.ReplayInput)
+    except Unprocessable as error:
+        wrong = error.fields
+    wrong = {**{name: errors[0] for name, errors in form.errors.items()}, **wrong}
     if wrong:
         raise Unprocessable(wrong)
     return form

@@ -2,7 +2,10 @@
 
 from rest_framework import serializers
 
+from delivery.forms import SETTLED
 from delivery.models import Delivery as DeliveryRow
+from delivery.models import Replay as ReplayRow
+from integrations.api.fields import Choice, Moment, Number, Real, Text
 
 STATES = DeliveryRow.State.choices
 
@@ -102,3 +105,50 @@ class Rejection(serializers.Serializer):
 
 class Done(serializers.Serializer):
     message = serializers.CharField()
+
+
+class ReplayInput(serializers.Serializer):
+    installation = Number(min_value=1)
+    kind = Choice(ReplayRow.Kind.choices, required=False, help_text="replay, when not given.")
+    states = serializers.ListField(
+        child=Choice(SETTLED), required=False, max_length=10, help_text="Of a replay: failed ones."
+    )
+    since = Moment(required=False, allow_null=True, help_text="Received from this time on.")
+    until = Moment(required=False, allow_null=True, help_text="Received before this time.")
+    event = Text(required=False, allow_blank=True, help_text="Its name, or its type.")
+    user_id = Text(required=False, allow_blank=True)
+    anonymous_id = Text(required=False, allow_blank=True)
+    message_id = Text(required=False, allow_blank=True)
+    error = Text(max_length=30, required=False, allow_blank=True, help_text="Its class.")
+    source = Number(required=False, allow_null=True, min_value=1)
+    rate = Real(
+        required=False,
+        allow_null=True,
+        min_value=0.01,
+        max_value=100_000,
+        help_text="Deliveries a second.",
+    )
+
+
+class Counted(serializers.Serializer):
+    count = serializers.IntegerField()
+    exact = serializers.BooleanField(help_text="False: there are more.")
+
+
+class Replay(serializers.Serializer):
+    """Deliveries queued again, or made of earlier events, and how far that is."""
+
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(ReplayRow.Kind.choices)
+    state = serializers.ChoiceField(ReplayRow.State.choices)
+    installation = Named()
+    filter = serializers.JSONField()
+    rate = serializers.FloatField(allow_null=True)
+    progress = serializers.FloatField(help_text="0 to 1.")
+    queued = serializers.IntegerField()
+    unwanted = serializers.IntegerField()
+    taken_back = serializers.IntegerField(help_text="Cancelled before they were sent.")
+    outcome = serializers.JSONField(help_text="At the end: deliveries in each state.")
+    created_by = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
