@@ -27,9 +27,7 @@ class DeliveriesView(Endpoint):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter(
-                "q", str, description="A search, as in the admin: user:ada state:failed"
-            ),
+            OpenApiParameter("q", str, description="As in the admin: user:ada state:failed"),
             OpenApiParameter("installation", ID),
             OpenApiParameter("state", str, enum=Delivery.State.values),
             OpenApiParameter("event", str, description="Its name, or its type."),
