@@ -235,8 +235,8 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/v1/admin",
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_NAME_OVERRIDES": {
-        "DeliveryState": "delivery.models.Delivery.State.choices",
-        "ReplayState": "delivery.models.Replay.State.choices",
+        "DeliveryState": "delivery.models.Delivery.State",
+        "ReplayState": "delivery.models.Replay.State",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {
