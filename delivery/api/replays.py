@@ -130,7 +130,7 @@ def checked(request):
     try:
         given(request, shapes.ReplayInput)
     except Unprocessable as error:
-        wrong = error.fields
+        wrong = {name.partition(".")[0]: told for name, told in error.fields.items()}
     wrong = {**{name: errors[0] for name, errors in form.errors.items()}, **wrong}
     if wrong:
         raise Unprocessable(wrong)
