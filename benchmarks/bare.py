@@ -18,6 +18,7 @@ import msgspec  # noqa: E402
 import psycopg  # noqa: E402
 from django.db import connection  # noqa: E402
 
+from delivery import bulk  # noqa: E402
 from delivery.models import Lane  # noqa: E402
 from integrations.models import Source  # noqa: E402
 
@@ -35,38 +36,44 @@ TALLY = "INSERT INTO delivery_tally (source_id, at, events, unwanted) VALUES (%s
 ANSWER = b'{"success":true}'
 HEAD = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSWER)))]
 
+BEGIN = "BEGIN IMMEDIATE" if connection.vendor == "sqlite" else "BEGIN"
+SOURCE, LANE = Source.objects.get().pk, Lane.objects.get()  # before the tables are emptied
+
 of_thread = threading.local()
 
 
 def application(environ, start_response):
     text = environ["wsgi.input"].read()
-    store(msgspec.json.decode(text), text.decode(), datetime.now(UTC))
+    if text:  # else somebody looks whether we answer
+        store(msgspec.json.decode(text), text.decode(), datetime.now(UTC))
     start_response("200 OK", HEAD)
     return [ANSWER]
 
 
 def store(message, text, now):
-    execute, source, lane = prepared()
-    execute("BEGIN")
+    execute = execution()
+    execute(BEGIN)
     names = ("messageId", "type", "event", "userId", "anonymousId")
     columns = [message.get(name, "") for name in names]
-    row = execute(EVENT, [source, *columns, message["timestamp"], now])
+    row = execute(EVENT, [SOURCE, *columns, message["timestamp"], now])
     event = row.fetchone()[0]
     execute(BODY, [event, text])
-    execute(DELIVERY, [event, lane.installation_id, lane.pk, now])
-    execute(TALLY, [source, now])
+    execute(DELIVERY, [event, LANE.installation_id, LANE.pk, now])
+    execute(TALLY, [SOURCE, now])
     execute("COMMIT")
 
 
-def prepared():
-    """Return how to execute a statement on this thread's connection, the source and the lane."""
-    if not hasattr(of_thread, "known"):
-        source, lane = Source.objects.get().pk, Lane.objects.get()
-        of_thread.known = executing(connection.connection), source, lane
-    return of_thread.known
+def execution():
+    """Return what executes a statement on this thread's connection."""
+    if not hasattr(of_thread, "execute"):
+        connection.ensure_connection()
+        of_thread.execute = executing(connection.connection)
+    return of_thread.execute
 
 
 def executing(driver):
     if connection.vendor == "sqlite":
-        return lambda sql, values=(): driver.execute(sql.replace("%s", "?"), values)
+        return lambda sql, values=(): driver.execute(
+            sql.replace("%s", "?"), [bulk.plain(value) for value in values]
+        )
     return psycopg.Cursor(driver).execute  # Django's own cursor prepares nothing

@@ -53,15 +53,12 @@ def run(names: Sequence[str], *, share: float) -> None:
 def ingest(share: float) -> Iterator[report.Line]:
     """Events/s that the web server answers with 200, without a cluster at work."""
     ours, floor, theirs = {}, {}, {}
-    with stack.web() as web, stack.bare() as bare:
-        warm_up(web.port)
-        send(bare.port, WARM_UP, prefix="warm-up-bare", per_request=1)
-        for size, events in INGEST.items():
-            turns = [
-                (stored(web.port, Event, size, events * share), ingest_floor(bare, size, share))
-                for _ in TURNS
-            ]
-            ours[size], floor[size] = zip(*turns, strict=True)
+    with stack.web() as web:
+        warm_up(web.port)  # which makes the lane that the bare one needs
+        with stack.bare() as bare:
+            send(bare.port, WARM_UP, prefix="warm-up-bare", per_request=1)
+            for size in INGEST:
+                ours[size], floor[size] = ingest_and_floor(web, bare, size, share)
     with stack.web(stack.HURRIED) as web:
         warm_up(web.port)
         for size, events in HURRIED_INGEST.items():
@@ -77,9 +74,20 @@ def ingest(share: float) -> Iterator[report.Line]:
         )
 
 
-def ingest_floor(bare: stack.Web, size: int, share: float) -> float:
-    """Events/s of a bare WSGI function for single ones, of one connection for batches."""
-    return stored(bare.port, Event, 1, INGEST[1] * share) if size == 1 else floors.ingest(size)
+def ingest_and_floor(
+    web: stack.Web, bare: stack.Web, size: int, share: float
+) -> list[tuple[float, ...]]:
+    """Return both in turns. The floor of single events is the bare function, that of batches one
+    connection."""
+    events = INGEST[size] * share
+    turns = [
+        (
+            stored(web.port, Event, size, events),
+            stored(bare.port, Event, 1, events) if size == 1 else floors.ingest(size),
+        )
+        for _ in TURNS
+    ]
+    return list(zip(*turns, strict=True))
 
 
 def stored(port: int, model: Any, per_request: int, events: float) -> float:

@@ -39,7 +39,7 @@ from delivery.processes import Group, manage
 from integrations.catalog import catalog
 from integrations.installing import install
 
-READY = 30.0  # seconds a process may take to start
+READY = 90.0  # seconds a process may take to start
 STOP = 20.0  # seconds a cluster may take to end
 STOP_SERVER = 5.0  # seconds a server may: granian, stopped while it starts, never does by itself
 LOOK = 0.1  # seconds between two looks at a condition

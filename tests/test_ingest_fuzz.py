@@ -35,7 +35,7 @@ VARIANTS = 40  # inputs made of one example: itself, and with bytes changed here
 ROUND = 20_000  # inputs after which hypothesis begins anew: it remembers each example it made
 ROUNDS = range(max(INPUTS // ROUND, 1))
 EXAMPLES = INPUTS // VARIANTS // len(ROUNDS)
-GROWTH = 10_000_000  # bytes that the process may grow by from the second round on
+GROWTH = 5_000_000  # bytes that the process may grow by in the second half of the rounds
 fuzz = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -102,7 +102,8 @@ def test_whatever_is_sent_is_readable_when_it_is_stored_and_leaves_no_memory_beh
         for n, size in enumerate(sizes, 1)
     ]
     sys.stdout.write("\n".join(["", *said, ""]))
-    assert max(sizes) <= max(sizes[:2]) + GROWTH
+    half = (len(sizes) + 1) // 2
+    assert max(sizes[half:], default=0) <= max(sizes[:half]) + GROWTH
 
 
 def size_after_a_round():

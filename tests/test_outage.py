@@ -146,7 +146,7 @@ def test_an_outage_of_the_database_costs_no_event(postgres, penstock):
     assert max(each.seconds for each in witness.exchanges) < 10  # SDKs wait no longer
     assert {each.retry_after for each in witness.exchanges if each.status == 503} == {"5"}
     delivered = "SELECT event_id FROM delivery_delivery WHERE state = 'delivered'"
-    eventually(lambda: len(rows(postgres, delivered)) == len(stored), 60.0, penstock.output)
+    eventually(lambda: len(rows(postgres, delivered)) == len(stored), PATIENCE, penstock.output)
     assert json.loads(manage(penstock.env, "ledger", "--json"))["closes"]
 
 
