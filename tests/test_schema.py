@@ -121,6 +121,25 @@ def answers(port):
 
 # What each call of the generated client is given; those that are not here need nothing.
 GIVEN = {
+    "attempts_retrieve": {"id": 1},
+    "events_retrieve": {"id": 1},
+    "installations_create": {
+        "body": {"destination": "heap", "name": "Heap 3", "config": {"app_id": "42"}},
+    },
+    "installations_retrieve": {"id": 1},
+    "installations_partial_update": {"id": 1, "body": {"lane_count": 2, "sources": [1]}},
+    "installations_disable_create": {"id": 1},
+    "installations_enable_create": {"id": 1},
+    "installations_resume_create": {"id": 1},
+    "installations_destroy": {"id": 1, "confirm": "Heap"},
+    "sources_create": {"body": {"name": "App"}},
+    "sources_retrieve": {"id": 1},
+    "sources_partial_update": {"id": 1, "body": {"rate_limit": 5}},
+    "sources_keys_create": {"id": 1, "body": {"note": "The app"}},
+    "sources_rotate_key_create": {"id": 1, "body": {"overlap_hours": 1}},
+    "sources_signing_secret_create": {"id": 1},
+    "sources_keys_destroy": {"id": 1, "key": 1},
+    "sources_destroy": {"id": 1},
     "auth_login_create": {"body": {"username": "clerk", "password": "correct-horse-5b1"}},
     "auth_refresh_create": {"body": {"refresh_token": "…"}},
     "deliveries_retrieve": {"id": 1},

@@ -1,8 +1,41 @@
 from django.urls import path
 
-from delivery.api import replays, views
+from delivery.api import events, installations, measures, replays, sources, views
 
 urlpatterns = [
+    path("installations", installations.InstallationsView.as_view(), name="installations"),
+    path("installations/<int:pk>", installations.InstallationView.as_view(), name="installation"),
+    path(
+        "installations/<int:pk>/enable",
+        installations.EnableView.as_view(),
+        name="installation-enable",
+    ),
+    path(
+        "installations/<int:pk>/disable",
+        installations.DisableView.as_view(),
+        name="installation-disable",
+    ),
+    path(
+        "installations/<int:pk>/resume",
+        installations.ResumeView.as_view(),
+        name="installation-resume",
+    ),
+    path("sources", sources.SourcesView.as_view(), name="sources"),
+    path("sources/<int:pk>", sources.SourceView.as_view(), name="source"),
+    path("sources/<int:pk>/keys", sources.KeysView.as_view(), name="source-keys"),
+    path("sources/<int:pk>/keys/<int:key>", sources.KeyView.as_view(), name="source-key"),
+    path("sources/<int:pk>/rotate-key", sources.RotateView.as_view(), name="source-rotate-key"),
+    path(
+        "sources/<int:pk>/signing-secret",
+        sources.SigningSecretView.as_view(),
+        name="source-signing-secret",
+    ),
+    path("events", events.EventsView.as_view(), name="events"),
+    path("events/<int:pk>", events.EventView.as_view(), name="event"),
+    path("attempts", events.AttemptsView.as_view(), name="attempts"),
+    path("attempts/<int:pk>", events.AttemptView.as_view(), name="attempt"),
+    path("metrics", measures.MetricsView.as_view(), name="metrics"),
+    path("system", measures.SystemView.as_view(), name="system"),
     path("rejections", views.RejectionsView.as_view(), name="rejections"),
     path("deliveries", views.DeliveriesView.as_view(), name="deliveries"),
     path("deliveries/<int:pk>", views.DeliveryView.as_view(), name="delivery"),

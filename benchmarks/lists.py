@@ -1,0 +1,236 @@
+"""How long every list of the API takes, with 10,000 and with 10,000,000 deliveries.
+
+    python benchmarks/rows.py postgres://…/penstock_rows_small --rows 10000
+    python benchmarks/rows.py postgres://…/penstock_rows
+    python benchmarks/lists.py postgres://…/penstock_rows_small postgres://…/penstock_rows
+
+The calls are made in this process, through all of Django but the web server, in turns: one on the
+small database, one on the large one, so that both meet the same neighbours. Of TURNS the medians
+are compared. Each statement is explained: one that reads a large table from end to end is named.
+Exit code 1 when a call takes more than MOST times as long, or when a table is read whole.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TURNS = 15
+WARM_UP = 3
+MOST = 1.5
+LEAST = 5.0  # ms: differences below that are the machine's
+LARGE = 50_000  # rows, from which on a table must not be read whole
+SEQUENTIAL = re.compile(r"Seq Scan on (\w+)")
+TOKEN = "pst_lists"
+
+# {…} is looked up in each database, as FACTS says.
+LISTS = (
+    "deliveries",
+    "deliveries?cursor={deep}",
+    "deliveries?installation={all}",
+    "deliveries?installation={quiet}",
+    "deliveries?installation={all}&cursor={deep}",
+    "deliveries?state=queued",
+    "deliveries?state=delivered",
+    "deliveries?state=failed",
+    "deliveries?state=filtered",
+    "deliveries?state=cancelled",
+    "deliveries?installation={all}&state=failed",
+    "deliveries?installation={quiet}&state=failed",
+    "deliveries?event=Event 1",
+    "deliveries?event=Event 40",
+    "deliveries?event=Account Deleted",
+    "deliveries?user_id={user}",
+    "deliveries?user_id={user}&state=failed",
+    "deliveries?anonymous_id={visitor}",
+    "deliveries?message_id={message}",
+    "deliveries?since={day}",
+    "deliveries?until={day}",
+    "deliveries?since={day}&until={later}&installation={quiet}",
+    "deliveries/{delivery}",
+    "events",
+    "events?cursor={deep_event}",
+    "events?user_id={user}",
+    "events?anonymous_id={visitor}",
+    "events?message_id={message}",
+    "events?name=Event 1",
+    "events?name=Account Deleted",
+    "events?type=track",
+    "events?type=page",
+    "events?source=1",
+    "events?since={day}",
+    "events/{event}",
+    "attempts",
+    "attempts?installation={all}",
+    "attempts?installation={quiet}",
+    "attempts?status=5xx",
+    "attempts?status=none",
+    "attempts?outcome=accepted",
+    "attempts?outcome=MessageRejected",
+    "attempts?until={day}",
+    "attempts/{attempt}",
+    "rejections",
+    "rejections?source=1",
+    "rejections?since={day}",
+    "installations",
+    "sources",
+    "metrics",
+    "metrics?step=minute&installation={all}",
+    "metrics?step=day&since={month}",
+    "system",
+)
+
+
+# --- the process that compares -------------------------------------------------------------------
+
+
+def main(small: str, large: str) -> int:
+    """Measure both, print a table, and return the exit code."""
+    servers = [serve(url) for url in (small, large)]
+    print(f"{'':62}{'small':>9}{'large':>9}  ratio", file=sys.stderr)
+    wrong = 0
+    for each in LISTS:
+        few, many = compare(servers, each)
+        ratio = many["ms"] / max(few["ms"], LEAST)
+        whole = ", ".join(sorted({*many["whole"]}))
+        wrong += ratio > MOST or bool(whole)
+        print(json.dumps({"list": each, "small_ms": few["ms"], "large_ms": many["ms"],
+                          "ratio": round(ratio, 2), "read_whole": whole}))  # fmt: skip
+        mark = f"  reads all of {whole}" if whole else ""
+        line = f"{each:62}{few['ms']:9.1f}{many['ms']:9.1f}{ratio:7.2f}{mark}"
+        print(line, file=sys.stderr, flush=True)
+    for server in servers:
+        server.stdin.close()
+        server.wait()
+    return 1 if wrong else 0
+
+
+def compare(servers, each):
+    turns = [[ask(server, each) for server in servers] for _ in range(WARM_UP + TURNS)]
+    return [
+        {
+            "ms": statistics.median(turn[n]["ms"] for turn in turns[WARM_UP:]),
+            "whole": turns[0][n]["whole"],
+        }
+        for n in range(len(servers))
+    ]
+
+
+def serve(url):
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.run import environment
+
+    return subprocess.Popen(
+        [sys.executable, __file__, "--answer"],
+        cwd=ROOT,
+        env={**environment(url, "", ROOT), "LOG_LEVEL": "ERROR"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ask(server, each):
+    print(each, file=server.stdin, flush=True)
+    return json.loads(server.stdout.readline())
+
+
+# --- the process that answers --------------------------------------------------------------------
+
+
+def answer():
+    """Answer the calls that come in, a line each, with how long they took."""
+    sys.path.insert(0, str(ROOT))
+    import django
+
+    django.setup()
+    from django.test import Client
+    from django.test.utils import setup_test_environment
+
+    setup_test_environment()
+    client, facts, explained = Client(headers=bearer()), look_up(), set()
+    for line in sys.stdin:
+        address = "/v1/admin/" + line.strip().format(**facts)
+        whole = [] if line in explained else read_whole(client, address)
+        explained.add(line)
+        print(json.dumps({"ms": timed(client, address), "whole": whole}), flush=True)
+
+
+def bearer():
+    from django.conf import settings
+    from django.contrib.auth.models import User
+
+    from integrations.models import ApiToken, digest
+
+    settings.API_RATE_LIMIT = 0
+    user, _ = User.objects.get_or_create(username="lists", is_superuser=True)
+    values = {"name": "lists", "user": user, "scopes": ["admin"]}
+    ApiToken.objects.get_or_create(digest=digest(TOKEN), defaults=values)
+    return {"authorization": f"Bearer {TOKEN}"}
+
+
+def look_up():
+    """Return what the addresses ask for, as it is in this database."""
+    from datetime import timedelta
+
+    from delivery.models import Attempt, Delivery, Event
+    from integrations.api.lists import cursor_after
+    from integrations.models import Installation
+
+    ids = dict(Installation.objects.values_list("name", "pk"))
+    newest = Event.objects.exclude(user_id="").latest("pk")
+    stamp = lambda at: at.isoformat().replace("+00:00", "Z")  # noqa: E731
+    middle = newest.received_at - timedelta(days=15)
+    return {
+        "all": ids["All"], "quiet": ids["Quiet"],
+        "deep": cursor_after(Delivery.objects.latest("pk").pk // 2),
+        "deep_event": cursor_after(newest.pk // 2),
+        "user": newest.user_id, "visitor": newest.anonymous_id, "message": newest.message_id,
+        "day": stamp(middle), "later": stamp(middle + timedelta(hours=6)),
+        "month": stamp(newest.received_at - timedelta(days=29)),
+        "delivery": Delivery.objects.latest("pk").pk, "event": newest.pk,
+        "attempt": Attempt.objects.latest("pk").pk,
+    }  # fmt: skip
+
+
+def timed(client, address):
+    began = time.perf_counter()
+    response = client.get(address)
+    assert response.status_code == 200, (address, response.content)
+    return (time.perf_counter() - began) * 1_000
+
+
+def read_whole(client, address):
+    """Return the large tables that a call reads from end to end."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        client.get(address)
+    read = {table for query in captured for table in SEQUENTIAL.findall(plan(query["sql"]))}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE reltuples > %s", [LARGE])
+        return sorted(read & {table for (table,) in cursor.fetchall()})
+
+
+def plan(sql):
+    from django.db import connection
+
+    if not sql.startswith("SELECT"):
+        return ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql.replace('%', '%%')}", [])
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--answer"]:
+        answer()
+    else:
+        os.environ.pop("DATABASE_URL", None)
+        sys.exit(main(*sys.argv[1:]))

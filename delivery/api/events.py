@@ -1,0 +1,208 @@
+"""Events and attempts: what came in, and what was exchanged with vendors."""
+
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.response import Response
+
+from delivery import lists, log
+from delivery.api import shapes
+from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event
+from integrations.api.endpoint import Endpoint
+from integrations.api.lists import asked, cursor_after, moment, number, one_of, text
+from integrations.api.schema import ID, PAGING, page_of
+from integrations.messages import TYPES
+
+CARRIED = 1_000  # deliveries of an attempt that are named
+TIMES = [
+    OpenApiParameter("since", OpenApiTypes.DATETIME, description="From this time on."),
+    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
+]
+
+
+class EventsView(Endpoint):
+    scopes = {"GET": "events:read"}
+
+    FILTERS = {
+        "message_id": text,
+        "user_id": text,
+        "anonymous_id": text,
+        "name": text,
+        "type": one_of(*TYPES),
+        "source": number,
+        "since": moment,
+        "until": moment,
+    }
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("message_id", str),
+            OpenApiParameter("user_id", str),
+            OpenApiParameter("anonymous_id", str),
+            OpenApiParameter("name", str, description="The event's whole name."),
+            OpenApiParameter("type", str, enum=list(TYPES)),
+            OpenApiParameter("source", ID),
+            *TIMES,
+            *PAGING,
+        ],
+        responses={200: page_of(shapes.Event)},
+    )
+    def get(self, request):
+        """List events, the newest first.
+
+        name, type and source look through the newest 30,000 rows, because no index tells of them;
+        `next_cursor` goes on from there, so a page can be short while `has_more` is true.
+        """
+        wanted = asked(request.query_params, self.FILTERS)
+        limit, before = wanted.pop("limit"), wanted.pop("cursor")
+        page = lists.events(**wanted).page(limit=limit, before=before)
+        return Response(as_list(page, event_presented))
+
+
+class EventView(Endpoint):
+    scopes = {"GET": "events:read"}
+
+    @extend_schema(responses={200: shapes.EventWithDeliveries})
+    def get(self, request, pk):
+        """Show an event: what was sent, where it went, and why not elsewhere."""
+        event = Event.objects.select_related("source", "body").filter(pk=pk).first()
+        if event is None:
+            raise Http404(f"There is no event {pk}.")
+        return Response(event_told(event))
+
+
+class AttemptsView(Endpoint):
+    scopes = {"GET": "deliveries:read"}
+    permissions = {"GET": "delivery.view_attempt"}
+
+    FILTERS = {
+        "installation": number,
+        "status": one_of("2xx", "3xx", "4xx", "5xx", "none"),
+        "outcome": text,
+        "since": moment,
+        "until": moment,
+    }
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("installation", ID),
+            OpenApiParameter("status", str, enum=["2xx", "3xx", "4xx", "5xx", "none"]),
+            OpenApiParameter("outcome", str, description="accepted, or the class of an error."),
+            *TIMES,
+            *PAGING,
+        ],
+        responses={200: page_of(shapes.Exchange)},
+    )
+    def get(self, request):
+        """List requests to vendors, the newest first.
+
+        status and outcome look through the newest 30,000 rows, because no index tells of them;
+        `next_cursor` goes on from there, so a page can be short while `has_more` is true.
+        """
+        wanted = asked(request.query_params, self.FILTERS)
+        limit, before = wanted.pop("limit"), wanted.pop("cursor")
+        page = lists.attempts(**wanted).page(limit=limit, before=before)
+        return Response(as_list(page, attempt_presented))
+
+
+class AttemptView(Endpoint):
+    scopes = {"GET": "deliveries:read"}
+    permissions = {"GET": "delivery.view_attempt"}
+
+    @extend_schema(responses={200: shapes.WholeExchange})
+    def get(self, request, pk):
+        """Show a request to a vendor and its answer, secrets masked, while they are kept."""
+        attempt = Attempt.objects.select_related("installation").filter(pk=pk).first()
+        if attempt is None:
+            raise Http404(f"There is no attempt {pk}.")
+        return Response(attempt_told(attempt))
+
+
+def as_list(page, present):
+    """Return a page of the log as every list answers it."""
+    last = page.rows[-1].pk if page.rows else None
+    on = page.looked_to if page.looked_to is not None else last
+    return {
+        "data": [present(each) for each in page.rows],
+        "next_cursor": cursor_after(on) if page.has_older else None,
+        "has_more": page.has_older,
+    }
+
+
+def event_presented(event):
+    return {
+        "id": event.pk,
+        "source": {"id": event.source_id, "name": event.source.name},
+        "type": event.type,
+        "name": event.name,
+        "message_id": event.message_id,
+        "user_id": event.user_id,
+        "anonymous_id": event.anonymous_id,
+        "timestamp": event.timestamp,
+        "received_at": event.received_at,
+    }
+
+
+def event_told(event):
+    """Return all there is to tell about an event."""
+    body = event.body.text if hasattr(event, "body") else ""
+    deliveries = list(
+        Delivery.objects.filter(event=event).select_related("installation").order_by("pk")
+    )
+    present = [each.installation_id for each in deliveries]
+    return {
+        **event_presented(event),
+        "body": log.parsed(body) if body else None,
+        "added_context": log.parsed(event.added_context or "{}"),
+        "notes": log.notes(event.notes),
+        "deliveries": [delivery_presented(each) for each in deliveries],
+        "absences": [
+            {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
+            for each, reason in log.absences(event, body, present)
+        ],
+    }
+
+
+def delivery_presented(delivery):
+    return {
+        "id": delivery.pk,
+        "installation": {"id": delivery.installation_id, "name": delivery.installation.name},
+        "state": delivery.state,
+        "settled_at": delivery.settled_at,
+        "attempt_count": delivery.attempts,
+        "error": delivery.error,
+        "reason": delivery.reason,
+    }
+
+
+def attempt_presented(attempt):
+    return {
+        "id": attempt.pk,
+        "installation": {"id": attempt.installation_id, "name": attempt.installation.name},
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "method": attempt.method,
+        "url": attempt.url,
+        "status": attempt.status,
+        "outcome": attempt.outcome,
+        "error": attempt.error,
+        "items": attempt.items,
+        "is_test": attempt.is_test,
+    }
+
+
+def attempt_told(attempt):
+    """Return an attempt with what was sent and answered, and whom it carried."""
+    full = AttemptBody.objects.filter(pk=attempt.pk).first()
+    carried = Carried.objects.filter(attempt=attempt).order_by("position", "delivery")
+    answered = full is not None and attempt.status is not None
+    return {
+        **attempt_presented(attempt),
+        "request": full and sent(full.request_headers, full.request_body),
+        "response": sent(full.response_headers, full.response_body) if answered else None,
+        "delivery_ids": list(carried.values_list("delivery", flat=True)[:CARRIED]),
+    }
+
+
+def sent(headers, body):
+    return {"headers": log.parsed(headers), "body": log.parsed(body[: log.SHOWN])}

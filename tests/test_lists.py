@@ -1,0 +1,23 @@
+"""With 200,000 deliveries, no list of the API reads a table from end to end."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import lists
+
+pytestmark = pytest.mark.end_to_end
+
+
+def test_no_list_and_no_filter_reads_a_table_whole(postgres_url):
+    rows = [sys.executable, str(lists.ROOT / "benchmarks" / "rows.py"), postgres_url]
+    subprocess.run([*rows, "--rows", "200000"], check=True, capture_output=True)
+    server = lists.serve(postgres_url)
+    try:
+        whole = {each: lists.ask(server, each)["whole"] for each in lists.LISTS}
+    finally:
+        server.stdin.close()
+        server.wait()
+        server.stdout.close()
+    assert {each: tables for each, tables in whole.items() if tables} == {}
