@@ -9,7 +9,9 @@ import os
 import msgspec
 import pytest
 import schemathesis
+from django.core import signals
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, settings
 
@@ -50,7 +52,18 @@ def test_every_operation_has_a_name_of_its_own():
 
 
 @pytest.fixture
-def webhook(db):
+def kept_connection(db):
+    """Let no request close the connection that holds the test's transaction."""
+    ends = (signals.request_started, signals.request_finished)
+    for each in ends:
+        each.disconnect(close_old_connections)
+    yield
+    for each in ends:
+        each.connect(close_old_connections)
+
+
+@pytest.fixture
+def webhook(kept_connection):
     source = make_source(write_key=KEY, rate_limit=0)
     return WebhookSource.objects.create(name="Any", source=source, source_type="none")
 

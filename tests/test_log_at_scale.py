@@ -41,7 +41,7 @@ SEARCHES = [
     "event:Never state:failed",
     "since:1h",
     "until:1h",
-    "since:10m event:Never",
+    "since:1m event:Never",
 ]
 
 EVENTS = """

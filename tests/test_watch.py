@@ -228,7 +228,7 @@ class TestCluster:
         assert cluster.neglected() == ""
         assert "cannot ask the database: connection refused" in caplog.text
 
-    @pytest.mark.django_db
+    @pytest.mark.django_db(transaction=True)  # the watch lets go of a connection that failed
     def test_a_database_that_is_back_is_one(self, cluster, monkeypatch):
         """django-q2's parts sleep for 10 s over it, and some die."""
 
