@@ -5,7 +5,7 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gene
 SCHEMA = $(PYTHON) manage.py spectacular --validate --fail-on-warn
 ARGS =
 
-.PHONY: run test check schema format bench kills faults faults-table outage fuzz sdks lock clean
+.PHONY: run test check schema format bench kills faults faults-table outage fuzz sdks editor lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -81,6 +81,18 @@ var/sdks/installed: .venv/installed-dev tests/sdks/python.txt tests/sdks/analyti
 			-r tests/sdks/$$each.txt || exit 1; \
 	done
 	@touch $@
+
+# The code editor of the blueprint page, from the pinned packages. Its result is committed, so that
+# nobody needs npm to run Penstock. Not `npm ci`: see sdks.
+CODEMIRROR = templates/static/codemirror
+
+editor:
+	@mkdir -p var/editor && cp templates/codemirror/* var/editor
+	@npm install --prefix var/editor --ignore-scripts --no-audit --no-fund --loglevel=error
+	@cd var/editor && node_modules/.bin/esbuild entry.js --bundle --minify --format=iife \
+		--global-name=CodeMirror --target=es2022 --charset=utf8 --log-level=warning \
+		--metafile=packed.json --outfile=codemirror.js && node licences.mjs packed.json > licences.txt
+	@cp var/editor/codemirror.js $(CODEMIRROR).js && cp var/editor/licences.txt $(CODEMIRROR).licences.txt
 
 lock: .venv/installed-dev
 	$(LOCK) --custom-compile-command "make lock" requirements.in -o requirements.txt

@@ -5,12 +5,14 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from integrations.api import documents, errors
+from integrations.api.views import blueprint_schema
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("v1/schema", documents.schema, name="schema"),
     path("v1/docs", documents.DocsView.as_view(), name="docs"),
+    path("v1/blueprint.schema.json", blueprint_schema, name="blueprint-schema"),
     path("v1/admin/", include("integrations.api.urls")),
     path("v1/admin/", include("delivery.api.urls")),
     path("", include("delivery.ingest.urls")),

@@ -1,5 +1,6 @@
 """What can send to us, what is installed, and who may manage it."""
 
+import json
 import re
 import secrets
 from datetime import datetime, timedelta
@@ -292,12 +293,28 @@ class Installation(models.Model):
         self.sealed_secrets = seal({k: v for k, v in values.items() if k in secret and v})
 
 
+class JsonText(models.TextField):
+    """JSON whose objects keep the order of their keys; PostgreSQL's jsonb would sort them."""
+
+    def from_db_value(self, value: str | None, *given: Any) -> Any:
+        return None if value is None else json.loads(value)
+
+    def to_python(self, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    def get_prep_value(self, value: Any) -> str:
+        return json.dumps(value)
+
+    def value_to_string(self, obj: models.Model) -> str:
+        return self.get_prep_value(self.value_from_object(obj))
+
+
 class Revision(models.Model):
     """An installation's blueprint as it was at one time: numbered, never changed."""
 
     installation = models.ForeignKey(Installation, models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
-    blueprint = models.JSONField()
+    blueprint = JsonText()
     change_summary = models.CharField(max_length=200, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"

@@ -52,6 +52,12 @@ def save_revision(
             created_by=by,
         )
         Installation.objects.filter(pk=pinned.pk).update(revision=revision)
+        audit.record(
+            "revision.created",
+            revision,
+            {"number": newest.number if newest else None},
+            {"number": revision.number, "change_summary": revision.change_summary},
+        )
         _record(pinned, newest, revision)
     installation.revision = revision
     return revision

@@ -59,6 +59,7 @@ def test_the_seeds_command_installs_heap(client, bearer):
         "api_key": "***",
         "region": "sandbox",
         "arrays": "json",
+        "objects": "flatten",
         "visitors": "number",
     }
     assert (said["variant"], said["delivery_mode"], said["enabled"]) == (

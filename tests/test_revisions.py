@@ -1,6 +1,7 @@
 """Saving blueprints as revisions, comparing them, going back to one."""
 
 import copy
+import json
 from threading import Barrier, Thread
 
 import pytest
@@ -75,6 +76,13 @@ def test_rolling_back_saves_the_old_blueprint_again(heap):
     assert (back.number, back.change_summary) == (3, "Rolled back to revision 1.")
     assert back.blueprint == first
     assert Installation.objects.get(pk=heap.pk).revision == back
+
+
+def test_a_mapping_keeps_the_order_of_its_keys(heap):
+    mapping = {"zebra": 1, "a": {"@literal": {"long": 1, "b": 2}}, "nul": "\x00"}
+    saved = revising.save_revision(heap, edited(heap, mapping=mapping), by=None)
+    kept = Revision.objects.get(pk=saved.pk).blueprint["actions"][0]["mapping"]
+    assert json.dumps(kept) == json.dumps(mapping)
 
 
 def test_there_is_no_way_back_to_a_revision_that_never_was(heap):

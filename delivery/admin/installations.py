@@ -14,14 +14,13 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from delivery import controls, limits, log, metrics
-from delivery.admin import system, trials
+from delivery.admin import blueprints, system, trials
 from delivery.admin.audit import activity
 from delivery.admin.charts import CHART, chart, figures, in_words, span_of
 from delivery.admin.frame import found, frame
 from delivery.admin.keyset import number as whole
 from delivery.metrics import Queue
 from delivery.state import bounded, chip, queued, state_in_words, with_state
-from integrations import describing
 from integrations.catalog import logo
 from integrations.forms import EditForm
 from integrations.library import CheckView, InstallView, LibraryView
@@ -66,13 +65,13 @@ class InstallationAdmin(ModelAdmin):
                 name="install_check",
             ),
             path("<int:pk>/settings/", mine(self.settings_view), name="installation_settings"),
-            path("<int:pk>/blueprint/", mine(self.blueprint_view), name="installation_blueprint"),
             path("system/", mine(system.page), name="system"),
             path("<int:pk>/activity/", mine(self.activity_view), name="installation_activity"),
             path("library/<slug:key>/test/", mine(trials.connection_before), name="install_test"),
             path("<int:pk>/connection/", mine(trials.connection), name="installation_connection"),
             path("<int:pk>/test-event/", mine(trials.test_event), name="installation_test_event"),
             path("<int:pk>/uninstall/", mine(self.uninstall_view), name="installation_uninstall"),
+            *blueprints.urls(mine),
             path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
             path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
             *super().get_urls(),
@@ -162,17 +161,6 @@ class InstallationAdmin(ModelAdmin):
         entries = activity("installation", pk, ENTRIES)
         context = {**frame(request, installation, "activity"), "entries": entries}
         return TemplateResponse(request, "integrations/activity.html", context)
-
-    def blueprint_view(self, request, pk):
-        installation = found(request, pk)
-        blueprint = installation.revision.blueprint
-        context = {
-            **frame(request, installation, "blueprint"),
-            "revision": installation.revision,
-            "lines": describing.lines(blueprint),
-            "rest": describing.rest(blueprint),
-        }
-        return TemplateResponse(request, "integrations/blueprint.html", context)
 
     def uninstall_view(self, request, pk):
         installation = found(request, pk)

@@ -98,6 +98,11 @@ def read_replays(given: Mapping[str, str]) -> AskedReplays:
     return AskedReplays(**_values(given, OF_REPLAYS))
 
 
+def read_page(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return `limit` and `before` of a list without filters. Raises Unprocessable, as read()."""
+    return {"limit": USUAL, "before": None, **_values(given, OF_PAGES)}
+
+
 def _values(
     given: Mapping[str, str], readers: Mapping[str, tuple[str, Callable[[str], Any]]]
 ) -> dict[str, Any]:
@@ -194,3 +199,4 @@ OF_REJECTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     **{name: READERS[name] for name in ("since", "until", "limit", "cursor")},
 }
 OF_REPLAYS = {name: READERS[name] for name in ("installation", "limit", "cursor")}
+OF_PAGES = {name: READERS[name] for name in ("limit", "cursor")}

@@ -1,6 +1,9 @@
 from django.urls import path
 
-from delivery.api import events, installations, measures, replays, sources, views
+from delivery.api import blueprints, events, installations, measures, replays, sources, views
+
+OF_INSTALLATION = "installations/<int:pk>/"
+REVISION = f"{OF_INSTALLATION}revisions/<int:revision>"
 
 urlpatterns = [
     path("installations", installations.InstallationsView.as_view(), name="installations"),
@@ -50,4 +53,15 @@ urlpatterns = [
     path("replays/<int:pk>/pause", replays.PauseView.as_view(), name="replay-pause"),
     path("replays/<int:pk>/resume", replays.ResumeView.as_view(), name="replay-resume"),
     path("replays/<int:pk>/cancel", replays.CancelView.as_view(), name="replay-cancel"),
+    path(f"{OF_INSTALLATION}preview", blueprints.PreviewView.as_view(), name="preview"),
+    path(f"{OF_INSTALLATION}test-event", blueprints.TestEventView.as_view(), name="test-event"),
+    path(
+        f"{OF_INSTALLATION}test-connection",
+        blueprints.TestConnectionView.as_view(),
+        name="test-connection",
+    ),
+    path(f"{OF_INSTALLATION}revisions", blueprints.RevisionsView.as_view(), name="revisions"),
+    path(REVISION, blueprints.RevisionView.as_view(), name="revision"),
+    path(f"{REVISION}/diff", blueprints.DifferenceView.as_view(), name="revision-diff"),
+    path(f"{REVISION}/roll-back", blueprints.RollBackView.as_view(), name="revision-roll-back"),
 ]

@@ -1,16 +1,21 @@
 """The catalog and what is installed from it."""
 
-from django.http import Http404
+from pathlib import Path
+
+from django.http import FileResponse, Http404
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
+from integrations import blueprints
 from integrations.api import shapes
 from integrations.api.endpoint import Endpoint
 from integrations.api.schema import Error
 from integrations.catalog import catalog
 from integrations.installing import install, offered, starting_value
+
+SCHEMA = Path(blueprints.__file__).with_name("schema.json")
 
 
 class CatalogView(Endpoint):
@@ -71,6 +76,11 @@ class InstallView(Endpoint):
             by=request.user,
         )
         return Response(presented(installation), status=status.HTTP_201_CREATED)
+
+
+def blueprint_schema(request):
+    """Show the JSON Schema of a blueprint, to whoever writes one with an editor that knows it."""
+    return FileResponse(SCHEMA.open("rb"), content_type="application/schema+json")
 
 
 def find(key):

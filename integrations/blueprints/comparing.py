@@ -7,6 +7,7 @@ from difflib import unified_diff
 from typing import Any
 
 KEYS = ("version", "actions", "otherwise")  # in the order in which people read them
+LINE = 80  # characters of an object or a list that stands in one line
 ACTION_KEYS = ("name", "trigger", "kind", "enabled", "mapping")
 
 Json = Mapping[str, Any]
@@ -24,9 +25,29 @@ def in_order(blueprint: Json) -> dict[str, Any]:
     return ordered
 
 
-def text_of(blueprint: Json) -> str:
-    """Return a blueprint as people read it."""
-    return json.dumps(in_order(blueprint), indent=2, ensure_ascii=False)
+def text_of(value: Any) -> str:
+    """Return a blueprint, or a part of one, as people read it: what is short and flat in a line."""
+    if isinstance(value, dict) and "actions" in value:
+        value = in_order(value)
+    return _written(value, "\n", is_root=True)
+
+
+def _written(value: Any, newline: str, *, is_root: bool = False) -> str:
+    if not isinstance(value, dict | list) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    line = json.dumps(value, ensure_ascii=False)
+    parts = value.values() if isinstance(value, dict) else value
+    if not is_root and len(line) <= LINE and not any(isinstance(v, dict | list) for v in parts):
+        return line
+    inner = f"{newline}  "
+    if isinstance(value, dict):
+        texts = [
+            f"{json.dumps(key, ensure_ascii=False)}: {_written(each, inner)}"
+            for key, each in value.items()
+        ]
+        return "{" + inner + f",{inner}".join(texts) + newline + "}"
+    texts = [_written(each, inner) for each in value]
+    return "[" + inner + f",{inner}".join(texts) + newline + "]"
 
 
 def difference(old: Json, new: Json) -> list[str]:

@@ -106,7 +106,7 @@ def _trigger(text: str, place: Place) -> Node:
     try:
         return parse(text or "type = null")  # an empty one has its problem already
     except TriggerError as error:
-        place.refuse(str(error))
+        place.refuse(str(error), position=error.position)
         return parse("type = null")
 
 

@@ -21,13 +21,15 @@ ROOT_DIRECTIVE = "__segment_internal_directive"
 class Problem(NamedTuple):
     """Something wrong with a mapping.
 
-    always  it can never be used. Otherwise the reference implementation takes it: it makes
-            nothing of it, or fails when a message comes that meets it
+    always    it can never be used. Otherwise the reference implementation takes it: it makes
+              nothing of it, or fails when a message comes that meets it
+    position  of a trigger: the character where it stops making sense, counted from 1
     """
 
     place: str
     text: str
     always: bool = True
+    position: int | None = None
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text
@@ -64,8 +66,8 @@ class Place:
         same.path = self.path
         return same
 
-    def refuse(self, text: str, *, always: bool = True) -> Mapper:
-        self.problems.append(Problem(self.path, text, always and self.checked))
+    def refuse(self, text: str, *, always: bool = True, position: int | None = None) -> Mapper:
+        self.problems.append(Problem(self.path, text, always and self.checked, position))
         return nothing
 
 

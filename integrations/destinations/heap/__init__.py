@@ -61,8 +61,21 @@ DESTINATION = Destination(
                 Option(value="json", label='As JSON: ["red","blue"]'),
                 Option(value="join", label="Joined as Heap does it: red||blue"),
                 Option(value="index", label="One property an item: colors.0, colors.1"),
+                Option(value="drop", label="Not at all"),
             ),
             default="json",
+        ),
+        ConfigField(
+            key="objects",
+            label="Objects",
+            type="select",
+            help_text="Nor does Heap take properties that have properties of their own.",
+            options=(
+                Option(value="flatten", label="Flattened: cart.total, cart.items"),
+                Option(value="stringify", label='As JSON: {"total":5,"items":2}'),
+                Option(value="drop", label="Not at all"),
+            ),
+            default="flatten",
         ),
         ConfigField(
             key="visitors",

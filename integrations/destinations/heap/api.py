@@ -237,7 +237,8 @@ def _user_properties(action: Action, message: Message, who: Who, config: Config)
         raise _rejected("Heap needs a userId.", who)
     if not who.identity:
         return "Heap keeps properties of users only, and this visitor has no userId yet."
-    given = free_of_reserved(action.fields.get("properties"), who.notes)
+    objects = config.get("objects", "flatten")
+    given = free_of_reserved(action.fields.get("properties"), who.notes, objects=objects)
     properties = _fitted(given, who, config)
     if not properties:
         return "There are no user properties to send."
@@ -300,7 +301,8 @@ def _event_name(given: Any, who: Who) -> str:
 
 
 def _fitted(given: Any, who: Who, config: Config) -> dict[str, Value]:
-    return fit(given, who.notes, arrays=config.get("arrays", "json"))
+    arrays, objects = config.get("arrays", "json"), config.get("objects", "flatten")
+    return fit(given, who.notes, arrays=arrays, objects=objects)
 
 
 def _idempotency_key(message_id: str, again: int) -> str:

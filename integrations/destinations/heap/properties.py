@@ -23,6 +23,7 @@ MAX_NAME = 511  # UTF-16 units
 MAX_TEXT = 1_023  # UTF-16 units
 MAX_INTEGER = 2**53  # beyond it JavaScript, which Heap speaks, rounds
 MAX_DEPTH = 32  # objects in objects; what lies deeper is sent as JSON
+EMAIL = "email"
 FEW = 3  # names in a note about what did arrive
 
 # So short that no count is needed: no character has more than two units.
@@ -32,11 +33,15 @@ Value = str | int | float
 encode = msgspec.json.Encoder().encode
 
 
-def fit(given: Any, notes: list[str], *, arrays: str = "json") -> dict[str, Value]:
+def fit(
+    given: Any, notes: list[str], *, arrays: str = "json", objects: str = "flatten"
+) -> dict[str, Value]:
     """Return the properties as Heap takes them, and add to `notes` what was changed.
 
-    arrays  "json"; "join": one of texts and numbers as Heap itself would write it, `a||b`, others
-            as JSON; "index": each item under a name of its own, `a.0`, as Segment sends them
+    arrays   "json"; "join": one of texts and numbers as Heap itself would write it, `a||b`, others
+             as JSON; "index": each item under a name of its own, `a.0`, as Segment sends them;
+             "drop"
+    objects  "flatten", with dots in the names; "stringify": as JSON; "drop"
     """
     if given is None:
         return {}
@@ -44,31 +49,38 @@ def fit(given: Any, notes: list[str], *, arrays: str = "json") -> dict[str, Valu
         shown = _shortened(encode(given).decode())
         notes.append(f"Left out: properties, which must be an object and are {shown}.")
         return {}
-    fitting = _Fitting(arrays)
+    fitting = _Fitting(arrays, objects)
     fitting.take(given)
     notes += fitting.summary()
     return fitting.sent
 
 
-def free_of_reserved(given: Any, notes: list[str]) -> Any:
-    """Return user properties with `id`, in any case, and `user_id` under a name that Heap allows.
+def free_of_reserved(given: Any, notes: list[str], *, objects: str = "flatten") -> Any:
+    """Return user properties under names that Heap allows, and that it knows.
 
-    They get an underscore in front, as Heap writes a custom property that looks like one of its
-    own. Source: https://developers.heap.io/reference/add-user-properties and
+    `id`, in any case, and `user_id` get an underscore in front, as Heap writes a custom property
+    that looks like one of its own. An e-mail address is Heap's own property only as `email`.
+    Source: https://developers.heap.io/reference/add-user-properties and
     https://developers.heap.io/reference/adduserproperties (seen 2026-11).
     """
     if type(given) is not dict:
         return given
-    taken = [key for key, value in given.items() if _is_reserved(key, value)]
-    names = {key: _free_name(key, given) for key in taken}
+    names = {
+        key: _free_name(key, given)
+        for key, value in given.items()
+        if _is_reserved(key) and not (isinstance(value, dict) and value and objects == "flatten")
+    }  # flattened, an object has other names: `id.x` is free
     for key, name in names.items():
         notes.append(f"properties.{key} renamed to properties.{name}: Heap reserves {key}.")
+    emails = [key for key in given if key.lower() == EMAIL and isinstance(given[key], str)]
+    if emails and EMAIL not in given:
+        names[emails[0]] = EMAIL
+        notes.append(f"properties.{emails[0]} renamed to properties.email, as Heap knows it.")
     return {names.get(key, key): value for key, value in given.items()} if names else given
 
 
-def _is_reserved(name: str, value: Any) -> bool:
-    flattened = isinstance(value, dict) and value  # `id.x` is free
-    return (name == "user_id" or name.lower() == "id") and not flattened
+def _is_reserved(name: str) -> bool:
+    return name == "user_id" or name.lower() == "id"
 
 
 def _free_name(key: str, given: Mapping[str, Any]) -> str:
@@ -81,14 +93,19 @@ def _free_name(key: str, given: Mapping[str, Any]) -> str:
 class _Fitting:
     """The properties of one message on their way to Heap, and what is done to them."""
 
-    __slots__ = ("arrays", "as_text", "changes", "empty", "flattened", "sent")
+    __slots__ = (
+        "arrays", "as_text", "changes", "dropped", "empty", "flattened", "objects", "opened",
+        "sent",
+    )  # fmt: skip
 
-    def __init__(self, arrays: str):
-        self.arrays = arrays
+    def __init__(self, arrays: str, objects: str):
+        self.arrays, self.objects = arrays, objects
+        self.opened = MAX_DEPTH if objects == "flatten" else 0  # how deep objects are flattened
         self.sent: dict[str, Value] = {}
         self.flattened: list[str] = []
         self.as_text: list[str] = []
         self.empty: list[str] = []
+        self.dropped: list[str] = []
         self.changes: list[str] = []
 
     def take(self, given: Mapping[str, Any], prefix: str = "", depth: int = 0) -> None:
@@ -100,7 +117,7 @@ class _Fitting:
             if kind is str:
                 if len(value) > SHORT_TEXT:
                     value = self._cut(name, value)
-            elif kind is dict and value and depth < MAX_DEPTH:
+            elif kind is dict and value and depth < self.opened:
                 self._open(name, value, depth)
                 continue
             elif kind is not float and not (kind is int and -MAX_INTEGER <= value <= MAX_INTEGER):
@@ -125,8 +142,14 @@ class _Fitting:
         if self.arrays == "index" and type(value) is list and depth < MAX_DEPTH:
             self._open(name, {str(index): each for index, each in enumerate(value)}, depth)
             return None
+        if (self.arrays if type(value) is list else self._of_object(value)) == "drop":
+            self.dropped.append(path(name))
+            return None
         self.as_text.append(path(name))
         return self._cut(name, _text(value, join=self.arrays == "join"))
+
+    def _of_object(self, value: Any) -> str:
+        return self.objects if type(value) is dict else ""
 
     def _cut(self, name: str, text: str) -> str:
         short = start(text, MAX_TEXT)
@@ -158,6 +181,8 @@ class _Fitting:
             self.changes.append(
                 f"Left out, because there is nothing in it: {', '.join(self.empty)}."
             )
+        if self.dropped:
+            self.changes.append(f"Left out, as it is set: {', '.join(self.dropped)}.")
         return self.changes
 
 

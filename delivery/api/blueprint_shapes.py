@@ -1,0 +1,123 @@
+"""What delivery/api/blueprints.py takes and answers, for the OpenAPI schema alone."""
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers as s
+
+
+@extend_schema_field({"type": "object", "description": "As /v1/blueprint.schema.json says."})
+class Blueprint(s.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "object", "description": "As a source sends it: type, userId, …"})
+class Message(s.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class Headers(s.JSONField):
+    pass
+
+
+class Number(s.Serializer):
+    number = s.IntegerField()
+
+
+class Revision(s.Serializer):
+    number = s.IntegerField()
+    created_at = s.DateTimeField()
+    created_by = s.CharField(allow_null=True, help_text="The user's name; null: Penstock itself.")
+    change_summary = s.CharField(allow_blank=True)
+    current = s.BooleanField(help_text="Whether what is sent now is shaped by it.")
+
+
+class FullRevision(Revision):
+    blueprint = Blueprint()
+
+
+class NewRevision(s.Serializer):
+    blueprint = Blueprint()
+    change_summary = s.CharField(
+        required=False, max_length=200, help_text="Left out, it says what was changed."
+    )
+    based_on = s.IntegerField(
+        required=False,
+        help_text="The number of the revision that was edited: 409 when there is a newer one.",
+    )
+
+
+class Difference(s.Serializer):
+    old = s.IntegerField(allow_null=True, help_text="Null: there was none before.")
+    new = s.IntegerField()
+    changes = s.ListField(child=s.CharField(), help_text="In sentences.")
+    unified = s.ListField(child=s.CharField(), help_text="The lines of a unified diff.")
+
+
+class Given(s.Serializer):
+    """Which message: one of `event_id` and `message`."""
+
+    event_id = s.IntegerField(required=False, help_text="Of a stored event; takes events:read.")
+    message = Message(required=False)
+    blueprint = Blueprint(required=False, help_text="One that is not saved.")
+
+
+class PreviewedAction(s.Serializer):
+    name = s.CharField()
+    kind = s.CharField()
+    enabled = s.BooleanField()
+    triggered = s.BooleanField()
+    why = s.ListField(child=s.CharField(), help_text="Why it is not triggered.")
+    payload = s.JSONField(allow_null=True, help_text="What its mapping makes.")
+    items = s.IntegerField(help_text="How many entries of the vendor's calls become of it.")
+    notes = s.ListField(child=s.CharField(), help_text="What was cut, flattened, dropped, renamed.")
+    nothing = s.CharField(allow_blank=True, help_text="Why there is nothing to send.")
+    error = s.CharField(allow_blank=True, help_text="Why the whole message cannot be sent.")
+
+
+class ShownRequest(s.Serializer):
+    method = s.CharField()
+    url = s.CharField()
+    headers = Headers()
+    body = s.JSONField()
+
+
+class Preview(s.Serializer):
+    outcome = s.ChoiceField(["sent", "filtered", "failed"])
+    reason = s.CharField(allow_blank=True)
+    actions = PreviewedAction(many=True)
+    requests = ShownRequest(many=True, help_text="As they would be sent, secrets masked.")
+    notes = s.ListField(child=s.CharField())
+
+
+class TestAnswer(s.Serializer):
+    status = s.IntegerField()
+    headers = Headers()
+    body = s.JSONField()
+
+
+class TestExchange(s.Serializer):
+    started_at = s.DateTimeField()
+    duration_ms = s.IntegerField()
+    outcome = s.CharField()
+    error = s.CharField(allow_blank=True)
+    request = ShownRequest()
+    response = TestAnswer(allow_null=True)
+
+
+class Trial(s.Serializer):
+    accepted = s.BooleanField()
+    summary = s.CharField()
+    fix = s.CharField(allow_blank=True)
+    message_id = s.CharField()
+    notes = s.ListField(child=s.CharField())
+    exchanges = TestExchange(many=True)
+
+
+class Finding(s.Serializer):
+    level = s.ChoiceField(["good", "bad", "unknown"])
+    text = s.CharField()
+
+
+class Connection(s.Serializer):
+    ok = s.BooleanField(help_text="Whether nothing bad was found.")
+    findings = Finding(many=True)

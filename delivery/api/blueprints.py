@@ -1,0 +1,321 @@
+"""The blueprint of an installation: its revisions, and trying it before anything rests on it."""
+
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.response import Response
+
+from delivery import controls, log, trial
+from delivery.api import blueprint_shapes as shapes
+from delivery.api.parameters import LARGEST, cursor, read_page
+from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
+from integrations.api.endpoint import Endpoint
+from integrations.api.errors import Conflict, Unprocessable
+from integrations.api.schema import PAGING, Error, page_of
+from integrations.blueprints import BlueprintError
+from integrations.blueprints.comparing import changes, difference, in_order
+from integrations.models import ApiToken, Installation, Revision
+from integrations.revising import Outdated
+from integrations.roles import includes
+from integrations.secrets import SecretsUnreadable
+
+LOOK = {"GET": "installations:read"}
+EDIT = {"POST": "installations:write"}
+AGAINST = OpenApiParameter("against", int, description="A revision's number; else the one before.")
+
+
+# --- revisions ---------------------------------------------------------------------------------
+
+
+class RevisionsView(Endpoint):
+    scopes = {**LOOK, **EDIT}
+    permissions = {"POST": "integrations.add_revision"}
+
+    @extend_schema(parameters=PAGING, responses={200: page_of(shapes.Revision)})
+    def get(self, request, pk):
+        """List the revisions of an installation's blueprint, newest first."""
+        installation = found(pk)
+        rows = installation.revisions.select_related("created_by").defer("blueprint")
+        page = log.page(rows, **read_page(request.query_params))
+        return Response(
+            {
+                "data": [listed(each, installation) for each in page.rows],
+                "next_cursor": cursor(page.rows[-1].pk) if page.has_older else None,
+                "has_more": page.has_older,
+            }
+        )
+
+    @extend_schema(request=shapes.NewRevision, responses={201: shapes.FullRevision, 409: Error})
+    def post(self, request, pk):
+        """Save a blueprint as the next revision; from then on it shapes what is sent.
+
+        409 when there is a newer revision than the one it is based on.
+        """
+        installation, given = found(pk), an_object(request)
+        with said():
+            saved = controls.save_revision(
+                installation,
+                given.get("blueprint"),
+                by=request.user,
+                summary=text(given, "change_summary"),
+                based_on=number(given, "based_on"),
+            )
+        return Response(told(saved, installation), status=status.HTTP_201_CREATED)
+
+
+class RevisionView(Endpoint):
+    scopes = LOOK
+
+    @extend_schema(responses={200: shapes.FullRevision})
+    def get(self, request, pk, revision):
+        """Show one revision, with its blueprint."""
+        installation = found(pk)
+        return Response(told(numbered(installation, revision), installation))
+
+
+class DifferenceView(Endpoint):
+    scopes = LOOK
+
+    @extend_schema(parameters=[AGAINST], responses={200: shapes.Difference})
+    def get(self, request, pk, revision):
+        """Say what differs between a revision and another one, or the one before it."""
+        installation = found(pk)
+        new = numbered(installation, revision)
+        old = self.other(request, installation, new)
+        before = old.blueprint if old else {}
+        return Response(
+            {
+                "old": old.number if old else None,
+                "new": new.number,
+                "changes": changes(before, new.blueprint),
+                "unified": difference(before, new.blueprint),
+            }
+        )
+
+    def other(self, request, installation, new):
+        asked = request.query_params.get("against")
+        if asked is None:
+            return installation.revisions.filter(number__lt=new.number).order_by("number").last()
+        if not asked.isdecimal() or int(asked) > LARGEST:
+            raise Unprocessable({"against": "Must be a number: that of a revision."})
+        return numbered(installation, int(asked))
+
+
+class RollBackView(Endpoint):
+    scopes = EDIT
+    permissions = {"POST": "integrations.add_revision"}
+
+    @extend_schema(request=None, responses={201: shapes.FullRevision})
+    def post(self, request, pk, revision):
+        """Save an old revision again, as the newest one."""
+        installation = found(pk)
+        numbered(installation, revision)
+        with said():
+            saved = controls.roll_back(installation, revision, by=request.user)
+        return Response(told(saved, installation), status=status.HTTP_201_CREATED)
+
+
+# --- trying ------------------------------------------------------------------------------------
+
+
+class PreviewView(Endpoint):
+    scopes = {"POST": "installations:read"}
+
+    @extend_schema(request=shapes.Given, responses={200: shapes.Preview, 409: Error})
+    def post(self, request, pk):
+        """Show what would be sent for a message, and why not. Nothing is sent, nothing is kept."""
+        installation, given = found(pk), an_object(request)
+        with said():
+            made = preview(installation, message(request, given), given.get("blueprint"))
+        return Response(previewed(made))
+
+
+class TestEventView(Endpoint):
+    scopes = EDIT
+
+    @extend_schema(request=shapes.Given, responses={200: shapes.Trial, 409: Error})
+    def post(self, request, pk):
+        """Send a test event for real, past the queue, and answer with what the vendor said.
+
+        200 whatever the vendor said: see `accepted`. It is no event of ours; the attempts are kept
+        and marked as tests.
+        """
+        installation, given = found(pk), an_object(request)
+        with said():
+            tried = trial.send_test_event(
+                installation,
+                message(request, given),
+                given.get("blueprint"),
+                now=timezone.now(),
+            )
+        return Response(tried_out(tried))
+
+
+class TestConnectionView(Endpoint):
+    scopes = EDIT
+
+    @extend_schema(request=None, responses={200: shapes.Connection, 409: Error})
+    def post(self, request, pk):
+        """Ask the vendor what it tells without anything staying there: is it there, and are the
+        credentials right."""
+        installation = found(pk)
+        with said():
+            findings = trial.test_connection(installation)
+        return Response(
+            {
+                "ok": all(each.level != "bad" for each in findings),
+                "findings": [asdict(each) for each in findings],
+            }
+        )
+
+
+# --- what is asked for -------------------------------------------------------------------------
+
+
+def found(pk):
+    rows = Installation.objects.installed().select_related("revision")
+    installation = rows.filter(pk=pk).first()
+    if installation is None:
+        raise Http404(f"There is no installation {pk}.")
+    return installation
+
+
+def numbered(installation, number):
+    try:
+        return installation.revisions.select_related("created_by").get(number=number)
+    except Revision.DoesNotExist:
+        raise Http404(f"{installation} has no revision {number}.") from None
+
+
+def an_object(request):
+    if not isinstance(request.data, dict):
+        raise Unprocessable({"": "The body must be a JSON object."})
+    return request.data
+
+
+def text(given, name):
+    value = given.get(name, "")
+    if not isinstance(value, str):
+        raise Unprocessable({name: "Must be a text."})
+    return value
+
+
+def number(given, name):
+    value = given.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise Unprocessable({name: "Must be a number."})
+    if value is not None and not 0 <= value <= LARGEST:
+        raise Unprocessable({name: "There is none of that number."})
+    return value
+
+
+def message(request, given):
+    """Return the message that a preview or a test is about."""
+    event_id = number(given, "event_id")
+    if (event_id is None) is (given.get("message") is None):
+        raise Unprocessable({"message": "Give one of the two: message, or event_id."})
+    if event_id is None:
+        return pasted(given["message"], timezone.now())
+    has_scope = not isinstance(request.auth, ApiToken) or includes(
+        request.auth.scopes, "events:read"
+    )
+    if not has_scope or not request.user.has_perm("delivery.view_event"):
+        raise PermissionDenied("To use a stored event takes the scope events:read.")
+    return stored(event_id)
+
+
+@contextmanager
+def said():
+    """Translate what the functions raise into errors of the API."""
+    try:
+        yield
+    except BlueprintError as error:
+        fields = {}
+        for place, *words in error.problems:
+            fields.setdefault(place or "blueprint", []).append(words[0])
+        raise Unprocessable({place: "; ".join(texts) for place, texts in fields.items()}) from None
+    except NoSuchEvent as error:
+        raise Unprocessable({"event_id": str(error)}) from None
+    except Unusable as error:
+        raise Unprocessable({"message": str(error)}) from None
+    except (Outdated, SecretsUnreadable) as error:
+        raise Conflict(str(error)) from None
+
+
+# --- how it is shown ---------------------------------------------------------------------------
+
+
+def listed(revision, installation):
+    return {
+        "number": revision.number,
+        "created_at": revision.created_at,
+        "created_by": str(revision.created_by) if revision.created_by else None,
+        "change_summary": revision.change_summary,
+        "current": revision.pk == installation.revision_id,
+    }
+
+
+def told(revision, installation):
+    return {**listed(revision, installation), "blueprint": in_order(revision.blueprint)}
+
+
+def previewed(made):
+    return {
+        "outcome": made.outcome,
+        "reason": made.reason,
+        "actions": [action(each) for each in made.steps],
+        "requests": [{**asdict(each), "body": log.parsed(each.body)} for each in made.requests],
+        "notes": list(made.notes),
+    }
+
+
+def action(step):
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "enabled": step.enabled,
+        "triggered": step.triggered,
+        "why": list(step.why),
+        "payload": step.fields,
+        "items": step.items,
+        "notes": list(step.notes),
+        "nothing": step.nothing,
+        "error": step.error,
+    }
+
+
+def tried_out(tried):
+    return {
+        "accepted": tried.accepted,
+        "summary": tried.summary,
+        "fix": tried.fix,
+        "message_id": tried.message_id,
+        "notes": list(tried.notes),
+        "exchanges": [exchanged(each) for each in tried.exchanges],
+    }
+
+
+def exchanged(exchange):
+    answer = {
+        "status": exchange.status,
+        "headers": log.parsed(exchange.response_headers),
+        "body": log.parsed(exchange.response_body),
+    }
+    return {
+        "started_at": exchange.started_at,
+        "duration_ms": exchange.duration_ms,
+        "outcome": exchange.outcome,
+        "error": exchange.error,
+        "request": {
+            "method": exchange.method,
+            "url": exchange.url,
+            "headers": log.parsed(exchange.request_headers),
+            "body": log.parsed(exchange.request_body),
+        },
+        "response": answer if exchange.status is not None else None,
+    }
