@@ -114,7 +114,7 @@ class Trial(s.Serializer):
 
 
 class Finding(s.Serializer):
-    level = s.ChoiceField(["good", "bad", "unknown"])
+    level = s.CharField(help_text="good, bad, or unknown: what the vendor does not tell.")
     text = s.CharField()
 
 
