@@ -174,7 +174,7 @@ def client_package(tmp_path_factory):
     command = [
         *(str(Path(sys.executable).parent / "openapi-python-client"), "generate", "--meta", "none"),
         *("--path", str(ROOT / "schema.yml"), "--output-path", str(folder / "penstock_client")),
-        *("--config", str(folder / "config.yml"), "--fail-on-warning"),
+        *("--config", str(folder / "config.yml")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
