@@ -70,9 +70,11 @@ def add_ingest(result: Json, **_: Any) -> Json:
     for struct in MESSAGES.values():
         components[struct.__name__]["anyOf"] = NEEDED
     entries = {_entry(kind): _typed(kind, struct.__name__) for kind, struct in MESSAGES.items()}
-    any_of_them = {"Message": {"oneOf": [_ref(name) for name in entries]}}
+    any_of_them = {"AnyMessage": {"oneOf": [_ref(name) for name in entries]}}
     schemas = {**components, **entries, **any_of_them, "Batch": BATCH}
     known = result.setdefault("components", {})
+    if taken := known.get("schemas", {}).keys() & schemas.keys():
+        raise ValueError(f"Two shapes have the same name: {', '.join(sorted(taken))}.")
     known["schemas"] = {**known.get("schemas", {}), **schemas}
     known["securitySchemes"] = {**known.get("securitySchemes", {}), **KEYS}
     result["paths"] = {**result.get("paths", {}), **dict(_paths())}
@@ -100,7 +102,7 @@ BATCH = {
     "under that of each message.",
     "required": ["batch"],
     "properties": {
-        "batch": {"type": "array", "items": _ref("Message")},
+        "batch": {"type": "array", "items": _ref("AnyMessage")},
         "sentAt": {"type": "string", "description": "When all of it was sent."},
         "context": {"type": "object"},
         "integrations": {"type": "object"},
@@ -116,7 +118,7 @@ def _paths() -> Iterator[tuple[str, Json]]:
         yield f"/v1/pixel/{kind}", _pixel(kind)
     for address in ("/v1/batch", "/v1/import", "/v1/b", "/beacon/v1/batch"):
         yield address, _post(address, "Send many messages at once.", _ref("Batch"), "TakenBatch")
-    yield "/v1/events", _post("/v1/events", "Send one message of any type.", _ref("Message"))
+    yield "/v1/events", _post("/v1/events", "Send one message of any type.", _ref("AnyMessage"))
     yield "/v1/webhook", _webhook()
     yield "/v1/m", _ignored()
     for prefix in ("", "/cio"):
