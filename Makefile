@@ -27,6 +27,8 @@ check: .venv/installed-dev .env
 	.venv/bin/mypy
 	$(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check
+	@mkdir -p var && $(SCHEMA) --file var/schema.yml && cmp -s schema.yml var/schema.yml || \
+		{ echo "schema.yml is not current: make schema" >&2; exit 1; }
 
 # The API's OpenAPI schema, which is served at /v1/schema.
 schema: .venv/installed-dev .env

@@ -52,7 +52,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def uses_database(item: pytest.Item) -> bool:
-    fixtures = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+    names = set(getattr(item, "fixturenames", ()))
+    if "browser" in names:  # slow, and what a page shows does not depend on the database
+        return False
+    fixtures = {"db", "transactional_db"} & names
     case = getattr(item, "cls", None)
     is_case = isinstance(case, type) and issubclass(case, TransactionTestCase)
     return bool(fixtures or is_case or item.get_closest_marker("django_db"))
