@@ -12,10 +12,11 @@ from rest_framework.response import Response
 
 from delivery import controls, log, trial
 from delivery.api import blueprint_shapes as shapes
-from delivery.api.parameters import LARGEST, cursor, read_page
+from delivery.api.parameters import read_page
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict, Unprocessable
+from integrations.api.lists import LARGEST, cursor_after
 from integrations.api.schema import PAGING, Error, page_of
 from integrations.blueprints import BlueprintError
 from integrations.blueprints.comparing import changes, difference, in_order
@@ -45,7 +46,7 @@ class RevisionsView(Endpoint):
         return Response(
             {
                 "data": [listed(each, installation) for each in page.rows],
-                "next_cursor": cursor(page.rows[-1].pk) if page.has_older else None,
+                "next_cursor": cursor_after(page.rows[-1].pk) if page.has_older else None,
                 "has_more": page.has_older,
             }
         )

@@ -1,23 +1,19 @@
 """What is asked of a list: read from the address, or refused field by field."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from delivery import log
 from delivery.finding import named, scope
 from delivery.models import Delivery, Rejection, Replay
 from delivery.search import Search, Term, parse
+from integrations.api import lists
 from integrations.api.errors import Unprocessable
-
-MOST = 100  # rows a page
-USUAL = 50
-LARGEST = 2**63 - 1  # of an id
+from integrations.api.lists import USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,21 +118,6 @@ def _values(
     return values
 
 
-def cursor(before: int) -> str:
-    """Return the text that asks for the page after the row of that id."""
-    return urlsafe_b64encode(f"before:{before}".encode()).decode().rstrip("=")
-
-
-def _cursor(text: str) -> int:
-    try:
-        name, _, number = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
-    except ValueError:
-        name, number = "", ""
-    if name != "before" or not number.isdecimal():
-        raise ValueError("Use the next_cursor of the page before, unchanged.")
-    return int(number)
-
-
 def _search(text: str) -> Search:
     search = parse(text)
     if search.problems:
@@ -144,36 +125,10 @@ def _search(text: str) -> Search:
     return search
 
 
-def _id(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST:
-        raise ValueError("Must be a number: the id.")
-    return int(text)
-
-
 def _state(text: str) -> str:
     if text not in Delivery.State.values:
         raise ValueError(f"One of: {', '.join(Delivery.State.values)}.")
     return text
-
-
-def _text(text: str) -> str:
-    if not text or "\x00" in text:
-        raise ValueError("Must be a text.")
-    return text
-
-
-def _moment(text: str) -> datetime:
-    # In an address a "+" that was not escaped arrives as a space.
-    moment = parse_datetime(text.replace(" ", "+") if text.count(":") > 1 else text)
-    if moment is None:
-        raise ValueError("Must be a time such as 2026-11-21T12:00:00Z.")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise ValueError(f"Must be a number from 1 to {MOST}.")
-    return int(text)
 
 
 # keys of a search, and the parameters that say the same
@@ -183,19 +138,19 @@ TERMS = {
 }  # fmt: skip
 READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "q": ("q", _search),
-    "installation": ("installation", _id),
+    "installation": ("installation", lists.number),
     "state": ("state", _state),
-    "event": ("event", _text),
-    "message_id": ("message_id", _text),
-    "user_id": ("user_id", _text),
-    "anonymous_id": ("anonymous_id", _text),
-    "since": ("since", _moment),
-    "until": ("until", _moment),
-    "limit": ("limit", _limit),
-    "cursor": ("before", _cursor),
+    "event": ("event", lists.text),
+    "message_id": ("message_id", lists.text),
+    "user_id": ("user_id", lists.text),
+    "anonymous_id": ("anonymous_id", lists.text),
+    "since": ("since", lists.moment),
+    "until": ("until", lists.moment),
+    "limit": ("limit", lists.limit),
+    "cursor": ("before", lists.before),
 }
 OF_REJECTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "source": ("source", _id),
+    "source": ("source", lists.number),
     **{name: READERS[name] for name in ("since", "until", "limit", "cursor")},
 }
 OF_REPLAYS = {name: READERS[name] for name in ("installation", "limit", "cursor")}

@@ -7,12 +7,13 @@ from rest_framework.response import Response
 
 from delivery import replaying
 from delivery.api import shapes
-from delivery.api.parameters import cursor, read_replays
+from delivery.api.parameters import read_replays
 from delivery.forms import ReplayForm
 from delivery.models import Replay
 from delivery.replaying import AlreadyRunning, NotPossible
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
+from integrations.api.lists import cursor_after
 from integrations.api.schema import ID, PAGING, Error, page_of
 
 READ = {"GET": "deliveries:read"}
@@ -35,7 +36,7 @@ class ReplaysView(Endpoint):
         return Response(
             {
                 "data": [shown(each) for each in page.rows],
-                "next_cursor": cursor(page.rows[-1].pk) if page.has_older else None,
+                "next_cursor": cursor_after(page.rows[-1].pk) if page.has_older else None,
                 "has_more": page.has_older,
             }
         )

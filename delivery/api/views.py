@@ -8,11 +8,12 @@ from rest_framework.response import Response
 
 from delivery import controls, log
 from delivery.api import shapes
-from delivery.api.parameters import cursor, read, read_rejections
+from delivery.api.parameters import read, read_rejections
 from delivery.api.presentation import listed, rejected, told
 from delivery.models import Delivery
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict
+from integrations.api.lists import cursor_after
 from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
 
 
@@ -95,6 +96,6 @@ def paged(asked, present):
     page = asked.page()
     return {
         "data": [present(each) for each in page.rows],
-        "next_cursor": cursor(page.looked_to or page.rows[-1].pk) if page.has_older else None,
+        "next_cursor": cursor_after(page.looked_to or page.rows[-1].pk) if page.has_older else None,
         "has_more": page.has_older,
     }
