@@ -150,6 +150,11 @@ def suspect(held: Lease, delivery_id: int | None, times: int, now: datetime) -> 
         raise LeaseLost(f"lane {held.lane_id}")
 
 
+def acquit(held: Lease) -> None:
+    """Forget the deaths: whatever workers may have died of lies behind."""
+    _mine(held).filter(deaths__gt=0).update(deaths=0, suspect=None, suspected=0)
+
+
 def release(held: Lease) -> None:
     """Let go of the lane, if it is still ours."""
     _mine(held).update(lease=None, lease_until=None, holder="", deaths=0, suspect=None, suspected=0)
@@ -172,10 +177,14 @@ def live_leases(cluster: str, now: datetime) -> int:
     return Lane.objects.filter(holder=cluster, lease__isnull=False, lease_until__gte=now).count()
 
 
-def release_held_by(cluster: str) -> int:
-    """Free the lanes of a cluster whose processes are certainly dead; return how many."""
+def release_held_by(cluster: str, *, died: bool = True) -> int:
+    """Free the lanes of a cluster whose processes are certainly dead; return how many.
+
+    died  whether one of their messages may be why; not when the database went away under them
+    """
     held = Lane.objects.filter(holder=cluster, lease__isnull=False)
-    return held.update(lease=None, lease_until=None, holder="", deaths=F("deaths") + 1)
+    deaths = F("deaths") + int(died)
+    return held.update(lease=None, lease_until=None, holder="", deaths=deaths)
 
 
 # --- what came of it ---------------------------------------------------------------------------

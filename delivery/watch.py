@@ -29,6 +29,7 @@ from delivery.processes import Backoff, Group, StopRequest, living, manage
 logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks
+DATABASE_LOOK = 0.5  # seconds between two looks at a database that is away
 STARTUP = 6.0  # seconds a new group has before it must take work
 FROZEN_AFTER = 8.0  # seconds that rung lanes may wait while workers are idle
 # django-q2's scheduler stops at one schedule that it cannot read, and all the others with it
@@ -46,9 +47,10 @@ Titles = Mapping[int, str]
 
 def run(stop: StopRequest) -> None:
     """Keep a cluster running until we are asked to stop."""
-    release_orphaned()
     backoff = Backoff()
     while not stop.asked:
+        wait_for_database(stop)
+        release_orphaned()
         cluster = Cluster()
         reason = cluster.watch(stop)
         if not reason:
@@ -57,6 +59,21 @@ def run(stop: StopRequest) -> None:
         logger.warning("Restarting the cluster: %s", reason)
         cluster.end()
         stop.wait(backoff.delay(cluster.group.age))
+
+
+def wait_for_database(stop: StopRequest) -> None:
+    """Return when it answers, or when we are asked to stop: without it qcluster only dies."""
+    told = False
+    while not stop.asked:
+        try:
+            Heartbeat.objects.exists()
+            return
+        except DatabaseError as error:
+            close_old_connections()
+            if not told:
+                logger.warning("The cluster starts when the database answers: %s", error)
+            told = True
+        stop.wait(DATABASE_LOOK)
 
 
 class Cluster:
@@ -173,7 +190,7 @@ class Cluster:
         self.group.close()
         self.folder.cleanup()
         with database_may_be_away("The leases of the dead cluster stay until they run out"):
-            lanes.release_held_by(self.holder)
+            lanes.release_held_by(self.holder, died=not self.database_was_away)
             forget_bells()
             Heartbeat.objects.filter(name=self.heartbeat).delete()
             old = timezone.now() - FORGOTTEN
@@ -224,14 +241,18 @@ class Bells:
 
 
 def release_orphaned() -> None:
-    """Free the lanes of clusters of this machine that were killed together with their watch."""
+    """Free the lanes of clusters of this machine that were killed together with their watch, and
+    those of our own last one, if the database was away when it ended. None of ours runs now."""
     with database_may_be_away("Orphaned leases stay until they run out"):
         leased = Lane.objects.filter(lease__isnull=False).values_list("holder", flat=True)
         for holder in set(leased):
             place, _, pid = holder.rpartition(":")[0].rpartition(":")
-            if place == here() and not list(living([int(pid)])):
-                logger.warning("The cluster %s was killed; its lanes are free again.", holder)
-                lanes.release_held_by(holder)
+            if place != here():
+                continue
+            ours = int(pid) == os.getpid()
+            if ours or not list(living([int(pid)])):
+                logger.warning("The cluster %s has ended; its lanes are free again.", holder)
+                lanes.release_held_by(holder, died=not ours)
                 forget_bells()
 
 

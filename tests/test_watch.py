@@ -241,6 +241,32 @@ class TestCluster:
 
         assert cluster.neglected() == "the database was away"
 
+    def test_leases_that_end_with_an_outage_of_the_database_are_no_deaths(self, cluster, lane):
+        Lane.objects.update(holder=cluster.holder, lease=os.urandom(16).hex(), lease_until=at(20))
+        cluster.database_was_away = True
+
+        cluster.end()
+
+        assert lanes.stranded(timezone.now()) == [lane.pk]
+        assert Lane.objects.get().deaths == 0
+
+    @pytest.mark.django_db(transaction=True)
+    def test_nothing_is_started_before_the_database_answers(self, monkeypatch, caplog, stop):
+        tries = []
+
+        def refuse_twice():
+            tries.append(1)
+            if len(tries) < 3:
+                raise OperationalError("connection refused")
+
+        monkeypatch.setattr(watch, "DATABASE_LOOK", 0.0)
+        monkeypatch.setattr(watch.Heartbeat.objects, "exists", refuse_twice)
+
+        watch.wait_for_database(stop)
+
+        assert len(tries) == 3
+        assert caplog.text.count("starts when the database answers: connection refused") == 1
+
     @pytest.mark.django_db
     def test_a_sweep_that_is_late_is_rung_for_before_anything_is_restarted(self, cluster):
         Heartbeat.objects.create(name="sweep", at=at(-100))
@@ -293,9 +319,15 @@ class TestOrphans:
         gone.wait()
 
         assert not self.leased_by(lane, f"{watch.here()}:{gone.pid}:1f")
+        assert Lane.objects.get().deaths == 1
 
     def test_a_watch_that_lives_keeps_them(self, lane):
-        assert self.leased_by(lane, f"{watch.here()}:{os.getpid()}:1f")
+        assert self.leased_by(lane, f"{watch.here()}:{os.getppid()}:1f")
+
+    def test_our_own_last_cluster_loses_them_and_nobody_died_of_a_message(self, lane):
+        """It ended while the database was away, so that they could not be given back."""
+        assert not self.leased_by(lane, f"{watch.here()}:{os.getpid()}:1f")
+        assert Lane.objects.get().deaths == 0
 
     @pytest.mark.parametrize("holder", ["elsewhere/1/2:99999999:1f", "", "by hand"])
     def test_of_other_machines_nothing_is_known(self, lane, holder):

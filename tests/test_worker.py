@@ -266,6 +266,20 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
     assert (lane.deaths, lane.suspect, lane.suspected) == (0, None, 0)
 
 
+def test_care_ends_when_as_many_are_done_as_the_dead_could_have_had(
+    source, heap, vendor, settings, monkeypatch
+):
+    monkeypatch.setattr(batch, "CAREFUL_SIZE", 2)
+    settings.BATCH_SIZE = 4
+    send_in(source, *tracks(5))
+    Lane.objects.update(deaths=lanes.CAREFUL_AFTER)
+    noted = []
+    real = lanes.suspect
+    monkeypatch.setattr(lanes, "suspect", lambda *given: (noted.append(given[1]), real(*given)))
+    drain()
+    assert len([pk for pk in noted if pk]) == 4
+
+
 def test_a_lease_from_a_clock_that_was_set_back_is_no_lease(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get().pk

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import msgspec
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.views import APIView
@@ -46,8 +46,10 @@ class Endpoint(APIView):
             if isinstance(exc, RequestRefused):
                 return self.turned_away(exc)
             raise exc
-        except (DatabaseError, InterfaceError):
-            logger.exception("Nothing could be stored.")
+        except (DatabaseError, InterfaceError) as error:
+            # while the database is away a line is enough: a trace for each request fills the disk
+            away = isinstance(error, OperationalError | InterfaceError)
+            logger.error("Nothing could be stored: %s", error, exc_info=not away)
             answer = self.refused(503, "unavailable", "Nothing was stored. Send it again.")
             answer["Retry-After"] = str(RETRY_AFTER)
             return answer
