@@ -5,18 +5,18 @@ it. The rest is read off the newest rows, LOOK of them at a time and LOOKS times
 is not full by then says how far back it looked, and the next one goes on from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import and_, or_
 
-from django.db.models import BooleanField, F, Min, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, Exists, F, Min, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 
 from delivery import log
-from delivery.models import Delivery, Event, Lane
-from delivery.search import Search, Term, moment
+from delivery.models import Carried, Delivery, Event, Lane, Replay, Replayed
+from delivery.search import Search, Term, bound, moment
 from integrations.models import Installation, Source
 
 LOOK = 10_000  # rows
@@ -74,6 +74,14 @@ class Scope:
         end: int | None = newest.aggregate(end=Min("pk"))["end"]
         return end
 
+    def newest(self) -> QuerySet[Delivery]:
+        """Return what matches, newest first; with a rest, among the rows of one look."""
+        if self.rest:
+            end = self._end_of_look(self.rows)
+            fitting = self.rows.none() if end is None else self.rows.filter(self.rest, pk__gte=end)
+            return fitting.order_by(f"-{self.by}")
+        return self.rows.order_by(f"-{self.by}")
+
     def count(self) -> int:
         """Return how many there are, or more than MOST; without a look at the rest."""
         return self.rows.order_by().values("pk")[: MOST + 1].count()
@@ -83,7 +91,7 @@ def named(search: Search) -> Search:
     """Return a search with installations and sources by their names, given by name or id, and with
     a problem for each that is not there."""
     for key, model in (("installation", Installation), ("source", Source)):
-        if search.values(key):
+        if any(term.key == key for term in search.terms):
             search = _named(search, key, model)
     return search
 
@@ -97,7 +105,7 @@ def _named(search: Search, key: str, model: type[Model]) -> Search:
         if term.key != key:
             terms.append(term)
         elif term.value.lower() in known:
-            terms.append(Term(key, known[term.value.lower()]))
+            terms.append(Term(key, known[term.value.lower()], term.negated))
         else:
             there = ", ".join(names.values()) or "none yet"
             problems.append(f"{term}: there is no {key} of that name; there are: {there}.")
@@ -109,6 +117,7 @@ def scope(search: Search, now: datetime) -> Scope:
     if search.problems:
         return Scope(log.deliveries().none(), Q())
     rows, rest = _in_states(*_of_installations(search), search.values("state"))
+    rows, rest = _of_numbers(rows, rest, search)
     rows = _within(rows, _time(search, "since", now), _time(search, "until", now))
     rest &= _others(search)
     keys = [key for key in IDS if search.values(key)]
@@ -140,6 +149,35 @@ def _in_states(
     if states == [State.QUEUED]:
         rows = rows.filter(pk__lte=_newest_queued())
     return rows, rest & Q(state__in=states)
+
+
+def _of_numbers(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[QuerySet[Delivery], Q]:
+    """Narrow down to deliveries by their id, those of a request to a vendor, those of a replay."""
+    if deliveries := search.values("delivery"):
+        rows = rows.filter(pk__in=deliveries)
+    if requests := search.values("request"):
+        carried = Carried.objects.filter(attempt__in=requests)
+        rows = rows.filter(pk__in=list(carried.values_list("delivery", flat=True)))
+    replays = search.values("replay")
+    if replays:
+        rows = rows.filter(_where_replays_were(replays))
+        rest &= _of_replays(replays)
+    return rows, rest
+
+
+def _of_replays(replays: Iterable[str]) -> Q:
+    return Q(Exists(Replayed.objects.filter(delivery=OuterRef("pk"), replay__in=replays)))
+
+
+def _where_replays_were(replays: Iterable[str]) -> Q:
+    """Return the ranges of ids in which replays queued: an old one need not be looked for."""
+    ranges = (
+        Q(pk__gte=replay.first_delivery, pk__lte=replay.last_delivery)
+        if replay.first_delivery is not None and replay.last_delivery is not None
+        else Q(pk__gt=replay.first, pk__lte=replay.end)
+        for replay in Replay.objects.filter(pk__in=replays)
+    )
+    return reduce(or_, ranges, Q(pk__in=[]))
 
 
 def _newest_queued() -> int:
@@ -179,20 +217,14 @@ def _time(search: Search, key: str, now: datetime) -> datetime | None:
 
 
 def _others(search: Search) -> Q:
-    """Return what no index tells, as one condition."""
-    conditions = {
-        "event": lambda text: log.named(text, "event__"),
-        "type": lambda text: Q(event__type=text),
-        "source": lambda text: Q(event__source__name=text),
-        "error": lambda text: Q(error=text),
-        "status": _answered,
-    }
+    """Return what no index tells, as one condition: the rest of the search, and all it excludes."""
     alternatives = (
-        reduce(or_, map(condition, search.values(key)))
-        for key, condition in conditions.items()
+        reduce(or_, map(CONDITIONS[key], search.values(key)))
+        for key in READ_OFF
         if search.values(key)
     )
-    return reduce(and_, alternatives, Q())
+    excluded = (~CONDITIONS[term.key](term.value) for term in search.excluded)
+    return reduce(and_, (*alternatives, *excluded), Q())
 
 
 def _answered(status: str) -> Q:
@@ -202,3 +234,31 @@ def _answered(status: str) -> Q:
         first = int(status[0]) * 100
         return Q(last_attempt__status__range=(first, first + 99))
     return Q(last_attempt__status=int(status))
+
+
+def _tried(value: str) -> Q:
+    lookup, number = bound(value)
+    return Q(**{f"attempts__{lookup}": number})
+
+
+def _carried(request: str) -> Q:
+    return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
+
+
+READ_OFF = ("event", "type", "source", "error", "status", "attempts")
+CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
+    "event": lambda text: log.named(text, "event__"),
+    "type": lambda text: Q(event__type=text),
+    "source": lambda text: Q(event__source__name=text),
+    "error": lambda text: Q(error=text),
+    "status": _answered,
+    "attempts": _tried,
+    "user": lambda text: Q(event__user_id=text),
+    "anon": lambda text: Q(event__anonymous_id=text),
+    "message": lambda text: Q(event__message_id=text),
+    "state": lambda text: Q(state=text),
+    "installation": lambda text: Q(installation__name=text),
+    "delivery": lambda text: Q(pk=text),
+    "request": _carried,
+    "replay": lambda text: _of_replays([text]),
+}

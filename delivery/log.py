@@ -14,7 +14,16 @@ from typing import Any
 
 from django.db.models import Model, Q, QuerySet
 
-from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody, Replay
+from delivery.models import (
+    Attempt,
+    AttemptBody,
+    Carried,
+    Delivery,
+    Event,
+    EventBody,
+    Replay,
+    Replayed,
+)
 from delivery.shaping import COLUMNS, compiled, message_of, view_of
 from integrations.blueprints import BlueprintError
 from integrations.destination import Action
@@ -33,7 +42,7 @@ SHOWN = 200_000  # characters of a body that a page carries
 
 def deliveries() -> QuerySet[Delivery]:
     """Return deliveries with all that a list shows of them."""
-    return Delivery.objects.select_related("event", "installation", "last_attempt")
+    return Delivery.objects.select_related("event", "installation", "lane", "last_attempt")
 
 
 def newest(installation: int) -> QuerySet[Delivery]:
@@ -55,7 +64,12 @@ def with_id(name: str, text: str) -> Q:
 
 
 def named(text: str, prefix: str = "") -> Q:
-    """Return the condition for an event's name, or for its type when the text is one."""
+    """Return the condition for an event's name, or for its type when the text is one.
+
+    A text that ends in * is how the name begins.
+    """
+    if text.endswith("*") and len(text) > 1:
+        return Q(**{f"{prefix}name__startswith": text[:-1]})
     condition = Q(**{f"{prefix}name": text})
     return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
 
@@ -112,6 +126,12 @@ def _backfilled() -> list[tuple[int, int, datetime]]:
     """Return for each backfill the first and last id of what it made, and when it was started."""
     rows = Replay.objects.filter(last_delivery__isnull=False)
     return list(rows.values_list("first_delivery", "last_delivery", "created_at"))
+
+
+def replays_of(deliveries: Iterable[int]) -> dict[int, int]:
+    """Return for each delivery that a replay queued the last one that did."""
+    rows = Replayed.objects.filter(delivery__in=list(deliveries)).order_by("replay")
+    return dict(rows.values_list("delivery", "replay"))
 
 
 # --- one delivery ------------------------------------------------------------------------------
@@ -184,9 +204,7 @@ class Story:
 
 def story(pk: int) -> Story:
     """Return the story of a delivery. Raises Delivery.DoesNotExist."""
-    rows = deliveries().select_related(
-        "event__source", "installation__revision", "lane", "revision", "last_attempt"
-    )
+    rows = deliveries().select_related("event__source", "installation__revision", "revision")
     return Story(rows.get(pk=pk))
 
 

@@ -1,10 +1,11 @@
 """What is typed into the log's search box, as terms; pure.
 
-    user:ada event:"Order Completed" status:5xx since:2h
+    user:ada event:"Order Completed" -status:5xx since:2h
 
-Terms of different keys must all hold; terms of one key are alternatives. A word without a key is
-a message id, user id or anonymous id. Nothing is guessed: what cannot be understood is a problem,
-said in words, and a search with problems finds nothing rather than something else.
+Terms of different keys must all hold; terms of one key are alternatives; what stands behind a minus
+must not hold. A word without a key is a message id, user id or anonymous id. Nothing is guessed:
+what cannot be understood is a problem, said in words, and a search with problems finds nothing
+rather than something else.
 """
 
 import re
@@ -24,6 +25,8 @@ ERRORS = tuple(
 )
 CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
 ONCE = ("since", "until")
+NUMBERS = re.compile(r"(<=|>=|<|>)?(\d{1,9})")
+COMPARED = {"": "exact", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}  # as Django's lookups
 BROKEN = '"'  # in place of a key
 MOST_TERMS = 20
 LONGEST = 300  # characters of a value
@@ -40,14 +43,16 @@ PLAIN = re.compile(r'[^\s":\\][^\s"\\]*')
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition. key: of KEYS, or "" for an id of any kind."""
+    """One condition. key: of KEYS, or "" for an id of any kind; negated: it must not hold."""
 
     key: str
     value: str
+    negated: bool = False
 
     def __str__(self) -> str:
         is_plain = PLAIN.fullmatch(self.value) and (self.key or ":" not in self.value)
-        return f"{self.key}:{self._written(is_plain)}" if self.key else self._written(is_plain)
+        key = f"{'-' if self.negated else ''}{self.key}:" if self.key else ""
+        return f"{key}{self._written(is_plain)}"
 
     def _written(self, is_plain: object) -> str:
         if is_plain:
@@ -67,7 +72,11 @@ class Search:
         return " ".join(map(str, self.terms))
 
     def values(self, key: str) -> list[str]:
-        return [term.value for term in self.terms if term.key == key]
+        return [term.value for term in self.terms if term.key == key and not term.negated]
+
+    @property
+    def excluded(self) -> list[Term]:
+        return [term for term in self.terms if term.negated]
 
     def without(self, *terms: Term) -> "Search":
         return Search(tuple(term for term in self.terms if term not in terms))
@@ -119,15 +128,21 @@ def _tokens(text: str) -> Iterable[tuple[str, str]]:
 def _term(key: str, value: str) -> Term:
     if key == BROKEN:
         raise ValueError(_broken(value))
-    name = key.lower()
+    name, negated = key.lower().removeprefix("-"), key.startswith("-")
     if name and name not in KEYS:
         raise ValueError(_unknown(key, value))
+    if negated and name in ONCE:
+        raise ValueError(f"-{name}: cannot be turned round; write {_other_end(name)}:{value}.")
     if not value.strip() or "\x00" in value or len(value) > LONGEST:
         raise ValueError(f"{name or 'A word'}: needs a text of 1 to {LONGEST} characters.")
     try:
-        return Term(name, KEYS[name].read(value) if name else value)
+        return Term(name, KEYS[name].read(value) if name else value, negated)
     except ValueError as error:
         raise ValueError(f"{name}:{value} {error}") from None
+
+
+def _other_end(name: str) -> str:
+    return next(each for each in ONCE if each != name)
 
 
 def _broken(token: str) -> str:
@@ -139,7 +154,7 @@ def _broken(token: str) -> str:
 
 
 def _unknown(key: str, value: str) -> str:
-    near = get_close_matches(key.lower(), KEYS, n=1)
+    near = get_close_matches(key.lower().removeprefix("-"), KEYS, n=1)
     guess = f"did you mean {near[0]}:?" if near else f"there are {', '.join(KEYS)}."
     return f'There is no {key}: {guess} To look for it as an id, write "{key}:{value}".'
 
@@ -172,6 +187,24 @@ def status(value: str) -> str:
     if re.fullmatch(r"[1-5]\d\d", value) or value.lower() in CLASSES:
         return value.lower()
     raise ValueError("is no status: a number such as 503, or 2xx, 3xx, 4xx, 5xx, none.")
+
+
+def number(value: str) -> str:
+    if value.isdecimal() and len(value) < 19:
+        return str(int(value))
+    raise ValueError("is no number: a whole number such as 1207.")
+
+
+def compared(value: str) -> str:
+    if NUMBERS.fullmatch(value):
+        return value
+    raise ValueError("is no number of tries: write 3, >3, >=3, <3 or <=3.")
+
+
+def bound(value: str) -> tuple[str, int]:
+    """Return the lookup and the number that a value of compared() means: ("gt", 3) for ">3"."""
+    sign, digits = NUMBERS.fullmatch(value).groups()  # type: ignore[union-attr]
+    return COMPARED[sign or ""], int(digits)
 
 
 def when(value: str) -> str:
@@ -207,9 +240,13 @@ KEYS: dict[str, Key] = {
         Key("state", "failed", one_of(STATES), STATES),
         Key("status", "503", status, CLASSES),
         Key("error", "MessageRejected", one_of(ERRORS), ERRORS),
+        Key("attempts", ">3", compared, (">1", ">3", ">10")),
         Key("installation", '"Heap Production"'),
         Key("source", "Webshop"),
         Key("since", "2h", when, ("15m", "1h", "24h", "7d")),
         Key("until", "1h", when, ("15m", "1h", "24h", "7d")),
+        Key("delivery", "1207", number),
+        Key("request", "311", number),
+        Key("replay", "5", number),
     )
 }

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from delivery import finding
 from delivery.finding import named, scope
+from delivery.models import Replay, Replayed
 from delivery.search import parse
 from integrations.models import Installation, Source
 from tests.make import make_attempt, make_delivery, make_event, make_installation, make_source
@@ -83,10 +84,38 @@ def log():
         ("until:1d", ["ada"]),
         ("source:shop state:queued since:1h", ["alan"]),
         ("user:grace status:2xx", []),
+        ("event:Sign*", ["visitor"]),
+        ("event:*", []),
+        ("attempts:1", ["alan", "visitor", "grace"]),
+        ("attempts:<1", ["ada"]),
+        ("attempts:>1 attempts:<=0", ["ada"]),
+        ("-state:delivered", ["alan", "grace", "ada"]),
+        ("-state:delivered -state:failed", ["alan", "ada"]),
+        ("-status:404", ["alan", "visitor", "ada"]),
+        ("-status:none", ["visitor", "grace", "ada"]),
+        ("-user:ada -installation:Heap", ["grace"]),
+        ("anon:visitor-7 -event:Home", ["visitor"]),
+        ("-source:app -attempts:0", ["alan"]),
+        ("-type:page -error:VendorUnavailable", ["visitor", "ada"]),
     ],
 )  # fmt: skip
 def test_terms_of_one_key_are_alternatives_and_of_different_keys_must_all_hold(log, text, names):
     assert found(text) == [log[name] for name in names]
+
+
+def test_a_delivery_is_found_by_its_number_its_request_and_the_replay_that_queued_it(log):
+    grace, visitor = log["grace"], log["visitor"]
+    replay = Replay.objects.create(
+        installation=grace.installation, wanted={}, first=0, cursor=0, end=log["alan"].pk
+    )
+    Replayed.objects.create(delivery=grace, replay=replay, state="failed")
+    assert found(f"delivery:{visitor.pk}") == [visitor]
+    assert found(f"delivery:{visitor.pk} delivery:{grace.pk}") == [visitor, grace]
+    assert found(f"request:{visitor.carried.get().attempt_id}") == [visitor]
+    assert found(f"replay:{replay.pk}") == [grace]
+    assert grace not in found(f"-replay:{replay.pk}")
+    assert len(found(f"-delivery:{grace.pk} -request:{visitor.carried.get().attempt_id}")) == 2
+    assert found("delivery:999999") == found("request:999999") == found("replay:999999") == []
 
 
 def test_a_message_id_is_found_with_and_without_its_key(log):
@@ -100,7 +129,9 @@ def test_an_installation_is_given_by_its_id_too_and_then_named(log):
     assert str(search) == 'installation:"Heap EU"'
 
 
-@pytest.mark.parametrize("text", ["installation:nope", "source:nope", "installation:999999"])
+@pytest.mark.parametrize(
+    "text", ["installation:nope", "source:nope", "installation:999999", "-installation:nope"]
+)
 def test_an_installation_or_source_that_is_not_there_is_a_problem_that_names_those_that_are(
     log, text
 ):

@@ -27,6 +27,8 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
         ("status:503 status:4XX status:none", [("status", s) for s in ("503", "4xx", "none")]),
         ("since:2h until:2026-11-21T12:00Z", [("since", "2h"), ("until", "2026-11-21T12:00Z")]),
         ("user:ada user:ada", [("user", "ada")]),
+        ("attempts:3 attempts:>=10", [("attempts", "3"), ("attempts", ">=10")]),
+        ("delivery:007 request:5 replay:1", [("delivery", "7"), ("request", "5"), ("replay", "1")]),
     ],
 )  # fmt: skip
 def test_a_text_means_terms(text, terms):
@@ -51,6 +53,11 @@ def test_a_text_means_terms(text, terms):
         ("status:099", "is no status"),
         ("since:yesterday", "since:yesterday is no time: write 15m, 2h, 7d,"),
         ("since:1h since:2h", "since: can stand there once only."),
+        ("-stat:failed", "There is no -stat: did you mean state:?"),
+        ("-since:2h", "-since: cannot be turned round; write until:2h."),
+        ("attempts:many", "attempts:many is no number of tries: write 3, >3, >=3, <3 or <=3."),
+        ("attempts:=>3", "is no number of tries"),
+        ("delivery:12x", "delivery:12x is no number"),
         (" ".join(f"user:{n}" for n in range(21)), "At most 20 terms."),
         ("user:" + "x" * 301, "user: needs a text of 1 to 300 characters."),
         ('"\x00"', "needs a text"),
@@ -74,15 +81,27 @@ def test_a_link_without_one_term_keeps_the_others():
     assert str(search.only("user")) == 'event:"Signed Up" x'
 
 
+def test_behind_a_minus_stands_what_must_not_hold():
+    search = parse('state:failed -event:"Signed Up" -STATUS:4XX -ada')
+    assert search.excluded == [Term("event", "Signed Up", True), Term("status", "4xx", True)]
+    assert search.values("event") == []
+    assert search.values("") == ["-ada"]  # an id may begin with a minus
+    assert str(search) == 'state:failed -event:"Signed Up" -status:4xx -ada'
+
+
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), min_size=1)
 terms = st.builds(
     Term,
     st.sampled_from(["", "user", "anon", "message", "event", "installation", "source"]),
     texts.filter(lambda text: text.strip() != ""),
+    st.just(False),
+)
+excluded = st.builds(
+    Term, st.sampled_from(["user", "event"]), texts.filter(str.strip), st.just(True)
 )
 
 
-@given(st.lists(terms, max_size=20, unique=True))
+@given(st.lists(terms | excluded, max_size=20, unique=True))
 def test_a_search_written_out_is_understood_as_the_same(given):
     search = Search(tuple(given))
     assert parse(str(search)) == search

@@ -1,10 +1,12 @@
 """Figures and charts of pages, made of metrics."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from django.utils.html import format_html, format_html_join
 
 from delivery.metrics import Point, Queue
 from delivery.models import Metric
@@ -84,6 +86,36 @@ def chart(points: Iterable[Any], sets: Mapping[str, tuple[str, str]], kind: str 
             ],
         }
     )
+
+
+TREND = (("well", "delivered"), ("attention", "failed"), ("off", "others"))
+
+
+def trend(bars: Sequence[Any]) -> str:
+    """Return stacked bars as a drawing without axes; "" when nothing happened in any of them."""
+    most = max((bar.delivered + bar.failed + bar.others for bar in bars), default=0)
+    if not most:
+        return ""
+    drawn = format_html_join("", BAR, _stacked(bars, 100 / most))
+    return format_html(
+        '<svg class="log-bars" viewBox="0 0 {} 100" preserveAspectRatio="none" aria-hidden="true">'
+        "{}</svg>",
+        len(bars),
+        drawn,
+    )
+
+
+BAR = '<rect class="ps-{}" x="{}" y="{}" width="0.8" height="{}"/>'
+
+
+def _stacked(bars: Sequence[Any], scale: float) -> Iterator[tuple[str, int, str, str]]:
+    for place, bar in enumerate(bars):
+        below = 100.0
+        for level, field in TREND:
+            height = getattr(bar, field) * scale
+            below -= height
+            if height:
+                yield level, place, f"{below:.1f}", f"{height:.1f}"
 
 
 def figures(sums: Point, queue: Queue, span: Span, now: datetime) -> list[Figure]:

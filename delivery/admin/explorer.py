@@ -10,12 +10,14 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from delivery import log
+from delivery.admin.charts import trend
 from delivery.admin.keyset import number
 from delivery.finding import Scope, named, scope
 from delivery.models import Delivery, Event
 from delivery.search import KEYS, ONCE, Search, Term, moment, parse
 from delivery.state import Words, bounded, chip
 from delivery.suggesting import TABLES
+from delivery.summary import Group, Summary, summary
 from integrations.models import Installation
 
 ROWS = 50
@@ -28,6 +30,7 @@ SHORT = {
     "MessageRejected": "rejected",
     "TooLarge": "too large",
 }
+ALWAYS = (Delivery.State.DELIVERED, Delivery.State.FAILED)  # of the figures: zero tells, too
 REPLAYED = {  # keys of a search, and the fields of a replay's form that say the same
     "installation": "installation", "state": "states", "event": "event", "user": "user_id",
     "anon": "anonymous_id", "message": "message_id", "error": "error", "source": "source",
@@ -38,7 +41,10 @@ Choice = tuple[str, str, bool]  # title, address, whether it is chosen
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """replay: which one queued it last, or None"""
+
     delivery: Delivery
+    replay: int | None
 
     @property
     def words(self) -> Words:
@@ -54,10 +60,23 @@ class Row:
         return SHORT.get(self.delivery.error, self.delivery.error)
 
     @property
+    def next_try(self) -> datetime | str:
+        """When it is tried next, or why not for now; "" when that need not be said."""
+        delivery = self.delivery
+        if delivery.state != Delivery.State.QUEUED:
+            return ""
+        if not delivery.installation.enabled:
+            return "paused"
+        if delivery.lane.paused:
+            return "waits for a person"
+        return delivery.due_at or delivery.lane.due_at or ""
+
+    @property
     def version(self) -> str:
         """What of it a person sees change."""
         delivery = self.delivery
-        return f"{delivery.state} {delivery.attempts} {delivery.error} {delivery.last_attempt_id}"
+        tried = f"{delivery.attempts} {delivery.error} {delivery.last_attempt_id}"
+        return f"{delivery.state} {tried} {self.next_try} {self.replay or ''}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,8 @@ class Explorer:
 
     @property
     def rows(self) -> list[Row]:
-        return [Row(delivery) for delivery in self.page.rows]
+        replays = log.replays_of(delivery.pk for delivery in self.page.rows)
+        return [Row(delivery, replays.get(delivery.pk)) for delivery in self.page.rows]
 
     @cached_property
     def looked_back_to(self) -> datetime | None:
@@ -96,6 +116,47 @@ class Explorer:
         if not (page.has_newer or page.has_older):
             return bounded(len(page.rows))
         return "" if self.scope.rest else bounded(self.scope.count())
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """What the view adds up to; only beside its newest page."""
+        if self.before is not None or self.after is not None:
+            return None
+        return summary(self.search, self.scope, self.now)
+
+    @property
+    def figures(self) -> Iterator[tuple[str, str, str, datetime | None]]:
+        """Yield what is added up: label, number, address of the search for these, a time beside."""
+        found = self.summary
+        if found is None:
+            return
+        for state, label in STATES[1:]:
+            count = getattr(found, state)
+            if state == Delivery.State.QUEUED and found.queued:
+                yield "Waiting", found.queued, self._only(state), found.oldest_queued_at
+            elif state != Delivery.State.QUEUED and (count or state in ALWAYS):
+                yield label, f"{count:,}", self._only(state), None
+
+    def _only(self, state: str) -> str:
+        return link(self.search.only("state", state))
+
+    @property
+    def groups(self) -> Iterator[tuple[Group, str]]:
+        """Yield errors that are alike, with the address of the search for them."""
+        for group in self.summary.groups if self.summary else ():
+            keys = {term.key for term in group.terms}
+            others = tuple(term for term in self.search.terms if term.key not in keys)
+            yield group, link(Search(others + group.terms))
+
+    @property
+    def trend(self) -> str:
+        """What was settled over time, drawn; "" where there is nothing to draw."""
+        return trend(self.summary.bars) if self.summary else ""
+
+    @property
+    def untimed(self) -> Search:
+        """The search without times: a part of the trend that is marked puts its own there."""
+        return self.search.only("since").only("until")
 
     # --- links ---
 
@@ -121,7 +182,8 @@ class Explorer:
         """The address of a new replay of all that match, or "" where none can say the same."""
         search, keys = self.search, {term.key for term in self.search.terms}
         once = all(len(search.values(key)) == 1 for key in keys - {"state"})
-        if search.problems or not once or "installation" not in keys or not keys <= {*REPLAYED}:
+        sayable = once and not search.excluded and keys <= {*REPLAYED}
+        if search.problems or "installation" not in keys or not sayable:
             return ""
         given = [(REPLAYED[term.key], self._replayed(term)) for term in search.terms]
         return f"{reverse('admin:delivery_replay_new')}?{urlencode(given)}"

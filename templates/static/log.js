@@ -7,6 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
     followLive(log, rows);
     goByKeys(log);
   });
+  document.querySelectorAll("[data-trend]").forEach(markTime);
   document.querySelectorAll("[data-copy-text]").forEach(copyTextOnClick);
   document.querySelectorAll("[data-diff]").forEach(hideWhatIsSame);
 });
@@ -31,6 +32,44 @@ function hideWhatIsSame(section) {
   apply(); // the browser may have kept what was chosen
 }
 
+// --- a part of the trend that is dragged over is the time that is shown -----------------------------
+
+function markTime(trend) {
+  const mark = trend.querySelector(".log-marked");
+  const [first, end] = [new Date(trend.dataset.since), new Date(trend.dataset.until)];
+  let from = null;
+
+  const place = (event) => {
+    const { left, width } = trend.getBoundingClientRect();
+    return Math.min(Math.max((event.clientX - left) / width, 0), 1);
+  };
+  const at = (share) => new Date(+first + share * (end - first)).toISOString().slice(0, 19) + "Z";
+
+  function draw(to) {
+    mark.hidden = false;
+    mark.style.left = `${100 * Math.min(from, to)}%`;
+    mark.style.width = `${100 * Math.abs(to - from)}%`;
+  }
+
+  trend.addEventListener("pointerdown", (event) => {
+    from = place(event);
+    trend.setPointerCapture(event.pointerId);
+  });
+  trend.addEventListener("pointermove", (event) => from !== null && draw(place(event)));
+  trend.addEventListener("pointercancel", () => {
+    from = null;
+    mark.hidden = true;
+  });
+  trend.addEventListener("pointerup", (event) => {
+    const ends = [from, place(event)].sort((a, b) => a - b);
+    from = null;
+    mark.hidden = true;
+    if (ends[1] - ends[0] < 0.01) return; // a click, not a drag
+    const q = `${trend.dataset.trend} since:${at(ends[0])} until:${at(ends[1])}`.trim();
+    location.assign(`?${new URLSearchParams({ q })}`);
+  });
+}
+
 // --- suggestions: keys first, then values of a key ------------------------------------------------
 
 function suggest(box) {
@@ -50,23 +89,24 @@ function suggest(box) {
   async function offer() {
     const mine = ++asked;
     const { text } = word();
-    const colon = text.indexOf(":");
-    const options = colon < 0 ? keysLike(text) : await valuesOf(text.slice(0, colon), text.slice(colon + 1));
+    const not = text.startsWith("-") ? "-" : "";
+    const [, key, value] = text.match(/^-?([^:]*):?(.*)$/s);
+    const options = text.includes(":") ? await valuesOf(not, key, value) : keysLike(not, key);
     if (mine === asked && document.activeElement === input) show(options);
   }
 
-  function keysLike(text) {
+  function keysLike(not, text) {
     return keys
       .filter(({ key }) => key.startsWith(text.toLowerCase()))
-      .map(({ key, help }) => ({ code: `${key}:`, help, text: `${key}:` }));
+      .map(({ key, help }) => ({ code: `${not}${key}:`, help, text: `${not}${key}:` }));
   }
 
-  async function valuesOf(key, typed) {
+  async function valuesOf(not, key, typed) {
     if (!keys.some((each) => each.key === key)) return [];
     const text = typed.replace(/^"/, "");
     const answer = await fetch(`${box.dataset.suggest}?${new URLSearchParams({ key, text })}`);
     const { values } = answer.ok ? await answer.json() : { values: [] };
-    return values.map((value) => ({ code: value, help: key, text: `${key}:${quoted(value)} ` }));
+    return values.map((value) => ({ code: value, help: key, text: `${not}${key}:${quoted(value)} ` }));
   }
 
   function quoted(value) {

@@ -1,0 +1,260 @@
+"""What a view of the log adds up to: how much of what state, when, what waits, and which errors.
+
+Where a view is about installations, sources and times alone, the metrics tell exactly, and for as
+long as they are kept. Of any other view the newest SAMPLE deliveries that match are added up, and
+the words say so. Nothing counts the log.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from delivery import metrics
+from delivery.finding import Scope, scope
+from delivery.metrics import Point, Queue, Step, TooFine
+from delivery.models import Delivery, Lane
+from delivery.search import Search, Term, moment
+from delivery.state import bounded
+from integrations.models import Installation, Source
+
+SAMPLE = 500  # deliveries, the newest that match
+GROUPS = 4  # of errors, the largest
+TOLD = {"installation", "source", "state", "since", "until"}  # keys that metrics can answer
+USUAL = timedelta(days=1)  # when nothing is said
+LONGEST = {Step.MINUTE: timedelta(hours=6), Step.HOUR: timedelta(days=14)}  # in steps so short
+
+State = Delivery.State
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One step of time: how many were delivered, failed, and settled without being sent."""
+
+    at: datetime
+    delivered: int
+    failed: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Errors that are alike. sample: the newest delivery of them; terms: how to search for them."""
+
+    installation: str
+    status: int | None
+    error: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    sample: int
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """An installation that sends nothing for now: until `due_at`, or until a person mends it."""
+
+    installation: Installation
+    error: str
+    since: datetime
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a view adds up to.
+
+    about    what is added up, such as "last 24 hours"
+    queued   as it is shown, "10,000+" at most; "" where nobody can tell
+    bars     none where there is nothing to draw
+    until    the end of the last bar
+    """
+
+    about: str
+    delivered: int
+    failed: int
+    filtered: int
+    cancelled: int
+    queued: str
+    oldest_queued_at: datetime | None
+    bars: Sequence[Bar]
+    until: datetime
+    groups: Sequence[Group]
+    standstills: Sequence[Standstill]
+
+
+def summary(search: Search, found: Scope, now: datetime) -> Summary | None:
+    """Return what a search adds up to, or None where nothing matches or it has problems.
+
+    found   the rows that it means
+    """
+    if search.problems:
+        return None
+    try:
+        return _told(search, now) if _is_told(search) else _sampled(found)
+    except TooFine:  # so far back there are no metrics
+        return _sampled(found)
+
+
+# --- by the metrics ----------------------------------------------------------------------------
+
+
+def _is_told(search: Search) -> bool:
+    keys = {term.key for term in search.terms}
+    once = all(len(search.values(key)) <= 1 for key in ("installation", "source"))
+    return once and keys <= TOLD and not search.excluded
+
+
+def _told(search: Search, now: datetime) -> Summary:
+    until = _time(search, "until", now) or now
+    since = _time(search, "since", now) or until - USUAL
+    step = _step(since, until, now)
+    installation, source = _id(Installation, search), _id(Source, search)
+    found = metrics.series(
+        since=since, until=until, step=step, installation=installation, source=source
+    )
+    queued, oldest = _queue(installation) if source is None else ("", None)
+    return Summary(
+        about=_about(search, until - since),
+        delivered=found.total.delivered,
+        failed=found.total.failed,
+        filtered=found.total.filtered,
+        cancelled=found.total.cancelled,
+        queued=queued,
+        oldest_queued_at=oldest,
+        bars=[_bar(point) for point in found.points],
+        until=found.until,
+        groups=_groups(_newest(scope(search.only("state", State.FAILED), now))),
+        standstills=_standstills(installation, now) if source is None else [],
+    )
+
+
+def _step(since: datetime, until: datetime, now: datetime) -> int:
+    """Return the shortest step that draws few bars and is still kept."""
+    for step, longest in LONGEST.items():
+        if until - since <= longest and now - since <= metrics.KEPT[step]:
+            return step
+    return Step.DAY
+
+
+def _time(search: Search, key: str, now: datetime) -> datetime | None:
+    values = search.values(key)
+    return moment(values[0], now) if values else None
+
+
+def _id(model: type[Installation] | type[Source], search: Search) -> int | None:
+    names = search.values(model.__name__.lower())
+    return model._default_manager.get(name=names[0]).pk if names else None
+
+
+def _queue(installation: int | None) -> tuple[str, datetime | None]:
+    queue = (
+        metrics.queue_of_all()
+        if installation is None
+        else metrics.queues([installation]).get(installation, Queue())
+    )
+    return bounded(queue.queued), queue.oldest_queued_at
+
+
+def _bar(point: Point) -> Bar:
+    return Bar(point.at, point.delivered, point.failed, point.filtered + point.cancelled)
+
+
+def _about(search: Search, length: timedelta) -> str:
+    if search.values("until"):
+        return "in this time"
+    minutes = length.total_seconds() / 60
+    for unit, size in (("days", 1_440), ("hours", 60)):
+        if minutes >= 2 * size:
+            return f"last {minutes / size:.0f} {unit}"
+    return f"last {minutes:.0f} minutes"
+
+
+def _standstills(installation: int | None, now: datetime) -> list[Standstill]:
+    stopped = Lane.objects.filter(Q(paused=True) | Q(due_at__gt=now), installation__enabled=True)
+    if installation is not None:
+        stopped = stopped.filter(installation=installation)
+    lanes = stopped.order_by("installation__name", "changed_at").select_related("installation")
+    first: dict[int, Lane] = {}
+    for lane in lanes:
+        first.setdefault(lane.installation_id, lane)
+    return [
+        Standstill(
+            each.installation,
+            each.last_error,
+            each.changed_at,
+            None if each.paused else each.due_at,
+        )
+        for each in first.values()
+    ]
+
+
+# --- by a sample -------------------------------------------------------------------------------
+
+FIELDS = (
+    "pk", "state", "event__received_at", "installation__name", "last_attempt__status", "error",
+    "reason", "queued_at",
+)  # fmt: skip
+
+
+def _newest(found: Scope) -> list[dict[str, Any]]:
+    """Return the newest that match, among those of one look where no index tells."""
+    rows = found.newest().values(*FIELDS)
+    return list(rows[:SAMPLE])
+
+
+def _sampled(found: Scope) -> Summary | None:
+    rows = _newest(found)
+    if not rows:
+        return None
+    states = Counter(row["state"] for row in rows)
+    queued = [row["queued_at"] for row in rows if row["state"] == State.QUEUED]
+    until = rows[0]["event__received_at"]
+    return Summary(
+        about=f"newest {len(rows)} that match" if len(rows) > 1 else "the one that matches",
+        delivered=states[State.DELIVERED],
+        failed=states[State.FAILED],
+        filtered=states[State.FILTERED],
+        cancelled=states[State.CANCELLED],
+        queued=f"{states[State.QUEUED]}",
+        oldest_queued_at=min(queued, default=None),
+        bars=[],
+        until=until,
+        groups=_groups(row for row in rows if row["state"] == State.FAILED),
+        standstills=[],
+    )
+
+
+# --- errors that are alike ---------------------------------------------------------------------
+
+
+def _groups(failed: Iterable[dict[str, Any]]) -> list[Group]:
+    """Return failed deliveries, newest first, by what went wrong: the most frequent first."""
+    alike: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in failed:
+        alike[row["installation__name"], row["last_attempt__status"], row["error"]].append(row)
+    largest = sorted(alike.items(), key=lambda each: -len(each[1]))[:GROUPS]
+    return [_group(*key, rows) for key, rows in largest]
+
+
+def _group(installation: str, status: int | None, error: str, rows: list[dict[str, Any]]) -> Group:
+    times = [row["event__received_at"] for row in rows]
+    terms = [Term("state", State.FAILED), Term("installation", installation)]
+    terms += [Term("status", str(status))] if status else []
+    terms += [Term("error", error)] if error else []
+    return Group(
+        installation=installation,
+        status=status,
+        error=error,
+        reason=rows[0]["reason"],
+        count=len(rows),
+        first_at=min(times),
+        last_at=max(times),
+        sample=rows[0]["pk"],
+        terms=tuple(terms),
+    )

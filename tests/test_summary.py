@@ -1,0 +1,150 @@
+"""What a view of the log adds up to, shown above it."""
+
+import re
+from datetime import timedelta
+from urllib.parse import parse_qs
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from delivery import metrics, summary
+from delivery.admin.charts import trend
+from delivery.finding import named, scope
+from delivery.metrics import Sums
+from delivery.models import Lane, Metric
+from delivery.search import parse
+from delivery.summary import Bar
+from integrations.models import Source
+from tests.make import make_attempt, make_delivery, make_event, make_installation, make_user
+
+pytestmark = pytest.mark.django_db
+
+LOG = "/admin/delivery/delivery/"
+
+
+def of(text, now=None):
+    now = now or timezone.now()
+    search = named(parse(text))
+    return summary.summary(search, scope(search, now), now)
+
+
+def settled(installation, at, **numbers):
+    metrics.append(installation.pk, {Source.objects.first().pk: Sums(**numbers)}, at)
+
+
+def failed(installation, reason, status=400):
+    delivery = make_delivery(
+        installation, make_event(), state="failed", error="MessageRejected", reason=reason
+    )
+    make_attempt(delivery, status=status, outcome="MessageRejected")
+    return delivery
+
+
+def test_a_view_of_an_installation_is_told_by_the_metrics_however_long_its_log():
+    heap, eu = make_installation(name="Heap"), make_installation(name="Heap EU")
+    make_delivery(heap)
+    now = timezone.now()
+    settled(heap, now - timedelta(minutes=5), delivered=7_000, failed=12, filtered=3)
+    settled(eu, now - timedelta(minutes=5), delivered=50)
+    settled(heap, now - timedelta(days=2), delivered=9)
+    found = of("installation:Heap state:failed", now)
+    assert (found.delivered, found.failed, found.filtered) == (7_000, 12, 3)
+    assert (found.about, found.queued) == ("last 24 hours", "1")
+    assert sum(bar.delivered for bar in found.bars) == 7_000
+    assert of("", now).delivered == 7_050
+    assert of("since:7d", now).about == "last 7 days"
+    assert of("since:7d", now).delivered == 7_059
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("since:1h", Metric.Step.MINUTE),
+        ("", Metric.Step.HOUR),
+        ("since:60d", Metric.Step.DAY),
+        ("since:2026-01-01T10:00Z until:2026-01-01T11:00Z", Metric.Step.DAY),
+    ],
+)
+def test_bars_are_as_short_as_they_are_kept_and_few(text, step):
+    make_delivery()
+    first, second, *_ = [*of(text).bars, None]
+    if second:
+        assert (second.at - first.at).total_seconds() == step
+    assert len(of(text).bars) <= 400
+
+
+def test_any_other_view_adds_up_the_newest_that_match(monkeypatch):
+    heap = make_installation()
+    for _ in range(3):
+        make_delivery(heap, make_event(user_id="grace"), state="delivered")
+    failed(heap, "HTTP 400: no name")
+    found = of("user:grace")
+    assert (found.about, found.delivered, found.failed) == ("newest 3 that match", 3, 0)
+    assert of("user:nobody") is None
+    assert of("usr:grace") is None
+    monkeypatch.setattr(summary, "SAMPLE", 2)
+    assert of("user:grace").about == "newest 2 that match"
+
+
+def test_errors_that_are_alike_are_one_line_the_most_frequent_first():
+    heap, eu = make_installation(name="Heap"), make_installation(name="Heap EU")
+    failed(heap, "HTTP 413: too large", status=413)
+    reasons = [failed(eu, f"HTTP 400: no name {n}") for n in range(3)]
+    for text in ("", "user:ada"):
+        most, other = of(text).groups
+        assert (most.count, most.installation, most.status) == (3, "Heap EU", 400)
+        assert (most.sample, most.reason) == (reasons[-1].pk, "HTTP 400: no name 2")
+        assert (other.count, other.status) == (1, 413)
+    assert [group.status for group in of("installation:Heap").groups] == [413]
+
+
+def test_who_stands_still_is_said_with_why_and_until_when():
+    heap, eu = make_installation(name="Heap"), make_installation(name="Heap EU")
+    make_delivery(heap)
+    soon = timezone.now() + timedelta(minutes=5)
+    Lane.objects.filter(installation=heap).update(due_at=soon, last_error="HTTP 503: busy")
+    Lane.objects.filter(installation=eu).update(paused=True, last_error="HTTP 401")
+    waiting, stopped = of("").standstills
+    assert (waiting.installation, waiting.error, waiting.due_at) == (heap, "HTTP 503: busy", soon)
+    assert (stopped.installation, stopped.due_at) == (eu, None)
+    assert [each.installation for each in of('installation:"Heap EU"').standstills] == [eu]
+
+
+def test_the_page_shows_it_with_links_that_narrow_the_search_down(client):
+    client.force_login(make_user())
+    eu = make_installation(name="Heap EU")
+    newest = [failed(eu, "HTTP 400: no name") for _ in range(2)][-1]
+    settled(eu, timezone.now(), delivered=5, failed=2)
+    html = client.get(LOG, {"q": 'installation:"Heap EU"'}).content.decode()
+    assert "Last 24 hours" in html
+    assert 'aria-label="5 delivered, 2 failed, last 24 hours"' in html
+    line = re.search(r'<li><a href="\?([^"]*)"><span class="ps-chip ps-attention">.*?</li>', html)
+    wanted = {'installation:"Heap EU"', "state:failed", "status:400", "error:MessageRejected"}
+    [search] = parse_qs(line[1])["q"]
+    assert {str(term) for term in parse(search).terms} == wanted
+    assert "2 failed" in line[0]
+    assert f"{LOG}{newest.pk}/change/" in line[0]
+    older = client.get(LOG, {"before": newest.pk + 1}).content.decode()
+    assert "Last 24 hours" not in older
+
+
+def test_it_costs_few_queries_and_counts_nothing_unbounded():
+    make_delivery()
+    for text in ("", "installation:Heap", "user:ada status:503"):
+        with CaptureQueriesContext(connection) as queries:
+            of(text)
+        assert len(queries) <= 8, text
+        for sql in (each["sql"] for each in queries):
+            assert "OFFSET" not in sql
+            assert "COUNT(" not in sql or "LIMIT" in sql
+
+
+def test_bars_are_drawn_to_the_height_of_the_highest():
+    now = timezone.now()
+    html = trend([Bar(now, 3, 1, 0), Bar(now, 0, 0, 0), Bar(now, 1, 0, 1)])
+    assert 'class="ps-well" x="0" y="25.0" width="0.8" height="75.0"' in html
+    assert 'class="ps-attention" x="0" y="0.0" width="0.8" height="25.0"' in html
+    assert html.count("<rect") == 4
+    assert trend([]) == trend([Bar(now, 0, 0, 0)]) == ""
