@@ -1,12 +1,15 @@
 """The one shape in which destinations and blueprints read what a source sent."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.json import Encoder
 
 TYPES = ("track", "identify", "page", "screen", "group", "alias")
+_encode = Encoder().encode
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -47,5 +50,12 @@ class Message(Struct, frozen=True, kw_only=True):
         return own or (_mapping(self.context.get("traits")) if self.type == "identify" else {})
 
 
+@lru_cache(maxsize=256)  # a message's own time is asked for twice, a batch's again and again
+def iso(moment: datetime) -> str:
+    """Return an aware moment in UTC, to the millisecond, such as 2026-11-21T09:30:15.250Z."""
+    text = _encode(moment.astimezone(UTC))  # twice as fast as isoformat
+    return f"{text[1:24].decode()}Z" if moment.microsecond else f"{text[1:20].decode()}.000Z"
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

@@ -15,16 +15,19 @@ the first few by name; what does not arrive is named to the last one.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 MAX_NAME = 511  # UTF-16 units
 MAX_TEXT = 1_023  # UTF-16 units
-MAX_INTEGER = 2**53  # beyond it JavaScript, which Heap speaks, rounds
+MOST, LEAST = 2**53, -(2**53)  # beyond them JavaScript, which Heap speaks, rounds integers
 MAX_DEPTH = 32  # objects in objects; what lies deeper is sent as JSON
 EMAIL = "email"
+KNOWN = frozenset({"id", "user_id", EMAIL})  # names of user properties that Heap has an eye on
 FEW = 3  # names in a note about what did arrive
+AS_TEXT = "Sent as text, because Heap takes only texts and numbers"
 
 # So short that no count is needed: no character has more than two units.
 SHORT_NAME, SHORT_TEXT = MAX_NAME // 2, MAX_TEXT // 2
@@ -49,7 +52,7 @@ def fit(
         shown = _shortened(encode(given).decode())
         notes.append(f"Left out: properties, which must be an object and are {shown}.")
         return {}
-    fitting = _Fitting(arrays, objects)
+    fitting = _Fitting(arrays, objects, MAX_DEPTH if objects == "flatten" else 0)
     fitting.take(given)
     notes += fitting.summary()
     return fitting.sent
@@ -65,6 +68,8 @@ def free_of_reserved(given: Any, notes: list[str], *, objects: str = "flatten") 
     """
     if type(given) is not dict:
         return given
+    if KNOWN.intersection(map(str.lower, given)) <= given.keys() & {EMAIL}:
+        return given  # the usual case: none of them, or `email` as it should be
     names = {
         key: _free_name(key, given)
         for key, value in given.items()
@@ -90,23 +95,22 @@ def _free_name(key: str, given: Mapping[str, Any]) -> str:
     return name
 
 
-class _Fitting:
-    """The properties of one message on their way to Heap, and what is done to them."""
+class _Fitting(msgspec.Struct):
+    """The properties of one message on their way to Heap, and what is done to them.
 
-    __slots__ = (
-        "arrays", "as_text", "changes", "dropped", "empty", "flattened", "objects", "opened",
-        "sent",
-    )  # fmt: skip
+    opened  how deep objects are flattened
+    sent    name → value, as Heap gets them
+    """
 
-    def __init__(self, arrays: str, objects: str):
-        self.arrays, self.objects = arrays, objects
-        self.opened = MAX_DEPTH if objects == "flatten" else 0  # how deep objects are flattened
-        self.sent: dict[str, Value] = {}
-        self.flattened: list[str] = []
-        self.as_text: list[str] = []
-        self.empty: list[str] = []
-        self.dropped: list[str] = []
-        self.changes: list[str] = []
+    arrays: str
+    objects: str
+    opened: int
+    sent: dict[str, Value] = {}
+    flattened: list[str] = []
+    as_text: list[str] = []
+    empty: list[str] = []
+    dropped: list[str] = []
+    changes: list[str] = []
 
     def take(self, given: Mapping[str, Any], prefix: str = "", depth: int = 0) -> None:
         """Take in all properties of an object. The hot path: most pass its tests untouched."""
@@ -117,21 +121,22 @@ class _Fitting:
             if kind is str:
                 if len(value) > SHORT_TEXT:
                     value = self._cut(name, value)
-            elif kind is dict and value and depth < self.opened:
-                self._open(name, value, depth)
-                continue
-            elif kind is not float and not (kind is int and -MAX_INTEGER <= value <= MAX_INTEGER):
+            elif kind is not float and (kind is not int or not LEAST <= value <= MOST):
+                if kind is dict and value and depth < self.opened:
+                    self._open(name, value, depth)
+                    continue
                 value = self._as_text(name, value, depth)
-            if value is None:
-                continue
-            if name in sent or not 0 < len(name) <= SHORT_NAME:
+                if value is None:
+                    continue
+            if name in sent or not name or len(name) > SHORT_NAME:
                 name = self._settled_name(name)
-            if name:
-                sent[name] = value
+                if not name:
+                    continue
+            sent[name] = value
 
     def _open(self, name: str, value: Mapping[str, Any], depth: int) -> None:
         if depth == 0:
-            self.flattened.append(path(name))
+            self.flattened.append(name)
         self.take(value, f"{name}.", depth + 1)
 
     def _as_text(self, name: str, value: Any, depth: int) -> str | None:
@@ -145,8 +150,9 @@ class _Fitting:
         if (self.arrays if type(value) is list else self._of_object(value)) == "drop":
             self.dropped.append(path(name))
             return None
-        self.as_text.append(path(name))
-        return self._cut(name, _text(value, join=self.arrays == "join"))
+        self.as_text.append(name)
+        text = _text(value, join=self.arrays == "join")
+        return text if len(text) <= SHORT_TEXT else self._cut(name, text)
 
     def _of_object(self, value: Any) -> str:
         return self.objects if type(value) is dict else ""
@@ -172,11 +178,9 @@ class _Fitting:
     def summary(self) -> list[str]:
         """Return the notes."""
         if self.flattened:
-            self.changes.append(f"Flattened, with dots in the names: {_few(self.flattened)}.")
+            self.changes.append(_few("Flattened, with dots in the names", *self.flattened))
         if self.as_text:
-            self.changes.append(
-                f"Sent as text, because Heap takes only texts and numbers: {_few(self.as_text)}."
-            )
+            self.changes.append(_few(AS_TEXT, *self.as_text))
         if self.empty:
             self.changes.append(
                 f"Left out, because there is nothing in it: {', '.join(self.empty)}."
@@ -212,9 +216,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
-def _few(paths: list[str]) -> str:
-    more = len(paths) - FEW
-    return ", ".join(paths[:FEW]) + (f" and {more} more" if more > 0 else "")
+@lru_cache(maxsize=1_024)  # a source's messages look alike
+def _few(what: str, *names: str) -> str:
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return f"{what}: {', '.join(map(path, names[:FEW]))}{more}."
 
 
 def _text(value: Any, *, join: bool) -> str:
