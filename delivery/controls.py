@@ -52,14 +52,14 @@ def _paused(lane_ids: list[int]) -> list[str]:
 def pause(installation: Installation) -> None:
     """Stop sending to an installation; what comes in waits in its queue."""
     with transaction.atomic():
-        Installation.objects.filter(pk=installation.pk).update(enabled=False)
+        Installation.objects.installed().filter(pk=installation.pk).update(enabled=False)
         audit.record("installation.paused", installation)
 
 
 def resume(installation: Installation) -> None:
     """Send to an installation again, at once, whatever held it up."""
     with transaction.atomic():
-        Installation.objects.filter(pk=installation.pk).update(enabled=True)
+        Installation.objects.installed().filter(pk=installation.pk).update(enabled=True)
         audit.record("installation.resumed", installation)
         _go_on(installation)
 

@@ -35,12 +35,14 @@ def save_revision(
     summary   what was changed and why; what was changed is found out where it is left empty
     based_on  the number of the revision that was edited, to refuse when it is not the newest
 
-    Raises BlueprintError with all that is wrong with the blueprint, and Outdated.
+    Raises BlueprintError with all that is wrong with the blueprint, Outdated, and
+    Installation.DoesNotExist when it was uninstalled.
     """
     compile_blueprint(blueprint, installation.destination.kinds)
     with transaction.atomic():
         # the lock: two who save at once get two numbers, and the later one sees the earlier
-        pinned = Installation.objects.select_for_update(of=("self",)).get(pk=installation.pk)
+        rows = Installation.objects.installed().select_for_update(of=("self",))
+        pinned = rows.get(pk=installation.pk)
         newest = pinned.revisions.order_by("number").last()
         if newest and based_on not in (None, newest.number):
             raise Outdated(based_on, newest)

@@ -5,7 +5,9 @@ import json
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.utils import timezone
 
+from delivery import controls
 from delivery.models import Attempt
 from delivery.vocabulary import vocabulary
 from integrations.models import Installation
@@ -162,6 +164,19 @@ def test_the_revisions_are_listed_compared_and_rolled_back(admin, heap):
     assert "Revision 3 is revision 1 again" in answer.content.decode()
     assert admin.get(address(heap, "revisions/9/")).status_code == 404
     assert admin.get(address(heap, "revisions/1/roll-back/")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["revisions/1/roll-back/", "blueprint/", "blueprint/test-event/", "blueprint/preview/"]
+    + ["pause/", "resume/", "connection/", "test-event/"],
+)
+def test_what_is_uninstalled_is_changed_and_tried_no_more(admin, heap, page):
+    controls.uninstall(heap, timezone.now())
+    form = {"blueprint": edited(heap), "message": MESSAGE, "based_on": "1"}
+    assert admin.post(address(heap, page), form).status_code == 404
+    heap.refresh_from_db()
+    assert (heap.enabled, heap.revisions.count(), Attempt.objects.count()) == (False, 1, 0)
 
 
 def test_many_revisions_come_in_pages(admin, heap, monkeypatch):

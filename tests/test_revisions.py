@@ -6,10 +6,11 @@ from threading import Barrier, Thread
 
 import pytest
 from django.db import connection, connections
+from django.utils import timezone
 
 from delivery import controls, lanes
 from delivery.models import Lane
-from integrations import revising
+from integrations import changing, revising
 from integrations.blueprints import BlueprintError
 from integrations.blueprints.comparing import changes, difference, text_of
 from integrations.models import Installation, Revision
@@ -83,6 +84,13 @@ def test_a_mapping_keeps_the_order_of_its_keys(heap):
     saved = revising.save_revision(heap, edited(heap, mapping=mapping), by=None)
     kept = Revision.objects.get(pk=saved.pk).blueprint["actions"][0]["mapping"]
     assert json.dumps(kept) == json.dumps(mapping)
+
+
+def test_an_uninstalled_installation_gets_no_revision(heap):
+    changing.mark_uninstalled(heap, timezone.now())
+    with pytest.raises(Installation.DoesNotExist):
+        revising.roll_back(heap, 1, by=None)
+    assert heap.revisions.count() == 1
 
 
 def test_there_is_no_way_back_to_a_revision_that_never_was(heap):

@@ -201,7 +201,7 @@ def revision(request, pk, number):
 
 @require_POST
 def roll_back(request, pk, number):
-    installation = get_object_or_404(Installation, pk=pk)
+    installation = get_object_or_404(Installation.objects.installed(), pk=pk)
     _insist(request)
     _revision(installation, number)
     try:

@@ -195,7 +195,7 @@ class InstallationAdmin(ModelAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         self._insist(request)
-        installation = get_object_or_404(Installation, pk=pk)
+        installation = get_object_or_404(Installation.objects.installed(), pk=pk)
         act(installation)
         messages.success(request, f"{installation.name} {outcome}")
         return redirect("admin:integrations_installation_change", pk)

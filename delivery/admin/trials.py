@@ -46,7 +46,7 @@ def connection_before(request, key):
 @require_POST
 def connection(request, pk):
     insist(request, "integrations.change_installation")
-    return findings(request, get_object_or_404(Installation, pk=pk))
+    return findings(request, get_object_or_404(Installation.objects.installed(), pk=pk))
 
 
 def findings(request, installation):
@@ -60,7 +60,8 @@ def findings(request, installation):
 @require_POST
 def test_event(request, pk):
     insist(request, "integrations.change_installation")
-    installation, now = get_object_or_404(Installation, pk=pk), timezone.now()
+    installation = get_object_or_404(Installation.objects.installed(), pk=pk)
+    now = timezone.now()
     try:
         done = trial.send_test_event(installation, preview.pasted(SAMPLE, now), now=now)
     except SecretsUnreadable:
