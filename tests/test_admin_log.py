@@ -230,6 +230,16 @@ def test_of_a_bulk_request_only_its_own_item_is_shown_with_the_way_to_the_rest(c
     assert all(f"Event {n}" in page(client, whole) for n in range(3))
 
 
+def test_an_attempt_of_a_test_is_marked(client):
+    make_attempt(make_delivery(state="delivered"))
+    attempts = "/admin/delivery/attempt/"
+    assert "a test" not in page(client, attempts)
+    attempt = make_attempt(make_delivery(state="delivered"), is_test=True)
+    assert "a test" in page(client, attempts)
+    story = text_of(page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk])))
+    assert "Somebody tried the installation" in story
+
+
 def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
     monkeypatch.setattr(log, "SHOWN", 50)
     attempt = make_attempt(make_delivery(state="delivered"), request={"events": ["x" * 100]})

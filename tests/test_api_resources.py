@@ -406,7 +406,9 @@ def test_an_attempt_shows_what_was_sent_while_that_is_kept(api):
     status, shown = api("GET", f"{ATTEMPTS}/{attempt.pk}")
     assert shown["request"]["body"]["app_id"] == "1234567890"
     assert shown["response"] == {"headers": {"Server": "heap"}, "body": {}}
-    assert shown["delivery_ids"] == [delivery.pk]
+    assert (shown["delivery_ids"], shown["is_test"]) == ([delivery.pk], False)
+    Attempt.objects.update(is_test=True)
+    assert api("GET", ATTEMPTS)[1]["data"][0]["is_test"] is True
     Attempt.objects.get().body.delete()
     status, shown = api("GET", f"{ATTEMPTS}/{attempt.pk}")
     assert (shown["request"], shown["response"]) == (None, None)

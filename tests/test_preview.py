@@ -2,23 +2,27 @@
 
 import copy
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.utils import timezone
 
-from delivery import trial
+from delivery import alarms, metrics, trial
 from delivery.ledger import ledger
 from delivery.models import Attempt, AttemptBody, Delivery, Event, Told
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from delivery.shaping import shape
+from delivery.state import with_state
 from integrations.blueprints import BlueprintError, compile_blueprint
 from integrations.destinations.heap.sandbox import Sandbox
+from integrations.models import Installation
 from tests.make import make_event, make_installation
 from tests.vendor import Vendor
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 SECRET = "canary-secret"
 CONFIG = {"app_id": "1234567890", "api_key": SECRET}
 
@@ -251,6 +255,23 @@ def test_the_ledger_knows_nothing_of_a_test_event(vendor, heap):
     trial.send_test_event(heap, track(), now=NOW)
     assert ledger() == before
     assert ledger().closes
+
+
+def test_test_events_that_fail_count_nowhere(vendor, heap):
+    """Not in the metrics, not for an alarm, not against the lane, and nothing was delivered."""
+    vendor.answers = [(500, {}, "")] * 25
+    for _ in range(25):
+        assert not trial.send_test_event(heap, track(), now=timezone.now()).accepted
+    assert trial.send_test_event(heap, track(), now=timezone.now()).accepted
+    assert Attempt.objects.filter(is_test=True).count() == 26
+    now = timezone.now()
+    counted = metrics.series(since=now - HOUR, until=now, step=metrics.Step.MINUTE).total
+    assert (counted.attempts, counted.refused, counted.delivered) == (0, 0, 0)
+    assert list(alarms.findings(now)) == []
+    lane = heap.lanes.get()
+    assert (lane.failures, lane.due_at, lane.last_error, lane.paused) == (0, None, "", False)
+    assert with_state(Installation.objects.all()).get().delivered_at is None
+    assert not Delivery.objects.exists()
 
 
 def test_what_a_test_event_told_the_vendor_is_not_told_again(vendor, heap):

@@ -11,6 +11,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
+from unfold.decorators import display
 
 from delivery import controls, exporting, log
 from delivery.admin.explorer import explorer
@@ -153,9 +154,15 @@ def selected(given):
 class AttemptAdmin(LogAdmin):
     """One exchange, whole: reached from the deliveries that it carried."""
 
-    list_display = ("started_at", "installation", "method", "url", "status", "outcome", "items")
+    list_display = (
+        "started_at", "installation", "method", "url", "status", "outcome", "items", "test",
+    )  # fmt: skip
     list_select_related = ("installation",)
     page_template = "delivery/attempt.html"
+
+    @display(description="For")
+    def test(self, attempt):
+        return "a test" if attempt.is_test else "deliveries"
 
     def page_context(self, request, found):
         full = AttemptBody.objects.filter(pk=found.pk).first()

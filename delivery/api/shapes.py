@@ -388,7 +388,9 @@ class Exchange(serializers.Serializer):
     outcome = serializers.CharField(help_text="accepted, or the class of the error")
     error = serializers.CharField()
     items = serializers.IntegerField()
-    is_test = serializers.BooleanField()
+    is_test = serializers.BooleanField(
+        help_text="Somebody tried the installation: it carried no delivery, and nothing counts it."
+    )
 
 
 class Message(serializers.Serializer):
