@@ -154,10 +154,12 @@ def _of(kind: str, installation: Installation, text: str) -> Finding:
 class Channel:
     """A way to tell people.
 
+    name          "mail" or "webhook"
     told, ended   columns of an incident: when its beginning and its end were told this way
     send          raises OSError, SMTPException or DestinationError when it could not
     """
 
+    name: str
     told: str
     ended: str
     send: Callable[[Sequence[Incident], Sequence[Incident], datetime], None]
@@ -180,15 +182,35 @@ def tell(now: datetime) -> None:
         _note(closed, channel.ended, now)
 
 
+def test(now: datetime) -> dict[str, str]:
+    """Tell of an incident that is none; return for each way, "mail" or "webhook", what went wrong,
+    or ""."""
+    drill = Incident(
+        kind=Kind.SILENT,
+        about="A test",
+        text="Nothing is wrong: somebody asked whether alarms arrive.",
+        opened_at=now,
+        seen_at=now,
+    )
+    results = {}
+    for channel in _channels():
+        try:
+            channel.send([drill], [], now)
+            results[channel.name] = ""
+        except (OSError, smtplib.SMTPException, DestinationError) as error:
+            results[channel.name] = f"{type(error).__name__}: {error}"
+    return results
+
+
 def _note(incidents: Sequence[Incident], column: str, now: datetime) -> None:
     Incident.objects.filter(pk__in=[each.pk for each in incidents]).update(**{column: now})
 
 
 def _channels() -> Iterator[Channel]:
     if settings.ALARM_EMAILS:
-        yield Channel("mailed_at", "mailed_end_at", mail)
+        yield Channel("mail", "mailed_at", "mailed_end_at", mail)
     if settings.ALARM_WEBHOOK_URL:
-        yield Channel("posted_at", "posted_end_at", post)
+        yield Channel("webhook", "posted_at", "posted_end_at", post)
 
 
 def mail(opened: Sequence[Incident], closed: Sequence[Incident], now: datetime) -> None:

@@ -19,19 +19,25 @@ CANCELLED_AT_ONCE = 2_000  # deliveries a transaction, so that no lock lasts
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """How many deliveries are queued again, and the installations that send nothing for now."""
+    """How many deliveries are queued again, and the installations that send nothing: for now, or
+    never again, so that what was to go there was left alone."""
 
     count: int
     paused: list[str]
+    gone: list[str]
 
     def in_words(self) -> str:
         deliveries = "1 delivery is" if self.count == 1 else f"{self.count:,} deliveries are"
         waiting = f" {', '.join(self.paused)} is paused: there they wait." if self.paused else ""
-        return f"{deliveries} queued again.{waiting}"
+        gone = f" Nothing goes to {', '.join(self.gone)} any more." if self.gone else ""
+        return f"{deliveries} queued again.{waiting}{gone}"
 
 
 def deliver_again(rows: QuerySet[Delivery], now: datetime) -> Requeued:
-    """Queue settled deliveries again and ring for their lanes."""
+    """Queue settled deliveries again and ring for their lanes; those to uninstalled ones stay."""
+    gone = rows.order_by().exclude(installation__uninstalled_at=None)
+    names = sorted(set(gone.values_list("installation__name", flat=True)))
+    rows = rows.filter(installation__uninstalled_at=None)
     lane_ids = sorted(set(rows.order_by().values_list("lane", flat=True).distinct()))
     with transaction.atomic():
         first = list(rows.order_by()[:2])
@@ -40,7 +46,38 @@ def deliver_again(rows: QuerySet[Delivery], now: datetime) -> Requeued:
             about = first[0] if len(first) == 1 else f"{count:,} deliveries"
             audit.record("delivery.queued_again", about, new={"count": count})
         transaction.on_commit(lambda: lanes.wake(lane_ids))
-    return Requeued(count, _paused(lane_ids))
+    return Requeued(count, _paused(lane_ids), names)
+
+
+def cancel(rows: QuerySet[Delivery], reason: str, now: datetime) -> int:
+    """Cancel deliveries that are queued; return how many. Who is sending one just now, sends it.
+
+    rows   no more than fit into one transaction
+    """
+    with transaction.atomic():
+        queued = rows.order_by("pk").filter(state=Delivery.State.QUEUED)
+        locked = queued.select_for_update(of=("self",))  # what a worker settles first, is settled
+        found = list(locked.values_list("pk", "installation", "event__source"))
+        if not found:
+            return 0
+        gone = Delivery.objects.filter(pk__in=[pk for pk, *_ in found]).update(
+            state=Delivery.State.CANCELLED, settled_at=now, reason=reason
+        )
+        for installation, sums in _cancelled(found).items():
+            metrics.append(installation, sums, now)
+        about = rows.first() if len(found) == 1 else f"{gone:,} deliveries"
+        audit.record("delivery.cancelled", about, new={"count": gone, "reason": reason})
+    return gone
+
+
+def _cancelled(
+    found: list[tuple[int, int, int]],
+) -> dict[int, dict[int, metrics.Sums]]:
+    """Return for each installation and source how many of (delivery, installation, source)."""
+    sums: dict[int, dict[int, metrics.Sums]] = {}
+    for (installation, source), count in Counter(each[1:] for each in found).items():
+        sums.setdefault(installation, {})[source] = metrics.Sums(cancelled=count)
+    return sums
 
 
 def _paused(lane_ids: list[int]) -> list[str]:

@@ -11,7 +11,7 @@ from zlib import crc32
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, When
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -370,13 +370,18 @@ def _of_this_moment(settled: Sequence[Settled], now: datetime) -> Sequence[Settl
 
 
 def _stand(held: Lease, standing: Standing, now: datetime) -> None:
+    in_trouble = standing.paused or standing.failures > 0
+    since = Case(When(TROUBLED, then=F("changed_at")), default=Value(now))  # of what goes on
     _mine(held).update(
         failures=standing.failures,
         due_at=standing.due_at,
         paused=standing.paused,
         last_error=standing.last_error,
-        changed_at=now,
+        changed_at=since if in_trouble else now,
     )
+
+
+TROUBLED = Q(paused=True) | Q(failures__gt=0)
 
 
 def _tell_others(held: Lease, installation_id: int, standing: Standing, now: datetime) -> None:

@@ -6,17 +6,21 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import (
+    CharField,
+    Exists,
     IntegerField,
     OuterRef,
     Prefetch,
     QuerySet,
     Subquery,
 )
+from django.db.models.functions import Cast
 
 from delivery.models import Attempt, Delivery, Incident, Lane, Replay
-from integrations.models import Installation
+from integrations.models import AuditEntry, Installation
 
 MOST = 10_000  # what is queued is counted no further
+LEFT = "its log, figures and revisions stay"
 LATELY = 100  # deliveries, the newest of an installation
 
 State = Delivery.State
@@ -65,7 +69,19 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
         newest=Subquery(newest.values("pk")[:1]),
         failed=BoundedCount(newest.values("state")[:LATELY], where="state = 'failed'"),
         delivered_at=Subquery(accepted.values("started_at")[:1]),
+        paused_at=Subquery(_pauses().values("at")[:1]),
     ).prefetch_related(Prefetch("lanes", _lanes_with_queue()))
+
+
+def _pauses() -> QuerySet[AuditEntry]:
+    """Return who paused an installation, newest first; nothing once it was resumed."""
+    about = AuditEntry.objects.filter(object_type="installation")
+    own = Cast(OuterRef("pk"), CharField())
+    resumed = about.filter(
+        action="installation.resumed", object_id=OuterRef("object_id"), pk__gt=OuterRef("pk")
+    )
+    paused = about.filter(~Exists(resumed), action="installation.paused", object_id=own)
+    return paused.order_by("-pk")
 
 
 def _newest_of(model: type[Delivery] | type[Attempt]) -> QuerySet[Any]:
@@ -92,8 +108,11 @@ def queued(installation: Installation) -> int:
 def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datetime) -> Words:
     """Return how an installation from with_state() is doing."""
     vendor = installation.destination.name
+    if installation.uninstalled_at:
+        since = clock(installation.uninstalled_at, now)
+        return Words("off", "block", "Uninstalled", f"since {since}; {LEFT}")
     if not installation.enabled:
-        return Words("off", "pause_circle", "Paused by an admin", _kept(installation))
+        return Words("off", "pause_circle", "Paused by an admin", _kept(installation, now))
     refused = next((lane for lane in lanes if lane.paused), None)
     if refused:
         return _needs_attention(installation, refused)
@@ -103,7 +122,8 @@ def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datet
             "waiting",
             "schedule",
             f"Waiting for {vendor}",
-            f"{waiting.last_error}; next try {clock(waiting.due_at, now)}",
+            f"{waiting.last_error} since {clock(waiting.changed_at, now)}; "
+            f"next try {clock(waiting.due_at, now)}",
         )
     if installation.newest is None:
         return Words("new", "hourglass_empty", "Nothing to deliver yet")
@@ -132,9 +152,10 @@ def _needs_attention(installation: Installation, lane: Lane) -> Words:
     )
 
 
-def _kept(installation: Installation) -> str:
-    number = queued(installation)
-    return f"{bounded(number)} queued" if number else ""
+def _kept(installation: Installation, now: datetime) -> str:
+    number, paused_at = queued(installation), installation.paused_at
+    since = f"since {clock(paused_at, now)}" if paused_at else ""
+    return ", ".join(filter(None, (since, f"{bounded(number)} queued" if number else "")))
 
 
 def bounded(number: int) -> str:

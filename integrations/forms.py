@@ -258,6 +258,25 @@ class RotateForm(forms.Form):
     )
 
 
+class KeyForm(forms.Form):
+    """One more write key: who uses it, and for how many days; 0 until it is revoked."""
+
+    note = forms.CharField(
+        label="Who uses it",
+        required=False,
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget({"autocomplete": "off", "placeholder": "iOS app"}),
+        help_text="It stands beside the key, so that one knows later what revoking it stops.",
+    )
+    days = forms.TypedChoiceField(
+        coerce=int,
+        initial=0,
+        choices=[(0, "Until it is revoked"), (7, "A week"), (30, "30 days"), (365, "A year")],
+        label="Valid",
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
 class WebhookSourceForm(forms.ModelForm):
     """A webhook source; its secret goes in and never comes out."""
 

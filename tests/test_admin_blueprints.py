@@ -168,13 +168,13 @@ def test_the_revisions_are_listed_compared_and_rolled_back(admin, heap):
 
 @pytest.mark.parametrize(
     "page",
-    ["revisions/1/roll-back/", "blueprint/", "blueprint/test-event/", "blueprint/preview/"]
+    ["revisions/1/roll-back/", "blueprint/", "blueprint/test-event/"]
     + ["pause/", "resume/", "connection/", "test-event/"],
 )
 def test_what_is_uninstalled_is_changed_and_tried_no_more(admin, heap, page):
     controls.uninstall(heap, timezone.now())
     form = {"blueprint": edited(heap), "message": MESSAGE, "based_on": "1"}
-    assert admin.post(address(heap, page), form).status_code == 404
+    assert admin.post(address(heap, page), form).status_code == 403
     heap.refresh_from_db()
     assert (heap.enabled, heap.revisions.count(), Attempt.objects.count()) == (False, 1, 0)
 

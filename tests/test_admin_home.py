@@ -41,6 +41,10 @@ def read(client, address, **params):
     return answer.content.decode()
 
 
+def read_of(answer):
+    return unescape(answer.content.decode())
+
+
 def text_of(html):
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
@@ -88,7 +92,11 @@ def test_who_waits_is_said_with_why_and_until_when(client):
     due_at = timezone.now() + timedelta(minutes=5)
     Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
     text = text_of(read(client, HOME))
-    assert f"Shop is waiting for Heap. HTTP 503: busy; next try {due_at:%H:%M:%S} UTC" in text
+    since = f"{Lane.objects.get().changed_at:%H:%M:%S} UTC"
+    says = (
+        f"Shop is waiting for Heap. HTTP 503: busy since {since} ; next try {due_at:%H:%M:%S} UTC"
+    )
+    assert says in text
     make_delivery(make_installation(name="Other"), make_event())
     Lane.objects.update(paused=True)
     assert "Other and Shop need attention." in text_of(read(client, HOME))
@@ -201,6 +209,69 @@ def test_a_write_key_is_rotated_and_the_old_one_can_be_revoked(client):
     assert "wk_old_key" not in read(client, own)
     client.force_login(make_user("viewer", is_superuser=False))
     assert client.post(f"{own}rotate/", {"overlap": "0"}).status_code == 403
+
+
+def test_a_source_is_archived_and_brought_back(client):
+    source = make_source(write_key="wk_own")
+    own = f"/admin/integrations/source/{source.pk}/"
+    assert "its name stays taken" in text_of(read(client, f"{own}archive/"))
+    client.post(f"{own}archive/")
+    assert "Archived" in read(client, own)
+    assert re.search(r"Shop <.*Archived", read(client, "/admin/integrations/source/"))
+    client.post(f"{own}bring-back/")
+    assert "Archived" not in read(client, own)
+    assert client.get(f"{own}bring-back/").status_code == 405
+    client.force_login(make_user("viewer", is_superuser=False))
+    for address in ("archive/", "bring-back/", "keys/add/"):
+        assert client.post(f"{own}{address}").status_code == 403
+
+
+def test_a_source_is_given_one_more_key_that_says_who_uses_it(client):
+    source = make_source()
+    own = f"/admin/integrations/source/{source.pk}/"
+    client.post(f"{own}keys/add/", {"note": "iOS app", "days": "30"})
+    key = source.further_keys.get()
+    assert timedelta(days=29) < key.expires_at - timezone.now() < timedelta(days=31)
+    assert f"{key.key} iOS app, ends {key.expires_at:%-d %b %Y}" in text_of(
+        read(client, own)
+    ).replace(" ,", ",")
+    client.post(f"{own}keys/add/", {"note": "", "days": "0"})
+    assert source.further_keys.latest("pk").expires_at is None
+    assert "Select a valid choice" in read_of(client.post(f"{own}keys/add/", {"days": "3"}))
+
+
+# --- incidents -----------------------------------------------------------------------------------
+
+
+def test_an_incident_has_a_page_with_what_it_is_about(client):
+    installation, now = make_installation(), timezone.now()
+    incident = Incident.objects.create(
+        kind="late", subject=f"installation:{installation.pk}", about="Heap", opened_at=now,
+        text="The oldest is 20 minutes old.", seen_at=now,
+    )  # fmt: skip
+    html = read(client, f"/admin/delivery/incident/{incident.pk}/change/")
+    assert "Heap: deliveries are late" in html
+    assert f"{MINE}{installation.pk}/change/" in html
+    assert f"/admin/delivery/incident/{incident.pk}/change/" in read(
+        client, "/admin/delivery/incident/"
+    )
+    log = unescape(re.search(r'"(/admin/delivery/delivery/\?[^"]*)"', html)[1])
+    assert "log-problem" not in read(client, log)
+
+
+def test_a_test_alarm_goes_where_alarms_go(client, settings, mailoutbox):
+    address = "/admin/delivery/incident/test/"
+    assert "Nobody would be told" in read_of(client.post(address, follow=True))
+    settings.ALARM_EMAILS = ["ops@example.com"]
+    assert "mail to ops@example.com" in read(client, "/admin/delivery/incident/")
+    assert "A test alarm was told by mail." in read_of(client.post(address, follow=True))
+    assert mailoutbox[0].to == ["ops@example.com"]
+    assert "Nothing is wrong" in mailoutbox[0].body
+    assert not Incident.objects.exists()
+    settings.ALARM_WEBHOOK_URL = "http://127.0.0.1:1/"
+    assert "By webhook it could not be told" in read_of(client.post(address, follow=True))
+    client.force_login(make_user("viewer", is_superuser=False))
+    assert client.post(address).status_code == 403
 
 
 # --- system --------------------------------------------------------------------------------------

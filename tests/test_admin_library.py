@@ -1,6 +1,7 @@
 """Installing and managing integrations in the admin."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
@@ -10,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from delivery import limits
-from delivery.models import Lane
+from delivery import controls, limits, metrics
+from delivery.models import Delivery, Lane
 from integrations.changing import fed_by
 from integrations.models import ApiToken, Installation, Source, digest
 from integrations.secrets import reveal
@@ -205,7 +206,68 @@ def test_uninstalling_asks_for_the_name_and_says_what_follows(client):
     answer = client.post(address, {"typed": installation.name}, follow=True)
     assert "1 queued were cancelled" in answer.content.decode()
     assert not Installation.objects.installed().exists()
-    assert client.get(address_of(installation)).status_code == 404
+    assert (
+        "its log, figures and revisions stay"
+        in client.get(address_of(installation)).content.decode()
+    )
+
+
+def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
+    delivery = make_delivery(state="delivered")
+    installation = delivery.installation
+    controls.uninstall(installation, timezone.now())
+    own = f"{MINE}{installation.pk}"
+    for address in ("change/", "blueprint/", "revisions/", "revisions/1/", "activity/"):
+        html = page(client, f"{own}/{address}")
+        assert "Uninstalled" in html
+        assert f"{own}/settings/" not in html
+        assert ">Pause<" not in html
+    assert client.get(f"{own}/settings/").status_code == 302
+    for address in (
+        "pause/", "resume/", "uninstall/", "connection/", "test-event/", "blueprint/",
+        "blueprint/test-event/", "revisions/1/roll-back/",
+    ):  # fmt: skip
+        assert client.post(f"{own}/{address}").status_code == 403, address
+    mine = page(client, MINE)
+    assert f"{own}/change/" in mine
+    log = f"/admin/delivery/delivery/{delivery.pk}"
+    assert "It cannot be delivered again" in page(client, f"{log}/change/")
+    answer = client.post(f"{log}/deliver-again/", follow=True).content.decode()
+    assert "0 deliveries are queued again. Nothing goes to Heap (uninstalled" in answer
+
+
+def test_the_list_has_figures_of_the_last_day(client):
+    installation, source = make_installation(), make_source()
+    assert "–" in page(client, MINE)
+    numbers = metrics.Sums(delivered=12_345, latency={metrics.bucket(1.5): 12_345})
+    metrics.append(installation.pk, {source.pk: numbers}, timezone.now())
+    html = page(client, MINE)
+    assert "12.3k" in html
+    assert "ps-spark" in html
+    assert re.search(r"1\.\d s", html)
+
+
+def test_who_is_paused_is_said_with_since_when(client):
+    installation = make_delivery().installation
+    controls.pause(installation)
+    now = timezone.now()
+    assert f"since {now:%H:%M}" in state(client)
+    controls.resume(installation)
+    controls.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
+    assert "since" not in state(client)  # nobody wrote down when
+
+
+def test_a_waiting_installation_can_be_tried_at_once(client):
+    installation = make_delivery().installation
+    own = f"{MINE}{installation.pk}"
+    assert "Try now" not in page(client, f"{own}/change/")
+    Lane.objects.update(due_at=timezone.now() + timedelta(hours=1), failures=3)
+    assert "Try now" in page(client, f"{own}/change/")
+    back = f"/admin/delivery/delivery/{Delivery.objects.get().pk}/change/"
+    assert "Try now" in page(client, back)
+    assert client.post(f"{own}/resume/", {"next": back}).url == back
+    assert client.post(f"{own}/resume/", {"next": "https://evil.example/"}).url == f"{own}/change/"
+    assert Lane.objects.get().due_at is None
 
 
 def test_who_may_not_uninstall_is_not_offered_it(client):
@@ -271,7 +333,11 @@ def test_a_lane_that_waits_says_why_and_until_when(client):
     make_delivery()
     due_at = timezone.now() + timezone.timedelta(minutes=5)
     Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
-    assert f"Waiting for Heap HTTP 503: busy; next try {due_at:%H:%M:%S} UTC" in state(client)
+    since = Lane.objects.get().changed_at
+    assert (
+        f"Waiting for Heap HTTP 503: busy since {since:%H:%M:%S} UTC ; "
+        f"next try {due_at:%H:%M:%S} UTC"
+    ) in state(client)
 
 
 def test_a_lane_that_was_refused_needs_attention(client):

@@ -14,8 +14,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from delivery import log
-from delivery.models import AttemptBody, Delivery, Event, Lane, Rejection
-from integrations.models import Installation
+from delivery.models import (
+    AttemptBody,
+    Delivery,
+    Event,
+    Lane,
+    Rejection,
+    Replay,
+    Replayed,
+    Settlement,
+)
+from integrations.models import AuditEntry, Installation
 from tests.make import (
     make_attempt,
     make_delivery,
@@ -569,6 +578,43 @@ def test_an_export_reads_no_bodies(client):
     with CaptureQueriesContext(connection) as queries:
         exported(client, format="ndjson")
     assert not any("body" in each["sql"] for each in queries)
+
+
+def test_what_is_queued_can_be_cancelled_and_delivered_again_after_all(client):
+    queued, done = make_delivery(), make_delivery(state="delivered")
+    answer = client.post(
+        f"{LOG}cancel/", {"id": [queued.pk, done.pk], "q": "user:ada"}, follow=True
+    )
+    assert "1 delivery is cancelled." in answer.content.decode()
+    assert answer.redirect_chain[0][0] == f"{LOG}?q=user%3Aada"
+    queued.refresh_from_db()
+    assert (queued.state, queued.reason) == ("cancelled", "Cancelled by admin.")
+    assert [metric.by_source for metric in Settlement.objects.all()] == [
+        json.dumps({str(queued.event.source_id): {"cancelled": 1}}, separators=(",", ":"))
+    ]
+    assert AuditEntry.objects.filter(action="delivery.cancelled").count() == 1
+    client.post(f"{LOG}{queued.pk}/deliver-again/")
+    assert "Cancel" in page(client, f"{LOG}{queued.pk}/change/")
+    client.post(f"{LOG}{queued.pk}/cancel/")
+    queued.refresh_from_db()
+    assert queued.state == "cancelled"
+    client.force_login(make_user("viewer", role="source_viewer"))
+    assert client.post(f"{LOG}{done.pk}/cancel/").status_code == 403
+
+
+def test_a_row_says_when_it_is_tried_next_and_which_replay_queued_it(client):
+    delivery = make_delivery(error="VendorUnavailable")
+    Lane.objects.update(due_at=timezone.now() + timedelta(minutes=5, seconds=5))
+    assert "next try in 5 min" in text_of(page(client, LOG))
+    Lane.objects.update(paused=True)
+    assert "waits for a person" in text_of(page(client, LOG))
+    Installation.objects.update(enabled=False)
+    assert "paused" in text_of(page(client, LOG))
+    replay = Replay.objects.create(
+        installation=delivery.installation, wanted={}, first=0, cursor=0, end=9
+    )
+    Replayed.objects.create(delivery=delivery, replay=replay)
+    assert f"Queued by replay {replay.pk}" in page(client, LOG)
 
 
 @pytest.mark.parametrize("part", ["rows/", "suggest/", "export/?format=csv"])

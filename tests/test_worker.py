@@ -529,6 +529,17 @@ def test_after_five_failures_one_delivery_asks_and_then_all_go(source, heap, ven
     assert [len(each) for each in keys(vendor)[6:]] == [1, 9]
 
 
+def test_a_lane_knows_since_when_its_vendor_fails(source, heap, vendor, monkeypatch):
+    vendor.answers = [503] * 3
+    send_in(source, *tracks(1))
+    drain_without_waiting(monkeypatch, 1)
+    began = Lane.objects.get().changed_at
+    drain_without_waiting(monkeypatch, 2)
+    assert (Lane.objects.get().failures, Lane.objects.get().changed_at) == (3, began)
+    drain_without_waiting(monkeypatch, 1)
+    assert Lane.objects.get().changed_at > began
+
+
 def test_what_one_lane_learns_of_the_vendor_its_other_lanes_know(source, heap, vendor, monkeypatch):
     heap.lane_count = 2
     heap.save()

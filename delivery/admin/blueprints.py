@@ -6,7 +6,7 @@ import msgspec
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -14,14 +14,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from delivery import controls, trial
-from delivery.admin.frame import found, frame
+from delivery.admin.frame import found, frame, to_change
 from delivery.models import Event
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from delivery.vocabulary import vocabulary
 from integrations.blueprints import BlueprintError, Problem
 from integrations.blueprints.comparing import changes, difference, in_order, text_of
 from integrations.blueprints.directives import DIRECTIVES
-from integrations.models import Installation, Revision
+from integrations.models import Revision
 from integrations.revising import Outdated
 from integrations.secrets import SecretsUnreadable
 
@@ -48,7 +48,7 @@ def edit(request, pk):
     installation = found(request, pk)
     if request.method != "POST":
         return _editor(request, installation, in_order(installation.revision.blueprint))
-    _insist(request)
+    to_change(request, pk)
     blueprint, based_on = None, _number(request.POST.get("based_on"))
     try:
         blueprint = _given(request)
@@ -134,8 +134,7 @@ def show_preview(request, pk):
 @require_POST
 def send_test(request, pk):
     """Send a test event by the blueprint that is posted, saved or not; answer with HTML."""
-    installation = found(request, pk)
-    _insist(request)
+    installation = to_change(request, pk)
     try:
         tried = trial.send_test_event(
             installation, _message(request), _given(request), now=timezone.now()
@@ -201,8 +200,7 @@ def revision(request, pk, number):
 
 @require_POST
 def roll_back(request, pk, number):
-    installation = get_object_or_404(Installation.objects.installed(), pk=pk)
-    _insist(request)
+    installation = to_change(request, pk)
     _revision(installation, number)
     try:
         saved = controls.roll_back(installation, number, by=request.user)
@@ -224,8 +222,3 @@ def _revision(installation, number):
 
 def _number(text):
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
-
-
-def _insist(request):
-    if not request.user.has_perm("integrations.change_installation"):
-        raise PermissionDenied

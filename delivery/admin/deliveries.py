@@ -38,8 +38,10 @@ class DeliveryAdmin(LogAdmin):
             self._path("suggest/", self.suggest_view),
             self._path("export/", self.export_view),
             self._path("deliver-again/", require_POST(self.selected_again_view)),
+            self._path("cancel/", require_POST(self.selected_cancel_view)),
             self._path("<int:pk>/raw/", self.raw_view),
             self._path("<int:pk>/deliver-again/", require_POST(self.again_view)),
+            self._path("<int:pk>/cancel/", require_POST(self.cancel_view)),
         ]
         return mine + super().get_urls()
 
@@ -111,8 +113,10 @@ class DeliveryAdmin(LogAdmin):
             "delivery": delivery,
             "words": page.words,
             "trouble": trouble_of(delivery),
-            "may_deliver_again": may,
+            "may_deliver_again": may and not delivery.installation.uninstalled_at,
             "is_queued": delivery.state == Delivery.State.QUEUED,
+            "may_try_now": waits(delivery, now)
+            and request.user.has_perm("integrations.change_installation"),
         }
 
     def raw_view(self, request, pk):
@@ -131,17 +135,43 @@ class DeliveryAdmin(LogAdmin):
     def selected_again_view(self, request):
         """Deliver those again that are ticked, and go back to the log as it was."""
         self._deliver_again(request, selected(request.POST))
-        back = urlencode({"q": request.POST["q"]}) if request.POST.get("q") else ""
-        return redirect(f"{reverse('admin:delivery_delivery_changelist')}?{back}")
+        return back_to_log(request)
 
     def again_view(self, request, pk):
         self._deliver_again(request, Delivery.objects.filter(pk=pk))
         return redirect("admin:delivery_delivery_change", pk)
 
+    def selected_cancel_view(self, request):
+        """Cancel those that are ticked and still queued, and go back to the log as it was."""
+        self._cancel(request, selected(request.POST))
+        return back_to_log(request)
+
+    def cancel_view(self, request, pk):
+        self._cancel(request, Delivery.objects.filter(pk=pk))
+        return redirect("admin:delivery_delivery_change", pk)
+
+    def _cancel(self, request, rows):
+        if not self.has_deliver_again_permission(request):
+            raise PermissionDenied
+        count = controls.cancel(rows, f"Cancelled by {request.user}.", timezone.now())
+        deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
+        messages.success(request, f"{deliveries} cancelled. Deliver again sends what is cancelled.")
+
     def _deliver_again(self, request, rows):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
         messages.success(request, controls.deliver_again(rows, timezone.now()).in_words())
+
+
+def waits(delivery, now):
+    """Say whether a delivery is queued in a lane that waits for its vendor."""
+    due_at = delivery.lane.due_at
+    return delivery.state == Delivery.State.QUEUED and due_at is not None and due_at > now
+
+
+def back_to_log(request):
+    back = urlencode({"q": request.POST["q"]}) if request.POST.get("q") else ""
+    return redirect(f"{reverse('admin:delivery_delivery_changelist')}?{back}")
 
 
 def selected(given):

@@ -1,19 +1,65 @@
 """Incidents: what is or was wrong, and whether anybody was told."""
 
-from django.contrib import admin
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import redirect
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
+from delivery import alarms
 from delivery.admin.keyset import LogAdmin
 from delivery.models import Incident
 from delivery.state import incident_in_words
 from integrations.templatetags.penstock import ago, chip
 
+HOW = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
+
 
 @admin.register(Incident)
 class IncidentAdmin(LogAdmin):
     list_display = ("state_chip", "about", "text", "began", "ended", "told")
-    list_display_links = None
-    when_empty = "Nothing has been wrong. What goes wrong is listed here, and told as .env says."
+    list_display_links = ("about",)
+    list_before_template = "delivery/incidents_before.html"
+    page_template = "delivery/incident.html"
+    when_empty = "Nothing has been wrong. What goes wrong is listed here while it lasts, and after."
+
+    def get_urls(self):
+        view = self.admin_site.admin_view(require_POST(self.test_view))
+        return [path("test/", view, name="delivery_incident_test"), *super().get_urls()]
+
+    def changelist_view(self, request, extra_context=None):
+        context = {"told_by": told_by(), "may_test": may_test(request)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def page_context(self, request, incident):
+        return {
+            "title": str(incident),
+            "words": incident_in_words(incident),
+            "links": list(links(incident)),
+            "told_by": told_by(),
+        }
+
+    def test_view(self, request):
+        """Tell everybody who would be told of an incident that this is a test."""
+        if not may_test(request):
+            raise PermissionDenied
+        results = alarms.test(timezone.now())
+        if not results:
+            messages.warning(request, f"Nobody would be told: {HOW}")
+        for way, error in results.items():
+            if error:
+                messages.error(request, f"By {way} it could not be told: {error}")
+            else:
+                messages.success(request, f"A test alarm was told by {way}.")
+        return redirect("admin:delivery_incident_changelist")
+
+    # --- columns ---
 
     @display(description="Incident")
     def state_chip(self, incident):
@@ -30,4 +76,33 @@ class IncidentAdmin(LogAdmin):
     @display(description="Told by")
     def told(self, incident):
         ways = {"mail": incident.mailed_at, "webhook": incident.posted_at}
-        return ", ".join(way for way, at in ways.items() if at) or "–"
+        return ", ".join(way for way, at in ways.items() if at) or "nobody"
+
+
+def told_by():
+    """Return who is told of an incident, in words, or "" when nobody is."""
+    ways = []
+    if settings.ALARM_EMAILS:
+        ways.append(f"mail to {', '.join(settings.ALARM_EMAILS)}")
+    if settings.ALARM_WEBHOOK_URL:
+        ways.append(f"a call to {urlsplit(settings.ALARM_WEBHOOK_URL).hostname}")
+    return " and ".join(ways)
+
+
+def may_test(request):
+    return request.user.has_perm("integrations.change_installation")
+
+
+def links(incident):
+    """Yield (words, address) of the pages that an incident is about."""
+    kind, _, pk = incident.subject.partition(":")
+    if kind == "installation":
+        yield "Open the installation", reverse("admin:integrations_installation_change", args=[pk])
+        since = incident.opened_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        asked = urlencode({"installation": pk, "since": since})
+        yield (
+            "Its deliveries since then",
+            f"{reverse('admin:delivery_delivery_changelist')}?{asked}",
+        )
+    if kind == "source":
+        yield "Open the source", reverse("admin:source_connect", args=[pk])

@@ -1,23 +1,26 @@
 """My Integrations: what is installed, and how it is doing."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseNotAllowed
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from delivery import controls, limits, log, metrics
 from delivery.admin import blueprints, system, trials
 from delivery.admin.audit import activity
-from delivery.admin.charts import CHART, chart, figures, in_words, span_of
-from delivery.admin.frame import found, frame
+from delivery.admin.charts import CHART, Step, chart, compact, figures, in_words, short, span_of
+from delivery.admin.frame import found, frame, to_change
 from delivery.admin.keyset import number as whole
 from delivery.metrics import Queue
 from delivery.state import bounded, chip, queued, state_in_words, with_state
@@ -26,10 +29,11 @@ from integrations.forms import EditForm
 from integrations.library import CheckView, InstallView, LibraryView
 from integrations.models import Installation, Source
 from integrations.secrets import SecretsUnreadable
-from integrations.templatetags.penstock import ago, clocks
+from integrations.templatetags.penstock import ago, clocks, sparkline
 from integrations.templatetags.penstock import chip as drawn
 
-NEWEST = 8  # deliveries on the overview
+DAY = timedelta(days=1)
+NEWEST = 8  # deliveries on the overview, and uninstalled ones below the list
 CONSEQUENCES = (
     "It gets no more events, and what is queued for it is cancelled.",
     "Its secrets are forgotten. Installing it again takes them anew.",
@@ -40,8 +44,9 @@ ENTRIES = 50  # of the audit log, on the page of activity
 
 @admin.register(Installation)
 class InstallationAdmin(ModelAdmin):
-    list_display = ("installation", "state", "queued", "delivered", "deliveries")
+    list_display = ("installation", "state", "last_day", "p95", "queued", "delivered", "deliveries")
     list_before_template = "integrations/sandbox_banner.html"
+    list_after_template = "integrations/uninstalled.html"
     list_per_page = 500
     ordering = ("name",)
     sortable_by = ()
@@ -87,13 +92,24 @@ class InstallationAdmin(ModelAdmin):
         return with_state(super().get_queryset(request).installed())
 
     def changelist_view(self, request, extra_context=None):
-        sandboxed = Installation.objects.filter(config__region="sandbox")
+        sandboxed = Installation.objects.installed().filter(config__region="sandbox")
         context = {
             "title": "My Integrations",
             "sandboxed": sandboxed,
             "sandbox_url": settings.SANDBOX_URL,
+            "uninstalled": Installation.objects.exclude(uninstalled_at=None).order_by("-pk")[
+                :NEWEST
+            ],
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def get_changelist_instance(self, request):
+        shown = super().get_changelist_instance(request)
+        now = timezone.now()
+        lately = metrics.of_each_installation(since=now - DAY, until=now, step=Step.HOUR)
+        for installation in shown.result_list:
+            installation.lately = lately.get(installation.pk)
+        return shown
 
     # --- columns ---
 
@@ -113,6 +129,18 @@ class InstallationAdmin(ModelAdmin):
         return format_html(
             '<span class="ps-state">{} <span>{}</span></span>', drawn(words), clocks(words.detail)
         )
+
+    @display(description="Delivered, 24 h")
+    def last_day(self, installation):
+        if installation.lately is None:
+            return "–"
+        trend = sparkline([point.delivered for point in installation.lately.points])
+        count = compact(installation.lately.total.delivered)
+        return format_html('<span class="ps-trend">{} {}</span>', trend, count)
+
+    @display(description="p95")
+    def p95(self, installation):
+        return short(installation.lately.total.p95_ms if installation.lately else None)
 
     @display(description="Queued")
     def queued(self, installation):
@@ -144,9 +172,11 @@ class InstallationAdmin(ModelAdmin):
 
     def settings_view(self, request, pk):
         installation = found(request, pk)
+        if installation.uninstalled_at:
+            return redirect("admin:integrations_installation_change", pk)
         form = EditForm(installation, request.POST or None)
         if request.method == "POST":
-            self._insist(request)
+            to_change(request, pk)
             if form.change(controls.change):
                 messages.success(request, f"{form.cleaned_data['name']} is saved.")
                 return redirect("admin:integrations_installation_change", pk)
@@ -163,9 +193,7 @@ class InstallationAdmin(ModelAdmin):
         return TemplateResponse(request, "integrations/activity.html", context)
 
     def uninstall_view(self, request, pk):
-        installation = found(request, pk)
-        if not request.user.has_perm("integrations.delete_installation"):
-            raise PermissionDenied
+        installation = to_change(request, pk, "integrations.delete_installation")
         typed, error = request.POST.get("typed", ""), ""
         if request.method == "POST" and typed == installation.name:
             count = controls.uninstall(installation, timezone.now())
@@ -194,15 +222,13 @@ class InstallationAdmin(ModelAdmin):
     def _act(self, request, pk, act, outcome):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        self._insist(request)
-        installation = get_object_or_404(Installation.objects.installed(), pk=pk)
+        installation = to_change(request, pk)
         act(installation)
         messages.success(request, f"{installation.name} {outcome}")
+        back = request.POST.get("next", "")
+        if url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+            return redirect(back)
         return redirect("admin:integrations_installation_change", pk)
-
-    def _insist(self, request):
-        if not self.has_change_permission(request):
-            raise PermissionDenied
 
 
 def lately(installation, span, now):
@@ -227,6 +253,8 @@ def newest(installation):
 
 def limits_of(installation, now):
     """Return how much of the vendor's limits is used; nothing while the secrets are unreadable."""
+    if installation.uninstalled_at:
+        return []
     try:
         config = installation.settings()
     except SecretsUnreadable:

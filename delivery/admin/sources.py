@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import F
 from django.http import Http404, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -19,12 +20,17 @@ from delivery.admin.charts import Figure, Step, chart, compact
 from delivery.seen import last_seen_at, with_last_seen
 from integrations import sources
 from integrations.admin import Audited, show_once
-from integrations.forms import RotateForm, SourceForm
+from integrations.forms import KeyForm, RotateForm, SourceForm
 from integrations.models import Source, WriteKey
 from integrations.snippets import SNIPPETS, snippet
-from integrations.templatetags.penstock import ago, sparkline
+from integrations.templatetags.penstock import ago, chip_of, sparkline
 
 DAY = timedelta(days=1)
+ARCHIVED = (
+    "Within 5 seconds, what it sends is refused, with whatever key.",
+    "Its events and figures stay, and its name stays taken.",
+    "It can be brought back, with the keys it had.",
+)
 
 
 class SourceList(ChangeList):
@@ -35,7 +41,7 @@ class SourceList(ChangeList):
 @admin.register(Source)
 class SourceAdmin(Audited):
     audited = "source"
-    list_display = ("name", "shown_key", "events", "last_seen", "created")
+    list_display = ("named", "shown_key", "events", "last_seen", "created")
     form = SourceForm
     fields = (
         "name",
@@ -46,7 +52,7 @@ class SourceAdmin(Audited):
         "rate_limit",
         "new_signing_secret",
     )
-    ordering = ("name",)
+    ordering = (F("archived_at").asc(nulls_first=True), "name")
     sortable_by = ()
     actions = None
     change_form_outer_before_template = "integrations/source_tabs.html"
@@ -61,7 +67,10 @@ class SourceAdmin(Audited):
         return [
             path("<int:pk>/", mine(self.connect_view), name="source_connect"),
             path("<int:pk>/rotate/", mine(self.rotate_view), name="source_rotate"),
+            path("<int:pk>/keys/add/", mine(self.add_key_view), name="source_add_key"),
             path("keys/<int:key>/revoke/", mine(self.revoke_view), name="source_revoke_key"),
+            path("<int:pk>/archive/", mine(self.archive_view), name="source_archive"),
+            path("<int:pk>/bring-back/", mine(self.bring_back_view), name="source_bring_back"),
             *super().get_urls(),
         ]
 
@@ -80,6 +89,12 @@ class SourceAdmin(Audited):
         return found
 
     # --- columns ---
+
+    @display(description="Name")
+    def named(self, source):
+        if source.archived_at is None:
+            return source.name
+        return format_html("{} {}", source.name, chip_of("off", "inventory_2", "Archived"))
 
     @display(description="Last 24 h")
     def events(self, source):
@@ -153,6 +168,50 @@ class SourceAdmin(Audited):
             "form": form,
         }
         return TemplateResponse(request, "integrations/rotate.html", context)
+
+    def add_key_view(self, request, pk):
+        source, now = self._to_change(request, pk), timezone.now()
+        form = KeyForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            days = form.cleaned_data["days"]
+            expires_at = now + timedelta(days=days) if days else None
+            sources.add_key(source, note=form.cleaned_data["note"], expires_at=expires_at)
+            messages.success(request, "The key is valid from now on, beside those there were.")
+            return redirect("admin:source_connect", pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Another write key for {source}",
+            "source": source,
+            "form": form,
+            "back_url": reverse("admin:source_connect", args=[pk]),
+        }
+        return TemplateResponse(request, "integrations/add_key.html", context)
+
+    def archive_view(self, request, pk):
+        """Ask, then let a source send no more."""
+        source = self._to_change(request, pk)
+        back_url = reverse("admin:source_connect", args=[pk])
+        if request.method == "POST":
+            sources.archive(source, timezone.now())
+            messages.success(request, f"{source} is archived: what it sends is refused.")
+            return redirect(back_url)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Archive {source}",
+            "question": f"Archive {source}?",
+            "consequences": ARCHIVED,
+            "action": "Archive",
+            "back_url": back_url,
+        }
+        return TemplateResponse(request, "parts/confirm.html", context)
+
+    def bring_back_view(self, request, pk):
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        source = self._to_change(request, pk)
+        sources.bring_back(source)
+        messages.success(request, f"{source} may send again, with the keys it had.")
+        return redirect("admin:source_connect", pk)
 
     def revoke_view(self, request, key):
         further = get_object_or_404(WriteKey.objects.select_related("source"), pk=key)

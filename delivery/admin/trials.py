@@ -2,16 +2,16 @@
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from delivery import preview, trial
+from delivery.admin.frame import to_change
 from integrations.catalog import catalog
 from integrations.destination import Finding
 from integrations.forms import InstallForm
 from integrations.installing import InvalidInstallation, unsaved
-from integrations.models import Installation
 from integrations.secrets import SecretsUnreadable
 
 UNREADABLE = "Its secrets cannot be read: enter them again under Settings."
@@ -31,7 +31,8 @@ SAMPLE = {
 @require_POST
 def connection_before(request, key):
     """Test the connection of what a form would install."""
-    insist(request, "integrations.add_installation")
+    if not request.user.has_perm("integrations.add_installation"):
+        raise PermissionDenied
     if key not in catalog():
         raise Http404(f"No destination {key!r} in the catalog.")
     form = InstallForm(catalog()[key], request.POST)
@@ -45,8 +46,7 @@ def connection_before(request, key):
 
 @require_POST
 def connection(request, pk):
-    insist(request, "integrations.change_installation")
-    return findings(request, get_object_or_404(Installation.objects.installed(), pk=pk))
+    return findings(request, to_change(request, pk))
 
 
 def findings(request, installation):
@@ -59,16 +59,9 @@ def findings(request, installation):
 
 @require_POST
 def test_event(request, pk):
-    insist(request, "integrations.change_installation")
-    installation = get_object_or_404(Installation.objects.installed(), pk=pk)
-    now = timezone.now()
+    installation, now = to_change(request, pk), timezone.now()
     try:
         done = trial.send_test_event(installation, preview.pasted(SAMPLE, now), now=now)
     except SecretsUnreadable:
         return HttpResponse(UNREADABLE)
     return render(request, "integrations/trial.html", {"trial": done})
-
-
-def insist(request, permission):
-    if not request.user.has_perm(permission):
-        raise PermissionDenied

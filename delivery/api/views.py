@@ -86,6 +86,8 @@ class DeliverAgainView(Endpoint):
         if not rows.exists():
             raise Http404(f"There is no delivery {pk}.")
         requeued = controls.deliver_again(rows, timezone.now())
+        if requeued.gone:
+            raise Conflict(f"Nothing goes to {requeued.gone[0]} any more.")
         if not requeued.count:
             raise Conflict("It is queued already.")
         return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
