@@ -3,6 +3,7 @@ PYTHON = .venv/bin/python
 INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 SCHEMA = $(PYTHON) manage.py spectacular --validate --fail-on-warn
+AT_ONCE = -q -n auto --dist loadgroup
 ARGS =
 
 .PHONY: run test check schema format bench kills faults faults-table outage fuzz sdks editor lock clean
@@ -10,15 +11,17 @@ ARGS =
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
 
-# The database tests on PostgreSQL, then everything, with SQLite.
+# The database tests on PostgreSQL, then everything, with SQLite. Tests that start or kill processes
+# have the machine to themselves; the others run as many at once as it has cores.
 test: .venv/installed-dev
 	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
 		echo "Database tests on PostgreSQL:"; \
-		DATABASE_URL="$$url" $(PYTHON) -m pytest --only-database $(ARGS) || exit 1; \
+		DATABASE_URL="$$url" $(PYTHON) -m pytest --only-database $(AT_ONCE) || exit 1; \
 		echo "Everything, on SQLite where nothing else is said:"; \
 	fi; \
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -m "not end_to_end and not kills" $(AT_ONCE) && \
+	$(PYTHON) -m pytest -m "end_to_end or kills"
 
 check: .venv/installed-dev .env
 	.venv/bin/ruff format --check .

@@ -1,5 +1,6 @@
 """What tests share: databases, ports, the services of this machine."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from integrations.destinations.heap.sandbox import Sandbox
 from tests import services
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium
+
+# A shell's background jobs are deaf to Ctrl-C, and so would be all that the tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # how long a busy machine takes to think up a value says nothing about us
 hypothesis_settings.register_profile(
@@ -49,6 +54,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if not uses_database(item)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
+    for item in items:
+        if "redis_url" in getattr(item, "fixturenames", ()):  # one database for all of them
+            item.add_marker(pytest.mark.xdist_group("redis"))
 
 
 def uses_database(item: pytest.Item) -> bool:

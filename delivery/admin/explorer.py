@@ -177,7 +177,7 @@ class Explorer:
             return ""
         return link(self.search, before=page.looked_to or page.rows[-1].pk)
 
-    @property
+    @cached_property
     def replay(self) -> str:
         """The address of a new replay of all that match, or "" where none can say the same."""
         search, keys = self.search, {term.key for term in self.search.terms}

@@ -47,19 +47,21 @@ class Command(BaseCommand):
         parts = [Part("sandbox", sandbox_command(sandbox))] if sandbox else []
         parts += [Part("web", web_command(web)), Part("cluster", manage("cluster"))]
         try:
-            self.supervise(parts, web, stop)
+            self.supervise(parts, web, sandbox, stop)
         finally:
             until = time.monotonic() + STOP
             for part in reversed(parts):
                 part.stop(max(until - time.monotonic(), 0.0))
         say("Penstock has stopped.")
 
-    def supervise(self, parts: list["Part"], web: Address, stop: StopRequest) -> None:
+    def supervise(
+        self, parts: list["Part"], web: Address, sandbox: Address | None, stop: StopRequest
+    ) -> None:
         ready = False
         while not stop.wait(LOOK):
             for part in parts:
                 part.look()
-            if not ready and answers(web):
+            if not ready and answers(web, "/admin/login/") and answers(sandbox, "/_sandbox/"):
                 ready = True
                 say(f"\n  Penstock is ready: http://{shown(web)}/admin/   (Ctrl-C stops it)\n")
 
@@ -162,12 +164,14 @@ def claim(address: Address, setting: str) -> None:
         ) from None
 
 
-def answers(address: Address) -> bool:
-    """Say whether a web server answers there, no matter what."""
+def answers(address: Address | None, path: str) -> bool:
+    """Say whether an HTTP server answers there, no matter what; one that is not to run has."""
+    if address is None:
+        return True
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
     connection = http.client.HTTPConnection(host, address[1], timeout=5)
     with suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/admin/login/")
+        connection.request("GET", path)
         connection.getresponse()
         connection.close()
         return True
