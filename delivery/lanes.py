@@ -127,8 +127,10 @@ ONE_MORE_DEATH = Case(
 def lease(lane_id: int, now: datetime) -> Lease | None:
     """Take the lane, or return None when another worker has it or it must wait."""
     token = uuid.uuid4()
-    candidates = Lane.objects.filter(workable(now), free(now), pk=lane_id)
-    taken = Lane.objects.filter(pk__in=candidates.values("pk")).update(
+    candidates = Lane.objects.filter(workable(now), pk=lane_id)
+    # Not among the candidates: when another worker takes the lane in this very moment, PostgreSQL
+    # waits for it and then looks again at the row's own columns, but at no row of a subquery.
+    taken = Lane.objects.filter(free(now), pk__in=candidates.values("pk")).update(
         lease=token, lease_until=now + LEASE, holder=holder(), woken_at=None, deaths=ONE_MORE_DEATH
     )
     return Lease(lane_id, token) if taken else None

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from delivery import batch, client, crew, lanes, worker
@@ -20,6 +21,7 @@ from integrations.catalog import catalog
 from integrations.destination import Shaped
 from integrations.installing import install
 from integrations.models import Source
+from tests.live import eventually
 from tests.vendor import Vendor, reset
 
 pytestmark = pytest.mark.django_db
@@ -605,6 +607,40 @@ def test_a_lane_has_one_worker_at_a_time(source, heap, vendor):
     assert worker.drain(lane.pk) == 0
     lanes.release(held)
     assert lanes.lease(lane.pk, now) is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_workers_that_lease_in_the_same_moment_one_gets_the_lane(source, heap):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite in memory has one connection")
+    send_in(source, *tracks(1))
+    lane = Lane.objects.get()
+    taken = []
+
+    def lease():
+        taken.append(lanes.lease(lane.pk, timezone.now()))
+        connection.close()
+
+    threads = [threading.Thread(target=lease) for _ in range(4)]
+    with transaction.atomic():
+        Lane.objects.select_for_update().get()  # all of them have looked, and none has written
+        for thread in threads:
+            thread.start()
+        eventually(lambda: blocked() == len(threads), 10.0)
+    for thread in threads:
+        thread.join()
+    assert sum(held is not None for held in taken) == 1
+
+
+def blocked():
+    """How many of the test's connections wait for another one's lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # or it is as it was when first asked
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.fetchone()[0]
 
 
 def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
