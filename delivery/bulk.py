@@ -4,16 +4,32 @@ A list of Python arrays as parameters costs about ten times as much on PostgreSQ
 per row more still.
 """
 
+import math
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from django.db import connection, models
+from django.db import Error, OperationalError, connection, models
+from django.db.backends.utils import CursorWrapper
+from django.db.transaction import atomic
 
 Rows = Iterable[Sequence[Any]]
+
+ALIVE = 1.0  # seconds after a transaction in which its connection is believed to be alive
+
+_used = threading.local()  # at: monotonic time of this thread's last transaction
+
+
+class Statement(NamedTuple):
+    """SQL and its parameters."""
+
+    sql: str
+    values: Sequence[Any] = ()
 
 
 def insert(
@@ -23,9 +39,21 @@ def insert(
     *,
     keep_first: bool = False,
     returning: Sequence[str] = (),
-    meet_by: str = "",
 ) -> list[tuple[Any, ...]]:
-    """Insert rows of the named columns, in order, in one statement.
+    """Insert rows of the named columns, in order, in one statement: see `insertion`."""
+    return rows_of(insertion(model, names, rows, keep_first=keep_first, returning=returning))
+
+
+def insertion(
+    model: type[models.Model],
+    names: Sequence[str],
+    rows: Rows,
+    *,
+    keep_first: bool = False,
+    returning: Sequence[str] = (),
+    meet_by: str = "",
+) -> Statement:
+    """Return the statement that inserts rows of the named columns, in order.
 
     keep_first   leave out rows that a unique constraint refuses, instead of failing
     returning    columns to give back of each row inserted, in the order of the rows
@@ -33,8 +61,21 @@ def insert(
                  orders then wait for one another, instead of each for the other. Ids rise in the
                  order of the rows nevertheless, but rows come back in another
     """
-    source, columns, order = _source(model, names), ", ".join(names), ""
-    if meet_by and connection.vendor == "postgresql":
+    sql = _insertion(connection.vendor, model, tuple(names), keep_first, tuple(returning), meet_by)
+    return Statement(sql, [_parameter(names, rows)])
+
+
+@cache
+def _insertion(
+    vendor: str,
+    model: type[models.Model],
+    names: tuple[str, ...],
+    keep_first: bool,
+    returning: tuple[str, ...],
+    meet_by: str,
+) -> str:
+    source, columns, order = _source_of(vendor, model, names), ", ".join(names), ""
+    if meet_by and vendor == "postgresql":
         source, columns = _numbered(model, source), f"id, {columns}"
         order = f' ORDER BY {meet_by} COLLATE "C"'
     # WHERE: without it SQLite takes ON for the beginning of a join
@@ -44,9 +85,7 @@ def insert(
         sql += " ON CONFLICT DO NOTHING"
     if returning:
         sql += f" RETURNING {', '.join(returning)}"
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [_parameter(names, rows)])
-        return list(cursor.fetchall()) if returning else []
+    return sql
 
 
 def update(
@@ -82,18 +121,90 @@ def update(
         return cursor.rowcount
 
 
-@contextmanager
-def few_waits() -> Iterator[None]:
-    """In a transaction: wait only for statements whose rows are fetched, and for all at the end.
+class Transaction:
+    """Statements of one transaction, sent in as few messages as possible.
 
-    Each wait for PostgreSQL costs a message that comes alone as much as all of its parsing.
+    Each wait for the database costs a message that comes alone as much as all of its parsing.
     """
-    if connection.vendor != "postgresql":
-        yield
+
+    def __init__(self) -> None:
+        self.queue: list[Statement] = []
+        self.afterwards: list[Statement] = []
+        self.told: list[list[tuple[Any, ...]]] = []
+
+    def do(self, statement: Statement) -> None:
+        """Send it before the next one whose rows are waited for, or at the end."""
+        self.queue.append(statement)
+
+    def rows(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
+        """Return the rows of each of these statements."""
+        queue, self.queue = [*self.queue, *statements], []
+        return _sent(queue)[len(queue) - len(statements) :]
+
+    def after(self, statements: Iterable[Statement]) -> None:
+        """Send them when it is committed; `told` are the rows of each. Together they are a
+        transaction of their own, and what fails there is raised, too."""
+        self.afterwards += statements
+
+
+@contextmanager
+def transaction() -> Iterator[Transaction]:
+    """A transaction in few messages. Django's `atomic` may stand around it, but not within."""
+    whole = Transaction()
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        with atomic():
+            yield whole
+            whole.rows()
+        whole.told = _sent(whole.afterwards)
         return
-    # what fails may be told at the end only, when no cursor of Django's is there to translate it
-    with connection.wrap_database_errors, connection.connection.pipeline():
-        yield
+    if time.monotonic() - getattr(_used, "at", -math.inf) < ALIVE:
+        connection.health_check_done = True  # which would be one more wait
+    try:
+        whole.do(Statement("BEGIN"))  # Django's own would be waited for
+        yield whole
+        _, *whole.told = whole.rows(Statement("COMMIT"), *whole.afterwards)
+    except BaseException:
+        _roll_back()
+        raise
+    _used.at = time.monotonic()
+
+
+def _roll_back() -> None:
+    try:
+        connection.rollback()
+    except Error:
+        connection.close()  # whoever comes next gets a new one
+
+
+def rows_of(statement: Statement) -> list[tuple[Any, ...]]:
+    """Return the rows that a statement gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(*statement)
+        return _rows(cursor)
+
+
+def _sent(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+    """Send statements, to PostgreSQL in one message; return the rows of each."""
+    if connection.vendor != "postgresql" or not statements:
+        return [rows_of(each) for each in statements]
+    values = [value for each in statements for value in each.values]
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(each.sql for each in statements), values)
+        return list(_answers(cursor))
+
+
+def _answers(cursor: CursorWrapper) -> Iterator[list[tuple[Any, ...]]]:
+    """Return the rows of each statement that PostgreSQL was sent in one message."""
+    while True:
+        if cursor.statusmessage == "ROLLBACK":  # so ends a COMMIT of what had failed, in silence
+            raise OperationalError("The transaction had failed before its end.")
+        yield _rows(cursor)
+        if not cursor.nextset():
+            return
+
+
+def _rows(cursor: CursorWrapper) -> list[tuple[Any, ...]]:
+    return list(cursor.fetchall()) if cursor.description else []
 
 
 def _table(model: type[models.Model]) -> str:

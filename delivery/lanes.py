@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from zlib import crc32
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
+from django.db import transaction
 from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -77,9 +77,20 @@ def wake(lane_ids: Sequence[int]) -> None:
     Wake-ups are coalesced: a lane woken a moment ago is not woken again until somebody had the
     time to answer. A bell that cannot be rung costs latency only, so that is logged, not raised.
     """
-    now = timezone.now()
-    for lane_id in lane_ids:
-        if _must_ring(lane_id, now):
+    ring([bulk.rows_of(each) for each in bells(lane_ids, timezone.now())])
+
+
+def bells(lane_ids: Sequence[int], now: datetime) -> list[bulk.Statement]:
+    """Return a statement for each lane, which notes that somebody is asked to work on it. It gives
+    the lane's row when nobody does, or was asked."""
+    at, before = bulk.plain(now), bulk.plain(now - WAKE_AGAIN)
+    return [bulk.Statement(RING, [at, lane_id, at, before]) for lane_id in sorted(set(lane_ids))]
+
+
+def ring(answered: Sequence[Sequence[tuple[int]]]) -> None:
+    """Ring for what the statements of `bells` gave."""
+    for rows in answered:
+        for (lane_id,) in rows:
             _ring("drain", lane_id)
 
 
@@ -96,19 +107,11 @@ def _ring(task: str, *arguments: int) -> None:
 
 
 # Every ingest request asks; Django takes longer to write this than the database to run it. One
-# lane a statement: two requests that note several in different orders would meet a deadlock.
+# lane a statement, by number: those who note several in different orders would meet a deadlock.
 RING = (
     "UPDATE delivery_lane SET woken_at = %s WHERE id = %s "
-    "AND (lease IS NULL OR lease_until < %s) AND (woken_at IS NULL OR woken_at < %s)"
+    "AND (lease IS NULL OR lease_until < %s) AND (woken_at IS NULL OR woken_at < %s) RETURNING id"
 )
-
-
-def _must_ring(lane_id: int, now: datetime) -> bool:
-    """Say whether nobody works on the lane or was asked to, and note that somebody is now."""
-    at, before = bulk.plain(now), bulk.plain(now - WAKE_AGAIN)
-    with connection.cursor() as cursor:
-        cursor.execute(RING, [at, lane_id, at, before])
-        return bool(cursor.rowcount)
 
 
 def hand_on(lane_id: int) -> None:
@@ -420,21 +423,20 @@ def replay_lane(installation_id: int) -> Lane:
     return Lane.objects.get_or_create(installation_id=installation_id, number=REPLAYS)[0]
 
 
-def ask(source_id: int | None = None) -> CursorWrapper:
-    """Ask for what `plan` reads, to be waited for there."""
-    cursor = connection.cursor()
-    cursor.execute(PLAN, [source_id, source_id])
-    return cursor
+def planning(source_id: int | None = None) -> bulk.Statement:
+    """Return the statement whose rows `plan` reads."""
+    return bulk.Statement(PLAN, [source_id, source_id])
 
 
-def plan(source_id: int | None = None, asked: CursorWrapper | None = None) -> list[Route]:
+def plan(
+    source_id: int | None = None, rows: Sequence[tuple[Any, ...]] | None = None
+) -> list[Route]:
     """Return the route of every installation that a source feeds, making lanes that are missing.
 
     Without a source: of every installation. Read anew by each ingest request: an installation made
     a moment ago misses nothing.
     """
-    with asked or ask(source_id) as cursor:
-        rows = cursor.fetchall()
+    rows = bulk.rows_of(planning(source_id)) if rows is None else rows
     wanted = list(dict.fromkeys(row[:3] for row in rows))
     lanes: dict[int, dict[int, int]] = {}
     for installation, _, _, number, pk in rows:

@@ -240,6 +240,7 @@ def test_events_are_numbered_in_the_order_in_which_they_happened(client, source)
     ]
 
 
+@pytest.mark.django_db(transaction=True)  # as in production: within one, each would be a savepoint
 def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkeypatch):
     def broken(*args):
         raise OperationalError("the disk is full")
@@ -250,8 +251,9 @@ def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkey
     assert not Event.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_the_database_refuses_at_the_end_is_not_stored_at_all(client, source):
-    """On PostgreSQL statements are sent on before the last one is answered."""
+    """Statements wait for one another, and are sent together."""
     install(catalog()["heap"], name="Heap", config={"app_id": "1"})
     post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
     taken = Delivery.objects.get()

@@ -118,6 +118,7 @@ def test_a_signed_request_is_taken_once(client, secret):
     assert Event.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)  # as in production: within one, each would be a savepoint
 def test_what_could_not_be_stored_may_come_again(client, secret, monkeypatch):
     def away(*args):
         raise OperationalError("the disk is full")

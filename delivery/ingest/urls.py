@@ -5,8 +5,9 @@ a GET without a body, and the events are gone.
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from django.http import HttpResponseBase
+from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from delivery.ingest.views import (
@@ -29,9 +30,7 @@ def _addresses(kind: str) -> tuple[str, ...]:
     return (f"v1/{kind}", f"v1/{kind[0]}", f"api/s/{kind}", f"api/s/s2s/{kind}")
 
 
-def _both(
-    address: str, view: Callable[..., HttpResponseBase], **arguments: str
-) -> list[URLPattern]:
+def _both(address: str, view: Callable[..., HttpResponse], **arguments: str) -> list[URLPattern]:
     return [path(address, view, arguments), path(f"{address}/", view, arguments)]
 
 
@@ -56,3 +55,10 @@ urlpatterns = [
     *_both("sourceConfig", RudderSettingsView.as_view()),
     path("healthz", health),
 ]
+
+# The view of each address that has no variable part.
+views: dict[str, Callable[..., HttpResponse]] = {
+    f"/{each.pattern}": partial(each.callback, **each.default_args)
+    for each in urlpatterns
+    if not each.pattern.converters
+}
