@@ -88,7 +88,7 @@ def system(now: datetime) -> System:
         sweep_is_late=swept_at is None or now - swept_at > SWEEP_SILENCE,
         lanes=_lanes(now),
         broker=_broker(),
-        database=_database(),
+        database=database(),
         retention=_retention(),
         versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
     )
@@ -125,7 +125,7 @@ def _broker() -> Broker:
         return Broker(name, None, type(error).__name__)
 
 
-def _database() -> Database:
+def database() -> Database:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
