@@ -6,7 +6,16 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from tests.faults import canaries, kills, neighbours, outages, rows, vendors, workers  # noqa: F401
+from tests.faults import (  # noqa: F401
+    canaries,
+    kills,
+    neighbours,
+    outages,
+    replays,
+    rows,
+    vendors,
+    workers,
+)
 from tests.faults.rows import POSTGRES, SQLITE, TABLE, Place, Row, perform
 from tests.faults.servers import Servers
 from tests.faults.table import HEAD, line_of

@@ -1,6 +1,7 @@
 """A Penstock without web server and cluster: a database, events in it, hands, and a vendor here."""
 
 import json
+import tempfile
 from typing import Any
 
 from tests.faults.hand import Hand
@@ -19,9 +20,11 @@ Source.objects.create(name="Faults")
 lanes.plan()
 """
 SEND = """
+import json
+from pathlib import Path
 from integrations.models import Source
 from tests.test_worker import send_in
-batch = BATCH
+batch = json.loads(Path("BATCH").read_text())
 source = Source.objects.get(name="Faults")
 for start in range(0, len(batch), 1_000):
     send_in(source, *batch[start : start + 1_000])
@@ -45,7 +48,11 @@ class Workshop:
         return manage(self.env, "shell", "-v", "0", "-c", script)
 
     def send(self, *messages: dict[str, object]) -> None:
-        self.shell(SEND.replace("BATCH", repr(list(messages))))
+        # a file: an argument may have 128 KB, which 2,000 messages have not room in
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(messages, file)
+            file.flush()
+            self.shell(SEND.replace("BATCH", file.name))
 
     def hand(self, name: str, **options: Any) -> Hand:
         return Hand(self.env, name, **options)
