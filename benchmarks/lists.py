@@ -212,7 +212,14 @@ def read_whole(client, address):
 
     with CaptureQueriesContext(connection) as captured:
         client.get(address)
-    read = {table for query in captured for table in SEQUENTIAL.findall(plan(query["sql"]))}
+    return whole_of([query["sql"] for query in captured])
+
+
+def whole_of(statements):
+    """Return the large tables that statements read from end to end."""
+    from django.db import connection
+
+    read = {table for sql in statements for table in SEQUENTIAL.findall(plan(sql))}
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE reltuples > %s", [LARGE])
         return sorted(read & {table for (table,) in cursor.fetchall()})

@@ -24,7 +24,7 @@ from delivery.models import (
     Replay,
     Replayed,
 )
-from delivery.shaping import COLUMNS, compiled, message_of, view_of
+from delivery.shaping import COLUMNS, compiled, compiled_of, message_of, view_of
 from integrations.blueprints import BlueprintError
 from integrations.destination import Action
 from integrations.messages import TYPES, Message
@@ -190,6 +190,12 @@ class Story:
         return self.delivery.revision or self.delivery.installation.revision
 
     @cached_property
+    def replays(self) -> list[Replay]:
+        """The replays that queued it, the last one first."""
+        rows = Replayed.objects.filter(delivery=self.delivery).select_related("replay")
+        return [each.replay for each in rows.order_by("-replay_id")[:NEWEST_ATTEMPTS]]
+
+    @cached_property
     def sent(self) -> list[Sent]:
         """Its attempts, newest first."""
         carried = list(
@@ -292,6 +298,12 @@ def message(event: Event, body: str) -> Message:
     return message_of(body, *(getattr(event, name) for name in COLUMNS[1:]))
 
 
+def any_event() -> bool:
+    """Say whether any event is kept. By its key: exists() looks from the table's start on, where
+    there is nothing but what was purged."""
+    return Event.objects.order_by("-pk").values("pk").first() is not None
+
+
 # --- one event ---------------------------------------------------------------------------------
 
 
@@ -310,7 +322,7 @@ def _absence(event: Event, body: str, installation: Installation) -> str:
     if not body or installation.revision is None:
         return "Its blueprint did not want it."
     try:
-        wants = compiled(installation.revision_id).wants(view_of(message(event, body)))
+        wants = compiled_of(installation.revision).wants(view_of(message(event, body)))
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
         return f"Its blueprint cannot be asked: {error}"
     if wants:

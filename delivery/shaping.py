@@ -29,6 +29,12 @@ def compiled(revision_id: int) -> Blueprint:
     return compile_blueprint(Revision.objects.get(pk=revision_id).blueprint)
 
 
+@lru_cache(maxsize=256)
+def compiled_of(revision: Revision) -> Blueprint:
+    """Return the same of a revision that is at hand: models are equal when their ids are."""
+    return compile_blueprint(revision.blueprint)
+
+
 # What `message_of` needs of an event; the body's text comes first.
 COLUMNS = (
     "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",

@@ -7,14 +7,14 @@ the words say so. Nothing counts the log.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
 
 from delivery import metrics
-from delivery.finding import Scope, scope
+from delivery.finding import IS_UNSENT, Scope
 from delivery.metrics import Point, Queue, Step, TooFine
 from delivery.models import Delivery, Lane
 from delivery.search import Search, Term, moment
@@ -96,7 +96,7 @@ def summary(search: Search, found: Scope, now: datetime) -> Summary | None:
     if search.problems:
         return None
     try:
-        return _told(search, now) if _is_told(search) else _sampled(found)
+        return _told(search, found, now) if _is_told(search) else _sampled(found)
     except TooFine:  # so far back there are no metrics
         return _sampled(found)
 
@@ -110,28 +110,36 @@ def _is_told(search: Search) -> bool:
     return once and keys <= TOLD and not search.excluded
 
 
-def _told(search: Search, now: datetime) -> Summary:
+def _told(search: Search, found: Scope, now: datetime) -> Summary:
     until = _time(search, "until", now) or now
     since = _time(search, "since", now) or until - USUAL
     step = _step(since, until, now)
     installation, source = _id(Installation, search), _id(Source, search)
-    found = metrics.series(
+    told = metrics.series(
         since=since, until=until, step=step, installation=installation, source=source
     )
     queued, oldest = _queue(installation) if source is None else ("", None)
     return Summary(
         about=_about(search, until - since),
-        delivered=found.total.delivered,
-        failed=found.total.failed,
-        filtered=found.total.filtered,
-        cancelled=found.total.cancelled,
+        delivered=told.total.delivered,
+        failed=told.total.failed,
+        filtered=told.total.filtered,
+        cancelled=told.total.cancelled,
         queued=queued,
         oldest_queued_at=oldest,
-        bars=[_bar(point) for point in found.points],
-        until=found.until,
-        groups=_groups(_newest(scope(search.only("state", State.FAILED), now))),
+        bars=[_bar(point) for point in told.points],
+        until=told.until,
+        groups=_groups(_failed(search, found)),
         standstills=_standstills(installation, now) if source is None else [],
     )
+
+
+def _failed(search: Search, found: Scope) -> list[dict[str, Any]]:
+    """Return the newest failed ones, asked of their own index where any state is looked for."""
+    if not search.values("state"):
+        failed = found.rows.filter(IS_UNSENT, state=State.FAILED)
+        return _newest(replace(found, rows=failed))
+    return [row for row in _newest(found) if row["state"] == State.FAILED]
 
 
 def _step(since: datetime, until: datetime, now: datetime) -> int:

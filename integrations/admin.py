@@ -21,7 +21,15 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-class Audited(ModelAdmin):
+class Plain(ModelAdmin):
+    """A form with one button: what was saved has a page that says what comes next."""
+
+    def render_change_form(self, request, context, *args, **kwargs):
+        context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+class Audited(Plain):
     """A page whose changes go into the audit log, as the ones of the API do.
 
     audited   what its rows are called there
@@ -94,6 +102,9 @@ class WebhookSourceAdmin(Audited):
     )
     ordering = ("name",)
     change_form_outer_after_template = "integrations/webhook_after.html"
+    when_empty = "No webhook source yet. A third party that calls webhooks gets an address here."
+    when_empty_link = "admin:integrations_webhooksource_add"
+    when_empty_label = "Add a webhook source"
 
     @display(description="Created", ordering="created_at")
     def created(self, webhook):
@@ -105,8 +116,11 @@ class WebhookSourceAdmin(Audited):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(ModelAdmin):
+class ApiTokenAdmin(Plain):
     form = ApiTokenForm
+    when_empty = "No token yet. A program that manages Penstock by its API needs one."
+    when_empty_link = "admin:integrations_apitoken_add"
+    when_empty_label = "Make a token"
     list_display = ("name", "standing", "user", "shown_scopes", "expires", "last_used", "created")
     list_select_related = ("user",)
     ordering = ("name", "pk")

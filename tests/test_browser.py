@@ -19,6 +19,11 @@ EVENT = {"event": "Order Completed", "userId": "user-123", "properties": {"reven
 def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
     source = Source.objects.create(name="Shop")
 
+    page.context.clear_cookies()
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill("secret")
+    page.get_by_role("button", name="Log in").click()
     sidebar = page.locator("#nav-sidebar-apps")
     sidebar.get_by_role("link", name="Integration Library").click()
     page.get_by_placeholder("Search integrations").fill("hea")

@@ -12,10 +12,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.utils.timezone import now
 from playwright.sync_api import expect
 
-from delivery import worker
-from delivery.models import Delivery, Lane, Rejection
+from delivery import controls, metrics, worker
+from delivery.metrics import Sums
+from delivery.models import Delivery, Incident, Lane, Rejection
 from integrations.models import Source
 from tests.conftest import require
 from tests.make import make_attempt, make_delivery, make_event, make_installation, make_source
@@ -23,6 +25,7 @@ from tests.make import make_attempt, make_delivery, make_event, make_installatio
 pytestmark = [pytest.mark.end_to_end, pytest.mark.django_db(transaction=True)]
 
 PHONE = {"width": 390, "height": 844}
+NARROW = {"width": 375, "height": 800}  # a small phone, or a window of 750 at 200 %
 DESKTOP = {"width": 1280, "height": 800}
 LOG = "/admin/delivery/delivery/"
 REFUSAL = {"match": "Order Completed", "status": 400, "times": 0, "body": '{"error": "no total"}'}
@@ -65,33 +68,55 @@ def drain():
 def test_install_send_watch_break_read_mend_deliver_again_export(page, send, sandbox, size, scheme):
     page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme)
+    page.clock.install()  # the live log's two seconds are over when the test says so
     source = make_source("Shop")
+    install(page)
+    watch_it_arrive(page, send, source)
+    break_the_vendor(page, send, source, sandbox)
+    read_the_cause(page)
+    mend_and_deliver_again(page, sandbox)
+    assert [line["state"] for line in exported(page)] == ["delivered", "delivered"]
 
+
+def install(page):
     page.goto("/admin/integrations/installation/library/heap/")
     page.get_by_label("App ID").fill("1234567890")
     page.get_by_role("button", name="Install Integration").click()
     expect(page.get_by_text("Heap is installed.")).to_be_visible()
 
+
+def watch_it_arrive(page, send, source):
     page.goto(f"{LOG}?q=user:ada&live=1")
     rows = page.locator("[data-body] tr")
     expect(rows).to_have_count(0)
     send(source)
+    page.clock.fast_forward(2_000)
     expect(rows).to_have_count(1)
     expect(rows.locator(".log-state")).to_contain_text("Queued")
     drain()
+    page.clock.fast_forward(2_000)
     expect(rows.locator(".log-state")).to_contain_text("Delivered")
 
+
+def break_the_vendor(page, send, source, sandbox):
+    rows = page.locator("[data-body] tr")
     script(sandbox, REFUSAL)
     send(source)
+    page.clock.fast_forward(2_000)
     expect(rows).to_have_count(2)
     drain()
+    page.clock.fast_forward(2_000)
     expect(rows.first.locator(".log-state")).to_contain_text("Failed")
 
-    rows.first.get_by_role("link", name="Order Completed").click()
+
+def read_the_cause(page):
+    page.locator("[data-body] tr").first.get_by_role("link", name="Order Completed").click()
     expect(page.get_by_role("heading", name="Failed")).to_be_visible()
     expect(page.get_by_text("Something in it is not as Heap wants it.")).to_be_visible()
     expect(page.get_by_text("no total").first).to_be_visible()
 
+
+def mend_and_deliver_again(page, sandbox):
     script(sandbox)
     page.get_by_role("button", name="Deliver again").click()
     expect(page.get_by_text("1 delivery is queued again.")).to_be_visible()
@@ -100,13 +125,14 @@ def test_install_send_watch_break_read_mend_deliver_again_export(page, send, san
     expect(page.get_by_role("heading", name="Delivered")).to_be_visible()
     assert len(sandbox.state.events) == 2
 
+
+def exported(page):
     page.goto(f"{LOG}?q=user:ada")
     page.locator("summary", has_text="Export").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="All that match, as CSV").click()
     with open(download.value.path(), newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [line["state"] for line in lines] == ["delivered", "delivered"]
+        return list(csv.DictReader(file))
 
 
 # --- the explorer ------------------------------------------------------------------------------
@@ -165,24 +191,55 @@ def test_while_one_reads_further_down_new_rows_wait_and_nothing_jumps(page):
 
 def test_the_live_log_rests_while_its_tab_is_hidden_and_can_be_paused(page):
     make_delivery()
+    page.clock.install()
     page.goto(f"{LOG}?live=1")
     asked = []
     page.on("request", lambda request: "/rows/" in request.url and asked.append(request.url))
     hidden = "Object.defineProperty(document, 'hidden', {get: () => %s, configurable: true});"
     change = "document.dispatchEvent(new Event('visibilitychange'))"
+    with page.expect_response("**/rows/**"):
+        page.clock.fast_forward(2_000)
     page.evaluate((hidden % "true") + change)
-    page.wait_for_timeout(300)
-    asked.clear()
-    page.wait_for_timeout(2_500)
-    assert asked == []
-    with page.expect_request("**/rows/**"):
+    assert_asks_no_more(page, asked)
+    with page.expect_response("**/rows/**"):
         page.evaluate((hidden % "false") + change)
     page.get_by_role("button", name="Live").click()
     expect(page).not_to_have_url(re.compile("live=1"))
-    page.wait_for_timeout(300)
+    assert_asks_no_more(page, asked)
+
+
+def assert_asks_no_more(page, asked):
     asked.clear()
-    page.wait_for_timeout(2_500)
+    for _ in range(3):
+        page.clock.fast_forward(5_000)
+        page.wait_for_timeout(100)
     assert asked == []
+
+
+def test_a_part_of_the_trend_that_is_dragged_over_is_the_time_that_is_shown(page):
+    delivery = make_delivery(state="delivered")
+    metrics.append(delivery.installation_id, {delivery.event.source_id: Sums(delivered=3)}, now())
+    page.goto(f"{LOG}?q=installation:Heap")
+    drag_over_trend(page, 0.5, 1.1)
+    expect(page).to_have_url(re.compile("since"))
+    expect(page).not_to_have_url(re.compile("until"))
+    expect(page.locator("[data-body] tr")).to_have_count(1)
+    page.go_back()
+    expect(page).not_to_have_url(re.compile("since"))
+    drag_over_trend(page, 0.6, 0.2)
+    expect(page.get_by_role("link", name=re.compile("Remove the filter until"))).to_be_visible()
+    expect(page.get_by_text("Nothing matches.")).to_be_visible()
+
+
+def drag_over_trend(page, start, end):
+    """Drag from one share of its width to another."""
+    box = page.locator("[data-trend]").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * start, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end, middle, steps=3)
+    expect(page.locator(".log-marked")).to_be_visible()
+    page.mouse.up()
 
 
 def test_one_goes_from_row_to_row_by_key(page):
@@ -221,9 +278,18 @@ def pages(page):
     delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400: no total")
     make_attempt(delivery, status=400, outcome="MessageRejected", answer='{"error": "no total"}')
     make_delivery(event=delivery.event, installation=make_installation(name="Heap EU"))
+    source = Source.objects.get()
     rejection = Rejection.objects.create(
-        source=Source.objects.get(), reason="event: a track needs its name.", text='{"event": ""}'
+        source=source, reason="event: a track needs its name.", text='{"event": ""}'
     )
+    incident = Incident.objects.create(
+        kind="late", subject=f"installation:{delivery.installation_id}", about="Heap",
+        text="The oldest is 20 minutes old.", opened_at=now(), seen_at=now(),
+    )  # fmt: skip
+    gone = make_delivery(event=delivery.event, installation=make_installation(name="Heap Old"))
+    controls.uninstall(gone.installation, now())
+    sums = Sums(delivered=9, failed=1)
+    metrics.append(delivery.installation_id, {source.pk: sums}, now())
     here = f"/admin/integrations/installation/{delivery.installation_id}"
     page.goto("/admin/")
     links = page.locator("#nav-sidebar-apps a").evaluate_all("all => all.map(a => a.pathname)")
@@ -234,7 +300,20 @@ def pages(page):
         *tabs,
         f"{here}/change/",
         "/admin/integrations/installation/library/heap/",
-        f"/admin/integrations/source/{Source.objects.get().pk}/change/",
+        f"{here}/uninstall/",
+        f"{here}/revisions/",
+        f"{here}/revisions/1/",
+        f"/admin/integrations/installation/{gone.installation_id}/change/",
+        f"/admin/integrations/source/{source.pk}/",
+        f"/admin/integrations/source/{source.pk}/change/",
+        f"/admin/integrations/source/{source.pk}/rotate/",
+        f"/admin/integrations/source/{source.pk}/keys/add/",
+        f"/admin/integrations/source/{source.pk}/archive/",
+        "/admin/integrations/source/add/",
+        "/admin/integrations/webhooksource/add/",
+        "/admin/integrations/apitoken/add/",
+        f"/admin/delivery/incident/{incident.pk}/change/",
+        f"/admin/delivery/replay/new/?installation={delivery.installation_id}&states=failed",
         f"{LOG}?q=usr:ada",
         f"{LOG}{delivery.pk}/change/",
         f"/admin/delivery/attempt/{delivery.carried.get().attempt_id}/change/",
@@ -246,7 +325,8 @@ def pages(page):
 
 def serious(page, **options):
     """What axe finds that keeps people out: (rule, element, what is wrong)."""
-    found = Axe().run(page, options=options or None).response["violations"]
+    options["resultTypes"] = ["violations"]  # it then looks at the others less closely: faster
+    found = Axe().run(page, options=options).response["violations"]
     return [
         (each["id"], node["html"][:200], node["failureSummary"][:300])
         for each in found
@@ -255,25 +335,87 @@ def serious(page, **options):
     ]
 
 
-def test_nobody_is_kept_out_of_any_page_and_none_is_too_wide(page, pages):
-    wrong = {}
+def test_nobody_is_kept_out_of_any_page_none_is_too_wide_or_asks_another_host(page, pages):
+    here, asked, wrong = urlsplit(page.url).netloc, set(), {}
+    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
     for address in dict.fromkeys(pages):
         page.set_viewport_size(DESKTOP)
-        page.goto(address)
+        assert page.goto(address).status == 200, address
         found = serious(page)
         page.evaluate("document.documentElement.classList.add('dark')")
         found += serious(page, runOnly=["color-contrast"])
-        page.set_viewport_size(PHONE)
+        page.set_viewport_size(NARROW)
         page.wait_for_timeout(100)  # until charts have shrunk
         width = page.evaluate("document.documentElement.scrollWidth")
-        if found or width > PHONE["width"]:
+        if found or width > NARROW["width"]:
             wrong[address] = (found, width)
     assert wrong == {}, json.dumps(wrong, indent=1)
-
-
-def test_no_page_asks_anyone_but_this_host(page, pages, live_server):
-    here, asked = urlsplit(live_server.url).netloc, set()
-    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
-    for address in dict.fromkeys(pages):
-        page.goto(address)
     assert asked - {""} == {here}
+
+
+# What has the focus, and whether one sees that it has: an outline or a shadow, of its own or of
+# the row that it is a link for.
+FOCUSED = """() => {
+  const it = document.activeElement;
+  if (!it || it === document.body) return null;
+  const around = [it, it.closest("tr"), it.closest("label"), it.parentElement];
+  const isMarked = (style) =>
+    (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) ||
+    style.boxShadow !== "none";
+  const seen = around.filter(Boolean).some((each) => isMarked(getComputedStyle(each)));
+  const box = it.getBoundingClientRect();
+  it.dataset.order ??= String((window.order = (window.order ?? 0) + 1));
+  const all = [...document.querySelectorAll("[data-order]")].map((each) => each.dataset.order);
+  const inOrder = all.every((each, i) => !i || Number(all[i - 1]) < Number(each));
+  return { what: it.outerHTML.slice(0, 160), seen, big: box.width * box.height > 0, inOrder };
+}"""
+
+
+def test_by_keyboard_one_gets_everywhere_in_order_and_sees_where_one_is(page, pages):
+    delivery = f"{LOG}{Delivery.objects.first().pk}/change/"
+    settings = next(each for each in pages if each.endswith("/settings/"))
+    source = f"/admin/integrations/source/{Source.objects.get().pk}/"
+    for address in ("/admin/", LOG, delivery, settings, source):
+        page.goto(address)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        stops = list(tab_stops(page))
+        assert 15 < len(stops) < MOST_STOPS, address
+        wrong = [each for each in stops if not (each["seen"] and each["big"] and each["inOrder"])]
+        assert wrong == [], f"{address}: {json.dumps(wrong, indent=1)}"
+
+
+MOST_STOPS = 150
+
+
+def tab_stops(page):
+    """Go on by Tab to the end of a page; yield what had the focus."""
+    for _ in range(MOST_STOPS):
+        page.keyboard.press("Tab")
+        found = page.evaluate(FOCUSED)
+        if found is None:
+            return
+        yield found
+
+
+def test_escape_closes_what_is_open_and_r_goes_to_deliver_again(page):
+    delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400")
+    page.goto(LOG)
+    export = page.locator("summary", has_text="Export")
+    export.click()
+    expect(page.get_by_role("link", name="All that match, as CSV")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="All that match, as CSV")).to_be_hidden()
+    expect(export).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.get_by_role("listbox")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("listbox")).to_be_hidden()
+    page.get_by_role("link", name="Order Completed").focus()
+    page.keyboard.press("r")
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    expect(page.get_by_role("button", name="Deliver again")).to_be_focused()
+    page.goto(f"{LOG}{delivery.pk}/change/")
+    page.keyboard.press("r")
+    expect(page.get_by_role("button", name="Deliver again")).to_be_focused()
+    assert Delivery.objects.get().state == "failed"

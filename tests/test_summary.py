@@ -144,7 +144,7 @@ def test_it_costs_few_queries_and_counts_nothing_unbounded():
 def test_bars_are_drawn_to_the_height_of_the_highest():
     now = timezone.now()
     html = trend([Bar(now, 3, 1, 0), Bar(now, 0, 0, 0), Bar(now, 1, 0, 1)])
-    assert 'class="ps-well" x="0" y="25.0" width="0.8" height="75.0"' in html
-    assert 'class="ps-attention" x="0" y="0.0" width="0.8" height="25.0"' in html
-    assert html.count("<rect") == 4
+    assert 'class="ps-well" d="M0.0 100.0h0.8v-75.0h-0.8zM2.0 100.0h0.8v-25.0h-0.8z"' in html
+    assert 'class="ps-attention" d="M0.0 25.0h0.8v-25.0h-0.8z"' in html
+    assert 'class="ps-off" d="M2.0 75.0h0.8v-25.0h-0.8z"' in html
     assert trend([]) == trend([Bar(now, 0, 0, 0)]) == ""

@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from delivery.metrics import Point, Queue
 from delivery.models import Metric
 from delivery.state import MOST, bounded
+from integrations.templatetags.penstock import path
 
 Step = Metric.Step
 
@@ -96,26 +97,22 @@ def trend(bars: Sequence[Any]) -> str:
     most = max((bar.delivered + bar.failed + bar.others for bar in bars), default=0)
     if not most:
         return ""
-    drawn = format_html_join("", BAR, _stacked(bars, 100 / most))
+    paths = (
+        (level, path(_stacked(bars, n, 100 / most), 0.8)) for n, (level, _) in enumerate(TREND)
+    )
     return format_html(
         '<svg class="log-bars" viewBox="0 0 {} 100" preserveAspectRatio="none" aria-hidden="true">'
         "{}</svg>",
         len(bars),
-        drawn,
+        format_html_join("", '<path class="ps-{}" d="{}"/>', paths),
     )
 
 
-BAR = '<rect class="ps-{}" x="{}" y="{}" width="0.8" height="{}"/>'
-
-
-def _stacked(bars: Sequence[Any], scale: float) -> Iterator[tuple[str, int, str, str]]:
+def _stacked(bars: Sequence[Any], number: int, scale: float) -> Iterator[tuple[int, float, float]]:
+    """Yield where one part of each bar begins, upon those before it, and how far up it goes."""
     for place, bar in enumerate(bars):
-        below = 100.0
-        for level, field in TREND:
-            height = getattr(bar, field) * scale
-            below -= height
-            if height:
-                yield level, place, f"{below:.1f}", f"{height:.1f}"
+        heights = [getattr(bar, field) * scale for _, field in TREND[: number + 1]]
+        yield place, 100 - sum(heights[:-1]), -heights[-1]
 
 
 def figures(sums: Point, queue: Queue, span: Span, now: datetime) -> list[Figure]:

@@ -13,7 +13,7 @@ from delivery import log
 from delivery.admin.charts import trend
 from delivery.admin.keyset import number
 from delivery.finding import Scope, named, scope
-from delivery.models import Delivery, Event
+from delivery.models import Delivery
 from delivery.search import KEYS, ONCE, Search, Term, moment, parse
 from delivery.state import Words, bounded, chip
 from delivery.suggesting import TABLES
@@ -230,7 +230,7 @@ class Explorer:
         """What the log waits for: "installation", "event" or, events having come, "wanted"."""
         if not Installation.objects.exists():
             return "installation"
-        return "wanted" if Event.objects.exists() else "event"
+        return "wanted" if log.any_event() else "event"
 
     @property
     def keys(self) -> list[dict[str, object]]:

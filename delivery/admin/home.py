@@ -1,17 +1,17 @@
 """The first page: is everything all right?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from delivery import metrics
+from delivery import log, metrics
 from delivery.admin.charts import CHART, Span, chart, compact, figures, in_words, short, span_of
 from delivery.admin.installations import sending
 from delivery.metrics import Point, Queue, Series
-from delivery.models import Delivery, Event, Incident, Rejection
+from delivery.models import Delivery, Incident, Rejection
 from delivery.state import Words, bounded, state_in_words, with_state
 from integrations.models import Installation
 
@@ -57,8 +57,9 @@ class Failure:
 def home(request, context):
     """Fill the first page of the admin."""
     now, span = timezone.now(), span_of(request)
-    rows = installations(span, now)
-    has_events = Event.objects.exists()
+    whole, each = metrics.of_all_and_each(since=now - span.length, until=now, step=span.step)
+    rows = installations(each, now)
+    has_events = log.any_event()
     steps = {**sending(request), "has_events": has_events}
     steps["first_installation"] = rows[0].installation if rows else None
     return {
@@ -69,16 +70,15 @@ def home(request, context):
         "sentence": sentence(rows),
         "span": span,
         "rows": rows,
-        **(together(rows, span, now) if rows else {}),
+        **(together(rows, whole, span, now) if rows else {}),
         "incidents": list(Incident.objects.filter(closed_at=None).order_by("-pk")[:GROUPS]),
         "failures": failures(now),
         "rejected": rejected(now),
     }
 
 
-def installations(span: Span, now: datetime) -> list[Row]:
-    """Return every installation, those that need somebody first."""
-    each = metrics.of_each_installation(since=now - span.length, until=now, step=span.step)
+def installations(each: Mapping[int, Series], now: datetime) -> list[Row]:
+    """Return every installation with its series, those that need somebody first."""
     queues = metrics.queues()
     rows = [
         row(installation, each.get(installation.pk), queues.get(installation.pk, Queue()), now)
@@ -147,8 +147,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def together(rows: Sequence[Row], span: Span, now: datetime) -> dict[str, Any]:
-    whole = metrics.series(since=now - span.length, until=now, step=span.step)
+def together(rows: Sequence[Row], whole: Series, span: Span, now: datetime) -> dict[str, Any]:
     ages = [row.queue.oldest_queued_at for row in rows if row.queue.oldest_queued_at]
     queue = Queue(sum(row.queue.queued for row in rows), min(ages, default=None))
     return {

@@ -44,7 +44,8 @@ class KeysetChangeList(ChangeList):
         end = rows.order_by("-pk").values("pk")[:LOOK].aggregate(end=Min("pk"))["end"]
         fitting = self.queryset if end is None else self.queryset.filter(pk__gte=end)
         page = log.page(fitting, limit=self.list_per_page, before=before)
-        if page.has_older or end is None or not rows.filter(pk__lt=end).exists():
+        beyond = rows.filter(pk__lt=end).order_by("-pk").values("pk") if end is not None else None
+        if page.has_older or beyond is None or not beyond.first():
             return page
         return log.Page(page.rows, page.has_newer, has_older=True, looked_to=end)
 

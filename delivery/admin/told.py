@@ -2,17 +2,18 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.urls import reverse
 
 from delivery import log
 from delivery.curl import as_curl, variable
 from delivery.log import Sent, Story, parsed
 from delivery.models import Attempt, Delivery
-from delivery.state import Words, delivery_in_words
+from delivery.state import Words, chip, delivery_in_words
 from delivery.timeline import Moment, timeline
 from delivery.tracing import SAME, Trace, trace
 
@@ -104,6 +105,20 @@ class Told:
     @cached_property
     def older(self) -> int | None:
         return log.beside(self.delivery, newer=False)
+
+    @cached_property
+    def elsewhere(self) -> list[tuple[Delivery, Words]]:
+        """The same event's deliveries to other installations."""
+        rows = log.deliveries().filter(event=self.delivery.event_id).exclude(pk=self.delivery.pk)
+        return [(each, chip(each)) for each in rows.order_by("installation__name")]
+
+    @property
+    def kept_until(self) -> tuple[datetime, datetime | None]:
+        """When it is purged, and when what was sent for it last is, if anything was."""
+        last = self.delivery.last_attempt
+        sent = last.started_at + timedelta(days=settings.KEEP_ATTEMPT_BODIES_DAYS) if last else None
+        received_at = self.delivery.event.received_at
+        return received_at + timedelta(days=settings.KEEP_DELIVERIES_DAYS), sent
 
     @property
     def mend(self) -> tuple[str, str] | None:

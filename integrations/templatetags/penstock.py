@@ -4,25 +4,34 @@ import json
 import re
 
 from django import template
-from django.template.defaultfilters import date
+from django.template.defaultfilters import capfirst, date
 from django.utils import timezone
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers.data import JsonLexer
 
 from integrations import catalog
+from integrations.secrets import MASK
 
 register = template.Library()
 
 STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (7 * 86_400, 86_400, "d"))
 EXACT = "Y-m-d H:i:s"
 CLOCK = re.compile(r"(?:(\d{4}-\d{2}-\d{2}) )?(\d{2}:\d{2}:\d{2}) UTC")  # as state.clock() writes
+MARK = (
+    f'<mark class="ps-secret" title="A secret of the installation: it is never kept">{MASK}</mark>'
+)
 CHIP = (
     '<span class="ps-chip ps-{}"><span class="material-symbols-outlined" aria-hidden="true">{}'
     "</span>{}</span>"
 )
+NAMES = {
+    "installations": "My Integrations",
+    "rejections": "Rejected messages",
+    "audit entries": "Audit log",
+}
 SPARK = (120, 28)  # width and height, in the drawing's own units
 
 
@@ -44,17 +53,23 @@ def sparkline(numbers):
         return ""
     width, height = SPARK
     step = width / len(numbers)
-    bars = (
-        (f"{step * i:.1f}", f"{height - tall:.1f}", f"{max(step - 1, 0.5):.1f}", f"{tall:.1f}")
-        for i, tall in enumerate(height * number / most for number in numbers)
-        if tall
-    )
+    bars = ((step * i, height, -height * number / most) for i, number in enumerate(numbers))
     return format_html(
         '<svg class="ps-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
-        "{}</svg>",
+        '<path d="{}"/></svg>',
         width,
         height,
-        format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}"/>', bars),
+        path(bars, max(step - 1, 0.5)),
+    )
+
+
+def path(bars, wide):
+    """Return a drawing's path of bars: (left, bottom, how far it goes down from there).
+
+    One path for all: a page has thousands of bars, and an element for each takes long to write.
+    """
+    return "".join(
+        f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h-{wide:.1f}z" for x, y, tall in bars if tall
     )
 
 
@@ -112,7 +127,23 @@ def pretty(value):
     except ValueError:
         return escape(value)
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return mark_safe(highlight(text, JsonLexer(), HtmlFormatter(nowrap=True)))  # noqa: S308
+    return _masked(highlight(text, JsonLexer(), HtmlFormatter(nowrap=True)))
+
+
+@register.filter
+def masked(text):
+    """Return text with each masked secret marked as one."""
+    return _masked(escape(text))
+
+
+def _masked(html):
+    return mark_safe(html.replace(MASK, MARK))  # noqa: S308
+
+
+@register.filter
+def page_name(title):
+    """Return a page's name as the navigation has it: models are called otherwise."""
+    return NAMES.get(str(title).lower(), capfirst(title))
 
 
 @register.filter

@@ -8,6 +8,8 @@ document.addEventListener("DOMContentLoaded", () => {
     goByKeys(log);
   });
   document.querySelectorAll("[data-trend]").forEach(markTime);
+  document.querySelectorAll("details.log-menu").forEach(closeAgain);
+  document.querySelectorAll("button[data-go]").forEach(goToButton);
   document.querySelectorAll("[data-copy-text]").forEach(copyTextOnClick);
   document.querySelectorAll("[data-diff]").forEach(hideWhatIsSame);
 });
@@ -65,7 +67,8 @@ function markTime(trend) {
     from = null;
     mark.hidden = true;
     if (ends[1] - ends[0] < 0.01) return; // a click, not a drag
-    const q = `${trend.dataset.trend} since:${at(ends[0])} until:${at(ends[1])}`.trim();
+    const until = ends[1] > 0.99 ? "" : ` until:${at(ends[1])}`; // up to the end is up to now
+    const q = `${trend.dataset.trend} since:${at(ends[0])}${until}`.trim();
     location.assign(`?${new URLSearchParams({ q })}`);
   });
 }
@@ -293,7 +296,7 @@ function followLive(log, selection) {
   look();
 }
 
-// --- keys: / search, j and k from row to row, x ticks ---------------------------------------------
+// --- keys: / search, j and k from row to row, x ticks, r for again ---------------------------------------------
 
 function goByKeys(log) {
   const input = log.querySelector("[role=combobox]");
@@ -307,7 +310,31 @@ function goByKeys(log) {
       step(log, event.key === "j" ? 1 : -1);
     } else if (event.key === "x") {
       document.activeElement.closest("tr")?.querySelector(".log-tick input")?.click();
+    } else if (event.key === "r") {
+      const tick = document.activeElement.closest("tr")?.querySelector(".log-tick input:not(:checked)");
+      tick?.click();
+      log.querySelector("[data-selected] [data-again]")?.focus(); // Enter, then, delivers again
     }
+  });
+}
+
+// On a delivery's page r goes to the button: nothing is sent before it is pressed.
+function goToButton(button) {
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "r" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!event.target.closest("input, textarea, select")) button.focus();
+  });
+}
+
+// A menu is open until something else is wanted.
+function closeAgain(menu) {
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+  document.addEventListener("pointerdown", (event) => {
+    if (!menu.contains(event.target)) menu.open = false;
   });
 }
 

@@ -137,7 +137,8 @@ function makeOperable() {
   const labels = { dock_to_right: "Navigation", close: "Close the navigation" };
   const switches = "span[x-on\\:click], a[x-on\\:click]:not([href]), div[x-on\\:click].cursor-pointer";
   for (const each of document.querySelectorAll(switches)) {
-    const label = labels[each.textContent.trim()];
+    const opensRelated = each.getAttribute("x-on:click").includes("openRelatedWidget");
+    const label = opensRelated ? "Add or change what can be chosen" : labels[each.textContent.trim()];
     if (label) each.setAttribute("aria-label", label);
     each.setAttribute("role", "button");
     each.tabIndex = 0;

@@ -1,0 +1,193 @@
+"""How long every page of the admin takes, and how many queries, in a long log.
+
+    python benchmarks/rows.py postgres://…/penstock_rows
+    python benchmarks/pages.py postgres://…/penstock_rows
+
+The pages are asked for in this process, through all of Django but the web server, TURNS times each
+after one that warms up; the median counts. Each statement is explained: one that reads a large
+table from end to end is named, and so is one that counts or skips rows without a bound, and a list
+that reads a body. Exit code 1 when a page takes more than MOST_MS or MOST_QUERIES, or for any of
+these.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import lists  # noqa: E402
+
+TURNS = 7
+MOST_MS = 200.0
+MOST_QUERIES = 14
+UNBOUNDED = re.compile(r"COUNT\((?:\*|\"\w+\")[^)]*\)(?!.*LIMIT)|OFFSET [1-9]", re.IGNORECASE)
+LOG = re.compile(r"delivery_(delivery|event|attempt|carried|rejection|replayed)\b")
+BODY = re.compile(r"delivery_(event|attempt)body")
+
+INSTALLATION = "integrations/installation/"
+# what is asked for, and whether it is a list: {…} is looked up, as look_up() says
+PAGES = (
+    ("", True),
+    ("?span=day", True),
+    ("?span=week", True),
+    (INSTALLATION, True),
+    (f"{INSTALLATION}library/", True),
+    (f"{INSTALLATION}library/heap/", True),
+    (f"{INSTALLATION}{{all}}/change/", True),
+    (f"{INSTALLATION}{{all}}/change/?span=week", True),
+    (f"{INSTALLATION}{{quiet}}/change/", True),
+    (f"{INSTALLATION}{{standing}}/change/", True),
+    (f"{INSTALLATION}{{all}}/blueprint/", False),
+    (f"{INSTALLATION}{{all}}/revisions/", True),
+    (f"{INSTALLATION}{{all}}/settings/", True),
+    (f"{INSTALLATION}{{all}}/activity/", True),
+    (f"{INSTALLATION}system/", True),
+    ("delivery/delivery/", True),
+    ("delivery/delivery/?before={deep}", True),
+    ("delivery/delivery/?q=state:failed", True),
+    ("delivery/delivery/?q=state:queued", True),
+    ("delivery/delivery/?q=state:delivered", True),
+    ("delivery/delivery/?q=-state:delivered", True),
+    ("delivery/delivery/?q=installation:Quiet", True),
+    ("delivery/delivery/?q=installation:All+state:failed", True),
+    ("delivery/delivery/?q=installation:All+-installation:Quiet", True),
+    ("delivery/delivery/?q=user:{user}", True),
+    ("delivery/delivery/?q={message}", True),
+    ("delivery/delivery/?q=delivery:{delivery}", True),
+    ("delivery/delivery/?q=request:{attempt}", True),
+    ("delivery/delivery/?q=event:%22Account+Deleted%22", True),
+    ("delivery/delivery/?q=event:Never", True),
+    ("delivery/delivery/?q=event:Acc*", True),
+    ("delivery/delivery/?q=status:503", True),
+    ("delivery/delivery/?q=status:5xx+attempts:>3", True),
+    ("delivery/delivery/?q=since:1h", True),
+    ("delivery/delivery/?q=since:7d+until:6d", True),
+    ("delivery/delivery/rows/", True),
+    ("delivery/delivery/suggest/?key=event&text=acc", True),
+    ("delivery/delivery/{delivery}/change/", False),
+    ("delivery/delivery/{failed}/change/", False),
+    ("delivery/attempt/", True),
+    ("delivery/attempt/{attempt}/change/", False),
+    ("delivery/event/", True),
+    ("delivery/event/?event=Never", True),
+    ("delivery/event/?source__id__exact=1&type=track", True),
+    ("delivery/event/?q={user}", True),
+    ("delivery/event/{event}/change/", False),
+    ("delivery/event/user/?id={user}", True),
+    ("delivery/rejection/", True),
+    ("delivery/rejection/{rejection}/change/", False),
+    ("delivery/replay/", True),
+    ("delivery/replay/new/", True),
+    ("delivery/incident/", True),
+    ("integrations/source/", True),
+    ("integrations/source/1/", True),
+    ("integrations/source/1/change/", True),
+    ("integrations/webhooksource/", True),
+    ("integrations/apitoken/", True),
+    ("integrations/auditentry/", True),
+    ("auth/user/", True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a page costs. whole: large tables that it reads from end to end; wrong: in words"""
+
+    page: str
+    ms: float
+    queries: int
+    whole: list[str]
+    wrong: list[str]
+
+
+def measure(*, turns: int = TURNS) -> list[Cost]:
+    """Return what each page costs. Django must be set up for the database it is about."""
+    from django.conf import settings
+    from django.test import Client
+
+    settings.ALLOWED_HOSTS = ["testserver"]
+    client, facts = Client(), look_up()
+    client.force_login(someone())
+    return [
+        cost(client, f"/admin/{page.format(**facts)}", page, turns, is_list)
+        for page, is_list in PAGES
+    ]
+
+
+def cost(client, address, page, turns, is_list):
+    statements = captured(client, address)
+    times = [lists.timed(client, address) for _ in range(turns)]
+    wrong = [sql[:300] for sql in statements if LOG.search(sql) and UNBOUNDED.search(sql)]
+    if is_list:
+        wrong += [sql[:300] for sql in statements if BODY.search(sql)]
+    ms = round(statistics.median(times), 1)
+    return Cost(page, ms, len(statements), lists.whole_of(statements), wrong)
+
+
+def captured(client, address):
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as queries:
+        response = client.get(address)
+        assert response.status_code == 200, (address, response.status_code)
+    return [each["sql"] for each in queries]
+
+
+def someone():
+    from django.contrib.auth.models import User
+
+    user, _ = User.objects.get_or_create(username="pages", is_staff=True, is_superuser=True)
+    return user
+
+
+def look_up():
+    """Return what the addresses ask for, as it is in this database."""
+    from delivery.models import Attempt, Delivery, Event, Rejection
+    from integrations.models import Installation
+
+    ids = dict(Installation.objects.values_list("name", "pk"))
+    newest = Event.objects.exclude(user_id="").latest("pk")
+    failed = Delivery.objects.filter(state="failed").order_by("-pk")
+    last = Delivery.objects.exclude(last_attempt=None).latest("pk")
+    return {
+        "all": ids["All"], "quiet": ids["Quiet"], "standing": ids["Standing"],
+        "deep": last.pk // 2, "user": newest.user_id, "message": newest.message_id,
+        "delivery": last.pk, "failed": failed.values_list("pk", flat=True)[0],
+        "attempt": Attempt.objects.latest("pk").pk, "event": newest.pk,
+        "rejection": Rejection.objects.latest("pk").pk,
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Measure, print a line for each page, and return the exit code."""
+    from benchmarks.run import environment
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("database", help="postgres://user@host:port/name, filled by rows.py")
+    parser.add_argument("--turns", type=int, default=TURNS, help="of each page")
+    options = parser.parse_args()
+    url = options.database
+    os.environ.update({**environment(url, "", ROOT), "LOG_LEVEL": "ERROR"})
+    import django
+
+    django.setup()
+    bad = 0
+    for each in measure(turns=options.turns):
+        print(json.dumps(asdict(each)))
+        is_bad = each.ms > MOST_MS or each.queries > MOST_QUERIES or each.whole or each.wrong
+        bad += bool(is_bad)
+        mark = "  ← " + ", ".join(each.whole + each.wrong) if is_bad else ""
+        print(f"{each.page:66}{each.ms:8.1f} ms{each.queries:4}{mark}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

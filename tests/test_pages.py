@@ -1,0 +1,42 @@
+"""With 200,000 deliveries, what every page of the admin asks of the database."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import lists, pages
+from tests.conftest import new_database
+
+pytestmark = pytest.mark.end_to_end
+
+# They look through 10,000 deliveries at a time. To join those with 100,000 events PostgreSQL
+# rightly reads all of these; of the 5,000,000 that benchmarks/pages.py is for, it does not.
+JOINED = ("event:", "status:", "attempts:", "-state:", "-installation:")
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory):
+    """What each page costs in a log of 200,000 deliveries."""
+    with new_database("postgres", tmp_path_factory.mktemp("pages")) as url:
+        rows = [sys.executable, str(lists.ROOT / "benchmarks" / "rows.py"), url]
+        subprocess.run([*rows, "--rows", "200000"], check=True, capture_output=True)
+        command = [sys.executable, pages.__file__, url, "--turns", "1"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr, done.stderr
+        yield [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_no_page_takes_many_queries(costs):
+    assert {c["page"]: c["queries"] for c in costs if c["queries"] > pages.MOST_QUERIES} == {}
+
+
+def test_no_page_counts_or_skips_rows_and_no_list_reads_a_body(costs):
+    assert {c["page"]: c["wrong"] for c in costs if c["wrong"]} == {}
+
+
+def test_no_page_reads_a_table_from_end_to_end(costs):
+    whole = {c["page"]: c["whole"] for c in costs if c["whole"]}
+    assert {p: tables for p, tables in whole.items() if not any(j in p for j in JOINED)} == {}
+    assert all(tables == ["delivery_event"] for tables in whole.values())
