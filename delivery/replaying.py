@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Max, Min, OuterRef, Q, Subquery
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from delivery import lanes, requeueing
 from delivery.crew import standing_aside
-from delivery.models import Delivery, Lane, Replay, Replayed
+from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.requeueing import Chunk
 from delivery.selecting import Kind, Range, Wanted, as_json, range_of, range_of_replay
 from delivery.worker import stopping
@@ -54,30 +54,65 @@ class NotPossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How many match; when it is not exact there are more."""
+    """How many match; when it is not exact there are more.
+
+    oldest_at, newest_at   when their events came in, as far as was counted; None without any
+    seconds                how long it takes at the pace that is kept; None when nothing limits it
+    """
 
     count: int
     exact: bool
+    oldest_at: datetime | None = None
+    newest_at: datetime | None = None
+    seconds: float | None = None
 
     def in_words(self) -> str:
         return f"{self.count:,}" if self.exact else f"{self.count:,}+"
 
 
-def preview(kind: str, installation: Installation, wanted: Wanted) -> Preview:
+def preview(
+    kind: str, installation: Installation, wanted: Wanted, *, rate: float | None = None
+) -> Preview:
     """Count what a replay would queue, as far as that goes in LOOK seconds."""
-    until, count = time.monotonic() + LOOK, 0
-    span = range_of(kind, installation.pk, wanted)
+    until, count, exact = time.monotonic() + LOOK, 0, True
+    span, ids = range_of(kind, installation.pk, wanted), []
     for after, end in span.windows():
         if time.monotonic() > until:
-            return Preview(count, exact=False)
-        count += _count(span, after, end, installation.revision_id)
-    return Preview(count, exact=True)
+            exact = False
+            break
+        found, first, last = _count(span, after, end, installation.revision_id)
+        count += found
+        ids += [pk for pk in (first, last) if pk is not None]
+    oldest_at, newest_at = _times(kind, ids)
+    pace_kept = pace(Replay(installation=installation, rate=rate))
+    seconds = count / pace_kept if pace_kept else None
+    return Preview(count, exact, oldest_at, newest_at, seconds)
 
 
-def _count(span: Range, after: int, end: int, revision_id: int | None) -> int:
+def _count(
+    span: Range, after: int, end: int, revision_id: int | None
+) -> tuple[int, int | None, int | None]:
+    """Return how many match in a window, and the first and the last id of these."""
     if span.kind == Kind.REPLAY:
-        return span.within(after, end).count()
-    return sum(wants for _, wants in requeueing.judged(span, after, end, revision_id))
+        rows = span.within(after, end).order_by()
+        found = rows.aggregate(count=Count("pk"), first=Min("pk"), last=Max("pk"))
+        return found["count"], found["first"], found["last"]
+    judged = requeueing.judged(span, after, end, revision_id)
+    wanted = [pk for pk, wants in judged if wants]
+    return len(wanted), min(wanted, default=None), max(wanted, default=None)
+
+
+def _times(kind: str, ids: Sequence[int]) -> tuple[datetime | None, datetime | None]:
+    """Return when the events of the first and the last of these deliveries or events came in."""
+    if not ids:
+        return None, None
+    ends = min(ids), max(ids)
+    if kind == Kind.BACKFILL:
+        at = dict(Event.objects.filter(pk__in=ends).values_list("pk", "received_at"))
+    else:
+        rows = Delivery.objects.filter(pk__in=ends)
+        at = dict(rows.values_list("pk", "event__received_at"))
+    return at.get(ends[0]), at.get(ends[1])
 
 
 def start(

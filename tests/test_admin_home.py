@@ -101,7 +101,7 @@ def test_who_waits_is_said_with_why_and_until_when(client):
     Lane.objects.update(paused=True)
     assert "Other and Shop need attention." in text_of(read(client, HOME))
     Installation.objects.update(enabled=False)
-    assert "Other and Shop are paused." in text_of(read(client, HOME))
+    assert "Other and Shop are paused by an admin." in text_of(read(client, HOME))
 
 
 def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):

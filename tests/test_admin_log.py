@@ -670,6 +670,25 @@ def test_all_that_match_can_be_delivered_again_by_a_replay_that_says_the_same(cl
     assert form["since"].value()
 
 
+def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypatch):
+    monkeypatch.setattr("delivery.admin.replays.MANY", 1)
+    installation = make_installation()
+    for _ in range(2):
+        make_delivery(installation, state="failed")
+    form = {"installation": installation.pk, "states": ["failed"], "rate": "0.5"}
+    new = "/admin/delivery/replay/new/"
+    text = text_of(client.post(new, {**form, "preview": "1"}).content.decode())
+    assert "2 deliveries match now." in text
+    assert "it takes 4.0 s" in text
+    assert "to confirm" not in text
+    assert "Type Heap to confirm" in text_of(client.post(new, form).content.decode())
+    wrong = text_of(client.post(new, {**form, "typed": "heap"}).content.decode())
+    assert "exactly as it is written" in wrong
+    assert not Replay.objects.exists()
+    assert client.post(new, {**form, "typed": "Heap"}).status_code == 302
+    assert Replay.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     "q", ["state:failed", "installation:Heap status:400", "installation:Heap ada"]
 )

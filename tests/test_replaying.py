@@ -141,6 +141,20 @@ def test_a_preview_says_when_it_did_not_get_through(source, monkeypatch):
     settle()
     found = replaying.preview("replay", heap, Wanted())
     assert (found.exact, found.in_words()) == (False, "0+")
+    assert (found.oldest_at, found.newest_at) == (None, None)
+
+
+def test_a_preview_says_from_when_they_are_and_how_long_it_takes(source):
+    heap = installed()
+    put_in(source, 3)
+    settle()
+    times = list(Event.objects.order_by("pk").values_list("received_at", flat=True))
+    for kind in ("replay", "backfill"):
+        if kind == "backfill":
+            Delivery.objects.all().delete()
+        found = replaying.preview(kind, heap, Wanted(), rate=0.5)
+        assert (found.count, found.oldest_at, found.newest_at) == (3, times[0], times[-1])
+        assert found.seconds == 6
 
 
 # --- from the queue to the vendor --------------------------------------------------------------

@@ -30,7 +30,9 @@ SHORT = {
     "MessageRejected": "rejected",
     "TooLarge": "too large",
 }
-ALWAYS = (Delivery.State.DELIVERED, Delivery.State.FAILED)  # of the figures: zero tells, too
+State = Delivery.State
+COUNTED = (State.DELIVERED, State.FAILED, State.QUEUED, State.FILTERED, State.CANCELLED)
+ALWAYS = (State.DELIVERED, State.FAILED)  # of these, zero tells, too
 REPLAYED = {  # keys of a search, and the fields of a replay's form that say the same
     "installation": "installation", "state": "states", "event": "event", "user": "user_id",
     "anon": "anonymous_id", "message": "message_id", "error": "error", "source": "source",
@@ -45,6 +47,7 @@ class Row:
 
     delivery: Delivery
     replay: int | None
+    now: datetime
 
     @property
     def words(self) -> Words:
@@ -69,7 +72,8 @@ class Row:
             return "paused"
         if delivery.lane.paused:
             return "waits for a person"
-        return delivery.due_at or delivery.lane.due_at or ""
+        due = [at for at in (delivery.due_at, delivery.lane.due_at) if at and at > self.now]
+        return max(due, default="")
 
     @property
     def version(self) -> str:
@@ -100,7 +104,7 @@ class Explorer:
     @property
     def rows(self) -> list[Row]:
         replays = log.replays_of(delivery.pk for delivery in self.page.rows)
-        return [Row(delivery, replays.get(delivery.pk)) for delivery in self.page.rows]
+        return [Row(delivery, replays.get(delivery.pk), self.now) for delivery in self.page.rows]
 
     @cached_property
     def looked_back_to(self) -> datetime | None:
@@ -130,12 +134,12 @@ class Explorer:
         found = self.summary
         if found is None:
             return
-        for state, label in STATES[1:]:
+        for state in COUNTED:
             count = getattr(found, state)
             if state == Delivery.State.QUEUED and found.queued:
                 yield "Waiting", found.queued, self._only(state), found.oldest_queued_at
             elif state != Delivery.State.QUEUED and (count or state in ALWAYS):
-                yield label, f"{count:,}", self._only(state), None
+                yield state.label, f"{count:,}", self._only(state), None
 
     def _only(self, state: str) -> str:
         return link(self.search.only("state", state))

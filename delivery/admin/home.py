@@ -107,7 +107,7 @@ def sentence(rows: Sequence[Row]) -> Words | None:
         if sick:
             well = sum(row.words.level not in ORDER for row in rows)
             names = listed([row.installation.name for row in sick])
-            says = f"{names} {many}" if len(sick) > 1 else f"{names} {alone(sick[0].words)}"
+            says = f"{names} {together_in_words(sick, many)}"
             detail = sick[0].words.detail if len(sick) == 1 else ""
             return Words(level, icon, says, f"{ended(detail)} {others(well)}".strip())
     if not rows:
@@ -119,9 +119,19 @@ def sentence(rows: Sequence[Row]) -> Words | None:
 
 TROUBLES = (
     ("attention", "error", "need attention"),
-    ("waiting", "schedule", "wait for their vendor, or have failures"),
+    ("waiting", "schedule", "need a look"),
     ("off", "pause_circle", "are paused"),
 )
+
+
+def together_in_words(sick: Sequence[Row], otherwise: str) -> str:
+    """Return what is wrong with one, or with all of several; `otherwise`, when they differ."""
+    [title, *others] = sorted({row.words.title for row in sick})
+    if len(sick) == 1:
+        return alone(sick[0].words)
+    if others or title == "Needs attention":
+        return otherwise
+    return f"are {title[0].lower()}{title[1:]}"
 
 
 def alone(words: Words) -> str:

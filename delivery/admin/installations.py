@@ -130,7 +130,7 @@ class InstallationAdmin(ModelAdmin):
             '<span class="ps-state">{} <span>{}</span></span>', drawn(words), clocks(words.detail)
         )
 
-    @display(description="Delivered, 24 h")
+    @display(description="Last 24 hours")
     def last_day(self, installation):
         if installation.lately is None:
             return "–"
@@ -138,7 +138,7 @@ class InstallationAdmin(ModelAdmin):
         count = compact(installation.lately.total.delivered)
         return format_html('<span class="ps-trend">{} {}</span>', trend, count)
 
-    @display(description="p95")
+    @display(description="Latency p95")
     def p95(self, installation):
         return short(installation.lately.total.p95_ms if installation.lately else None)
 

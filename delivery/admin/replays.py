@@ -9,6 +9,7 @@ from django.urls import path, reverse
 from unfold.decorators import display
 
 from delivery import replaying
+from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
 from delivery.forms import ReplayForm
 from delivery.models import Replay
@@ -22,6 +23,8 @@ TURNS = {
     "resume": (replaying.resume, "goes on."),
     "cancel": (replaying.cancel, "is cancelled."),
 }
+
+MANY = 10_000  # deliveries, beyond which the installation's name has to be typed
 
 
 @admin.register(Replay)
@@ -100,17 +103,22 @@ class ReplayAdmin(LogAdmin):
     def new_view(self, request):
         insist(request)
         form = ReplayForm(request.POST or None, initial=initial(request.GET))
-        found = None
+        found, must_type = None, False
         if request.method == "POST" and form.is_valid():
             asked = (form.chosen_kind, form.cleaned_data["installation"], form.wanted())
-            if "preview" not in request.POST:
+            found = replaying.preview(*asked, rate=form.cleaned_data["rate"])
+            is_certain = found.exact and found.count <= MANY
+            typed = request.POST.get("typed", "") == form.cleaned_data["installation"].name
+            if "preview" not in request.POST and (is_certain or typed):
                 return self._start(request, form, asked)
-            found = replaying.preview(*asked)
+            must_type = "preview" not in request.POST
         context = {
             **self.admin_site.each_context(request),
             "title": "New replay",
             "form": form,
             "found": found,
+            "must_type": must_type,
+            "takes": short(found.seconds * 1_000) if found and found.seconds else "",
             "back_url": reverse("admin:delivery_replay_changelist"),
         }
         return TemplateResponse(request, "delivery/replay_new.html", context)
