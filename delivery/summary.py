@@ -136,7 +136,10 @@ def _told(search: Search, found: Scope, now: datetime) -> Summary:
 
 def _failed(search: Search, found: Scope) -> list[dict[str, Any]]:
     """Return the newest failed ones, asked of their own index where any state is looked for."""
-    if not search.values("state"):
+    states = search.values("state")
+    if states and State.FAILED not in states:
+        return []
+    if not states:
         failed = found.rows.filter(IS_UNSENT, state=State.FAILED)
         return _newest(replace(found, rows=failed))
     return [row for row in _newest(found) if row["state"] == State.FAILED]

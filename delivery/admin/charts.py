@@ -27,6 +27,7 @@ CHART = {
     "Failed": ("attention", "failed"),
     "Filtered": ("off", "filtered"),
 }
+CHART_OF_ALL = {**CHART, "Accepted": ("busy", "accepted", "line")}  # beside what came of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +68,22 @@ def span_of(request: Any) -> Span:
     return Span(key if key in SPANS else "hour")
 
 
-def chart(points: Iterable[Any], sets: Mapping[str, tuple[str, str]], kind: str = "bar") -> str:
+def chart(points: Iterable[Any], sets: Mapping[str, tuple[str, ...]], kind: str = "bar") -> str:
     """Return points of metrics as penstock.js draws them.
 
-    sets  label → (the level whose colour it has, the field of a point)
+    sets  label → (the level whose colour it has, the field of a point, a kind of its own or none)
     """
     points = list(points)
-    values = {
-        label: [round(getattr(each, field) or 0, 1) for each in points]
-        for label, (_, field) in sets.items()
-    }
-    return json.dumps(
+    drawn = [
         {
-            "at": [each.at.isoformat() for each in points],
-            "kind": kind,
-            "sets": [
-                {"label": label, "level": level, "values": values[label]}
-                for label, (level, _) in sets.items()
-            ],
+            "label": label,
+            "level": level,
+            "kind": own[0] if own else kind,
+            "values": [round(getattr(each, field) or 0, 1) for each in points],
         }
-    )
+        for label, (level, field, *own) in sets.items()
+    ]
+    return json.dumps({"at": [each.at.isoformat() for each in points], "kind": kind, "sets": drawn})
 
 
 TREND = (("well", "delivered"), ("attention", "failed"), ("off", "others"))
@@ -140,7 +137,8 @@ def figures(sums: Point, queue: Queue, span: Span, now: datetime) -> list[Figure
 def in_words(sums: Point, span: Span) -> str:
     """Return what a chart shows, for those who don't see it."""
     return (
-        f"{sums.delivered:,} delivered, {sums.failed:,} failed, {sums.filtered:,} filtered "
+        f"{sums.accepted:,} accepted, {sums.delivered:,} delivered, {sums.failed:,} failed, "
+        f"{sums.filtered:,} filtered "
         f"in the last {span.key}."
     )
 

@@ -8,7 +8,16 @@ from typing import Any
 from django.utils import timezone
 
 from delivery import log, metrics
-from delivery.admin.charts import CHART, Span, chart, compact, figures, in_words, short, span_of
+from delivery.admin.charts import (
+    CHART_OF_ALL,
+    Span,
+    chart,
+    compact,
+    figures,
+    in_words,
+    short,
+    span_of,
+)
 from delivery.admin.installations import sending
 from delivery.metrics import Point, Queue, Series
 from delivery.models import Delivery, Incident, Rejection
@@ -162,7 +171,7 @@ def together(rows: Sequence[Row], whole: Series, span: Span, now: datetime) -> d
     queue = Queue(sum(row.queue.queued for row in rows), min(ages, default=None))
     return {
         "figures": figures(whole.total, queue, span, now),
-        "chart": chart(whole.points, CHART),
+        "chart": chart(whole.points, CHART_OF_ALL),
         "chart_in_words": in_words(whole.total, span),
     }
 

@@ -193,7 +193,7 @@ function relative(at) {
 
 // --- charts ---------------------------------------------------------------------------------------
 
-// data-chart: {"at": [times], "sets": [{"label", "level", "values"}], "unit", "kind": "bar" or "line"}.
+// data-chart: {"at": [times], "sets": [{"label", "level", "kind", "values"}], "unit", "kind": "bar" or "line"}.
 // A level is a state's colour; what it is comes from the stylesheet, so it fits the theme.
 function drawChart(canvas) {
   const { at, sets, unit = "", kind = "bar" } = JSON.parse(canvas.dataset.chart);
@@ -206,7 +206,10 @@ function drawChart(canvas) {
     type: kind,
     data: {
       labels: moments.map(label),
-      datasets: sets.map(({ label, values }) => ({ label, data: values, pointRadius: 0, tension: 0.25, borderWidth: kind === "bar" ? 0 : 2, borderRadius: 2 })),
+      datasets: sets.map((set) => ({
+        label: set.label, type: set.kind, data: set.values, order: set.kind === "line" ? 0 : 1,
+        pointRadius: 0, tension: 0.25, borderWidth: set.kind === "bar" ? 0 : 2, borderRadius: 2,
+      })),
     },
     options: {
       animation: false,
