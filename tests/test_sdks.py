@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -30,18 +30,42 @@ PYTHON = {
     "rudderstack.analytics": "python",
     "customerio.analytics": "python",
 }
+PACKED = {"gzip": {"gzip": True}, "plain": {"gzip": False}}
 NODE = [
-    "@segment/analytics-node",
-    "@customerio/cdp-analytics-node",
-    "@rudderstack/rudder-sdk-node",
-    "analytics-node",
-    "@jitsu/js",
+    ("@segment/analytics-node", {}),
+    ("@segment/analytics-node", {"maxEventsInBatch": 500}),
+    ("@customerio/cdp-analytics-node", {}),
+    ("@rudderstack/rudder-sdk-node", {}),
+    ("@rudderstack/rudder-sdk-node", {"gzip": False, "flushAt": 500}),
+    ("analytics-node", {}),
+    ("@jitsu/js", {}),
+    ("@jitsu/js", {"s2s": False}),
 ]
+IN_BATCHES = {"deliveryStrategy": {"strategy": "batching", "config": {"size": 5, "timeout": 300}}}
+KEPT_ALIVE = {"deliveryStrategy": {"config": {"keepalive": True}}}
+# An SDK, its options, and where its calls have to arrive.
 BROWSER = [
-    "@segment/analytics-next",
-    "@customerio/cdp-analytics-browser",
-    "@rudderstack/analytics-js",
-    "@jitsu/js",
+    ("@segment/analytics-next", {}, "/v1/t"),
+    ("@segment/analytics-next", {"integrations": {"Segment.io": KEPT_ALIVE}}, "/v1/t"),
+    ("@segment/analytics-next", {"integrations": {"Segment.io": IN_BATCHES}}, "/v1/b"),
+    ("@customerio/cdp-analytics-browser", {}, "/v1/t"),
+    (
+        "@customerio/cdp-analytics-browser",
+        {"integrations": {"Customer.io Data Pipelines": IN_BATCHES}},
+        "/v1/b",
+    ),
+    ("@rudderstack/analytics-js", {}, "/v1/track"),
+    (
+        "@rudderstack/analytics-js",
+        {"queueOptions": {"batch": {"enabled": True, "maxItems": 5, "flushInterval": 300}}},
+        "/v1/batch",
+    ),
+    (
+        "@rudderstack/analytics-js",
+        {"useBeacon": True, "beaconQueueOptions": {"maxItems": 5, "flushQueueInterval": 300}},
+        "/beacon/v1/batch",
+    ),
+    ("@jitsu/js", {}, "/api/s/track"),
 ]
 
 
@@ -94,35 +118,55 @@ def penstock(running):
     return running
 
 
-@pytest.mark.parametrize("packed", ["gzip", "plain"])
+@pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("module", PYTHON)
 def test_a_python_sdk(penstock, sdks, module, packed):
-    command = [sys.executable, SCRIPTS / "send.py", module, penstock.url, KEY, packed]
-    made = run(command, env={"PYTHONPATH": str(sdks / PYTHON[module])})
+    check(penstock, send_with_python(penstock, sdks, module, KEY, PACKED[packed]), whole=True)
+
+
+def test_a_python_sdk_that_sends_each_call_at_once(penstock, sdks):
+    made = send_with_python(penstock, sdks, "segment.analytics", KEY, {"sync_mode": True})
     check(penstock, made, whole=True)
 
 
-@pytest.mark.parametrize("name", NODE)
-def test_a_node_sdk(penstock, sdks, name):
-    made = run([require("node"), SCRIPTS / "send.mjs", sdks, name, penstock.url, KEY])
+def test_customer_ios_python_sdk_with_a_key_that_makes_it_a_bearer(penstock, sdks):
+    key = "pk_us_0123456789"
+    penstock.rows(
+        "INSERT OR IGNORE INTO integrations_writekey (source_id, key, note, created_at) "
+        f"SELECT id, '{key}', 'Bearer', created_at FROM integrations_source"
+    )
+    made = send_with_python(penstock, sdks, "customerio.analytics", key, {})
+    check(penstock, made, whole=True)
+
+
+def send_with_python(penstock, sdks, module, key, options):
+    command = [sys.executable, SCRIPTS / "send.py", module, penstock.url, key, json.dumps(options)]
+    return run(command, env={"PYTHONPATH": str(sdks / PYTHON[module])})
+
+
+@pytest.mark.parametrize(("name", "options"), NODE)
+def test_a_node_sdk(penstock, sdks, name, options):
+    arguments = [sdks, name, penstock.url, KEY, json.dumps(options)]
+    made = run([require("node"), SCRIPTS / "send.mjs", *arguments])
     check(penstock, made, whole=name != "@jitsu/js")  # Jitsu repeats what it knows of the user
 
 
-@pytest.mark.parametrize("name", BROWSER)
-def test_a_browser_sdk(penstock, sdks, chromium, name):
-    asked = urlencode({"sdk": name, "host": penstock.url, "key": KEY})
-    elsewhere = []
+@pytest.mark.parametrize(("name", "options", "address"), BROWSER)
+def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
+    given = {"sdk": name, "host": penstock.url, "key": KEY, "options": json.dumps(options)}
+    sent = []
     with shop(sdks) as origin, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         page = browser.new_page()
-        page.on("request", lambda r: elsewhere.append(r.url) if is_foreign(r.url) else None)
-        page.goto(f"{origin}/page.html?{asked}")
+        page.on("request", lambda request: sent.append(request))
+        page.goto(f"{origin}/page.html?{urlencode(given)}")
         page.wait_for_function("window.made", timeout=20_000)
         made = page.evaluate("window.made")
         eventually(lambda: len(penstock.stored()) >= len(made), 20.0)
         browser.close()
     check(penstock, made, whole=False)  # pages add what they know of themselves
-    assert elsewhere == []
+    assert [request.url for request in sent if is_foreign(request.url)] == []
+    assert address in {urlsplit(request.url).path for request in sent if request.method == "POST"}
     added = json.loads(penstock.stored()[0]["added"])
     assert (added["ip"], "Mozilla" in added["userAgent"]) == ("127.0.0.1", True)
 

@@ -1,6 +1,7 @@
-"""Send calls.json and some more with one Python SDK: `send.py MODULE HOST KEY GZIP`.
+"""Send calls.json and some more with one Python SDK: `send.py MODULE HOST KEY OPTIONS`.
 
-Runs with that SDK alone in PYTHONPATH, and knows nothing of Penstock.
+OPTIONS are the SDK's own, as JSON. Runs with that SDK alone in PYTHONPATH, and knows nothing of
+Penstock.
 """
 
 import importlib
@@ -11,16 +12,17 @@ from pathlib import Path
 MANY = 130  # more than one batch
 
 
-def main(module, host, key, gzip):
+def main(module, host, key, options):
     client = importlib.import_module(module).Client(
-        key, host=host, gzip=gzip == "gzip", max_retries=0, on_error=fail
+        key, host=host, max_retries=0, on_error=fail, **json.loads(options)
     )
     calls = json.loads(Path(__file__).with_name("calls.json").read_text("utf-8"))
     many = {"type": "track", "userId": "many", "event": "Counted"}
     calls += [many | {"properties": {"n": n}} for n in range(MANY)]
     for call in calls:
         make(client, call)
-    client.shutdown()
+    if not client.sync_mode:
+        client.shutdown()
     print(json.dumps(calls))
 
 
