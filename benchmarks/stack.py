@@ -97,7 +97,8 @@ class Web:
 def web(environment: Mapping[str, str] | None = None) -> Iterator[Web]:
     """Run the web server as in production."""
     address = up.web_address()
-    with _running(up.web_command(address), environment, ready=lambda: up.answers(address)) as group:
+    ready = partial(up.answers, address, "/admin/login/")  # as production asks: pages are loaded
+    with _running(up.web_command(address), environment, ready) as group:
         yield Web(address[1], group)
 
 
@@ -107,7 +108,7 @@ def bare() -> Iterator[Web]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     *command, _ = up.web_command(address)
-    ready = partial(up.answers, address)
+    ready = partial(up.answers, address, "/")
     with _running([*command, "benchmarks.bare:application"], ready=ready) as group:
         yield Web(address[1], group)
 
@@ -127,7 +128,7 @@ def hurried_cluster() -> Iterator[None]:
 @contextmanager
 def sandbox() -> Iterator[None]:
     address = up.sandbox_address()
-    with _running(up.sandbox_command(address), ready=lambda: up.answers(address)):
+    with _running(up.sandbox_command(address), ready=partial(up.answers, address, "/_sandbox/")):
         yield
 
 
