@@ -59,13 +59,16 @@ class Queued:
     id: int
     queued_at: datetime
     failures: int
-    source_id: int
     event: Sequence[Any]
+
+    @property
+    def source_id(self) -> int:
+        return int(self.event[COLUMNS.index("source_id")])
 
 
 def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
     """Return the head of the lane's queue, in order."""
-    own = ("pk", "queued_at", "failures", "event__source_id")
+    own = ("pk", "queued_at", "failures")
     names = (*own, *(f"event__{name}" for name in COLUMNS))
     rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
     return [Queued(*row[: len(own)], row[len(own) :]) for row in rows]

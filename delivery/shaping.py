@@ -38,7 +38,7 @@ def compiled_of(revision: Revision) -> Blueprint:
 # What `message_of` needs of an event; the body's text comes first.
 COLUMNS = (
     "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
-    "received_at", "added_context",
+    "received_at", "added_context", "source_id",
 )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def message_of(
     timestamp: datetime,
     received_at: datetime,
     added_context: str = "",
+    source_id: int = 0,
 ) -> Message:
     """Return a stored event, given as its COLUMNS, as destinations read it."""
     body = msgspec.json.decode(text)
@@ -65,6 +66,7 @@ def message_of(
         anonymous_id=_whole(anonymous_id, body, "anonymousId"),
         timestamp=timestamp,
         received_at=received_at,
+        source=source_id,
         body=body,
     )
 

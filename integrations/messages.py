@@ -17,6 +17,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
     timestamp    aware; when it happened by the source's account
     received_at  aware; when we stored it, by our clock
+    source       the number of the source: ids of messages are unique within one only
     body         the call as it came: camelCase names of the Segment spec, any extra key kept
     """
 
@@ -27,6 +28,7 @@ class Message(Struct, frozen=True, kw_only=True):
     name: str = ""  # the event of a track, the name of a page or screen
     user_id: str = ""
     anonymous_id: str = ""
+    source: int = 0
     body: Mapping[str, Any] = field(default_factory=dict)
 
     @property

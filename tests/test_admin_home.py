@@ -309,7 +309,8 @@ def test_activity_and_audit_log_show_who_changed_what_but_no_secret(client):
     values |= {"config.api_key": "canary-secret", "config.region": "us", "config.arrays": "json"}
     client.post(
         f"{MINE}{installation.pk}/settings/",
-        values | {"config.visitors": "number", "config.objects": "flatten"},
+        values
+        | {"config.visitors": "number", "config.same_ids": "once", "config.objects": "flatten"},
     )
     activity = read(client, f"{MINE}{installation.pk}/activity/")
     assert "Installation updated" in activity

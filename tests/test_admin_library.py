@@ -39,6 +39,7 @@ FORM = {
     "config.arrays": "json",
     "config.objects": "flatten",
     "config.visitors": "number",
+    "config.same_ids": "once",
 }
 
 
@@ -144,6 +145,7 @@ def test_what_is_installed_has_the_secret_sealed_and_the_user_as_author(client):
         "arrays": "json",
         "objects": "flatten",
         "visitors": "number",
+        "same_ids": "once",
     }
     assert "canary" not in installation.sealed_secrets
     assert reveal(installation.sealed_secrets) == {"api_key": "canary-secret"}

@@ -61,6 +61,7 @@ def test_the_seeds_command_installs_heap(client, bearer):
         "arrays": "json",
         "objects": "flatten",
         "visitors": "number",
+        "same_ids": "once",
     }
     assert (said["variant"], said["delivery_mode"], said["enabled"]) == (
         "default",

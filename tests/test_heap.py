@@ -359,6 +359,18 @@ def test_the_idempotency_key_is_the_message_id_or_made_of_it(message_id, key):
     assert body.get("idempotency_key") == key
 
 
+@pytest.mark.parametrize("message_id", ["message-1", "m-1", "penstock:m-1"])
+def test_where_it_is_wanted_equal_ids_of_two_sources_have_keys_of_their_own(message_id):
+    config = {**CONFIG, "same_ids": "each"}
+    keys = [
+        entry(
+            shape("track", {"event": "Seen"}, config, user_id="a", message_id=message_id, source=n)
+        )["idempotency_key"]
+        for n in (1, 2)
+    ]
+    assert keys == [f"penstock:source-{n}:{message_id}" for n in (1, 2)]
+
+
 @pytest.mark.parametrize(
     ("moment", "text"),
     [

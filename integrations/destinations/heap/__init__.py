@@ -2,6 +2,7 @@
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
 from integrations.destinations.heap.api import (
+    COUNT_EACH,
     KINDS,
     VISITOR_IDENTITY,
     allowances,
@@ -89,6 +90,19 @@ DESTINATION = Destination(
                 Option(value=VISITOR_IDENTITY, label="By the anonymousId as identity"),
             ),
             default="number",
+        ),
+        ConfigField(
+            key="same_ids",
+            label="Equal message ids of two sources",
+            type="select",
+            help_text="Heap counts events with the same key once. Choose the second where your "
+            "sources number their messages themselves. A change holds for what is sent "
+            "afterwards, replays included: what Heap had before would count again.",
+            options=(
+                Option(value="once", label="One event at Heap: the key is the messageId"),
+                Option(value=COUNT_EACH, label="One event each: the key names the source, too"),
+            ),
+            default="once",
         ),
     ),
     variants=(

@@ -45,6 +45,7 @@ CALLS = {
 MAX_EVENT = 1_024  # UTF-16 units
 MAX_IDENTITY = 255  # characters
 VISITOR_IDENTITY = "identity"  # the setting `visitors`: an anonymousId is sent as the identity
+COUNT_EACH = "each"  # messages of different sources, though their ids are equal
 MIN_KEY = 8  # characters of an idempotency key; Segment's connector for Heap says so
 KEY_PREFIX = "penstock:"
 HASH_WORDS = Struct("<I4xI").unpack_from  # of an MD5: bytes 0 to 3 and 8 to 11
@@ -223,7 +224,7 @@ def _event(action: Action, message: Message, who: Who, config: Config) -> Item:
         identity=who.identity,
         user_id="" if who.identity else who.visitor,
         timestamp=iso(message.timestamp),
-        idempotency_key=_idempotency_key(message.message_id, action.again),
+        idempotency_key=_idempotency_key(message, action.again, config),
         properties=_fitted(fields.get("properties"), who, config),
     )
     return Item(endpoint="track", body=encode(event))
@@ -306,14 +307,17 @@ def _fitted(given: Any, who: Who, config: Config) -> dict[str, Value]:
     return fit(given, who.notes, arrays=arrays, objects=objects)
 
 
-def _idempotency_key(message_id: str, again: int) -> str:
+def _idempotency_key(message: Message, again: int, config: Config) -> str:
     """Return the message's own id; a short one gets a prefix, different ids never the same key.
 
     again   Action.again: the second event made of a message has a key of its own
     """
+    message_id = message.message_id
     if not message_id:
         return ""
     number = f":{again + 1}" if again else ""
+    if config.get("same_ids") == COUNT_EACH:
+        return f"{KEY_PREFIX}source-{message.source}:{message_id}{number}"
     if len(message_id) >= MIN_KEY and not message_id.startswith(KEY_PREFIX) and not number:
         return message_id
     return f"{KEY_PREFIX}{message_id}{number}"
