@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delivery.ingest.parsing import Limits, Terms, opened, parse
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.destination import Action, Item, Shaped
 from integrations.destinations.heap import DESTINATION, api, properties
@@ -101,6 +102,18 @@ def test_the_blueprint_makes_the_action_of_an_example(name):
     view = {**message.body, "type": message.type, "traits": message.traits}
     [action] = compile_blueprint(data).apply(view)
     assert {"kind": action.kind, "fields": action.fields} == example["action"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_ingest_makes_the_message_of_an_example_of_its_body(name):
+    message, limits = message_of(EXAMPLES[name]), Limits(32_000, 1, 500_000)
+    terms = Terms(now=message.received_at, limits=limits, implied=message.type, single=True)
+    body, envelope, _ = opened(json.dumps(message.body).encode())
+    [parsed] = parse(body, envelope, terms).messages
+    assert parsed.timestamp == message.timestamp
+    assert (parsed.type, parsed.message_id) == (message.type, message.message_id)
+    ids = (message.user_id.strip()[:255], message.anonymous_id.strip())
+    assert (parsed.user_id, parsed.anonymous_id) == ids
 
 
 def test_the_sandbox_takes_the_requests_of_every_example():
