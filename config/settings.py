@@ -49,6 +49,8 @@ REFRESH_TOKEN_TTL = env.int("PENSTOCK_REFRESH_TOKEN_TTL", default=604_800)  # se
 
 # --- delivery --------------------------------------------------------------------------------
 BATCH_SIZE = env.int("PENSTOCK_BATCH_SIZE", default=1_000)  # deliveries read at once
+# Networks that are not public and to which may be delivered all the same: 10.0.0.0/8, fd00::/8.
+ALLOWED_NETWORKS = env.list("PENSTOCK_ALLOWED_NETWORKS", default=[])
 GIVE_UP_DAYS = env.float("PENSTOCK_GIVE_UP_DAYS", default=7.0)
 
 # --- retention, in days ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import hmac
 import json
 import logging
 import smtplib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from delivery import bulk, client
 from delivery.log import first_id
-from delivery.metrics import ALL, KEPT, Step, floor
+from delivery.metrics import ALL, KEPT, Step, floor, of_each_installation
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
 from integrations.destination import Request, judge_by_status
 from integrations.errors import DestinationError
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 CALM = timedelta(minutes=3)  # without a sign of it, until an incident is over
 WINDOW = timedelta(minutes=10)  # of attempts that the failure rate is about
+MINUTES = round(WINDOW.total_seconds() / 60)
 LEAST = 20  # items sent in it, below which a rate says nothing
 
 Kind = Incident.Kind
@@ -65,19 +66,18 @@ def look(now: datetime) -> None:
 
 def findings(now: datetime) -> Iterator[Finding]:
     """Yield what is wrong. Each is asked by keys, at the same cost however long the log is."""
-    yield from _refused()
+    yield from _paused()
     yield from _late(now)
     yield from _failing(now)
     yield from _silent(now)
 
 
-def _refused() -> Iterator[Finding]:
+def _paused() -> Iterator[Finding]:
     rows = Lane.objects.filter(paused=True, installation__enabled=True).select_related(
         "installation"
     )
     for installation, error in {each.installation: each.last_error for each in rows}.items():
-        text = f"{installation.destination.name} refused the credentials: {error}"
-        yield _of(Kind.ATTENTION, installation, text)
+        yield _of(Kind.ATTENTION, installation, error)
 
 
 def _late(now: datetime) -> Iterator[Finding]:
@@ -110,11 +110,30 @@ def _failing(now: datetime) -> Iterator[Finding]:
         if each["sent"] >= LEAST and 100 * each["failed"] >= limit * each["sent"]
     }
     for installation in Installation.objects.filter(pk__in=bad):
-        sent, failures = bad[installation.pk]["sent"], bad[installation.pk]["failed"]
-        share = f"{100 * failures / sent:.0f} % of {sent:,}"
-        minutes = WINDOW.total_seconds() / 60
-        text = f"{share} messages sent within {minutes:.0f} minutes were not accepted."
+        share = _share(bad[installation.pk]["failed"], bad[installation.pk]["sent"])
+        text = f"{share} messages sent within {MINUTES} minutes were not accepted."
         yield _of(Kind.FAILING, installation, text)
+    yield from _lost_before_sending(now, limit, known=bad.keys())
+
+
+def _lost_before_sending(now: datetime, limit: float, known: Container[int]) -> Iterator[Finding]:
+    """Deliveries that fail without an attempt: a mapping that cannot be applied, a user's id that
+    the vendor would not take."""
+    each = of_each_installation(since=now - WINDOW, until=now, step=Step.MINUTE)
+    bad = {
+        pk: (found.total.failed, found.total.failed + found.total.delivered)
+        for pk, found in each.items()
+        if pk not in known
+    }
+    bad = {pk: (f, of) for pk, (f, of) in bad.items() if of >= LEAST and 100 * f >= limit * of}
+    for installation in Installation.objects.filter(pk__in=bad):
+        share = _share(*bad[installation.pk])
+        text = f"{share} deliveries settled within {MINUTES} minutes failed."
+        yield _of(Kind.FAILING, installation, text)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} % of {whole:,}"
 
 
 def _silent(now: datetime) -> Iterator[Finding]:

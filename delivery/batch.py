@@ -4,7 +4,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -118,6 +119,26 @@ class LimitReached(Exception):
         self.seconds = seconds
 
 
+class Unworkable(Exception):
+    """A destination's code failed where no single message is to blame: on the settings, as a rule.
+
+    It would fail again in every turn, without an attempt that anybody could see.
+    """
+
+
+@contextmanager
+def destinations_code() -> Iterator[None]:
+    """Let a bug of a destination, or settings that it cannot work with, stop this lane only."""
+    try:
+        yield
+    except DestinationError:
+        raise
+    except Exception as error:
+        logger.exception("A destination failed")
+        text = f"Penstock cannot work with these settings, or has a bug: {error!r}"
+        raise Unworkable(text) from error
+
+
 class Run:
     """One batch on its way: what is open, what was exchanged, what is not written down yet."""
 
@@ -130,6 +151,7 @@ class Run:
         self.open = dict(self.batch)
         self.people: dict[int, str] = {}
         self.parcels: dict[int, Parcel] = {}
+        self.secrets: tuple[str, ...] = ()
         self.to_go: Counter[int] = Counter()  # delivery id → items that had no answer yet
         self.refused: dict[int, DestinationError] = {}
         self.suspects: dict[int, VendorFailed] = {}  # they failed alone, and nothing went since
@@ -155,22 +177,23 @@ class Run:
         except LimitReached as reached:
             self.hold_back(reached)
         except CredentialsRejected as error:
-            self.pause(error)
-        except SecretsUnreadable as error:
-            self.pause(CredentialsRejected(str(error)))
+            self.pause(f"{self.destination.name} refused the credentials: {error}", error)
+        except (SecretsUnreadable, Unworkable) as error:
+            self.pause(str(error))
         except BlueprintError as error:  # made by an older version: checked when it was saved
-            self.pause(CredentialsRejected(f"The blueprint cannot be used. {error}"))
+            self.pause(f"The blueprint cannot be used. {error}")
 
     # --- shape ---
 
     def shape(self) -> list[Slot]:
         """Return the requests to make; what needs none is closed.
 
-        Raises SecretsUnreadable and BlueprintError.
+        Raises SecretsUnreadable, BlueprintError and Unworkable.
         """
         self.config = self.installation.settings()
-        self.limits = self.destination.limits(self.config)
         self.secrets = tuple(reveal(self.installation.sealed_secrets).values())
+        with destinations_code():
+            self.limits = self.destination.limits(self.config)
         blueprint = compiled(self.installation.revision_id)
         careful = self.lane.deaths >= lanes.CAREFUL_AFTER
         for queued in list(self.open.values()):
@@ -301,14 +324,16 @@ class Run:
             self.suspects[delivery_id] = error
 
     def _send(self, endpoint: str, items: Sequence[tuple[int, Item]]) -> None:
-        request = self.destination.request(endpoint, [item for _, item in items], self.config)
+        with destinations_code():
+            request = self.destination.request(endpoint, [item for _, item in items], self.config)
         request = keyed(request, self.destination.endpoints[endpoint], items)
         started_at, clock = timezone.now(), time.monotonic()
         response, error = None, None
         try:
             with standing_aside():
                 response = client.send(request, session())
-            self.destination.judge(response)
+            with destinations_code():
+                self.destination.judge(response)
         except DestinationError as raised:
             error = raised
             raise
@@ -342,7 +367,9 @@ class Run:
 
     def _use(self, delivery_id: int, item: Item) -> None:
         """Count what the vendor took. It says nothing when it ignores what is over."""
-        for allowance in self.destination.allowances(self.config):
+        with destinations_code():
+            allowances = self.destination.allowances(self.config)
+        for allowance in allowances:
             if allowance.endpoint != item.endpoint:
                 continue
             key = limits.month_of(allowance, self.people[delivery_id], timezone.now())
@@ -394,15 +421,20 @@ class Run:
         failures = (self.standing.failures if self.standing else self.lane.failures) + 1
         seconds = retry.wait(failures, retry_after=error.retry_after, dice=random.random)
         self.standing = Standing(
-            failures=failures, due_at=now + timedelta(seconds=seconds), last_error=str(error)
+            failures=failures,
+            due_at=now + timedelta(seconds=seconds),
+            last_error=self._masked(str(error)),
         )
         for delivery_id in list(self.open):
             self._gave_up(delivery_id, error, now)
         self._carried_in_vain(error)
 
-    def pause(self, error: CredentialsRejected) -> None:
-        """The vendor refuses who we are: the lane stands still until a person has mended it."""
-        self.standing = Standing(paused=True, last_error=str(error))
+    def pause(self, reason: str, error: CredentialsRejected | None = None) -> None:
+        """Nothing will ever go like this: the lane stands still until a person has mended it.
+
+        error  when it was the vendor who refused
+        """
+        self.standing = Standing(paused=True, last_error=self._masked(reason))
         self._carried_in_vain(error)
 
     def _gave_up(self, delivery_id: int, error: DestinationError, now: datetime) -> bool:

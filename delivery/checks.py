@@ -1,5 +1,6 @@
-"""What must be right about alarms; `manage.py check` says it with the fix."""
+"""What must be right about alarms and addresses; `manage.py check` says it with the fix."""
 
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,28 @@ from django.core.validators import validate_email
 @register()
 def alarms_can_be_told(**kwargs: Any) -> list[CheckMessage]:
     return [*_mails(), *_webhook(), *_limits()]
+
+
+@register()
+def networks_can_be_read(**kwargs: Any) -> list[CheckMessage]:
+    hint = "Write networks or addresses, separated by commas: 10.0.0.0/8,192.168.1.7,fd00::/8."
+    return [
+        Error(
+            f"PENSTOCK_ALLOWED_NETWORKS holds {each!r}, which is no network.",
+            hint=hint,
+            id="penstock.E016",
+        )
+        for each in settings.ALLOWED_NETWORKS
+        if not _is_network(each)
+    ]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _mails() -> list[CheckMessage]:

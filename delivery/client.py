@@ -15,7 +15,9 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from delivery.addresses import addresses_of
 from integrations.destination import Request, Response
 from integrations.errors import VendorUnavailable
 
@@ -65,7 +67,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """Leaves itself where the deadline can find its socket."""
+    """Leaves itself where the deadline can find its socket, and connects to what is allowed."""
 
     response_class = _Answer
     wire: socket.socket | None = None
@@ -75,6 +77,22 @@ class _Connection(urllib3.connection.HTTPConnection):
         _thread.connections.append(self)
         super().request(*args, **kwargs)
         self.wire = self.sock  # http.client lets go of it while the last answer is still read
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to an address that was judged: asked again, the name could say another."""
+        name = self._dns_host
+        try:
+            *others, last = addresses_of(name, self.port)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        try:
+            for self._dns_host in others:
+                with suppress(ConnectTimeoutError, NewConnectionError):
+                    return super()._new_conn()
+            self._dns_host = last
+            return super()._new_conn()
+        finally:
+            self._dns_host = name  # the certificate must be the name's
 
 
 class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):

@@ -7,7 +7,7 @@ pages are found by key, and what a list shows never touches a body.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any
@@ -47,6 +47,7 @@ NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
 NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
 WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
 SHOWN = 200_000  # characters of a body that a page carries
+GONE = timedelta(days=30)  # for so long after it is uninstalled people ask why nothing comes there
 
 
 # --- finding -----------------------------------------------------------------------------------
@@ -335,11 +336,14 @@ def any_event() -> bool:
 def absences(event: Event, body: str, present: Iterable[int]) -> list[tuple[Installation, str]]:
     """Return the installations that have no delivery of an event, each with the reason."""
     others = Installation.objects.exclude(pk__in=list(present)).select_related("revision")
-    others = others.exclude(uninstalled_at__lte=event.received_at).prefetch_related("sources")
+    gone = event.received_at - GONE
+    others = others.exclude(uninstalled_at__lte=gone).prefetch_related("sources")
     return [(each, _absence(event, body, each)) for each in others.order_by("name")]
 
 
 def _absence(event: Event, body: str, installation: Installation) -> str:
+    if installation.uninstalled_at and installation.uninstalled_at <= event.received_at:
+        return "It was uninstalled before the event came in."
     if installation.created_at > event.received_at:
         return "It was installed after the event had come in."
     if not installation.all_sources and event.source not in installation.sources.all():

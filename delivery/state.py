@@ -141,13 +141,12 @@ def _at_work(installation: Installation) -> Words:
 
 
 def _needs_attention(installation: Installation, lane: Lane) -> Words:
-    vendor = installation.destination.name
     trouble = installation.destination.explain("CredentialsRejected", None)
     return Words(
         "attention",
         "error",
         "Needs attention",
-        f"{vendor} refused the credentials: {lane.last_error}",
+        lane.last_error,
         trouble.fix if trouble else "Check the credentials and save them again, or resume.",
     )
 
@@ -231,9 +230,7 @@ def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
     if not delivery.installation.enabled:
         return "Queued", f"{delivery.installation} is paused by an admin; it waits until resumed."
     if lane.paused:
-        detail = (
-            f"{vendor} refused the credentials. It waits until {delivery.installation} is mended."
-        )
+        detail = f"{lane.last_error} It waits until {delivery.installation} is mended."
         return "Waiting for a person", detail
     if lane.due_at and lane.due_at > now:
         detail = (

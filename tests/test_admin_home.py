@@ -79,7 +79,9 @@ def test_when_all_is_well_the_first_sentence_says_so(client):
 def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
     make_delivery(make_installation(name="A well one"))
     make_delivery(make_installation(name="Refused"), make_event())
-    Lane.objects.filter(installation__name="Refused").update(paused=True, last_error="HTTP 401")
+    Lane.objects.filter(installation__name="Refused").update(
+        paused=True, last_error="Heap refused the credentials: HTTP 401."
+    )
     text = text_of(read(client, HOME))
     assert "Refused needs attention. Heap refused the credentials: HTTP 401." in text
     assert "The other one is delivering." in text

@@ -344,8 +344,8 @@ def test_a_lane_that_waits_says_why_and_until_when(client):
 
 def test_a_lane_that_was_refused_needs_attention(client):
     make_delivery()
-    Lane.objects.update(paused=True, last_error="HTTP 401: no")
-    assert "Needs attention Heap refused the credentials: HTTP 401: no" in state(client)
+    Lane.objects.update(paused=True, last_error="Heap refused the credentials: no")
+    assert "Needs attention Heap refused the credentials: no" in state(client)
 
 
 def test_an_installation_that_is_switched_off_says_who_did_it_and_what_waits(client):

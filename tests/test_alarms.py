@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import alarms, checks, metrics
+from delivery import alarms, checks, lanes, metrics
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
 from tests import make
 from tests.test_ledger import put_in
@@ -19,6 +19,7 @@ from tests.vendor import Vendor
 pytestmark = pytest.mark.django_db
 
 NOW = timezone.now()
+REFUSED = "Heap refused the credentials: HTTP 401"
 
 
 class MailServer:
@@ -85,7 +86,7 @@ def minutes(number):
 def refuse(*installations):
     """Let the vendor have refused the credentials of these."""
     for each in installations:
-        Lane.objects.filter(installation=each).update(paused=True, last_error="HTTP 401")
+        Lane.objects.filter(installation=each).update(paused=True, last_error=REFUSED)
 
 
 def sweep(at):
@@ -108,7 +109,7 @@ def test_nothing_is_wrong_with_a_new_installation():
 def test_refused_credentials_are_found_but_not_when_a_person_switched_it_off():
     heap = make.make_installation()
     refuse(heap)
-    assert found() == [("attention", "Heap", "Heap refused the credentials: HTTP 401")]
+    assert found() == [("attention", "Heap", REFUSED)]
     heap.enabled = False
     heap.save()
     assert found() == []
@@ -137,6 +138,19 @@ def test_a_high_share_of_failures_is_found_when_enough_was_sent(settings):
     assert found() == []
     settings.ALARM_FAILURE_PERCENT = 50
     Attempt.objects.update(is_test=True)
+    assert found() == []
+
+
+def test_deliveries_that_fail_without_being_sent_are_found(settings):
+    heap, source = make.make_installation(), make.make_source()
+    queued = {"delivery_id": 0, "source_id": source.pk, "queued_at": NOW}
+    failed = lanes.Settled(state="failed", **queued)
+    for count, at in ((15, minutes(-2)), (9, minutes(-1))):
+        assert found() == []  # 15 say nothing yet
+        metrics.note(heap.pk, [failed] * count, [], at)
+    text = "100 % of 24 deliveries settled within 10 minutes failed."
+    assert found() == [("failing", "Heap", text)]
+    metrics.note(heap.pk, [lanes.Settled(state="delivered", **queued)] * 25, [], minutes(-1))
     assert found() == []
 
 

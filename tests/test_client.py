@@ -5,13 +5,19 @@ from datetime import UTC, datetime
 
 import pytest
 
+from delivery import client
 from delivery.client import MAX_ANSWER, new_session, seconds, send
 from integrations.destination import Request
 from integrations.errors import VendorUnavailable
-from tests.faults.wire import Wire, bytes_of, in_turn, status
+from tests.faults.wire import Wire, bytes_of, in_turn, self_signed, status
 from tests.vendor import Vendor, drip, reset
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _vendors_are_here(settings):
+    settings.ALLOWED_NETWORKS = ["127.0.0.0/8"]
 
 
 @pytest.fixture
@@ -37,6 +43,23 @@ def test_redirects_are_not_followed(session):
     with Vendor((302, {"Location": "/elsewhere"}, "")) as vendor:
         assert ask(vendor, session).status == 302
     assert len(vendor.received) == 1
+
+
+def test_the_certificate_is_asked_for_by_name_though_the_address_was_looked_up(session, tmp_path):
+    asked = []
+    with Wire(certificate=self_signed(tmp_path), hears=asked.append) as vendor:
+        url = vendor.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(VendorUnavailable, match="certificate"):
+            send(Request(url=url, body=b"{}"), session)
+    assert asked == ["localhost"]
+
+
+def test_the_next_address_of_a_name_is_tried(session, monkeypatch):
+    monkeypatch.setattr(client, "addresses_of", lambda host, port: ["127.0.0.2", "127.0.0.1"])
+    with Vendor() as vendor:
+        url = vendor.url.replace("127.0.0.1", "vendor.example")
+        assert send(Request(url=url, body=b"{}"), session).status == 200
+    assert vendor.received[0][1]["Host"] == url.removeprefix("http://")
 
 
 def test_connections_are_kept(session):

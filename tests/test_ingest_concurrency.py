@@ -72,6 +72,16 @@ def test_what_many_send_at_once_is_stored_once(penstock, batch):
     assert "Traceback" not in penstock.output[said:]
 
 
+def test_an_id_that_many_send_with_bodies_of_their_own_is_one_event(penstock):
+    before = counted(penstock.env)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        raced = [{**message("raced"), "properties": {"client": n}} for n in range(CLIENTS)]
+        answers = list(pool.map(lambda each: post(penstock.env, [each]), raced))
+    assert set(answers) == {(200, None)}
+    new = [now - then for now, then in zip(counted(penstock.env), before, strict=True)]
+    assert new == [1, 1, 2, 1]
+
+
 def counted(env):
     """Return how many events, bodies, deliveries there are, and events that the ledger expects."""
     return [int(n) for n in manage(env, "shell", "-v", "0", "-c", COUNT).split()]

@@ -5,6 +5,7 @@ import logging
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -390,6 +391,35 @@ def test_secrets_reach_neither_attempt_nor_delivery(source, heap, vendor, monkey
     assert "***" in body.request_body
     assert "***" in body.response_body
     assert "canary-/" not in kept
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_what_a_lane_says_holds_no_secret(source, heap, vendor, status):
+    vendor.answers = [(status, {}, f"you said {CANARY}")]
+    send_in(source, *tracks(1))
+    with patch.object(worker, "SHORT_WAIT", 0):
+        drain()
+    assert Lane.objects.get().last_error.endswith(f"HTTP {status}: you said ***")
+
+
+@pytest.mark.parametrize("part", ["limits", "request", "judge", "allowances"])
+def test_a_bug_in_a_destination_pauses_its_lane_and_is_named(source, heap, vendor, part):
+    """No message is to blame, so none fails; the lane would come back to it for ever."""
+    send_in(source, *tracks(2, anonymousId="visitor"))
+    with patch.dict(catalog(), heap=replace(catalog()["heap"], **{part: broken})):
+        drain()
+    lane = Lane.objects.get()
+    assert (lane.paused, Delivery.objects.filter(state="queued").count()) == (True, 2)
+    assert lane.last_error == (
+        "Penstock cannot work with these settings, or has a bug: KeyError('app_id')"
+    )
+    Lane.objects.all().resume()
+    drain()
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
+
+
+def broken(*_):
+    raise KeyError("app_id")
 
 
 def test_unreadable_secrets_pause_the_lane_and_say_what_to_do(source, heap, vendor, settings):

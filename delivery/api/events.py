@@ -1,13 +1,15 @@
 """Events and attempts: what came in, and what was exchanged with vendors."""
 
 from django.http import Http404
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from delivery import lists, log
 from delivery.api import shapes
-from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event
+from delivery.models import Attempt, AttemptBody, Carried, Event
+from delivery.state import delivery_in_words
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import asked, cursor_after, moment, number, one_of, text
 from integrations.api.schema import ID, PAGING, page_of
@@ -146,16 +148,14 @@ def event_presented(event):
 def event_told(event):
     """Return all there is to tell about an event."""
     body = event.body.text if hasattr(event, "body") else ""
-    deliveries = list(
-        Delivery.objects.filter(event=event).select_related("installation").order_by("pk")
-    )
+    deliveries = list(log.deliveries().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]
     return {
         **event_presented(event),
         "body": log.parsed(body) if body else None,
         "added_context": log.parsed(event.added_context or "{}"),
         "notes": log.notes(event.notes),
-        "deliveries": [delivery_presented(each) for each in deliveries],
+        "deliveries": [delivery_presented(each, timezone.now()) for each in deliveries],
         "absences": [
             {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
             for each, reason in log.absences(event, body, present)
@@ -163,7 +163,7 @@ def event_told(event):
     }
 
 
-def delivery_presented(delivery):
+def delivery_presented(delivery, now):
     return {
         "id": delivery.pk,
         "installation": {"id": delivery.installation_id, "name": delivery.installation.name},
@@ -172,6 +172,7 @@ def delivery_presented(delivery):
         "attempt_count": delivery.attempts,
         "error": delivery.error,
         "reason": delivery.reason,
+        "summary": delivery_in_words(delivery, now).detail,
     }
 
 

@@ -362,6 +362,7 @@ class DeliveryOfEvent(serializers.Serializer):
     attempt_count = serializers.IntegerField()
     error = serializers.CharField()
     reason = serializers.CharField()
+    summary = serializers.CharField(help_text="In words: where it is, and why it is there.")
 
 
 class Absence(serializers.Serializer):

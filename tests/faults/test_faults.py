@@ -7,10 +7,14 @@ import pytest
 from django.db import connection
 
 from tests.faults import (  # noqa: F401
+    addresses,
     canaries,
+    configs,
+    invisible,
     kills,
     neighbours,
     outages,
+    races,
     replays,
     rows,
     vendors,

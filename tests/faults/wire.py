@@ -22,12 +22,19 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 class Wire:
     """Use as a context manager. `answer` is called after each request, on its connection.
 
+    hears      is told the name for which each TLS connection asks
     requests   bodies that came, in order
     """
 
-    def __init__(self, answer: Answer | None = None, *, certificate: Path | None = None):
+    def __init__(
+        self,
+        answer: Answer | None = None,
+        *,
+        certificate: Path | None = None,
+        hears: Callable[[str | None], None] = lambda name: None,
+    ):
         self.answer = answer or bytes_of(OK)
-        self.certificate = certificate
+        self.certificate, self.hears = certificate, hears
         self.requests: list[bytes] = []
 
     def __enter__(self) -> "Wire":
@@ -56,6 +63,7 @@ class Wire:
                 if self.certificate:
                     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                     context.load_cert_chain(self.certificate)
+                    context.sni_callback = lambda wire, name, _: self.hears(name)
                     connection = context.wrap_socket(connection, server_side=True)
                 while self._read(connection):
                     self.answer(connection)
