@@ -149,6 +149,15 @@ def test_failed_ones_are_delivered_again_and_events_backfilled_from_the_overview
         assert f'value="{installation.pk}" selected' in read(client, address)
 
 
+def test_the_overview_leads_to_the_last_error(client):
+    installation = make_delivery(state="failed", reason="HTTP 400: too old").installation
+    newest = make_delivery(state="failed", reason="HTTP 400: no name")
+    make_delivery(state="delivered")
+    html = read(client, f"{MINE}{installation.pk}/change/")
+    assert re.search(rf'delivery/{newest.pk}/change/">HTTP 400: no name</a>', html)
+    assert "too old" not in html
+
+
 def test_a_time_that_does_not_exist_is_the_hour(client):
     make_delivery(state="delivered")
     assert "last hour" in read(client, HOME, span="century")

@@ -9,6 +9,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
@@ -21,6 +22,7 @@ from delivery.api.presentation import told
 from delivery.models import Attempt, AttemptBody, Delivery
 from delivery.state import trouble_of
 from delivery.suggesting import suggestions
+from integrations.templatetags.penstock import ago, duration
 
 
 @admin.register(Delivery)
@@ -185,10 +187,27 @@ class AttemptAdmin(LogAdmin):
     """One exchange, whole: reached from the deliveries that it carried."""
 
     list_display = (
-        "started_at", "installation", "method", "url", "status", "outcome", "items", "test",
+        "started", "installation", "call", "answer", "outcome", "took", "items", "test",
     )  # fmt: skip
     list_select_related = ("installation",)
     page_template = "delivery/attempt.html"
+
+    @display(description="Started")
+    def started(self, attempt):
+        return ago(attempt.started_at)
+
+    @display(description="Call")
+    def call(self, attempt):
+        url = format_html('<span class="ps-id" title="{}">{}</span>', attempt.url, attempt.url)
+        return format_html("{} {}", attempt.method, url)
+
+    @display(description="Answer")
+    def answer(self, attempt):
+        return attempt.status or "none"
+
+    @display(description="Took")
+    def took(self, attempt):
+        return duration(attempt.duration_ms)
 
     @display(description="For")
     def test(self, attempt):

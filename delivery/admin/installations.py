@@ -22,7 +22,9 @@ from delivery.admin.audit import activity
 from delivery.admin.charts import CHART, Step, chart, compact, figures, in_words, short, span_of
 from delivery.admin.frame import found, frame, to_change
 from delivery.admin.keyset import number as whole
+from delivery.finding import IS_UNSENT
 from delivery.metrics import Queue
+from delivery.models import Delivery
 from delivery.state import bounded, chip, queued, state_in_words, with_state
 from integrations.catalog import logo
 from integrations.forms import EditForm
@@ -167,6 +169,7 @@ class InstallationAdmin(ModelAdmin):
             **lately(installation, span_of(request), timezone.now()),
             "limits": limits_of(installation, timezone.now()),
             "newest": newest(installation),
+            "last_failed": last_failed(installation),
         }
         return TemplateResponse(request, "integrations/overview.html", context)
 
@@ -249,6 +252,12 @@ def newest(installation):
     """Return (delivery, its state) of the newest deliveries."""
     rows = log.newest(installation.pk)[:NEWEST]
     return [(each, chip(each)) for each in rows]
+
+
+def last_failed(installation):
+    """Return the newest delivery that failed, or None, by the index of what was not sent."""
+    rows = Delivery.objects.filter(IS_UNSENT, installation=installation.pk, state="failed")
+    return rows.order_by("-pk").first()
 
 
 def limits_of(installation, now):

@@ -31,6 +31,8 @@ NAMES = {
     "installations": "My Integrations",
     "rejections": "Rejected messages",
     "audit entries": "Audit log",
+    "groups": "Roles",
+    "group": "Role",
 }
 SPARK = (120, 28)  # width and height, in the drawing's own units
 
