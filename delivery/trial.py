@@ -38,6 +38,7 @@ class Trial:
     summary     the same in words, with the vendor's own where it refused
     fix         what to do about it, where anything is known
     message_id  under which the vendor got it
+    is_kept     whether its attempts are in the log
     exchanges   what was sent and answered, secrets masked
     notes       what was changed on the way
     """
@@ -48,6 +49,7 @@ class Trial:
     message_id: str
     exchanges: Sequence[Exchange] = ()
     notes: Sequence[str] = ()
+    is_kept: bool = True
 
 
 # --- a test event ------------------------------------------------------------------------------
@@ -60,26 +62,30 @@ def send_test_event(
 
     It gets a message id of its own: a vendor that knows the message already would ignore it.
 
-    blueprint  JSON of one that is not saved, to send by it instead of the current one
+    installation  may be one that is not saved: then nothing is written down of it
+    blueprint     JSON of one that is not saved, to send by it instead of the current one
 
     Raises BlueprintError with all that is wrong with the blueprint, and SecretsUnreadable.
     """
+    is_installed = installation.pk is not None
     message = msgspec.structs.replace(message, message_id=f"{TEST_ID}{uuid4()}", timestamp=now)
     destination, config = installation.destination, installation.settings()
     sending = _Sending(destination, tuple(reveal(installation.sealed_secrets).values()))
     notes, nothing = [], ""
     try:
         parcel = shape(message, blueprint_of(installation, blueprint), destination, config)
-        leave_out_told(installation.pk, [parcel])
+        if is_installed:
+            leave_out_told(installation.pk, [parcel])
         notes, nothing = parcel.notes, parcel.nothing
         parts = requests_of(parcel, message, destination, config)
         sending.send(parts, destination.limits(config), message.person)
         error = None
     except DestinationError as raised:
         error = raised
-    lanes.write_down_test(installation.pk, sending.exchanges, sending.told)
+    if is_installed:
+        lanes.write_down_test(installation.pk, sending.exchanges, sending.told)
     trial = sending.trial(message.message_id, error, nothing)
-    return replace(trial, notes=tuple(notes))
+    return replace(trial, notes=tuple(notes), is_kept=is_installed)
 
 
 @dataclass(slots=True)

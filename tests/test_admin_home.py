@@ -14,8 +14,9 @@ from delivery import metrics
 from delivery.admin.charts import compact, short, success
 from delivery.admin.home import listed
 from delivery.metrics import Sums
-from delivery.models import Delivery, Heartbeat, Incident, Lane
+from delivery.models import Attempt, Delivery, Heartbeat, Incident, Lane
 from delivery.system import system
+from integrations.catalog import catalog
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
 from integrations.snippets import SNIPPETS
@@ -386,8 +387,25 @@ def test_a_test_event_is_sent_and_its_answer_shown(client, settings):
     assert not Delivery.objects.exists()
 
 
+def test_a_test_event_is_sent_before_anything_is_installed(client, settings):
+    address, form = f"{MINE}library/heap/test-event/", {"name": "New", "variant": "default"}
+    assert "Digits only" in client.post(address, form | {"config.app_id": "x"}).content.decode()
+    with Sandbox() as sandbox:
+        settings.SANDBOX_URL = sandbox.url
+        usual = {f"config.{each.key}": each.default for each in catalog()["heap"].config_fields}
+        right = form | usual | {"config.app_id": "1234567890", "config.region": "sandbox"}
+        html = client.post(address, right).content.decode()
+        assert "Heap accepted it." in html
+        assert "nothing of it is kept here" in html
+        assert len(sandbox.state.events) == 1
+    assert not Installation.objects.exists()
+    assert not Attempt.objects.exists()
+
+
 def test_who_may_only_look_can_try_nothing(client):
     installation = make_installation()
+    before = f"{MINE}library/heap/test-event/"
     client.force_login(make_user("viewer", is_superuser=False))
     for address in ("connection", "test-event"):
         assert client.post(f"{MINE}{installation.pk}/{address}/").status_code == 403
+    assert client.post(before).status_code == 403

@@ -75,6 +75,11 @@ class InstallationAdmin(ModelAdmin):
             path("system/", mine(system.page), name="system"),
             path("<int:pk>/activity/", mine(self.activity_view), name="installation_activity"),
             path("library/<slug:key>/test/", mine(trials.connection_before), name="install_test"),
+            path(
+                "library/<slug:key>/test-event/",
+                mine(trials.test_event_before),
+                name="install_test_event",
+            ),
             path("<int:pk>/connection/", mine(trials.connection), name="installation_connection"),
             path("<int:pk>/test-event/", mine(trials.test_event), name="installation_test_event"),
             path("<int:pk>/uninstall/", mine(self.uninstall_view), name="installation_uninstall"),

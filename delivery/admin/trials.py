@@ -8,6 +8,7 @@ from django.views.decorators.http import require_POST
 
 from delivery import preview, trial
 from delivery.admin.frame import to_change
+from integrations.catalog import blueprint as catalog_blueprint
 from integrations.catalog import catalog
 from integrations.destination import Finding
 from integrations.forms import InstallForm
@@ -31,6 +32,22 @@ SAMPLE = {
 @require_POST
 def connection_before(request, key):
     """Test the connection of what a form would install."""
+    return before(request, key, findings)
+
+
+@require_POST
+def test_event_before(request, key):
+    """Send a test event by what a form would install; nothing is written down of it."""
+
+    def send(request, installation):
+        blueprint = catalog_blueprint(key, installation.variant)
+        return sent(request, installation, blueprint)
+
+    return before(request, key, send)
+
+
+def before(request, key, act):
+    """Act on what a form would install, or say what is wrong with the form."""
     if not request.user.has_perm("integrations.add_installation"):
         raise PermissionDenied
     if key not in catalog():
@@ -38,7 +55,7 @@ def connection_before(request, key):
     form = InstallForm(catalog()[key], request.POST)
     form.is_valid()
     try:
-        return findings(request, unsaved(catalog()[key], **form.values()))
+        return act(request, unsaved(catalog()[key], **form.values()))
     except InvalidInstallation as error:
         wrong = [Finding("bad", each) for each in error.fields.values()]
         return render(request, "integrations/findings.html", {"findings": wrong})
@@ -59,9 +76,13 @@ def findings(request, installation):
 
 @require_POST
 def test_event(request, pk):
-    installation, now = to_change(request, pk), timezone.now()
+    return sent(request, to_change(request, pk))
+
+
+def sent(request, installation, blueprint=None):
+    now = timezone.now()
     try:
-        done = trial.send_test_event(installation, preview.pasted(SAMPLE, now), now=now)
+        done = trial.send_test_event(installation, preview.pasted(SAMPLE, now), blueprint, now=now)
     except SecretsUnreadable:
         return HttpResponse(UNREADABLE)
     return render(request, "integrations/trial.html", {"trial": done})
