@@ -1,27 +1,24 @@
-"""One batch on its way: shape it, send it, judge the answers, write down what came of it."""
+"""One batch on its way: shape it, send it, judge the answers."""
 
 import logging
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
-from typing import Any
 
-import msgspec
 import requests
 from django.conf import settings
 from django.utils import timezone
 
-from delivery import client, lanes, limits, retry
+from delivery import client, lanes, limits
+from delivery.books import Books, written
 from delivery.crew import standing_aside
-from delivery.lanes import Exchange, Lease, Settled, Standing
+from delivery.lanes import Lease
 from delivery.models import Delivery, Lane
+from delivery.queue import Queued, deferred, next_batch
 from delivery.shaping import (
-    COLUMNS,
     Parcel,
     Slot,
     compiled,
@@ -32,7 +29,7 @@ from delivery.shaping import (
     shape,
 )
 from integrations.blueprints import Blueprint, BlueprintError
-from integrations.destination import Item, Limit, Request, Response
+from integrations.destination import Item, Limit
 from integrations.errors import (
     CredentialsRejected,
     DestinationError,
@@ -42,7 +39,7 @@ from integrations.errors import (
     VendorUnavailable,
 )
 from integrations.models import Installation
-from integrations.secrets import SecretsUnreadable, masked, reveal
+from integrations.secrets import SecretsUnreadable, reveal
 
 logger = logging.getLogger(__name__)
 
@@ -51,38 +48,6 @@ CAREFUL_SIZE = 100  # deliveries
 SUSPECT_AFTER = 2  # failures of the lane in a row, from which on one message may be to blame
 
 State = Delivery.State
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A delivery read from the queue; `event` as `message_of` takes it."""
-
-    id: int
-    queued_at: datetime
-    failures: int
-    event: Sequence[Any]
-
-    @property
-    def source_id(self) -> int:
-        return int(self.event[COLUMNS.index("source_id")])
-
-
-def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
-    """Return the head of the lane's queue, in order."""
-    own = ("pk", "queued_at", "failures")
-    names = (*own, *(f"event__{name}" for name in COLUMNS))
-    rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
-    return [Queued(*row[: len(own)], row[len(own) :]) for row in rows]
-
-
-def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
-    """Return the people whose deliveries wait for a limit of their own, and until when."""
-    rows = (
-        Delivery.objects.filter(lane=lane_id, state=State.QUEUED, due_at__gt=now, failures=0)
-        .order_by("due_at")
-        .values_list("event__user_id", "event__anonymous_id", "due_at")
-    )
-    return {user_id or anonymous_id: due_at for user_id, anonymous_id, due_at in rows}
 
 
 def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
@@ -98,8 +63,8 @@ def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
         return None
     run = Run(held, lane, batch)
     run.send(go_on)
-    run.settle()
-    return run.done
+    run.books.settle()
+    return run.books.done
 
 
 def _size(lane: Lane) -> int:
@@ -140,29 +105,20 @@ def destinations_code() -> Iterator[None]:
 
 
 class Run:
-    """One batch on its way: what is open, what was exchanged, what is not written down yet."""
+    """One batch on its way: shaped, sent and judged. What comes of it is in its `books`."""
 
     def __init__(self, held: Lease, lane: Lane, batch: Sequence[Queued]):
         self.held = held
         self.lane = lane
         self.installation: Installation = lane.installation
         self.destination = self.installation.destination
-        self.batch = {each.id: each for each in batch}
-        self.open = dict(self.batch)
+        self.books = Books(held, lane, batch)
         self.people: dict[int, str] = {}
         self.parcels: dict[int, Parcel] = {}
-        self.secrets: tuple[str, ...] = ()
         self.to_go: Counter[int] = Counter()  # delivery id → items that had no answer yet
         self.refused: dict[int, DestinationError] = {}
         self.suspects: dict[int, VendorFailed] = {}  # they failed alone, and nothing went since
         self.is_well = False  # whether anything went through
-        self.exchanges: list[Exchange] = []
-        self.settled: list[Settled] = []
-        self.told: list[tuple[str, str]] = []
-        self.used: Counter[str] = Counter()  # of allowances, by bucket
-        self.standing: Standing | None = None
-        self.written_at = time.monotonic()
-        self.done = 0
 
     def send(self, go_on: Callable[[], bool]) -> None:
         """Send all that can be sent; what is wrong with the vendor becomes the lane's standing."""
@@ -173,15 +129,16 @@ class Run:
                 self.exchange(slot.endpoint, slot.items)
             self._judge_suspects()
         except VendorUnavailable as error:
-            self.wait(error)
+            self.books.wait(error)
         except LimitReached as reached:
-            self.hold_back(reached)
+            reason = f"{self.destination.name} takes {reached.limit.name}"
+            self.books.hold_back(reached.seconds, reason)
         except CredentialsRejected as error:
-            self.pause(f"{self.destination.name} refused the credentials: {error}", error)
+            self.books.pause(f"{self.destination.name} refused the credentials: {error}", error)
         except (SecretsUnreadable, Unworkable) as error:
-            self.pause(str(error))
+            self.books.pause(str(error))
         except BlueprintError as error:  # made by an older version: checked when it was saved
-            self.pause(f"The blueprint cannot be used. {error}")
+            self.books.pause(f"The blueprint cannot be used. {error}")
 
     # --- shape ---
 
@@ -191,12 +148,12 @@ class Run:
         Raises SecretsUnreadable, BlueprintError and Unworkable.
         """
         self.config = self.installation.settings()
-        self.secrets = tuple(reveal(self.installation.sealed_secrets).values())
+        self.books.secrets = tuple(reveal(self.installation.sealed_secrets).values())
         with destinations_code():
             self.limits = self.destination.limits(self.config)
         blueprint = compiled(self.installation.revision_id)
         careful = self.lane.deaths >= lanes.CAREFUL_AFTER
-        for queued in list(self.open.values()):
+        for queued in list(self.books.open.values()):
             if careful:
                 self._note(queued.id)
             self._shape_one(queued, blueprint)
@@ -213,10 +170,10 @@ class Run:
             message = message_of(*queued.event)
             parcel = shape(message, blueprint, self.destination, self.config)
         except DestinationError as error:
-            self.close(queued.id, State.FAILED, error)
+            self.books.close(queued.id, State.FAILED, error)
         except Exception as error:  # a bug for one message must not stop the others
             logger.exception("Delivery %s failed on a bug", queued.id)
-            self.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
+            self.books.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
         else:
             self.people[queued.id], self.parcels[queued.id] = message.person, parcel
 
@@ -235,18 +192,21 @@ class Run:
         for delivery_id, person in list(self.people.items()) if waiting else ():
             if person in waiting:
                 del self.parcels[delivery_id]
-                self._defer(delivery_id, "Its user's earlier deliveries wait.", waiting[person])
+                self.books.defer(
+                    delivery_id, "Its user's earlier deliveries wait.", waiting[person]
+                )
 
     def _packed(self) -> list[Slot]:
         """Return the slots: first the lane's, then, each alone, what was set aside before."""
         together, alone = [], []
         for delivery_id, parcel in self.parcels.items():
             self.to_go[delivery_id] = len(parcel.items)
+            self.books.notes[delivery_id] = parcel.notes
             if not parcel.items:
-                self.close(delivery_id, State.FILTERED, reason=parcel.nothing)
+                self.books.close(delivery_id, State.FILTERED, reason=parcel.nothing)
                 continue
             entry = (delivery_id, self.people[delivery_id], parcel.items)
-            (alone if self.open[delivery_id].failures else together).append(entry)
+            (alone if self.books.open[delivery_id].failures else together).append(entry)
         slots = pack(together, self.destination)
         return slots + [slot for entry in alone for slot in pack([entry], self.destination)]
 
@@ -255,8 +215,8 @@ class Run:
     def exchange(self, endpoint: str, items: Sequence[tuple[int, Item]]) -> None:
         """Make one request of these items; when it is rejected, halve it until the guilty stand
         alone. Raises VendorUnavailable and CredentialsRejected."""
-        if time.monotonic() - self.written_at > SETTLE_AFTER:
-            self.settle()
+        if time.monotonic() - self.books.written_at > SETTLE_AFTER:
+            self.books.settle()
         items = self._permitted(endpoint, items)
         if not items:
             return
@@ -273,7 +233,7 @@ class Run:
     ) -> Sequence[tuple[int, Item]]:
         """Return the items that may go now. Raises LimitReached when the vendor's limit for all
         is used up; a person's own limit defers that person's deliveries only."""
-        items = [each for each in items if each[0] in self.open]
+        items = [each for each in items if each[0] in self.books.open]
         for limit in self.limits:
             if limit.endpoint == endpoint and items:
                 items = self._within(limit, items)
@@ -289,12 +249,12 @@ class Run:
         if not limit.per_person:
             raise LimitReached(limit, waits[""])
         reason = f"{self.destination.name} takes {limit.name}."
-        for delivery_id in list(self.open):
+        for delivery_id in list(self.books.open):
             person = self.people.get(delivery_id)
             if person in waits:
                 due_at = timezone.now() + timedelta(seconds=waits[person])
-                self._defer(delivery_id, reason, due_at)
-        return [each for each in items if each[0] in self.open]
+                self.books.defer(delivery_id, reason, due_at)
+        return [each for each in items if each[0] in self.books.open]
 
     def _halve(
         self, endpoint: str, items: Sequence[tuple[int, Item]], error: DestinationError
@@ -311,13 +271,13 @@ class Run:
             self._answered(items[0], error)
 
     def _may_be_a_message(self, items: Sequence[tuple[int, Item]]) -> bool:
-        was_set_aside = len(items) == 1 and self.open[items[0][0]].failures > 0
+        was_set_aside = len(items) == 1 and self.books.open[items[0][0]].failures > 0
         return was_set_aside or SUSPECT_AFTER <= self.lane.failures < lanes.OPEN_AFTER
 
     def _suspect(self, delivery_id: int, error: VendorFailed) -> None:
         """One message failed alone. Two in a row, and it is the vendor. Raises VendorFailed."""
-        if self.open[delivery_id].failures:
-            self.set_aside(delivery_id, error)
+        if self.books.open[delivery_id].failures:
+            self.books.set_aside(delivery_id, error)
         elif self.suspects:
             raise error
         else:
@@ -338,14 +298,14 @@ class Run:
             error = raised
             raise
         finally:
-            self.exchanges.append(
+            self.books.exchanges.append(
                 written(
                     request,
                     response,
                     error,
                     started_at=started_at,
                     seconds=time.monotonic() - clock,
-                    secrets=self.secrets,
+                    secrets=self.books.secrets,
                     items=len(items),
                     carried=[delivery_id for delivery_id, _ in items],
                 )
@@ -358,12 +318,12 @@ class Run:
         if error:
             self.refused[delivery_id] = _with_size(error, item)
         elif item.once:
-            self.told.append(item.once)
+            self.books.told.append(item.once)
             self._use(delivery_id, item)
         self.to_go[delivery_id] -= 1
         if self.to_go[delivery_id] == 0:
             refused = self.refused.get(delivery_id)
-            self.close(delivery_id, State.FAILED if refused else State.DELIVERED, refused)
+            self.books.close(delivery_id, State.FAILED if refused else State.DELIVERED, refused)
 
     def _use(self, delivery_id: int, item: Item) -> None:
         """Count what the vendor took. It says nothing when it ignores what is over."""
@@ -373,81 +333,17 @@ class Run:
             if allowance.endpoint != item.endpoint:
                 continue
             key = limits.month_of(allowance, self.people[delivery_id], timezone.now())
-            self.used[key] += 1
-            if limits.used(key) + self.used[key] > allowance.items:
+            self.books.used[key] += 1
+            if limits.used(key) + self.books.used[key] > allowance.items:
                 note = (
                     f"Sent to {item.endpoint}, but {self.destination.name} ignores it: it takes "
                     f"{allowance.name}, and they are used up."
                 )
-                self.parcels[delivery_id].notes.append(note)
-
-    # --- what becomes of the deliveries and the lane ---
-
-    def close(
-        self, delivery_id: int, state: str, error: DestinationError | None = None, reason: str = ""
-    ) -> None:
-        """The delivery leaves the queue."""
-        del self.open[delivery_id]
-        self.done += 1
-        self._decide(delivery_id, state, error, reason)
-
-    def set_aside(self, delivery_id: int, error: VendorFailed) -> None:
-        """The vendor fails on this message alone: it waits by itself, and the lane goes on."""
-        now = timezone.now()
-        if self._gave_up(delivery_id, error, now):
-            return
-        failures = self.open.pop(delivery_id).failures + 1
-        wait = timedelta(seconds=retry.wait(failures, dice=random.random))
-        reason = f"Set aside, because the vendor fails on this message alone: {error}"
-        self._decide(delivery_id, State.QUEUED, error, reason, due_at=now + wait, failures=failures)
-
-    def _defer(self, delivery_id: int, reason: str, due_at: datetime) -> None:
-        """One person is over a limit of their own: all that is theirs waits, and nobody else."""
-        failures = self.open.pop(delivery_id).failures
-        self._decide(
-            delivery_id, State.QUEUED, None, f"Deferred: {reason}", due_at=due_at, failures=failures
-        )
-
-    def hold_back(self, reached: "LimitReached") -> None:
-        """The vendor takes no more for now, as it published: the lane waits, and nothing failed."""
-        self.standing = Standing(
-            due_at=timezone.now() + timedelta(seconds=reached.seconds),
-            last_error=f"{self.destination.name} takes {reached.limit.name}",
-        )
-
-    def wait(self, error: VendorUnavailable) -> None:
-        """The vendor is unavailable: the lane waits; what is too old by now is given up."""
-        now = timezone.now()
-        failures = (self.standing.failures if self.standing else self.lane.failures) + 1
-        seconds = retry.wait(failures, retry_after=error.retry_after, dice=random.random)
-        self.standing = Standing(
-            failures=failures,
-            due_at=now + timedelta(seconds=seconds),
-            last_error=self._masked(str(error)),
-        )
-        for delivery_id in list(self.open):
-            self._gave_up(delivery_id, error, now)
-        self._carried_in_vain(error)
-
-    def pause(self, reason: str, error: CredentialsRejected | None = None) -> None:
-        """Nothing will ever go like this: the lane stands still until a person has mended it.
-
-        error  when it was the vendor who refused
-        """
-        self.standing = Standing(paused=True, last_error=self._masked(reason))
-        self._carried_in_vain(error)
-
-    def _gave_up(self, delivery_id: int, error: DestinationError, now: datetime) -> bool:
-        if self.open[delivery_id].queued_at >= lanes.give_up_before(now, self.installation):
-            return False
-        days = lanes.give_up_days(self.installation)
-        self.close(delivery_id, State.FAILED, error, f"Gave up after {days:g} days: {error}")
-        return True
+                self.books.notes[delivery_id].append(note)
 
     def _up_again(self) -> None:
         """A request went through: the lane is well, so whom we suspected is to blame."""
-        if self.lane.failures or self.standing:
-            self.standing = Standing()
+        self.books.up_again()
         self.is_well = True
         self._judge_suspects()
 
@@ -456,107 +352,8 @@ class Run:
         for delivery_id, error in self.suspects.items():
             if not self.is_well:
                 raise error
-            self.set_aside(delivery_id, error)
+            self.books.set_aside(delivery_id, error)
         self.suspects.clear()
-
-    def _carried_in_vain(self, error: DestinationError | None) -> None:
-        decided = {each.delivery_id for each in self.settled}
-        for delivery_id in self._carried() - decided:
-            failures = self.open[delivery_id].failures
-            self._decide(delivery_id, State.QUEUED, error, failures=failures)
-
-    def _carried(self) -> set[int]:
-        return {pk for each in self.exchanges for pk, *_ in each.carried if pk in self.open}
-
-    def _decide(
-        self,
-        delivery_id: int,
-        state: str,
-        error: DestinationError | None,
-        reason: str = "",
-        *,
-        due_at: datetime | None = None,
-        failures: int = 0,
-    ) -> None:
-        parcel, queued = self.parcels.get(delivery_id), self.batch[delivery_id]
-        self.settled.append(
-            Settled(
-                delivery_id=delivery_id,
-                source_id=queued.source_id,
-                queued_at=queued.queued_at,
-                state=state,
-                due_at=due_at,
-                failures=failures,
-                error=type(error).__name__ if error else "",
-                reason=self._masked(reason or str(error or "")),
-                notes=msgspec.json.encode(parcel.notes).decode() if parcel and parcel.notes else "",
-                revision_id=self.installation.revision_id,
-            )
-        )
-
-    def settle(self) -> None:
-        """Write down all that is known by now, in one transaction. Raises LeaseLost."""
-        self._carried_in_vain(None)
-        lanes.settle(
-            self.held,
-            exchanges=self.exchanges,
-            settled=self.settled,
-            told=self.told,
-            used=self.used,
-            standing=self.standing,
-            now=timezone.now(),
-        )
-        self.exchanges, self.settled, self.told = [], [], []
-        self.used.clear()
-        self.written_at = time.monotonic()
-
-    def _masked(self, text: str) -> str:
-        return masked(text, self.secrets)
-
-
-def written(
-    request: Request,
-    response: Response | None,
-    error: DestinationError | None,
-    *,
-    started_at: datetime,
-    seconds: float,
-    secrets: Sequence[str],
-    items: int,
-    carried: Sequence[int] = (),
-) -> Exchange:
-    """Return an exchange as the log keeps it, without the secrets.
-
-    carried  the delivery of each item, in order; none of a test
-    """
-
-    def safe(text: str) -> str:
-        return masked(text, secrets)
-
-    return Exchange(
-        started_at=started_at,
-        duration_ms=round(seconds * 1000),
-        method=request.method,
-        url=safe(request.url),
-        status=response.status if response else None,
-        outcome=type(error).__name__ if error else "accepted",
-        error=safe(str(error or "")),
-        request_headers=safe(_json(client.headers(request))),
-        request_body=safe(request.body.decode()),
-        response_headers=safe(_json(response.headers if response else {})),
-        response_body=safe(response.body if response else ""),
-        items=items,
-        carried=_places(carried),
-    )
-
-
-def _places(carried: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return for each delivery where its items begin in the request, and how many they are."""
-    counts = Counter(carried)
-    first: dict[int, int] = {}
-    for at, delivery_id in enumerate(carried):
-        first.setdefault(delivery_id, at)
-    return [(delivery_id, at, counts[delivery_id]) for delivery_id, at in first.items()]
 
 
 @cache
@@ -570,7 +367,3 @@ def _with_size(error: DestinationError, item: Item) -> DestinationError:
     if isinstance(error, TooLarge):
         return TooLarge(f"{error} (alone it has {len(item.body):,} bytes)")
     return error
-
-
-def _json(value: Mapping[str, str]) -> str:
-    return msgspec.json.encode(value).decode()

@@ -16,7 +16,7 @@ import requests
 from django.utils import timezone
 
 from delivery import client, lanes, limits
-from delivery.batch import written
+from delivery.books import written
 from delivery.lanes import Exchange
 from delivery.preview import blueprint_of, requests_of
 from delivery.shaping import Slot, leave_out_told, shape

@@ -11,6 +11,7 @@ from django.utils import timezone
 from delivery import batch, lanes, latency, metrics, tasks, worker
 from delivery.ledger import ledger
 from delivery.models import Delivery, Lane, Metric, Settlement, Tally
+from delivery.queue import next_batch
 from tests import make
 from tests.test_ledger import installed, put_in
 from tests.vendor import Vendor
@@ -175,11 +176,11 @@ def test_what_was_cancelled_while_it_was_on_its_way_is_not_counted_as_delivered(
     first = Delivery.objects.order_by("pk").first()
     lane = Lane.objects.get()
     held = lanes.lease(lane.pk, timezone.now())
-    queued = batch.next_batch(lane.pk, limit=10, now=timezone.now())
+    queued = next_batch(lane.pk, limit=10, now=timezone.now())
     run = batch.Run(held, Lane.objects.get(), queued)
     run.send(lambda: True)
     Delivery.objects.filter(pk=first.pk).update(state="cancelled", settled_at=timezone.now())
-    run.settle()
+    run.books.settle()
     assert today().total.delivered == Delivery.objects.filter(state="delivered").count() == 2
 
 

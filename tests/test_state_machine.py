@@ -25,10 +25,11 @@ from hypothesis.stateful import (
 )
 
 from delivery import batch, lanes, retention
-from delivery.batch import Run, next_batch
+from delivery.batch import Run
 from delivery.lanes import Lease, LeaseLost
 from delivery.ledger import ledger
 from delivery.models import Attempt, Carried, Delivery, Event, Lane
+from delivery.queue import next_batch
 from integrations.models import Source
 from tests.faults.wire import OK, Wire, status
 from tests.test_ledger import installed
@@ -157,10 +158,10 @@ class Penstock(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(sorted(self.runs)))
         run, before = self.runs.pop(worker), written()
         if self.owner() == worker:
-            run.settle()
+            run.books.settle()
             return
         with pytest.raises(LeaseLost), transaction.atomic():
-            run.settle()
+            run.books.settle()
         assert written() == before, "a worker without a lease wrote"
         del self.leases[worker]
 
