@@ -606,6 +606,8 @@ def test_a_row_says_when_it_is_tried_next_and_which_replay_queued_it(client):
     delivery = make_delivery(error="VendorUnavailable")
     Lane.objects.update(due_at=timezone.now() + timedelta(minutes=5, seconds=5))
     assert "next try in 5 min" in text_of(page(client, LOG))
+    Lane.objects.update(due_at=timezone.now() - timedelta(minutes=5))
+    assert "next try" not in text_of(page(client, LOG))
     Lane.objects.update(paused=True)
     assert "waits for a person" in text_of(page(client, LOG))
     Installation.objects.update(enabled=False)

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery import metrics, summary
+from delivery import controls, metrics, summary
 from delivery.admin.charts import trend
 from delivery.finding import named, scope
 from delivery.metrics import Sums
@@ -110,6 +110,8 @@ def test_who_stands_still_is_said_with_why_and_until_when():
     assert (waiting.installation, waiting.error, waiting.due_at) == (heap, "HTTP 503: busy", soon)
     assert (stopped.installation, stopped.due_at) == (eu, None)
     assert [each.installation for each in of('installation:"Heap EU"').standstills] == [eu]
+    controls.pause(eu)
+    assert [each.installation for each in of("").standstills] == [heap]
 
 
 def test_the_page_shows_it_with_links_that_narrow_the_search_down(client):
