@@ -277,20 +277,10 @@ def pages(page):
     """The address of every page of the admin."""
     delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400: no total")
     make_attempt(delivery, status=400, outcome="MessageRejected", answer='{"error": "no total"}')
-    make_delivery(event=delivery.event, installation=make_installation(name="Heap EU"))
-    source = Source.objects.get()
-    rejection = Rejection.objects.create(
-        source=source, reason="event: a track needs its name.", text='{"event": ""}'
-    )
-    incident = Incident.objects.create(
-        kind="late", subject=f"installation:{delivery.installation_id}", about="Heap",
-        text="The oldest is 20 minutes old.", opened_at=now(), seen_at=now(),
-    )  # fmt: skip
-    gone = make_delivery(event=delivery.event, installation=make_installation(name="Heap Old"))
-    controls.uninstall(gone.installation, now())
+    source, here = Source.objects.get(), f"{INSTALLATIONS}{delivery.installation_id}"
     sums = Sums(delivered=9, failed=1)
     metrics.append(delivery.installation_id, {source.pk: sums}, now())
-    here = f"/admin/integrations/installation/{delivery.installation_id}"
+    rejection, incident, gone = further_rows(delivery, source)
     page.goto("/admin/")
     links = page.locator("#nav-sidebar-apps a").evaluate_all("all => all.map(a => a.pathname)")
     page.goto(f"{here}/change/")
@@ -298,29 +288,38 @@ def pages(page):
     return [
         *links,
         *tabs,
-        f"{here}/change/",
-        "/admin/integrations/installation/library/heap/",
-        f"{here}/uninstall/",
-        f"{here}/revisions/",
-        f"{here}/revisions/1/",
-        f"/admin/integrations/installation/{gone.installation_id}/change/",
-        f"/admin/integrations/source/{source.pk}/",
-        f"/admin/integrations/source/{source.pk}/change/",
-        f"/admin/integrations/source/{source.pk}/rotate/",
-        f"/admin/integrations/source/{source.pk}/keys/add/",
-        f"/admin/integrations/source/{source.pk}/archive/",
-        "/admin/integrations/source/add/",
-        "/admin/integrations/webhooksource/add/",
-        "/admin/integrations/apitoken/add/",
-        f"/admin/delivery/incident/{incident.pk}/change/",
-        f"/admin/delivery/replay/new/?installation={delivery.installation_id}&states=failed",
+        *(f"{here}/{each}/" for each in ("change", "uninstall", "revisions", "revisions/1")),
+        *(f"/admin/integrations/{each}/add/" for each in ("source", "webhooksource", "apitoken")),
+        *(f"/admin/integrations/source/{source.pk}/{each}" for each in OF_A_SOURCE),
+        f"{INSTALLATIONS}library/heap/",
+        f"{INSTALLATIONS}{gone.installation_id}/change/",
         f"{LOG}?q=usr:ada",
         f"{LOG}{delivery.pk}/change/",
         f"/admin/delivery/attempt/{delivery.carried.get().attempt_id}/change/",
         f"/admin/delivery/event/{delivery.event_id}/change/",
         "/admin/delivery/event/user/?id=ada",
+        f"/admin/delivery/incident/{incident.pk}/change/",
         f"/admin/delivery/rejection/{rejection.pk}/change/",
+        f"/admin/delivery/replay/new/?installation={delivery.installation_id}&states=failed",
     ]
+
+
+INSTALLATIONS = "/admin/integrations/installation/"
+OF_A_SOURCE = ("", "change/", "rotate/", "keys/add/", "archive/")
+
+
+def further_rows(delivery, source):
+    """Make a rejection, an incident, and a delivery to what was uninstalled since."""
+    make_delivery(event=delivery.event, installation=make_installation(name="Heap EU"))
+    reason = "event: a track needs its name."
+    rejection = Rejection.objects.create(source=source, reason=reason, text='{"event": ""}')
+    incident = Incident.objects.create(
+        kind="late", subject=f"installation:{delivery.installation_id}", about="Heap",
+        text="The oldest is 20 minutes old.", opened_at=now(), seen_at=now(),
+    )  # fmt: skip
+    gone = make_delivery(event=delivery.event, installation=make_installation(name="Heap Old"))
+    controls.uninstall(gone.installation, now())
+    return rejection, incident, gone
 
 
 def serious(page, **options):
