@@ -128,8 +128,8 @@ class Month:
     def deliver(self, now: datetime) -> None:
         """Settle what is queued, as a worker does whose vendor takes all of it."""
         from delivery import lanes
-        from delivery.batch import next_batch
         from delivery.models import Lane
+        from delivery.queue import next_batch
 
         lane = Lane.objects.get(installation=self.installation)
         while batch := next_batch(lane.pk, limit=100, now=now):
