@@ -6,7 +6,7 @@ SCHEMA = $(PYTHON) manage.py spectacular --validate --fail-on-warn
 AT_ONCE = -q -n auto --dist loadgroup
 ARGS =
 
-.PHONY: run test check schema format bench kills faults faults-table outage fuzz sdks editor lock clean
+.PHONY: run test check schema examples format bench kills faults faults-table outage fuzz sdks editor lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -36,6 +36,11 @@ check: .venv/installed-dev .env
 # The API's OpenAPI schema, which is served at /v1/schema.
 schema: .venv/installed-dev .env
 	$(SCHEMA) --file schema.yml
+
+# The examples in the schema: every call is made, and what was given and answered is written down.
+examples: .venv/installed-dev .env
+	PENSTOCK_WRITE_EXAMPLES=1 $(PYTHON) -m pytest tests/test_every_call.py -q -k examples
+	@$(MAKE) schema
 
 format: .venv/installed-dev
 	.venv/bin/ruff check --fix .

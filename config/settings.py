@@ -230,6 +230,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "integrations.api.schema.strict",
+        "integrations.api.examples.add_examples",
         "delivery.ingest.openapi.add_ingest",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
@@ -240,6 +241,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "DeliveryState": "delivery.models.Delivery.State",
         "ReplayState": "delivery.models.Replay.State",
+        "ReplayKind": "delivery.models.Replay.Kind",
+        "IncidentKind": "delivery.models.Incident.Kind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {

@@ -16,10 +16,10 @@ from django.db.models import Case, Count, Exists, F, OuterRef, QuerySet, Sum, Wh
 from django.db.models.functions import Coalesce, TruncHour
 
 from delivery.ledger import Line
-from delivery.log import arrived, first_id
 from delivery.metrics import ALL, floor
 from delivery.models import Attempt, Delivery, Event, Metric, Replayed, Tally
 from integrations.models import Installation, Source
+from integrations.paging import arrived, first_id
 
 EXAMPLES = 20  # holes of each kind that are named
 HOUR = timedelta(hours=1)

@@ -19,12 +19,12 @@ from django.db.models import OuterRef, Q, Subquery, Sum
 from django.utils import timezone
 
 from delivery import bulk, client
-from delivery.log import first_id
 from delivery.metrics import ALL, KEPT, Step, floor, of_each_installation
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
 from integrations.destination import Request, judge_by_status
 from integrations.errors import DestinationError
 from integrations.models import Installation, Source
+from integrations.paging import first_id
 
 logger = logging.getLogger(__name__)
 

@@ -1,26 +1,41 @@
 """Which deliveries a search means, found at a cost that does not grow with the log.
 
 What an index tells (a person, a message, an installation, a state that is rare, a time) is asked of
-it. The rest is read off the newest rows, LOOK of them at a time and LOOKS times a page: a page that
-is not full by then says how far back it looked, and the next one goes on from there.
+it. The rest is read off the newest rows, LOOK of them at a time and so many times a page: a page
+that is not full by then says how far back it looked, and the next one goes on from there.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from operator import and_, or_
+from typing import Any
 
-from django.db.models import BooleanField, Exists, F, Min, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    F,
+    Max,
+    Min,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
 from django.db.models.expressions import RawSQL
 
 from delivery import log
 from delivery.models import Carried, Delivery, Event, Lane, Replay, Replayed
 from delivery.search import Search, Term, bound, moment
+from integrations import paging
 from integrations.models import Installation, Source
+from integrations.paging import SKEW, Page, first_id
 
 LOOK = 10_000  # rows
-LOOKS = 3
+LOOKS = 3  # a page that people look at; a program comes for the next one by itself
 OF_A_PERSON = 10_000  # events, the newest
 MOST = 10_000  # is counted no further
 UNSENT = ("failed", "filtered", "cancelled")
@@ -41,46 +56,86 @@ State = Delivery.State
 class Scope:
     """A search as queries.
 
-    rows  what an index finds
-    rest  what else must hold, or an empty Q
-    by    the column to order by: the id, under whatever name
+    rows      what an index finds
+    rest      what else must hold, or an empty Q
+    of_event  what must hold of a delivery's event, in columns of Event, or an empty Q
+    by        the column to order by: the id, under whatever name
+    look      how many rows are looked through at a time
     """
 
-    rows: QuerySet[Delivery]
-    rest: Q
+    rows: QuerySet[Any]
+    rest: Q = Q()
+    of_event: Q = Q()
     by: str = "pk"
+    look: int = field(default_factory=lambda: LOOK)
 
-    def page(self, *, limit: int, before: int | None = None, after: int | None = None) -> log.Page:
-        if self.rest:
-            return self._looked(limit, before)
-        return log.page(self.rows, limit=limit, before=before, after=after, by=self.by)
+    @property
+    def is_looked_through(self) -> bool:
+        """Whether no index tells all that is asked."""
+        return bool(self.rest or self.of_event)
 
-    def _looked(self, limit: int, before: int | None) -> log.Page:
-        found: list[Delivery] = []
+    @property
+    def fitting(self) -> QuerySet[Any]:
+        """All rows of the search; to be read by id only, for nothing bounds what that costs."""
+        return self._fitting(self.rows, Event.objects.all())
+
+    def page(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        looks: int | None = None,
+    ) -> Page:
+        """Return a page, after so many looks at most: LOOKS, when not said."""
+        if self.is_looked_through:
+            return self._looked(limit, before, looks or LOOKS)
+        return paging.page(self.rows, limit=limit, before=before, after=after, by=self.by)
+
+    def _looked(self, limit: int, before: int | None, looks: int) -> Page:
+        found: list[int] = []
         newer, end = before is not None, before
-        for _ in range(LOOKS):
+        for _ in range(looks):
             rows = self.rows if end is None else self.rows.filter(pk__lt=end)
-            end = self._end_of_look(rows)
+            count, end, bounds = self._seen(rows)
             if end is None:
-                return log.Page(found, newer, has_older=False)
-            fitting = rows.filter(self.rest, pk__gte=end).order_by(f"-{self.by}")
-            found += fitting[: limit + 1 - len(found)]
-            if len(found) > limit:
-                return log.Page(found[:limit], newer, has_older=True)
-        return log.Page(found, newer, has_older=True, looked_to=end)
+                return Page(self._rows(found), newer, has_older=False)
+            fitting = self._fitting(rows.filter(pk__gte=end), Event.objects.filter(**bounds))
+            ids = fitting.order_by(f"-{self.by}").values_list("pk", flat=True)
+            found += ids[: limit + 1 - len(found)]
+            if len(found) > limit or count < self.look:
+                return Page(self._rows(found[:limit]), newer, has_older=len(found) > limit)
+        return Page(self._rows(found), newer, has_older=True, looked_to=end)
 
-    def _end_of_look(self, rows: QuerySet[Delivery]) -> int | None:
-        newest = rows.order_by(f"-{self.by}").values("pk")[:LOOK]
-        end: int | None = newest.aggregate(end=Min("pk"))["end"]
-        return end
+    def _rows(self, ids: list[int]) -> list[Any]:
+        """Return the rows that were found, with all that is shown of them: joined to these alone,
+        not to all that was looked through."""
+        return list(self.rows.filter(pk__in=ids).order_by(f"-{self.by}")) if ids else []
+
+    def _seen(self, rows: QuerySet[Any]) -> tuple[int, int | None, dict[str, int]]:
+        """Return how many rows a look has, where it ends, and between which ids its events are
+        when it is about them."""
+        columns = ("pk", "event") if self.of_event else ("pk",)
+        newest = rows.order_by(f"-{self.by}").values(*columns)[: self.look]
+        bounds = {"pk__gte": Min("event"), "pk__lte": Max("event")} if self.of_event else {}
+        seen = newest.aggregate(count=Count("pk"), end=Min("pk"), **bounds)
+        return seen.pop("count"), seen.pop("end"), seen
+
+    def _fitting(self, rows: QuerySet[Any], events: QuerySet[Event]) -> QuerySet[Any]:
+        """Return those of the rows that are of these events, and as is asked. Not by a join:
+        PostgreSQL would take the ids' bounds for those of the deliveries alone, and read all
+        events."""
+        if self.of_event:
+            rows = rows.filter(event__in=events.filter(self.of_event).order_by().values("pk"))
+        return rows.filter(self.rest)
 
     def newest(self) -> QuerySet[Delivery]:
-        """Return what matches, newest first; with a rest, among the rows of one look."""
-        if self.rest:
-            end = self._end_of_look(self.rows)
-            fitting = self.rows.none() if end is None else self.rows.filter(self.rest, pk__gte=end)
-            return fitting.order_by(f"-{self.by}")
-        return self.rows.order_by(f"-{self.by}")
+        """Return what matches, newest first; what is looked through, in one look."""
+        if not self.is_looked_through:
+            return self.rows.order_by(f"-{self.by}")
+        _, end, bounds = self._seen(self.rows)
+        rows = self.rows.none() if end is None else self.rows.filter(pk__gte=end)
+        return self._fitting(rows, Event.objects.filter(**bounds)).order_by(f"-{self.by}")
 
     def count(self) -> int:
         """Return how many there are, or more than MOST; without a look at the rest."""
@@ -117,18 +172,19 @@ def _named(search: Search, key: str, model: type[Model]) -> Search:
 def scope(search: Search, now: datetime) -> Scope:
     """Return the rows that a search from named() means; none when it has problems."""
     if search.problems:
-        return Scope(log.deliveries().none(), Q())
+        return Scope(log.deliveries().none())
     rows, rest = _in_states(*_of_installations(search), search.values("state"))
     rows, rest = _of_numbers(rows, rest, search)
     rows = _within(rows, _time(search, "since", now), _time(search, "until", now))
     rest &= _others(search)
+    of_event = _all_of(search, OF_EVENTS, OF_EVENTS)
     keys = [key for key in IDS if search.values(key)]
     if not keys:
-        return Scope(rows, rest)
+        return Scope(rows, rest, of_event)
     events = set.intersection(*(_events(IDS[key], search.values(key)) for key in keys))
     # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
     rows = rows.filter(event__in=events).annotate(place=F("pk") + 0)
-    return Scope(rows, rest, by="place")
+    return Scope(rows, rest, of_event, by="place")
 
 
 def _of_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
@@ -207,9 +263,9 @@ def _within(
     """Return the deliveries of events received in [since, until), with the events' ids bounded as
     well: PostgreSQL would otherwise read all events to compare their times."""
     if since is not None:
-        rows = rows.filter(event__gte=log.first_id(Event, "received_at", since - log.SKEW))
+        rows = rows.filter(event__gte=first_id(Event, "received_at", since - SKEW))
     if until is not None:
-        rows = rows.filter(event__lt=log.first_id(Event, "received_at", until + log.SKEW))
+        rows = rows.filter(event__lt=first_id(Event, "received_at", until + SKEW))
     return log.received(rows, since=since, until=until)
 
 
@@ -219,14 +275,17 @@ def _time(search: Search, key: str, now: datetime) -> datetime | None:
 
 
 def _others(search: Search) -> Q:
-    """Return what no index tells, as one condition: the rest of the search, and all it excludes."""
-    alternatives = (
-        reduce(or_, map(CONDITIONS[key], search.values(key)))
-        for key in READ_OFF
-        if search.values(key)
-    )
+    """Return what no index tells of a delivery itself, and all that is excluded."""
     excluded = (~CONDITIONS[term.key](term.value) for term in search.excluded)
-    return reduce(and_, (*alternatives, *excluded), Q())
+    return reduce(and_, excluded, _all_of(search, READ_OFF, CONDITIONS))
+
+
+def _all_of(search: Search, keys: Iterable[str], conditions: Mapping[str, Callable[[str], Q]]) -> Q:
+    """Return what a search says by these keys, as one condition."""
+    alternatives = (
+        reduce(or_, map(conditions[key], search.values(key))) for key in keys if search.values(key)
+    )
+    return reduce(and_, alternatives, Q())
 
 
 def _answered(status: str) -> Q:
@@ -247,7 +306,12 @@ def _carried(request: str) -> Q:
     return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
 
 
-READ_OFF = ("event", "type", "source", "error", "status", "attempts")
+READ_OFF = ("error", "status", "attempts")
+OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
+    "event": log.named,
+    "type": lambda text: Q(type=text),
+    "source": lambda text: Q(source__name=text),
+}
 CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
     "event": lambda text: log.named(text, "event__"),
     "type": lambda text: Q(event__type=text),

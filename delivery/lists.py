@@ -11,7 +11,9 @@ from django.db.models import F, Q, QuerySet
 from delivery import log
 from delivery.finding import OF_A_PERSON, Scope
 from delivery.models import Attempt, Event
+from integrations.paging import arrived
 
+LOOK = 5_000  # attempts: each carried many deliveries
 IDS = ("message_id", "user_id", "anonymous_id")
 
 
@@ -21,14 +23,14 @@ def events(
     """Return the events with these values of message_id, user_id, anonymous_id, name, type and
     source, received in [since, until)."""
     rows = Event.objects.select_related("source")
-    rows = log.arrived(rows, "received_at", since=since, until=until)
+    rows = arrived(rows, "received_at", since=since, until=until)
     known = [name for name in IDS if name in filters]
     rest = Q(**{name: value for name, value in filters.items() if name not in IDS})
     if not known:
         return Scope(rows, rest)
     ids = set.intersection(*(_newest_of(name, filters[name]) for name in known))
     # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
-    return Scope(rows.filter(rest, pk__in=ids).annotate(place=F("pk") + 0), Q(), by="place")
+    return Scope(rows.filter(rest, pk__in=ids).annotate(place=F("pk") + 0), by="place")
 
 
 def _newest_of(name: str, value: str) -> set[int]:
@@ -52,11 +54,11 @@ def attempts(
     rows: QuerySet[Attempt] = Attempt.objects.select_related("installation")
     if installation is not None:
         rows = rows.filter(installation=installation)
-    rows = log.arrived(rows, "started_at", since=since, until=until)
+    rows = arrived(rows, "started_at", since=since, until=until)
     rest = Q(outcome=outcome) if outcome is not None else Q()
     if status == "none":
         rest &= Q(status__isnull=True)
     elif status is not None:
         first = int(status[0]) * 100
         rest &= Q(status__range=(first, first + 99))
-    return Scope(rows, rest)
+    return Scope(rows, rest, look=LOOK)

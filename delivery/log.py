@@ -12,19 +12,7 @@ from functools import cached_property, reduce
 from operator import or_
 from typing import Any
 
-from django.db import connection
-from django.db.models import (
-    BigIntegerField,
-    BooleanField,
-    Exists,
-    ExpressionWrapper,
-    Max,
-    Model,
-    OuterRef,
-    Q,
-    QuerySet,
-)
-from django.db.models.expressions import RawSQL
+from django.db.models import Q, QuerySet
 
 from delivery.models import (
     Attempt,
@@ -41,7 +29,7 @@ from integrations.blueprints import BlueprintError
 from integrations.destination import Action
 from integrations.messages import TYPES, Message
 from integrations.models import Installation
-from integrations.paging import SKEW, Page, page  # noqa: F401  (read from here)
+from integrations.paging import arrived
 
 NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
 NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
@@ -92,66 +80,6 @@ def received(
 ) -> QuerySet[Delivery]:
     """Return the deliveries of events received in [since, until)."""
     return arrived(rows, "event__received_at", since=since, until=until)
-
-
-def arrived(
-    rows: QuerySet[Any], column: str, *, since: datetime | None, until: datetime | None
-) -> QuerySet[Any]:
-    """Return the rows whose `column` is in [since, until).
-
-    Times have no index. Ids rise with them but for SKEW, so the ends of the range are looked up
-    by key first, and the log outside of it is not read.
-    """
-    if since is not None:
-        first = first_id(rows.model, column, since - SKEW)
-        rows = rows.filter(**{"pk__gte": first, f"{column}__gte": since})
-    if until is not None:
-        end = end_id(rows.model, column, until + SKEW)
-        rows = rows.filter(**{"pk__lt": end, f"{column}__lt": until})
-    return rows
-
-
-def first_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return the id from which on `column` is at or after `moment`, by bisection of the key.
-
-    A backfill makes deliveries of old events: those count as of the time when it was started.
-    """
-    is_late = Q(**{f"{column}__gte": moment})
-    if model is Delivery:
-        over = {"first_delivery__lte": OuterRef("pk"), "last_delivery__gte": OuterRef("pk")}
-        is_late |= Q(Exists(Replay.objects.filter(created_at__gte=moment, **over)))
-    rows = model._default_manager.filter(pk__gte=MIDDLE).order_by("pk")
-    late = rows.annotate(late=ExpressionWrapper(is_late, BooleanField())).values("late")[:1]
-    sql, params = late.query.sql_with_params()
-    table = connection.ops.quote_name(model._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(BISECTION.format(table=table, late=f"({sql})"), [*params, *params])
-        (found,) = cursor.fetchone()
-    return int(found)
-
-
-# One statement instead of one for each of some 23 steps. All before `low` is before the moment, and
-# from `high` on nothing is.
-MIDDLE = RawSQL("(low + high) / 2", (), output_field=BigIntegerField())  # noqa: S611
-BISECTION = """
-    WITH RECURSIVE search(low, high) AS (
-        SELECT CAST(0 AS bigint), CAST(COALESCE((SELECT MAX(id) + 1 FROM {table}), 0) AS bigint)
-        UNION ALL
-        SELECT CASE WHEN {late} THEN low ELSE (low + high) / 2 + 1 END,
-            CASE WHEN {late} THEN (low + high) / 2 ELSE high END
-        FROM search WHERE low < high
-    )
-    SELECT MAX(low) FROM search
-"""
-
-
-def end_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return the id from which on no row has `column` before `moment`."""
-    end = first_id(model, column, moment)
-    if model is not Delivery:
-        return end
-    later = Replay.objects.filter(created_at__gte=moment).aggregate(last=Max("last_delivery"))
-    return max(end, (later["last"] or -1) + 1)
 
 
 def replays_of(deliveries: Iterable[int]) -> dict[int, int]:

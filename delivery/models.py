@@ -349,6 +349,21 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.event_id} → {self.installation_id}"
 
+    @staticmethod
+    def made_late_since(moment: datetime) -> models.Q:
+        """Return what tells of a delivery that a backfill made it, begun at `moment` or later: its
+        event is old, and it counts as of then where ids are looked up by time."""
+        here = models.OuterRef("pk")
+        over = Replay.objects.filter(first_delivery__lte=here, last_delivery__gte=here)
+        return models.Q(models.Exists(over.filter(created_at__gte=moment)))
+
+    @staticmethod
+    def last_made_late(moment: datetime) -> int:
+        """Return the last id that such a backfill made, or -1."""
+        rows = Replay.objects.filter(created_at__gte=moment)
+        last: int | None = rows.aggregate(last=models.Max("last_delivery"))["last"]
+        return -1 if last is None else last
+
 
 class Carried(models.Model):
     """That an attempt carried a delivery, and at which place among the request's items."""

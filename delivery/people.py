@@ -12,6 +12,7 @@ from delivery import log
 from delivery.log import with_id
 from delivery.models import Delivery, Event
 from integrations.models import Installation
+from integrations.paging import Page
 
 LOOKED_AT = 500  # events, the newest, that linked ids and states are read from
 OTHER = {"user_id": "anonymous_id", "anonymous_id": "user_id"}
@@ -54,11 +55,11 @@ class Person:
     def events(self) -> QuerySet[Event]:
         return Event.objects.filter(with_id(self.column, self.text)).select_related("source")
 
-    def page(self, *, limit: int, before: int | None = None) -> log.Page:
+    def page(self, *, limit: int, before: int | None = None) -> Page:
         """Return a page of the events, newest first, read by the index of the id."""
         older = self.events if before is None else self.events.filter(pk__lt=before)
         found = list(older.order_by(self.column, "-pk")[: limit + 1])
-        return log.Page(found[:limit], before is not None, has_older=len(found) > limit)
+        return Page(found[:limit], before is not None, has_older=len(found) > limit)
 
     @cached_property
     def _newest(self) -> list[tuple[int, str, datetime]]:

@@ -14,7 +14,6 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 
 from delivery.ledger import DELIVERIES, EVENTS, remember
-from delivery.log import first_id
 from delivery.models import (
     Attempt,
     AttemptBody,
@@ -26,6 +25,7 @@ from delivery.models import (
     Replayed,
 )
 from integrations.models import AuditEntry
+from integrations.paging import first_id
 
 BATCH = 2_000  # rows
 BUDGET = 5.0  # seconds a purge may take; the next sweep goes on

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from django.db.models import Exists, Max, Min, OuterRef, Q, QuerySet
 
-from delivery.log import SKEW, end_id, first_id, named
+from delivery.log import named
 from delivery.models import Delivery, Event, Replay
 from integrations.models import Installation
+from integrations.paging import SKEW, end_id, first_id
 
 SCAN = 20_000  # rows that are looked at in one step
 SCAN_BODIES = 5_000  # the same, when the body of each is read

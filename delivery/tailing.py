@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from delivery import log
 from delivery.finding import Scope
 from delivery.models import Delivery
 
@@ -15,10 +14,10 @@ def tail(scope: Scope, wait: Callable[[], bool]) -> Iterator[list[Delivery]]:
 
     wait  takes the pause between two looks, and says whether to go on
     """
-    rows = scope.rows.filter(scope.rest)
-    known = _states(log.page(rows, limit=MOST, by=scope.by).rows)
+    rows, known = scope.fitting, _states(scope.page(limit=MOST).rows)
+    start = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     while wait():
-        last = max(known, default=0)
+        last = max(known, default=start)
         found = rows.filter(pk__gt=last - OVERLAP).order_by("pk")[:MOST]
         queued = [pk for pk, state in known.items() if state == Delivery.State.QUEUED]
         now = {each.pk: each for each in (*found, *rows.filter(pk__in=queued))}

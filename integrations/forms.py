@@ -299,12 +299,6 @@ class WebhookSourceForm(forms.ModelForm):
 
     def clean(self):
         cleaned = super().clean()
-        signed = cleaned.get("source_type") != WebhookSource.SourceType.NONE
-        if signed and not (cleaned.get("secret") or self.instance.sealed_secret):
-            self.add_error("secret", "Without it nobody can tell who calls.")
+        if cleaned.get("secret"):
+            self.instance.secret = cleaned["secret"]  # which is then checked with the rest
         return cleaned
-
-    def save(self, commit=True):
-        if self.cleaned_data["secret"]:
-            self.instance.secret = self.cleaned_data["secret"]
-        return super().save(commit)

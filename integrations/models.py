@@ -192,6 +192,11 @@ class WebhookSource(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Raise ValidationError when there is nothing to check the calls with."""
+        if self.source_type != self.SourceType.NONE and not self.sealed_secret:
+            raise ValidationError({"secret": "Without it nobody can tell who calls."})
+
     def places(self) -> dict[str, str | list[str]]:
         """Return for each field of a message where its value is."""
         event = {"event": self.event_type_path} if self.event_type_path else {}

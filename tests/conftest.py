@@ -1,5 +1,6 @@
 """What tests share: databases, ports, the services of this machine."""
 
+import json
 import signal
 import socket
 from collections.abc import Iterator
@@ -160,6 +161,31 @@ def a_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+# --- a program ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(client):
+    """Call with a token that may do everything; return status and JSON."""
+    from tests.make import make_token
+
+    token = make_token()
+
+    def call(method, address, body=None, headers=None, **params):
+        answer = client.generic(
+            method,
+            address,
+            json.dumps(body) if body is not None else b"",
+            content_type="application/json",
+            query_params=params,
+            headers={"authorization": f"Bearer {token}", **(headers or {})},
+        )
+        call.headers = answer.headers
+        return answer.status_code, answer.json() if answer.content else None
+
+    return call
 
 
 # --- a browser -----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from delivery.models import (
     Settlement,
 )
 from integrations.models import AuditEntry, Installation
+from integrations.paging import first_id
 from tests.make import (
     make_attempt,
     make_delivery,
@@ -200,10 +201,10 @@ def test_ids_are_found_by_time_also_with_gaps(client):
     for number in (0, 4, 7, 20, 39):
         moment = now + timedelta(seconds=number)
         expected = Event.objects.filter(received_at__gte=moment).order_by("pk").first().pk
-        found = log.first_id(Event, "received_at", moment)
+        found = first_id(Event, "received_at", moment)
         assert Event.objects.filter(pk__gte=found).order_by("pk").first().pk == expected
     assert not Event.objects.filter(
-        pk__gte=log.first_id(Event, "received_at", now + timedelta(hours=1))
+        pk__gte=first_id(Event, "received_at", now + timedelta(hours=1))
     )
 
 

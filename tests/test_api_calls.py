@@ -36,10 +36,50 @@ def code(answer):
 
 @pytest.mark.parametrize(
     "body",
-    [b"{broken", b"\xff", b"[" * 5_000, b'{"a": NaN}', b'{"a": "\\ud800"}', b'{"\\u0000": 1}'],
+    [b"{broken", b"\xff", b"[" * 5_000, b'{"a": NaN}'],
 )
 def test_a_body_that_cannot_be_read_is_400(client, bearer, body):
     assert code(post(client, USERS, body, bearer)) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"name": "\\ud800"}', "name"),
+        (b'{"\\u0000": 1}', "?"),
+        (b'{"scopes": ["a", "b\\u0000"]}', "scopes.1"),
+        (b'"\\u0000"', "body"),
+    ],
+)
+def test_a_text_that_no_database_stores_is_named(client, bearer, body, place):
+    answer = post(client, TOKENS, body, bearer)
+    assert code(answer) == (422, "VALIDATION_FAILED")
+    assert set(answer.json()["error"]["fields"]) == {place}
+
+
+# --- parameters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [
+        ("GET", USERS),
+        ("GET", "/v1/admin/metrics"),
+        ("GET", "/v1/admin/auth/me"),
+        ("GET", "/v1/admin/users/1"),
+        ("POST", TOKENS),
+        ("DELETE", "/v1/admin/tokens/1"),
+    ],
+)
+def test_a_parameter_that_there_is_not_is_refused_by_name(client, bearer, method, address):
+    answer = client.generic(method, f"{address}?colour=red", headers=bearer)
+    assert code(answer) == (422, "VALIDATION_FAILED")
+    assert set(answer.json()["error"]["fields"]) == {"colour"}
+
+
+def test_metrics_are_no_list_and_take_no_page(client, bearer):
+    answer = client.get("/v1/admin/metrics?limit=5&cursor=x", headers=bearer)
+    assert set(answer.json()["error"]["fields"]) == {"limit", "cursor"}
 
 
 def test_a_method_that_is_not_there_is_405_and_says_which_are(client, bearer):
@@ -109,7 +149,14 @@ def test_without_a_tag_the_last_one_wins(client, bearer, user, tag):
 def test_one_of_several_tags_is_enough_and_weak_ones_count(client, bearer, user):
     tag = client.get(f"{USERS}/{user.pk}", headers=bearer).headers["ETag"]
     assert change(client, user, bearer, f'"x", W/{tag}', name="Ada").status_code == 200
-    assert change(client, user, bearer, "nonsense", name="Ada").status_code == 412
+    assert change(client, user, bearer, '"nonsense"', name="Ada").status_code == 412
+
+
+@pytest.mark.parametrize("tag", [" ", "nonsense", '"a" "b"', '"a",'])
+def test_what_is_no_tag_is_named(client, bearer, user, tag):
+    answer = change(client, user, bearer, tag, name="Ada")
+    assert code(answer) == (422, "VALIDATION_FAILED")
+    assert set(answer.json()["error"]["fields"]) == {"If-Match"}
 
 
 # --- Idempotency-Key ---------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Installations, sources, events, attempts, metrics and the system by the management API."""
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -20,26 +19,6 @@ pytestmark = pytest.mark.django_db
 
 INSTALLATIONS, SOURCES = "/v1/admin/installations", "/v1/admin/sources"
 EVENTS, ATTEMPTS, METRICS = "/v1/admin/events", "/v1/admin/attempts", "/v1/admin/metrics"
-
-
-@pytest.fixture
-def api(client):
-    """Call with a token that may do everything; return status and JSON."""
-    token = make.make_token()
-
-    def call(method, address, body=None, headers=None, **params):
-        answer = client.generic(
-            method,
-            address,
-            json.dumps(body) if body is not None else b"",
-            content_type="application/json",
-            query_params=params,
-            headers={"authorization": f"Bearer {token}", **(headers or {})},
-        )
-        call.headers = answer.headers
-        return answer.status_code, answer.json() if answer.content else None
-
-    return call
 
 
 def fields(answer):
@@ -139,13 +118,34 @@ def test_what_is_wrong_is_refused_field_by_field_and_nothing_changes(api, body, 
     assert (heap.name, heap.lane_count, heap.all_sources) == ("Heap", 1, True)
 
 
-def test_a_change_of_what_was_changed_meanwhile_is_refused(api):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"lane_count": 2}, {"lane_count": 3}),
+        ({"sources": []}, {"lane_count": 3}),
+        ({"config": {"api_key": "another_key"}}, {"sources": "all"}),
+    ],
+)
+def test_a_change_of_what_was_changed_meanwhile_is_refused(api, first, second):
     heap = make.make_installation()
     address = f"{INSTALLATIONS}/{heap.pk}"
     api("GET", address)
     tag = {"If-Match": api.headers["ETag"]}
-    assert api("PATCH", address, {"lane_count": 2}, tag)[0] == 200
-    assert api("PATCH", address, {"lane_count": 3}, tag)[0] == 412
+    assert api("PATCH", address, first, tag)[0] == 200
+    newer = {"If-Match": api.headers["ETag"]}
+    assert api("PATCH", address, second, tag)[0] == 412
+    assert api("DELETE", address, None, tag, confirm="Heap")[0] == 412
+    assert api("PATCH", address, second, newer)[0] == 200
+    assert api("DELETE", address, None, {"If-Match": "*"}, confirm="Heap")[0] == 200
+
+
+def test_one_source_more_is_another_tag(api):
+    heap, shop, app = make.make_installation(), make.make_source(), make.make_source("App")
+    address = f"{INSTALLATIONS}/{heap.pk}"
+    api("PATCH", address, {"sources": [shop.pk]})
+    tag = {"If-Match": api.headers["ETag"]}
+    assert api("PATCH", address, {"sources": [shop.pk, app.pk]}, tag)[0] == 200
+    assert api("PATCH", address, {"sources": [shop.pk]}, tag)[0] == 412
 
 
 def test_an_installation_is_disabled_enabled_and_resumed(api):
@@ -244,6 +244,22 @@ def test_a_source_is_made_changed_and_shown(api):
     assert (changed["visitor_cookie"], changed["rate_limit"]) == (True, None)
     assert changed["allowed_origins"] == ["https://shop.example"]
     assert api("POST", SOURCES, {"name": "Shop"})[0] == 409
+
+
+def test_a_source_that_was_changed_meanwhile_is_neither_changed_nor_deleted(api):
+    address = f"{SOURCES}/{make.make_source().pk}"
+    api("GET", address)
+    tag = {"If-Match": api.headers["ETag"]}
+    assert api("PATCH", address, {"rate_limit": 5}, tag)[0] == 200
+    assert api("PATCH", address, {"rate_limit": 6}, tag)[0] == 412
+    assert api("DELETE", address, None, tag)[0] == 412
+    assert Source.objects.get().rate_limit == 5
+    api("POST", f"{address}/rotate-key", {})
+    newer = {"If-Match": api.headers["ETag"]}
+    api("POST", f"{address}/rotate-key", {})
+    assert api("PATCH", address, {"rate_limit": 6}, newer)[0] == 412
+    api("GET", address)
+    assert api("DELETE", address, None, {"If-Match": api.headers["ETag"]})[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from delivery.state import Words, bounded, chip
 from delivery.suggesting import TABLES
 from delivery.summary import Group, Summary, summary
 from integrations.models import Installation
+from integrations.paging import Page
 
 ROWS = 50
 SPANS = (("", "Any time"), ("15m", "15 min"), ("1h", "1 h"), ("24h", "24 h"), ("7d", "7 d"))
@@ -98,7 +99,7 @@ class Explorer:
         return scope(self.search, self.now)
 
     @cached_property
-    def page(self) -> log.Page:
+    def page(self) -> Page:
         return self.scope.page(limit=ROWS, before=self.before, after=self.after)
 
     @property
@@ -119,7 +120,7 @@ class Explorer:
         page = self.page
         if not (page.has_newer or page.has_older):
             return bounded(len(page.rows))
-        return "" if self.scope.rest else bounded(self.scope.count())
+        return "" if self.scope.is_looked_through else bounded(self.scope.count())
 
     @cached_property
     def summary(self) -> Summary | None:
@@ -170,7 +171,7 @@ class Explorer:
 
     @property
     def newer(self) -> str:
-        if not self.page.has_newer or not self.page.rows or self.scope.rest:
+        if not self.page.has_newer or not self.page.rows or self.scope.is_looked_through:
             return ""
         return link(self.search, after=self.page.rows[0].pk)
 

@@ -8,7 +8,8 @@ from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from delivery import log
+from integrations import paging
+from integrations.paging import Page
 
 LOOK = 30_000  # rows that a filter is tried on for one page
 BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
@@ -35,7 +36,7 @@ class KeysetChangeList(ChangeList):
         self.paginator = self
 
     def _whole(self):
-        return log.page(self.queryset, limit=self.list_per_page, **self.place)
+        return paging.page(self.queryset, limit=self.list_per_page, **self.place)
 
     def _filtered(self):
         """Return the page among the newest LOOK rows: no index knows what the filters ask for."""
@@ -43,11 +44,11 @@ class KeysetChangeList(ChangeList):
         rows = rows if before is None else rows.filter(pk__lt=before)
         end = rows.order_by("-pk").values("pk")[:LOOK].aggregate(end=Min("pk"))["end"]
         fitting = self.queryset if end is None else self.queryset.filter(pk__gte=end)
-        page = log.page(fitting, limit=self.list_per_page, before=before)
+        page = paging.page(fitting, limit=self.list_per_page, before=before)
         beyond = rows.filter(pk__lt=end).order_by("-pk").values("pk") if end is not None else None
         if page.has_older or beyond is None or not beyond.first():
             return page
-        return log.Page(page.rows, page.has_newer, has_older=True, looked_to=end)
+        return Page(page.rows, page.has_newer, has_older=True, looked_to=end)
 
     def newest(self):
         return self.page.has_newer and self.get_query_string()

@@ -67,7 +67,7 @@ class PreviewedAction(s.Serializer):
     enabled = s.BooleanField()
     triggered = s.BooleanField()
     why = s.ListField(child=s.CharField(), help_text="Why it is not triggered.")
-    payload = s.JSONField(allow_null=True, help_text="What its mapping makes.")
+    payload = s.JSONField(help_text="What its mapping makes; null: nothing.")
     items = s.IntegerField(help_text="How many entries of the vendor's calls become of it.")
     notes = s.ListField(child=s.CharField(), help_text="What was cut, flattened, dropped, renamed.")
     nothing = s.CharField(allow_blank=True, help_text="Why there is nothing to send.")

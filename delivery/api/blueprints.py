@@ -12,11 +12,10 @@ from rest_framework.response import Response
 
 from delivery import controls, log, trial
 from delivery.api import blueprint_shapes as shapes
-from delivery.api.parameters import read_page
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.api.lists import LARGEST, cursor_after
+from integrations.api.lists import LARGEST, answered, number, paged
 from integrations.api.schema import PAGING, Error, page_of
 from integrations.blueprints import BlueprintError
 from integrations.blueprints.comparing import changes, difference, in_order
@@ -36,20 +35,14 @@ AGAINST = OpenApiParameter("against", int, description="A revision's number; els
 class RevisionsView(Endpoint):
     scopes = {**LOOK, **EDIT}
     permissions = {"POST": "integrations.add_revision"}
+    parameters = {"GET": paged()}
 
     @extend_schema(parameters=PAGING, responses={200: page_of(shapes.Revision)})
     def get(self, request, pk):
         """List the revisions of an installation's blueprint, newest first."""
         installation = found(pk)
         rows = installation.revisions.select_related("created_by").defer("blueprint")
-        page = log.page(rows, **read_page(request.query_params))
-        return Response(
-            {
-                "data": [listed(each, installation) for each in page.rows],
-                "next_cursor": cursor_after(page.rows[-1].pk) if page.has_older else None,
-                "has_more": page.has_older,
-            }
-        )
+        return Response(answered(rows, lambda each: listed(each, installation), **self.asked))
 
     @extend_schema(request=shapes.NewRevision, responses={201: shapes.FullRevision, 409: Error})
     def post(self, request, pk):
@@ -64,7 +57,7 @@ class RevisionsView(Endpoint):
                 given.get("blueprint"),
                 by=request.user,
                 summary=text(given, "change_summary"),
-                based_on=number(given, "based_on"),
+                based_on=whole(given, "based_on"),
             )
         return Response(told(saved, installation), status=status.HTTP_201_CREATED)
 
@@ -81,13 +74,14 @@ class RevisionView(Endpoint):
 
 class DifferenceView(Endpoint):
     scopes = LOOK
+    parameters = {"GET": {"against": number}}
 
     @extend_schema(parameters=[AGAINST], responses={200: shapes.Difference})
     def get(self, request, pk, revision):
         """Say what differs between a revision and another one, or the one before it."""
         installation = found(pk)
         new = numbered(installation, revision)
-        old = self.other(request, installation, new)
+        old = self.other(installation, new)
         before = old.blueprint if old else {}
         return Response(
             {
@@ -98,13 +92,10 @@ class DifferenceView(Endpoint):
             }
         )
 
-    def other(self, request, installation, new):
-        asked = request.query_params.get("against")
-        if asked is None:
-            return installation.revisions.filter(number__lt=new.number).order_by("number").last()
-        if not asked.isdecimal() or int(asked) > LARGEST:
-            raise Unprocessable({"against": "Must be a number: that of a revision."})
-        return numbered(installation, int(asked))
+    def other(self, installation, new):
+        if "against" in self.asked:
+            return numbered(installation, self.asked["against"])
+        return installation.revisions.filter(number__lt=new.number).order_by("number").last()
 
 
 class RollBackView(Endpoint):
@@ -206,7 +197,7 @@ def text(given, name):
     return value
 
 
-def number(given, name):
+def whole(given, name):
     value = given.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise Unprocessable({name: "Must be a number."})
@@ -217,7 +208,7 @@ def number(given, name):
 
 def message(request, given):
     """Return the message that a preview or a test is about."""
-    event_id = number(given, "event_id")
+    event_id = whole(given, "event_id")
     if (event_id is None) is (given.get("message") is None):
         raise Unprocessable({"message": "Give one of the two: message, or event_id."})
     if event_id is None:

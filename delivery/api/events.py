@@ -11,7 +11,7 @@ from delivery.api import shapes
 from delivery.models import Attempt, AttemptBody, Carried, Event
 from delivery.state import delivery_in_words
 from integrations.api.endpoint import Endpoint
-from integrations.api.lists import asked, cursor_after, moment, number, one_of, text
+from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
 from integrations.api.schema import ID, PAGING, page_of
 from integrations.messages import TYPES
 
@@ -25,15 +25,17 @@ TIMES = [
 class EventsView(Endpoint):
     scopes = {"GET": "events:read"}
 
-    FILTERS = {
-        "message_id": text,
-        "user_id": text,
-        "anonymous_id": text,
-        "name": text,
-        "type": one_of(*TYPES),
-        "source": number,
-        "since": moment,
-        "until": moment,
+    parameters = {
+        "GET": paged(
+            message_id=text,
+            user_id=text,
+            anonymous_id=text,
+            name=text,
+            type=one_of(*TYPES),
+            source=number,
+            since=moment,
+            until=moment,
+        )
     }
 
     @extend_schema(
@@ -52,13 +54,12 @@ class EventsView(Endpoint):
     def get(self, request):
         """List events, the newest first.
 
-        name, type and source look through the newest 30,000 rows, because no index tells of them;
+        name, type and source look through the newest 10,000 rows, because no index tells of them;
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
-        wanted = asked(request.query_params, self.FILTERS)
-        limit, before = wanted.pop("limit"), wanted.pop("cursor")
-        page = lists.events(**wanted).page(limit=limit, before=before)
-        return Response(as_list(page, event_presented))
+        page = place(self.asked)
+        found = lists.events(**self.asked).page(**page, looks=1)
+        return Response(as_answered(found, event_presented))
 
 
 class EventView(Endpoint):
@@ -77,12 +78,14 @@ class AttemptsView(Endpoint):
     scopes = {"GET": "deliveries:read"}
     permissions = {"GET": "delivery.view_attempt"}
 
-    FILTERS = {
-        "installation": number,
-        "status": one_of("2xx", "3xx", "4xx", "5xx", "none"),
-        "outcome": text,
-        "since": moment,
-        "until": moment,
+    parameters = {
+        "GET": paged(
+            installation=number,
+            status=one_of("2xx", "3xx", "4xx", "5xx", "none"),
+            outcome=text,
+            since=moment,
+            until=moment,
+        )
     }
 
     @extend_schema(
@@ -98,13 +101,12 @@ class AttemptsView(Endpoint):
     def get(self, request):
         """List requests to vendors, the newest first.
 
-        status and outcome look through the newest 30,000 rows, because no index tells of them;
+        status and outcome look through the newest 5,000 rows, because no index tells of them;
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
-        wanted = asked(request.query_params, self.FILTERS)
-        limit, before = wanted.pop("limit"), wanted.pop("cursor")
-        page = lists.attempts(**wanted).page(limit=limit, before=before)
-        return Response(as_list(page, attempt_presented))
+        page = place(self.asked)
+        found = lists.attempts(**self.asked).page(**page, looks=1)
+        return Response(as_answered(found, attempt_presented))
 
 
 class AttemptView(Endpoint):
@@ -118,17 +120,6 @@ class AttemptView(Endpoint):
         if attempt is None:
             raise Http404(f"There is no attempt {pk}.")
         return Response(attempt_told(attempt))
-
-
-def as_list(page, present):
-    """Return a page of the log as every list answers it."""
-    last = page.rows[-1].pk if page.rows else None
-    on = page.looked_to if page.looked_to is not None else last
-    return {
-        "data": [present(each) for each in page.rows],
-        "next_cursor": cursor_after(on) if page.has_older else None,
-        "has_more": page.has_older,
-    }
 
 
 def event_presented(event):

@@ -14,7 +14,7 @@ from integrations import installing
 from integrations.api.conditions import changing, tagged
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import answered, asked, flag, text
+from integrations.api.lists import answered, flag, paged, text
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.catalog import catalog
 from integrations.changing import fed_by, feed
@@ -24,8 +24,7 @@ from integrations.models import Installation
 class InstallationsView(Endpoint):
     scopes = {"GET": "installations:read", "POST": "installations:write"}
     permissions = {"POST": "integrations.add_installation"}
-
-    FILTERS = {"name": text, "destination": text, "enabled": flag, "uninstalled": flag}
+    parameters = {"GET": paged(name=text, destination=text, enabled=flag, uninstalled=flag)}
 
     @extend_schema(
         parameters=[
@@ -39,7 +38,7 @@ class InstallationsView(Endpoint):
     )
     def get(self, request):
         """List what is installed, the newest first."""
-        wanted = asked(request.query_params, self.FILTERS)
+        wanted = self.asked
         if "destination" in wanted:
             wanted["destination_key"] = wanted.pop("destination")
         wanted["uninstalled_at__isnull"] = not wanted.pop("uninstalled", False)
@@ -74,6 +73,7 @@ class InstallationView(Endpoint):
         "DELETE": "installations:write",
     }
     permissions = {"DELETE": "integrations.delete_installation"}
+    parameters = {"DELETE": {"confirm": text}}
 
     @extend_schema(responses={200: shapes.WholeInstallation})
     def get(self, request, pk):
@@ -101,7 +101,7 @@ class InstallationView(Endpoint):
     )
     def delete(self, request, pk):
         """Uninstall: cancel what is queued, forget the secrets, keep the log."""
-        confirmed = request.query_params.get("confirm")
+        confirmed = self.asked.get("confirm")
         with changing(request, Installation.objects.installed(), pk) as installation:
             if confirmed != installation.name:
                 raise Unprocessable({"confirm": f"Say ?confirm={installation.name} to uninstall."})

@@ -13,7 +13,7 @@ from delivery.api import shapes
 from delivery.system import system
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import asked, moment, number, one_of
+from integrations.api.lists import moment, number, one_of
 from integrations.api.schema import ID
 
 USUAL = timedelta(days=1)  # the range, when not said
@@ -22,12 +22,14 @@ USUAL = timedelta(days=1)  # the range, when not said
 class MetricsView(Endpoint):
     scopes = {"GET": "deliveries:read"}
 
-    FILTERS = {
-        "installation": number,
-        "source": number,
-        "since": moment,
-        "until": moment,
-        "step": one_of(*shapes.STEPS),
+    parameters = {
+        "GET": {
+            "installation": number,
+            "source": number,
+            "since": moment,
+            "until": moment,
+            "step": one_of(*shapes.STEPS),
+        }
     }
 
     @extend_schema(
@@ -42,7 +44,7 @@ class MetricsView(Endpoint):
     )
     def get(self, request):
         """Count what was accepted and what became of it: of an installation, a source, or all."""
-        wanted = asked(request.query_params, self.FILTERS)
+        wanted = self.asked
         installation = wanted.get("installation")
         until = wanted.get("until", timezone.now())
         try:

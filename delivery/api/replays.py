@@ -7,13 +7,12 @@ from rest_framework.response import Response
 
 from delivery import replaying
 from delivery.api import shapes
-from delivery.api.parameters import read_replays
 from delivery.forms import ReplayForm
 from delivery.models import Replay
 from delivery.replaying import AlreadyRunning, NotPossible
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.api.lists import cursor_after
+from integrations.api.lists import answered, number, paged
 from integrations.api.schema import ID, PAGING, Error, page_of
 
 READ = {"GET": "deliveries:read"}
@@ -25,6 +24,7 @@ START = {"POST": "delivery.add_replay"}
 class ReplaysView(Endpoint):
     scopes = READ | WRITE
     permissions = SEE | START
+    parameters = {"GET": paged(installation=number)}
 
     @extend_schema(
         parameters=[OpenApiParameter("installation", ID), *PAGING],
@@ -32,14 +32,7 @@ class ReplaysView(Endpoint):
     )
     def get(self, request):
         """List replays, newest first."""
-        page = read_replays(request.query_params).page()
-        return Response(
-            {
-                "data": [shown(each) for each in page.rows],
-                "next_cursor": cursor_after(page.rows[-1].pk) if page.has_older else None,
-                "has_more": page.has_older,
-            }
-        )
+        return Response(answered(rows(), shown, **self.asked))
 
     @extend_schema(request=shapes.ReplayInput, responses={201: shapes.Replay, 409: Error})
     def post(self, request):
@@ -117,10 +110,13 @@ class CancelView(TurnView):
     turn = staticmethod(replaying.cancel)
 
 
+def rows():
+    return Replay.objects.select_related("installation", "created_by")
+
+
 def found(pk):
-    rows = Replay.objects.select_related("installation", "created_by")
     try:
-        return rows.get(pk=pk)
+        return rows().get(pk=pk)
     except Replay.DoesNotExist:
         raise Http404(f"There is no replay {pk}.") from None
 

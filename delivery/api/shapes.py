@@ -7,16 +7,13 @@ from rest_framework import serializers
 from delivery.forms import SETTLED
 from delivery.metrics import Step
 from delivery.models import Delivery as DeliveryRow
+from delivery.models import Incident as IncidentRow
 from delivery.models import Replay as ReplayRow
 from integrations.api.fields import LARGEST, Choice, Flag, Moment, Number, Real, Text
+from integrations.api.shapes import Named
 
 STATES = DeliveryRow.State.choices
 STEPS = {step.label.lower(): step for step in Step}
-
-
-class Named(serializers.Serializer):
-    id = serializers.IntegerField()
-    name = serializers.CharField()
 
 
 class DeliveryEvent(serializers.Serializer):
@@ -239,7 +236,7 @@ class InstallationWithHealth(serializers.Serializer):
 
 
 class WholeInstallation(InstallationWithHealth):
-    blueprint = serializers.JSONField(allow_null=True)
+    blueprint = serializers.JSONField(help_text="null: it has none.")
 
 
 class InstallationInput(serializers.Serializer):
@@ -371,7 +368,7 @@ class Absence(serializers.Serializer):
 
 
 class EventWithDeliveries(Event):
-    body = serializers.JSONField(allow_null=True, help_text="As it was sent, while it is kept.")
+    body = serializers.JSONField(help_text="As it was sent; null: not kept any more.")
     added_context = serializers.JSONField()
     notes = serializers.ListField(child=serializers.CharField())
     deliveries = DeliveryOfEvent(many=True)
@@ -405,6 +402,31 @@ class WholeExchange(Exchange):
     delivery_ids = serializers.ListField(
         child=serializers.IntegerField(), help_text="The first 1,000 that it carried."
     )
+
+
+# --- incidents -----------------------------------------------------------------------------------
+
+
+class Subject(serializers.Serializer):
+    type = serializers.ChoiceField(["installation", "source"])
+    id = serializers.IntegerField()
+
+
+class Incident(serializers.Serializer):
+    """Something that is or was wrong."""
+
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(IncidentRow.Kind.choices)
+    title = serializers.CharField(help_text="The kind, in words.")
+    about = serializers.CharField(help_text="The name of what it is about.")
+    subject = Subject(allow_null=True, help_text="What it is about; null: all of Penstock.")
+    text = serializers.CharField(help_text="What is wrong, as it was last seen.")
+    is_open = serializers.BooleanField()
+    opened_at = serializers.DateTimeField()
+    seen_at = serializers.DateTimeField(help_text="When there was last a sign of it.")
+    closed_at = serializers.DateTimeField(allow_null=True)
+    mailed_at = serializers.DateTimeField(allow_null=True, help_text="When it was told by mail.")
+    posted_at = serializers.DateTimeField(allow_null=True, help_text="And by webhook.")
 
 
 # --- metrics -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from delivery.api import shapes
 from integrations import sources
 from integrations.api.conditions import changing, tagged
 from integrations.api.endpoint import Endpoint, given
-from integrations.api.lists import answered, asked, flag, text
+from integrations.api.lists import answered, flag, paged, text
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.models import Source, WriteKey
 
@@ -23,6 +23,7 @@ USUAL_OVERLAP = 24  # hours
 class SourcesView(Endpoint):
     scopes = {"GET": "sources:read", "POST": "sources:write"}
     permissions = {"POST": "integrations.add_source"}
+    parameters = {"GET": paged(name=text, archived=flag)}
 
     @extend_schema(
         parameters=[
@@ -34,7 +35,7 @@ class SourcesView(Endpoint):
     )
     def get(self, request):
         """List sources, the newest first."""
-        wanted = asked(request.query_params, {"name": text, "archived": flag})
+        wanted = self.asked
         wanted["archived_at__isnull"] = not wanted.pop("archived", False)
         return Response(answered(rows(), presented, **wanted))
 

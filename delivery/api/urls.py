@@ -1,6 +1,15 @@
 from django.urls import path
 
-from delivery.api import blueprints, events, installations, measures, replays, sources, views
+from delivery.api import (
+    blueprints,
+    events,
+    incidents,
+    installations,
+    measures,
+    replays,
+    sources,
+    views,
+)
 
 OF_INSTALLATION = "installations/<int:pk>/"
 REVISION = f"{OF_INSTALLATION}revisions/<int:revision>"
@@ -39,6 +48,8 @@ urlpatterns = [
     path("attempts/<int:pk>", events.AttemptView.as_view(), name="attempt"),
     path("metrics", measures.MetricsView.as_view(), name="metrics"),
     path("system", measures.SystemView.as_view(), name="system"),
+    path("incidents", incidents.IncidentsView.as_view(), name="incidents"),
+    path("incidents/<int:pk>", incidents.IncidentView.as_view(), name="incident"),
     path("rejections", views.RejectionsView.as_view(), name="rejections"),
     path("deliveries", views.DeliveriesView.as_view(), name="deliveries"),
     path("deliveries/<int:pk>", views.DeliveryView.as_view(), name="delivery"),

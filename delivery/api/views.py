@@ -8,12 +8,13 @@ from rest_framework.response import Response
 
 from delivery import controls, log
 from delivery.api import shapes
-from delivery.api.parameters import read, read_rejections
+from delivery.api.parameters import FILTERS, search_of
 from delivery.api.presentation import listed, rejected, told
-from delivery.models import Delivery
+from delivery.finding import scope
+from delivery.models import Delivery, Rejection
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict
-from integrations.api.lists import cursor_after
+from integrations.api.lists import answered, as_answered, moment, number, paged, place
 from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
 
 
@@ -25,6 +26,7 @@ class DeliveriesView(Endpoint):
     """
 
     scopes = {"GET": "deliveries:read"}
+    parameters = {"GET": paged(**FILTERS)}
 
     @extend_schema(
         parameters=[
@@ -41,8 +43,9 @@ class DeliveriesView(Endpoint):
         responses={200: page_of(shapes.Delivery)},
     )
     def get(self, request):
-        asked = read(request.query_params)
-        return Response(paged(asked, listed))
+        page = place(self.asked)
+        found = scope(search_of(self.asked), timezone.now()).page(**page, looks=1)
+        return Response(as_answered(found, listed))
 
 
 class RejectionsView(Endpoint):
@@ -53,13 +56,15 @@ class RejectionsView(Endpoint):
 
     scopes = {"GET": "events:read"}
     permissions = {"GET": "delivery.view_rejection"}
+    parameters = {"GET": paged(source=number, since=moment, until=moment)}
 
     @extend_schema(
         parameters=[OpenApiParameter("source", ID), *RECEIVED, *PAGING],
         responses={200: page_of(shapes.Rejection)},
     )
     def get(self, request):
-        return Response(paged(read_rejections(request.query_params), rejected))
+        rows = Rejection.objects.select_related("source")
+        return Response(answered(rows, rejected, at="received_at", **self.asked))
 
 
 class DeliveryView(Endpoint):
@@ -91,13 +96,3 @@ class DeliverAgainView(Endpoint):
         if not requeued.count:
             raise Conflict("It is queued already.")
         return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
-
-
-def paged(asked, present):
-    """Return the page that is asked for, each row presented."""
-    page = asked.page()
-    return {
-        "data": [present(each) for each in page.rows],
-        "next_cursor": cursor_after(page.looked_to or page.rows[-1].pk) if page.has_older else None,
-        "has_more": page.has_older,
-    }

@@ -52,7 +52,7 @@ SIGNED = [
     }.items()
 ]
 PIXEL = {
-    "wk": "The write key.",
+    "wk": "The write key; without it nothing is stored.",
     "e": "The event of a track, the name of a page or screen.",
     "uid": "User id.",
     "aid": "Anonymous id.",
@@ -140,7 +140,7 @@ def _pixel(kind: str) -> Json:
     operation = _operation(address, f"Send a {kind} by showing an image.", {})
     properties = "`p.NAME` is a property, `t.NAME` a trait; always a text."
     operation["description"] = f"{properties} `X-Penstock-Refused` says why nothing was stored."
-    operation["parameters"] = [_query(name, said, name == "wk") for name, said in PIXEL.items()]
+    operation["parameters"] = [_query(name, said) for name, said in PIXEL.items()]
     image = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
     operation["responses"] = {
         "200": {"description": "The image, whatever became of the message.", "content": image},
@@ -162,7 +162,7 @@ def _webhook() -> Json:
 
 def _ignored() -> Json:
     operation = _operation("/v1/m", "Take what SDKs report about themselves, and keep none.", {})
-    operation["requestBody"] = _body({"type": "object"})
+    operation["requestBody"] = {**_body({}), "required": False}  # whatever comes
     operation["responses"]["200"] = _answer("Ignored.", _ref("Taken"))
     operation["security"] = [{}]
     return {"post": operation}

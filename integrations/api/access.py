@@ -11,10 +11,9 @@ from integrations.api import presentation, shapes
 from integrations.api.conditions import changing, tagged
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import answered, asked, flag, moment, number, text
+from integrations.api.lists import answered, flag, moment, number, paged, text
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.models import ApiToken, AuditEntry
-from integrations.paging import arrived
 from integrations.roles import includes
 
 # --- users -------------------------------------------------------------------------------------
@@ -23,6 +22,7 @@ from integrations.roles import includes
 class UsersView(Endpoint):
     scopes = {"GET": "users:read", "POST": "users:write"}
     permissions = {"POST": "auth.add_user"}
+    parameters = {"GET": paged(is_active=flag)}
 
     @extend_schema(
         parameters=[OpenApiParameter("is_active", bool), *PAGING],
@@ -30,8 +30,7 @@ class UsersView(Endpoint):
     )
     def get(self, request):
         """List users, the newest first."""
-        wanted = asked(request.query_params, {"is_active": flag})
-        return Response(answered(users.people(), presentation.user, **wanted))
+        return Response(answered(users.people(), presentation.user, **self.asked))
 
     @extend_schema(request=shapes.UserInput, responses={201: shapes.NewUser, 409: Error})
     def post(self, request):
@@ -80,6 +79,7 @@ class UserView(Endpoint):
 
 class TokensView(Endpoint):
     scopes = {"GET": "users:read", "POST": "users:write"}
+    parameters = {"GET": paged(user_id=number)}
 
     @extend_schema(
         parameters=[OpenApiParameter("user_id", int), *PAGING],
@@ -87,9 +87,8 @@ class TokensView(Endpoint):
     )
     def get(self, request):
         """List API tokens, also those that are revoked, the newest first."""
-        wanted = asked(request.query_params, {"user_id": number})
         rows = ApiToken.objects.select_related("user")
-        return Response(answered(rows, presentation.token, **wanted))
+        return Response(answered(rows, presentation.token, **self.asked))
 
     @extend_schema(request=shapes.TokenInput, responses={201: shapes.NewToken})
     def post(self, request):
@@ -129,14 +128,10 @@ def check_scopes(token, scopes):
 
 class AuditLogView(Endpoint):
     scopes = {"GET": "audit:read"}
-
-    FILTERS = {
-        "actor": text,
-        "action": text,
-        "object_type": text,
-        "object_id": text,
-        "since": moment,
-        "until": moment,
+    parameters = {
+        "GET": paged(
+            actor=text, action=text, object_type=text, object_id=text, since=moment, until=moment
+        )
     }
 
     @extend_schema(
@@ -153,7 +148,5 @@ class AuditLogView(Endpoint):
     )
     def get(self, request):
         """List who changed what, the newest first."""
-        wanted = asked(request.query_params, self.FILTERS)
-        since, until = wanted.pop("since", None), wanted.pop("until", None)
-        rows = arrived(AuditEntry.objects.all(), "at", since=since, until=until)
-        return Response(answered(rows, presentation.audit_entry, **wanted))
+        rows = AuditEntry.objects.all()
+        return Response(answered(rows, presentation.audit_entry, at="at", **self.asked))

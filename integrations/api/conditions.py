@@ -9,7 +9,10 @@ from django.http import Http404
 from rest_framework import status
 from rest_framework.exceptions import APIException
 
+from integrations.api.errors import Unprocessable
+
 TAG = re.compile(r'(?:W/)?"([^"]*)"|(\*)')
+TAGS = re.compile(r'^(\*|(W/)?"[^"]*"(, ?(W/)?"[^"]*")*)$')
 
 
 class Changed(APIException):
@@ -19,8 +22,11 @@ class Changed(APIException):
 
 
 def etag(row):
-    """Return the tag of a row as it is stored: another one after every change."""
+    """Return the tag of a row as it is stored, with what it is linked to: another one after every
+    change."""
     values = [getattr(row, field.attname) for field in row._meta.concrete_fields]
+    for field in row._meta.many_to_many:
+        values.append(sorted(each.pk for each in getattr(row, field.name).all()))
     return f'"{sha256(repr(values).encode()).hexdigest()[:32]}"'
 
 
@@ -44,10 +50,13 @@ def changing(request, rows, pk):
 
 
 def check(request, row):
-    """Raise Changed when the request has an If-Match that is not the row's tag."""
+    """Raise Changed when the request has an If-Match that is not the row's tag, Unprocessable when
+    that is no tag at all."""
     asked = request.headers.get("If-Match")
     if asked is None:
         return
+    if not TAGS.fullmatch(asked):
+        raise Unprocessable({"If-Match": 'Give the ETag that you read, with its "quotes", or *.'})
     tags = {star or f'"{tag}"' for tag, star in TAG.findall(asked)}
     if not tags & {"*", etag(row)}:
         raise Changed("It was changed since you read it. Read it again, and change that.")

@@ -1,24 +1,33 @@
 """What every view of the management API has in common."""
 
+from collections.abc import Mapping
+
 from django.http import QueryDict
 from rest_framework.views import APIView
 
-from integrations.api import idempotency
+from integrations.api import idempotency, lists
 from integrations.api.errors import Unprocessable
 
 
 class Endpoint(APIView):
-    """A view that says for each of its methods which scope it needs, as in permissions.py.
+    """A view that says for each of its methods which scope it needs, as in permissions.py, and
+    which parameters it takes, each with its reader of lists.py; other parameters are refused.
 
     Its POSTs take an Idempotency-Key, unless takes_keys says no.
+
+    asked  the parameters that were given, read
     """
 
     scopes: dict[str, str] = {}
+    parameters: dict[str, Mapping[str, lists.Reader]] = {}
     takes_keys = True
     call = None  # the call that an Idempotency-Key stands for
 
     def initial(self, request, *args, **kwargs):
         super().initial(request, *args, **kwargs)
+        if request.method != "OPTIONS" and hasattr(self, request.method.lower()):
+            method = "GET" if request.method == "HEAD" else request.method
+            self.asked = lists.asked(request.query_params, self.parameters.get(method, {}))
         if self.takes_keys and request.method == "POST":
             self.call = idempotency.begin(request)
 

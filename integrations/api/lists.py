@@ -1,4 +1,5 @@
-"""Lists of the API: read what is asked for, refuse the rest field by field, answer a page."""
+"""The parameters of the API's addresses, and its lists: read what is asked for, refuse the rest
+by name, answer a page."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 
 from integrations.api.errors import Unprocessable
-from integrations.paging import page
+from integrations.paging import Page, arrived, page
 
 MOST = 100  # rows a page
 USUAL = 50
@@ -20,36 +21,59 @@ Reader = Callable[[str], Any]
 
 
 def asked(given: Mapping[str, str], readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """Return what the address asks for, with limit and before. Raises Unprocessable, by name."""
-    known = {**readers, "limit": limit, "cursor": before}
+    """Return what the address asks for. Raises Unprocessable, by name."""
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name, text in given.items():
-        if name not in known:
-            wrong[name] = f"Not a parameter; there are: {', '.join(known)}."
+        if name not in readers:
+            wrong[name] = f"Not a parameter; there are: {', '.join(readers) or 'none'}."
             continue
         try:
-            values[name] = known[name](text)
+            values[name] = readers[name](text)
         except ValueError as error:
             wrong[name] = str(error)
     if wrong:
         raise Unprocessable(wrong)
-    return {"limit": USUAL, "cursor": None, **values}
+    return values
+
+
+def paged(**filters: Reader) -> dict[str, Reader]:
+    """Return the parameters of a list with these filters."""
+    return {**filters, "limit": limit, "cursor": before}
 
 
 def answered(
     rows: QuerySet[Any],
     present: Callable[[Any], Any],
     *,
-    limit: int,
-    cursor: int | None,
+    limit: int = USUAL,
+    cursor: int | None = None,
+    at: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
     **filters: Any,
 ) -> dict[str, Any]:
-    """Return a page of the rows with these values as every list answers it, newest first."""
-    found = page(rows.filter(**filters), limit=limit, before=cursor)
+    """Return a page of the rows with these values as every list answers it, newest first.
+
+    at  the column that since and until are about
+    """
+    fitting = arrived(rows.filter(**filters), at, since=since, until=until)
+    return as_answered(page(fitting, limit=limit, before=cursor), present)
+
+
+def place(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Take from what is asked for which page it is, as page() of a scope wants it."""
+    return {"limit": wanted.pop("limit", USUAL), "before": wanted.pop("cursor", None)}
+
+
+def as_answered(found: Page, present: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a page as every list answers it."""
+    following = None
+    if found.has_older:
+        following = cursor_after(found.looked_to or found.rows[-1].pk)
     return {
         "data": [present(each) for each in found.rows],
-        "next_cursor": cursor_after(found.rows[-1].pk) if found.has_older else None,
+        "next_cursor": following,
         "has_more": found.has_older,
     }
 

@@ -2,6 +2,7 @@
 
 import json
 
+from django.core.exceptions import ValidationError
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
@@ -12,9 +13,11 @@ class AnyJSONParser(BaseParser):
     def parse(self, stream, media_type=None, parser_context=None):
         try:
             value = json.loads(stream.read() or b"{}", parse_constant=_refuse)
-            _check(value)
+            wrong = dict(_unstorable(value, ""))
         except (ValueError, RecursionError) as error:
             raise ParseError(f"The body is not JSON: {error}") from None
+        if wrong:
+            raise ValidationError(wrong)
         return value
 
 
@@ -22,16 +25,19 @@ def _refuse(name):
     raise ValueError(f"{name} is no number of JSON.")
 
 
-def _check(value):
-    """Raise ValueError for texts that no database stores: with NUL, or half a character."""
+def _unstorable(value, place):
+    """Yield (place, what is wrong) for the texts that no database stores."""
     if isinstance(value, str):
-        value.encode()
         if "\x00" in value:
-            raise ValueError("A text has a NUL character in it.")
+            yield place or "body", "Leave the NUL character out."
+        elif any("\ud800" <= each <= "\udfff" for each in value):
+            yield place or "body", "Has half of a character: a surrogate without the other."
     elif isinstance(value, dict):
         for key, each in value.items():
-            _check(key)
-            _check(each)
+            readable = key.encode(errors="replace").decode().replace("\x00", "?")
+            inner = f"{place}.{readable}" if place else readable
+            yield from _unstorable(key, inner)
+            yield from _unstorable(each, inner)
     elif isinstance(value, list):
-        for each in value:
-            _check(each)
+        for number, each in enumerate(value):
+            yield from _unstorable(each, f"{place}.{number}" if place else str(number))

@@ -13,6 +13,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
+from integrations.api import conditions
+from integrations.api.errors import CODES
 from integrations.api.permissions import scope_of
 
 ERRORS = {
@@ -75,7 +77,7 @@ RECEIVED = [
 ]
 IF_MATCH = OpenApiParameter(
     "If-Match",
-    str,
+    {"type": "string", "pattern": conditions.TAGS.pattern},
     OpenApiParameter.HEADER,
     description="The ETag that you read: 412 when it was changed since.",
 )
@@ -127,27 +129,34 @@ class Schema(AutoSchema):
                 said = {"application/json": {"schema": error}}
                 described = {"description": ERRORS[code], "content": said}
                 operation["responses"].setdefault(str(code), described)
+            for code in set(map(str, CODES)) & operation["responses"].keys():
+                content = operation["responses"][code]["content"]["application/json"]
+                content["example"] = example_of(int(code))
         return operation
 
     def _errors(self, operation):
         """Return the statuses that come of the operation's form, whatever its view does."""
-        has_query = any(each["in"] == "query" for each in operation.get("parameters", ()))
         if self.view.permission_classes:
             yield from (401, 403)
         if "{" in self.path:
             yield 404
         if "requestBody" in operation:
             yield 400
-        if "requestBody" in operation or has_query or self._takes_keys():
-            yield 422
         if self._takes_keys():
             yield 409
-        yield from (429, 500)
+        yield from (422, 429, 500)  # 422 for a parameter that there is not, at least
 
     def _scope(self):
         """Return the scope of the operation; None where the view has no scopes."""
         asked = hasattr(self.view, "scopes") and self.view.permission_classes
         return scope_of(self.view, self.method) if asked else None
+
+
+def example_of(code):
+    """Return an error of that status, as it is answered."""
+    said = {"code": CODES[code], "message": ERRORS[code]}
+    fields = {"fields": {"name": "This field is required."}} if code == 422 else {}
+    return {"error": {**said, **fields, "request_id": "5f0c5bd6a2f5c0cd1f6a7d7e"}}
 
 
 class BearerToken(OpenApiAuthenticationExtension):

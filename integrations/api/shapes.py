@@ -3,6 +3,7 @@
 from rest_framework import serializers
 
 from integrations.api.fields import Choice, Flag, Moment, Number, Text
+from integrations.models import WebhookSource as WebhookSourceRow
 from integrations.roles import ROLES, SCOPES
 
 ROLE_CHOICES = [(each.name, each.description) for each in ROLES.values()]
@@ -117,6 +118,58 @@ class AuditEntry(serializers.Serializer):
     ip_address = serializers.CharField(allow_null=True)
     user_agent = serializers.CharField()
     request_id = serializers.CharField()
+
+
+# --- webhook sources -----------------------------------------------------------------------------
+
+SOURCE_TYPES = WebhookSourceRow.SourceType.choices
+
+
+class Named(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+
+
+class WebhookSource(serializers.Serializer):
+    """A third party whose calls become messages of a source; its secret is never shown."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    address = serializers.CharField(help_text="What the third party calls, after our host.")
+    source = Named(help_text="Its events come in as if this one had sent them.")
+    source_type = serializers.ChoiceField(SOURCE_TYPES)
+    is_signed = serializers.BooleanField(help_text="Whether its calls are checked by a secret.")
+    signature_header = serializers.CharField()
+    event_type_path = serializers.CharField(help_text="Empty: where it usually is.")
+    mappings = serializers.JSONField(help_text="For each field of a message where its value is.")
+    created_at = serializers.DateTimeField()
+
+
+class WebhookSourceInput(serializers.Serializer):
+    name = Text(max_length=100)
+    source = Number(min_value=1, help_text="The id of the source it sends as.")
+    source_type = Choice(SOURCE_TYPES)
+    secret = Text(
+        max_length=1_000,
+        required=False,
+        help_text="What its calls are signed with; needed but for none. It is never shown.",
+    )
+    signature_header = Text(max_length=100, required=False, help_text="Of hmac: X-Signature.")
+    event_type_path = Text(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text="A JSONPath, header:NAME, or the event's name itself.",
+    )
+    mappings = serializers.DictField(
+        required=False, help_text='{"userId": "$.customer.id"}: a place, or a list of places.'
+    )
+
+
+class WebhookSourceChange(WebhookSourceInput):
+    name = Text(max_length=100, required=False)
+    source = Number(min_value=1, required=False)
+    source_type = Choice(SOURCE_TYPES, required=False)
 
 
 # --- the catalog, and what is installed from it --------------------------------------------------

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from integrations.api import access, auth, views
+from integrations.api import access, auth, views, webhook_sources
 
 urlpatterns = [
     path("auth/login", auth.LoginView.as_view(), name="login"),
@@ -12,6 +12,12 @@ urlpatterns = [
     path("tokens", access.TokensView.as_view(), name="tokens"),
     path("tokens/<int:pk>", access.TokenView.as_view(), name="token"),
     path("audit-log", access.AuditLogView.as_view(), name="audit-log"),
+    path("webhook-sources", webhook_sources.WebhookSourcesView.as_view(), name="webhook-sources"),
+    path(
+        "webhook-sources/<int:pk>",
+        webhook_sources.WebhookSourceView.as_view(),
+        name="webhook-source",
+    ),
     path("integration-catalog", views.CatalogView.as_view(), name="catalog"),
     path("integration-catalog/<slug:key>", views.CatalogEntryView.as_view(), name="catalog-entry"),
     path(

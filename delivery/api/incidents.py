@@ -1,0 +1,71 @@
+"""Incidents: what is or was wrong, as the alarms found it."""
+
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.response import Response
+
+from delivery.api import shapes
+from delivery.models import Incident
+from integrations.api.endpoint import Endpoint
+from integrations.api.lists import answered, flag, moment, one_of, paged
+from integrations.api.schema import PAGING, page_of
+
+READ = {"GET": "deliveries:read"}
+SEE = {"GET": "delivery.view_incident"}
+
+
+class IncidentsView(Endpoint):
+    scopes = READ
+    permissions = SEE
+    parameters = {
+        "GET": paged(open=flag, kind=one_of(*Incident.Kind.values), since=moment, until=moment)
+    }
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("open", bool, description="true: not over yet; false: over."),
+            OpenApiParameter("kind", str, enum=Incident.Kind.values),
+            OpenApiParameter("since", OpenApiTypes.DATETIME, description="Began from then on."),
+            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Began before."),
+            *PAGING,
+        ],
+        responses={200: page_of(shapes.Incident)},
+    )
+    def get(self, request):
+        """List incidents, the newest first."""
+        wanted = self.asked
+        if "open" in wanted:
+            wanted["closed_at__isnull"] = wanted.pop("open")
+        return Response(answered(Incident.objects.all(), presented, at="opened_at", **wanted))
+
+
+class IncidentView(Endpoint):
+    scopes = READ
+    permissions = SEE
+
+    @extend_schema(responses={200: shapes.Incident})
+    def get(self, request, pk):
+        """Show an incident: what is wrong, since when, and who was told."""
+        incident = Incident.objects.filter(pk=pk).first()
+        if incident is None:
+            raise Http404(f"There is no incident {pk}.")
+        return Response(presented(incident))
+
+
+def presented(incident):
+    kind, _, number = incident.subject.partition(":")
+    return {
+        "id": incident.pk,
+        "kind": incident.kind,
+        "title": incident.get_kind_display(),
+        "about": incident.about,
+        "subject": {"type": kind, "id": int(number)} if number else None,
+        "text": incident.text,
+        "is_open": incident.closed_at is None,
+        "opened_at": incident.opened_at,
+        "seen_at": incident.seen_at,
+        "closed_at": incident.closed_at,
+        "mailed_at": incident.mailed_at,
+        "posted_at": incident.posted_at,
+    }

@@ -1,0 +1,42 @@
+"""Examples in the OpenAPI schema: what calls were really given and answered, from examples.json.
+
+tests/test_every_call.py makes the calls, and `make examples` writes down what comes of them.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+FILE = Path(__file__).with_name("examples.json")
+PLACES = {"id": 1, "revision": 1, "key": "heap"}  # parameters of paths
+KEY = {"integer": 1}  # where `key` is the id of a write key
+
+
+@cache
+def examples():
+    """Return {name of a shape: an example of it}."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def add_examples(result, **_):
+    """Put the examples to their shapes and parameters; a hook of drf-spectacular's."""
+    for name, example in examples().items():
+        if name in result["components"]["schemas"]:
+            result["components"]["schemas"][name]["examples"] = [example]
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    kind = parameter["schema"]["type"]
+                    parameter["example"] = KEY.get(kind, PLACES.get(parameter["name"], 1))
+    return result
+
+
+def shape_of(schema, components):
+    """Return the name of the shape that a body has, or that the rows of a list have, or None."""
+    if "$ref" not in schema:
+        return None
+    name = schema["$ref"].rpartition("/")[2]
+    if name.endswith("Page"):
+        return components[name]["properties"]["data"]["items"]["$ref"].rpartition("/")[2]
+    return name
