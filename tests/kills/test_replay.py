@@ -1,4 +1,4 @@
-"""A replay of everything there is, killed in the middle: nothing left out, nothing taken twice.
+"""Replays of everything there is, killed, cancelled, two at once: nothing left out, nothing twice.
 
 PENSTOCK_REPLAYED   how many deliveries; `make kills` takes 50,000
 """
@@ -92,3 +92,49 @@ def test_a_replay_killed_in_the_middle_queues_each_delivery_exactly_once(stage, 
     with capsys.disabled():
         grown = (memory.most - before) / 1e6
         sys.stdout.write(f"\n{COUNT} replayed, {again} sent thrice, grown by {grown:.0f} MB\n")
+
+
+def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, capsys):
+    stage.send(COUNT, users=500)
+    eventually(lambda: stage.received() == COUNT, COUNT / 100 + 60, stage.up.output)
+    eventually(lambda: stage.account()["delivered"] == COUNT, 60.0)
+    asked = {"installation": 1, "states": ["delivered"]}
+
+    seen, began = [], time.monotonic()
+    one = f"/{call(stage, 'POST', '', **asked)['id']}"
+    while not seen or seen[-1] < 0.3:
+        seen.append(call(stage, "GET", one)["progress"])
+        assert time.monotonic() - began < 300.0
+        time.sleep(0.05)
+    called = time.monotonic()
+    call(stage, "POST", f"{one}/cancel")
+    eventually(lambda: call(stage, "GET", one)["state"] == "cancelled", 30.0, stage.up.output)
+    cancelled = time.monotonic() - called
+    ended = call(stage, "GET", one)
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 5, "progress is not visible"
+    assert stage.account()["delivered"] == COUNT, "what was taken back is not as before"
+    sent_again = sum(stage._sandbox("GET", "keys").values()) - COUNT
+    assert sent_again == ended["queued"] - ended["taken_back"]
+
+    began = time.monotonic()
+    both = [
+        f"/{call(stage, 'POST', '', **asked, **more)['id']}" for more in ({}, {"event": "Step"})
+    ]
+    for each in both:
+        eventually(lambda each=each: call(stage, "GET", each)["state"] == "done", 900.0)
+    took = time.monotonic() - began
+    again = [call(stage, "GET", each)["queued"] for each in both]
+    eventually(lambda: stage.account()["delivered"] == COUNT, 60.0)
+
+    times = stage._sandbox("GET", "keys")
+    assert set(times) == set(stage.sent), "a replay sent another idempotency key"
+    assert sum(times.values()) == COUNT + sent_again + sum(again)
+    assert max(again) == COUNT
+    assert stage.received() == COUNT  # the sandbox counts a key once
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{COUNT}: progress seen {len(set(seen))} times; cancelled within {cancelled:.2f} s "
+            f"at {seen[-1]:.0%}, {ended['taken_back']} taken back; two of one range queued "
+            f"{again} within {took:.0f} s, and the vendor counts {stage.received()}\n"
+        )
