@@ -322,14 +322,17 @@ def further_rows(delivery, source):
     return rejection, incident, gone
 
 
+SERIOUS = """options => axe.run(options).then((found) =>
+  found.violations.filter((each) => ["serious", "critical"].includes(each.impact)))"""
+
+
 def serious(page, **options):
     """What axe finds that keeps people out: (rule, element, what is wrong)."""
-    options["resultTypes"] = ["violations"]  # it then looks at the others less closely: faster
-    found = Axe().run(page, options=options).response["violations"]
+    if not page.evaluate("'axe' in window"):  # half a megabyte, once for each page
+        page.evaluate(Axe().axe_script)
     return [
         (each["id"], node["html"][:200], node["failureSummary"][:300])
-        for each in found
-        if each["impact"] in ("serious", "critical")
+        for each in page.evaluate(SERIOUS, {"resultTypes": ["violations"], **options})
         for node in each["nodes"]
     ]
 
