@@ -109,7 +109,7 @@ def test_who_did_not_see_the_newest_revision_is_refused(api, heap):
         ({"based_on": True}, "based_on"),
         ({"based_on": 2**80}, "based_on"),
         ({"change_summary": 5}, "change_summary"),
-        ([], ""),
+        ([], "body"),
     ],
 )
 def test_what_is_given_in_a_wrong_form_is_named(api, heap, given, field):

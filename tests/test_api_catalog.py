@@ -151,6 +151,14 @@ def test_a_body_that_is_no_object_is_refused_and_never_an_error_of_ours(client, 
     assert install(client, bearer, body).status_code in (400, 422)
 
 
+def test_a_field_that_there_is_not_is_refused_by_name(client, bearer):
+    answer = install(client, bearer, {**BODY, "colour": "red"})
+    assert refusal(answer)[0::2] == (
+        422,
+        {"colour": "Not a field; there are: name, variant, config, delivery_mode."},
+    )
+
+
 def test_an_unknown_destination_is_not_found(client, bearer):
     assert refusal(install(client, bearer, key="nobody"))[:2] == (404, "NOT_FOUND")
 

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from delivery import metrics, tasks
@@ -75,6 +77,16 @@ def test_installations_are_listed_by_filter(api, params, expected):
     make.make_installation("One")
     Installation.objects.filter(pk=make.make_installation("Two").pk).update(enabled=False)
     assert names(api("GET", INSTALLATIONS, **params)) == expected
+
+
+def test_a_list_of_installations_costs_as_many_queries_however_many_there_are(api):
+    counts = []
+    for name in ("One", "Two", "Three"):
+        make.make_installation(name)
+        with CaptureQueriesContext(connection) as queries:
+            assert len(names(api("GET", INSTALLATIONS))) == len(counts) + 1
+        counts.append(len(queries))
+    assert counts[1] == counts[2], counts
 
 
 def test_what_is_changed_is_changed_and_the_rest_stays(api):

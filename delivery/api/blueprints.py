@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from delivery import controls, log, trial
 from delivery.api import blueprint_shapes as shapes
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
-from integrations.api.endpoint import Endpoint
+from integrations.api.endpoint import Endpoint, unchecked
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.api.lists import LARGEST, answered, number, paged
 from integrations.api.schema import PAGING, Error, page_of
@@ -50,7 +50,7 @@ class RevisionsView(Endpoint):
 
         409 when there is a newer revision than the one it is based on.
         """
-        installation, given = found(pk), an_object(request)
+        installation, given = found(pk), unchecked(request, shapes.NewRevision)
         with said():
             saved = controls.save_revision(
                 installation,
@@ -121,7 +121,7 @@ class PreviewView(Endpoint):
     @extend_schema(request=shapes.Given, responses={200: shapes.Preview, 409: Error})
     def post(self, request, pk):
         """Show what would be sent for a message, and why not. Nothing is sent, nothing is kept."""
-        installation, given = found(pk), an_object(request)
+        installation, given = found(pk), unchecked(request, shapes.Given)
         with said():
             made = preview(installation, message(request, given), given.get("blueprint"))
         return Response(previewed(made))
@@ -137,7 +137,7 @@ class TestEventView(Endpoint):
         200 whatever the vendor said: see `accepted`. It is no event of ours; the attempts are kept
         and marked as tests.
         """
-        installation, given = found(pk), an_object(request)
+        installation, given = found(pk), unchecked(request, shapes.Given)
         with said():
             tried = trial.send_test_event(
                 installation,
@@ -182,12 +182,6 @@ def numbered(installation, number):
         return installation.revisions.select_related("created_by").get(number=number)
     except Revision.DoesNotExist:
         raise Http404(f"{installation} has no revision {number}.") from None
-
-
-def an_object(request):
-    if not isinstance(request.data, dict):
-        raise Unprocessable({"": "The body must be a JSON object."})
-    return request.data
 
 
 def text(given, name):

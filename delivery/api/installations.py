@@ -14,11 +14,12 @@ from integrations import installing
 from integrations.api.conditions import changing, tagged
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import answered, flag, paged, text
+from integrations.api.lists import as_answered, flag, paged, place, text
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.catalog import catalog
 from integrations.changing import fed_by, feed
 from integrations.models import Installation
+from integrations.paging import page
 
 
 class InstallationsView(Endpoint):
@@ -42,7 +43,10 @@ class InstallationsView(Endpoint):
         if "destination" in wanted:
             wanted["destination_key"] = wanted.pop("destination")
         wanted["uninstalled_at__isnull"] = not wanted.pop("uninstalled", False)
-        return Response(answered(rows(), presented, **wanted))
+        on = place(wanted)
+        found = page(rows().filter(**wanted), **on)
+        queues = metrics.queues([each.pk for each in found.rows])
+        return Response(as_answered(found, lambda each: presented(each, queues)))
 
     @extend_schema(
         request=shapes.InstallationInput,
@@ -164,13 +168,15 @@ def whole(pk, code=status.HTTP_200_OK):
     if installation is None:
         raise Http404(f"There is no installation {pk}.")
     revision = installation.revision
-    answer = {**presented(installation), "blueprint": revision.blueprint if revision else None}
+    queues = metrics.queues([pk])
+    blueprint = revision.blueprint if revision else None
+    answer = {**presented(installation, queues), "blueprint": blueprint}
     return Response(answer, status=code, headers=tagged(installation))
 
 
-def presented(installation):
+def presented(installation, queues):
     """Return an installation as the API shows it: never a secret."""
-    queue = metrics.queues([installation.pk]).get(installation.pk, metrics.Queue())
+    queue = queues.get(installation.pk, metrics.Queue())
     words = state_in_words(installation, list(installation.lanes.all()), timezone.now())
     revision = installation.revision
     return {

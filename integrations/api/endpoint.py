@@ -53,15 +53,33 @@ class Endpoint(APIView):
 
 def given(request, shape):
     """Return what a body holds, checked by its shape. Raises Unprocessable, by field."""
-    body = {} if isinstance(request.data, QueryDict) else request.data  # what no body is to DRF
-    if not isinstance(body, dict):
-        raise Unprocessable({"body": "Must be an object: {…}."})
+    body = _body(request)
     checked = shape(data=body)
-    unknown = f"Not a field; there are: {', '.join(checked.fields)}."
-    wrong = dict.fromkeys(sorted(body.keys() - checked.fields.keys()), unknown)
+    wrong = _strange(body, checked.fields)
     if not checked.is_valid() or wrong:
         raise Unprocessable({**wrong, **dict(named(checked.errors))})
     return checked.validated_data
+
+
+def unchecked(request, shape):
+    """Return a body as it came, where a function of ours checks what its fields hold. Raises
+    Unprocessable for fields that the shape does not have."""
+    body = _body(request)
+    if wrong := _strange(body, shape().fields):
+        raise Unprocessable(wrong)
+    return body
+
+
+def _body(request):
+    body = {} if isinstance(request.data, QueryDict) else request.data  # what no body is to DRF
+    if not isinstance(body, dict):
+        raise Unprocessable({"body": "Must be an object: {…}."})
+    return body
+
+
+def _strange(body, fields):
+    unknown = f"Not a field; there are: {', '.join(fields)}."
+    return dict.fromkeys(sorted(body.keys() - fields.keys()), unknown)
 
 
 def named(errors, prefix=""):

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from integrations import blueprints
 from integrations.api import shapes
-from integrations.api.endpoint import Endpoint
+from integrations.api.endpoint import Endpoint, unchecked
 from integrations.api.schema import Error
 from integrations.catalog import catalog
 from integrations.installing import install, offered, starting_value
@@ -65,8 +65,7 @@ class InstallView(Endpoint):
         ],
     )
     def post(self, request, key):
-        given = request.data if isinstance(request.data, dict) else {}
-        destination = find(key)
+        destination, given = find(key), unchecked(request, shapes.InstallInput)
         installation = install(
             destination,
             name=given.get("name", destination.name),
