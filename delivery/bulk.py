@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from django.db import Error, OperationalError, connection, models
-from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
 Rows = Iterable[Sequence[Any]]
@@ -180,7 +179,7 @@ def rows_of(statement: Statement) -> list[tuple[Any, ...]]:
     """Return the rows that a statement gives."""
     with connection.cursor() as cursor:
         cursor.execute(*statement)
-        return _rows(cursor)
+        return list(cursor.fetchall()) if cursor.description else []
 
 
 def _sent(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
@@ -190,21 +189,20 @@ def _sent(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
     values = [value for each in statements for value in each.values]
     with connection.cursor() as cursor:
         cursor.execute("; ".join(each.sql for each in statements), values)
-        return list(_answers(cursor))
+        return list(_answers(cursor.cursor))  # all has come: nothing is left that could fail
 
 
-def _answers(cursor: CursorWrapper) -> Iterator[list[tuple[Any, ...]]]:
-    """Return the rows of each statement that PostgreSQL was sent in one message."""
+def _answers(cursor: Any) -> Iterator[list[tuple[Any, ...]]]:
+    """Return the rows of each statement that PostgreSQL was sent in one message.
+
+    cursor  the driver's own: Django's takes longer for each look than PostgreSQL for a row
+    """
     while True:
         if cursor.statusmessage == "ROLLBACK":  # so ends a COMMIT of what had failed, in silence
             raise OperationalError("The transaction had failed before its end.")
-        yield _rows(cursor)
+        yield cursor.fetchall() if cursor.pgresult.nfields else []
         if not cursor.nextset():
             return
-
-
-def _rows(cursor: CursorWrapper) -> list[tuple[Any, ...]]:
-    return list(cursor.fetchall()) if cursor.description else []
 
 
 def _table(model: type[models.Model]) -> str:
