@@ -1,7 +1,9 @@
-"""Settings that people's pages live by: the content security policy, and compression."""
+"""The content security policy and compression of people's pages, and what SDKs pass by."""
 
 import pytest
+from django.urls import resolve
 
+from delivery.ingest import urls
 from tests.make import make_user
 
 
@@ -22,3 +24,25 @@ def test_pages_are_compressed_and_answers_to_programs_have_neither_policy_nor_co
     answer = client.post("/v1/track", "{}", "application/json")
     assert "Content-Security-Policy" not in answer
     assert "Content-Encoding" not in answer
+
+
+def test_what_sdks_send_goes_straight_to_its_view_and_lacks_nothing_it_needs(client):
+    answer = client.post("/v1/m", b"{}", content_type="text/plain")
+    assert answer.status_code == 200
+    assert answer["Content-Length"] == str(len(answer.content))
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert "X-Request-Id" in answer
+    assert "X-Frame-Options" not in answer  # which the middleware for people would have set
+
+
+def test_what_sdks_send_must_be_for_a_host_of_ours(client):
+    answer = client.post("/v1/m", b"{}", content_type="text/plain", headers={"host": "elsewhere"})
+    assert answer.status_code == 400
+
+
+def test_every_address_for_sdks_without_a_variable_part_is_known():
+    patterns = [each for each in urls.urlpatterns if "<" not in str(each.pattern)]
+    assert urls.views.keys() == {f"/{each.pattern}" for each in patterns}
+    for address, view in urls.views.items():
+        found = resolve(address)
+        assert (view.func, view.keywords) == (found.func, found.kwargs)
