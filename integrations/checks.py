@@ -3,7 +3,6 @@
 import sqlite3
 from typing import Any
 
-from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
@@ -16,6 +15,8 @@ def secrets_keys_are_usable(**kwargs: Any) -> list[CheckMessage]:
     )
     if not settings.SECRETS_KEYS:
         return [Error("PENSTOCK_SECRETS_KEYS is empty.", hint=hint, id="penstock.E001")]
+    from cryptography.fernet import Fernet  # see secrets.py
+
     try:
         [Fernet(key) for key in settings.SECRETS_KEYS]
     except ValueError:

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 MASK = "***"
 
@@ -23,6 +26,8 @@ def reveal(sealed: str) -> dict[str, str]:
     """Return what was sealed; nothing sealed is an empty dict. Raises SecretsUnreadable."""
     if not sealed:
         return {}
+    from cryptography.fernet import InvalidToken
+
     try:
         opened: dict[str, str] = json.loads(_fernet().decrypt(sealed.encode()))
     except InvalidToken:
@@ -51,5 +56,8 @@ def _spellings(secret: str) -> tuple[str, ...]:
     )
 
 
-def _fernet() -> MultiFernet:
+def _fernet() -> "MultiFernet":
+    # here, for the library takes 7 MB, and most web processes never open a secret
+    from cryptography.fernet import Fernet, MultiFernet
+
     return MultiFernet([Fernet(key) for key in settings.SECRETS_KEYS])
