@@ -4,7 +4,7 @@ Nothing here changes anything but `rebuild_indexes`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +23,7 @@ from integrations.secrets import SecretsUnreadable
 SKEW = timedelta(seconds=2)  # between our clock and the database's
 STALLED = timedelta(minutes=1)  # for which due work may have no worker
 LOOK_AGAIN = 3.0  # seconds: the watch rings for such a lane each second
+SOME = 3  # names that are told of many
 
 FIXES = {
     Incident.Kind.ATTENTION: "Mend its settings in the admin, then press Resume on its page.",
@@ -151,13 +152,18 @@ def rebuild_indexes() -> Iterator[str]:
 
 def _migrations() -> Iterator[Finding]:
     if missing := unapplied():
-        said = f"{len(missing)} not applied: {', '.join(missing)}"
+        said = f"{len(missing)} not applied: {_some(missing)}"
         yield Finding("Migrations", said, "manage.py migrate")
     elif unknown := _unknown():
         fix = "Run the version of Penstock that made them, or a newer one."
-        yield Finding("Migrations", f"made by a newer version: {', '.join(unknown)}", fix)
+        yield Finding("Migrations", f"made by a newer version: {_some(unknown)}", fix)
     else:
         yield Finding("Migrations", "all are applied")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SOME} more" if len(names) > SOME else ""
+    return ", ".join(names[:SOME]) + more
 
 
 def unapplied() -> list[str]:

@@ -41,13 +41,16 @@ def manage(env: Environment, *arguments: str) -> str:
 
 
 class Running:
-    """A command of manage.py that runs until it is stopped or killed; use as a context manager."""
+    """A command of manage.py that runs until it is stopped or killed; use as a context manager.
 
-    def __init__(self, env: Environment, *arguments: str):
+    root  where its sources are
+    """
+
+    def __init__(self, env: Environment, *arguments: str, root: Path = ROOT):
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=env, text=True, start_new_session=True,
+            cwd=root, env=env, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.reader = threading.Thread(target=self._read, daemon=True)

@@ -59,7 +59,8 @@ def replays_killed(place: Place, result: Result) -> None:
     )
     assert max(rate for rate, _ in done) <= 1.02 * RATE
     assert grown <= MEMORY
-    assert beside <= max(2 * without, NOISE)
+    if place.database == POSTGRES:  # SQLite has one writer, which live events wait for
+        assert beside <= max(2 * without, NOISE)
 
 
 def send(stage: Stage, count: int) -> None:

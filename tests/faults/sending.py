@@ -115,19 +115,24 @@ class Client:
 
 
 def reckon(
-    stage: Stage, ids: set[str], result: Result, *, within: float = 90.0, installations: int = 1
+    stage: Stage, ids: set[str], result: Result, *, within: float = 90.0, piled: int = 0
 ) -> None:
     """Wait until the queue is empty and check: the ledger closes, and the vendor holds each
-    accepted message exactly once. Nobody may have been told 200 for less, nor stored more."""
+    accepted message exactly once. Nobody may have been told 200 for less, nor stored more.
+
+    piled  deliveries that were put in by SQL as if they had been delivered
+    """
     stage.trouble()
     eventually(lambda: not stage.account()["queued"], within, "deliveries are left")
     account = stage.account()
     result.add(account)
+    result.delivered -= piled
     result.accepted += len(ids)
     held = [each["idempotency_key"] for each in stage.events()]
     result.again += stage.repeats()
     result.doubled += len(held) - len(set(held))
     result.lost += len(ids - set(held))
-    assert account["in_scope"] == len(ids), f"{account['in_scope']} stored, {len(ids)} accepted"
+    stored = account["in_scope"] - piled
+    assert stored == len(ids), f"{stored} stored, {len(ids)} accepted"
     assert (result.lost, result.doubled) == (0, 0), f"lost {result.lost}, doubled {result.doubled}"
     assert set(held) == ids

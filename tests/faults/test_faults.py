@@ -13,10 +13,12 @@ from tests.faults import (  # noqa: F401
     invisible,
     kills,
     neighbours,
+    operating,
     outages,
     races,
     replays,
     rows,
+    speed,
     vendors,
     workers,
 )

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,7 +13,7 @@ import requests
 from delivery.processes import living
 from delivery.watch import title
 from tests.conftest import a_free_port
-from tests.live import Running, environment, eventually, manage
+from tests.live import ROOT, Running, environment, eventually, manage
 
 TOKEN = "pst_only-for-the-kill-tests"
 WRITE_KEY = "wk_kills"
@@ -28,7 +29,7 @@ ROLES = {
 
 
 class Stage:
-    """Use as a context manager."""
+    """Use as a context manager. `root` is where the sources are."""
 
     def __init__(
         self,
@@ -36,10 +37,12 @@ class Stage:
         *,
         token: str = TOKEN,
         config: Mapping[str, str] | None = INSTALL["config"],
+        root: Path = ROOT,
         **settings: object,
     ):
         self.token = token
         self.config = config
+        self.root = root
         usual = {
             "PENSTOCK_API_TOKEN": token,
             "PENSTOCK_WRITE_KEY": WRITE_KEY,
@@ -52,7 +55,7 @@ class Stage:
         self.sent: list[str] = []
 
     def __enter__(self) -> "Stage":
-        self.up = Running(self.env, "up")
+        self.up = Running(self.env, "up", root=self.root)
         try:
             self.up.wait_for("Penstock is ready", 60.0)
             eventually(self.is_whole, 30.0, self.up.output)

@@ -1,0 +1,211 @@
+"""What operators do and are told: upgrades under load, and alarms."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+
+from delivery.management.commands.up import answers
+from tests.conftest import a_free_port
+from tests.faults.neighbours import PILE
+from tests.faults.rows import Place, Result, row
+from tests.faults.sending import Client, reckon
+from tests.faults.wire import Wire
+from tests.kills.stage import Stage
+from tests.live import ROOT, Environment, eventually, manage
+
+STALLED, FAILING = 180.0, 300.0  # seconds until somebody is told, promised
+# seconds until all is over: a lane's next try on the schedule, the ten minutes of the failure rate
+# or more that goes well than failed in them, three quiet minutes, and the sweep's own
+OVER = 1_100.0
+SICK = {"6001": {"status": 503, "times": 0}, "6002": {"status": 400, "times": 0}}
+LONGEST = 1.0  # seconds that anybody may wait for a lock, or for an answer, during a migration
+
+
+# --- alarms --------------------------------------------------------------------------------------
+
+
+@row("33", "Told when it stalls or fails, once, and when it is over", short=0, full=1)
+def alarms(place: Place, result: Result) -> None:
+    """One vendor is away, one refuses all, both come and go; every sweep could tell it again."""
+    with Wire() as wire, alarmed(place, wire) as stage:
+        stage.install("Stalled", "6001")
+        stage.install("Failing", "6002")
+        client = Client(stage, pause=0.5)
+        with client.sending(threads=1, per_request=10):
+            stage.trouble(*sick())
+            started = time.monotonic()
+            expected = {("late", "Stalled"): STALLED, ("failing", "Failing"): FAILING}
+            for what, limit in expected.items():
+                eventually(lambda w=what: told(wire)["opened", *w], limit - since(started))
+                result.recovery.append(since(started))
+            stage.trouble()  # a moment of good weather
+            time.sleep(20.0)
+            stage.trouble(*sick())
+            time.sleep(60.0)
+            stage.trouble()
+            ended = time.monotonic()
+            # what was refused is in the window of ten minutes still: more of what is well
+            with Client(stage, prefix="more", pause=0.1).sending(threads=2, per_request=50):
+                eventually(lambda: len(told(wire)) == 6, OVER - since(ended), str(told(wire)))
+            over = since(ended)
+        times = told(wire)
+        for account in stage.accounts().values():
+            result.add(account)
+    result.accepted = len(client.accepted)
+    late, failing = result.recovery
+    result.note = (
+        f"stalled (PENSTOCK_ALARM_QUEUED_MINUTES=1) told after {late:.0f} s, failing after "
+        f"{failing:.0f} s, the end of both within {over:.0f} s; {times.total()} notices in all"
+    )
+    # a vendor that is away fails too, which is an incident of its own
+    assert set(times) == {
+        (event, *what)
+        for event in ("opened", "closed")
+        for what in (*expected, ("failing", "Stalled"))
+    }
+    assert set(times.values()) == {1}, f"told more than once: {times}"
+
+
+def alarmed(place: Place, wire: Wire) -> Stage:
+    return Stage(
+        place.url(),
+        PENSTOCK_ALARM_QUEUED_MINUTES=1,
+        PENSTOCK_ALARM_WEBHOOK_URL=wire.url,
+        PENSTOCK_ALARM_WEBHOOK_SECRET="only-for-this",  # noqa: S106
+    )
+
+
+def sick() -> list[dict[str, object]]:
+    return [{"match": f'"app_id":"{app}"', **how} for app, how in SICK.items()]
+
+
+def told(wire: Wire) -> Counter[tuple[str, str, str]]:
+    """Return how often each beginning and end was told: (event, kind, about)."""
+    calls = [json.loads(body)["incidents"] for body in list(wire.requests)]
+    return Counter((each["event"], each["kind"], each["about"]) for call in calls for each in call)
+
+
+def since(moment: float) -> float:
+    return time.monotonic() - moment
+
+
+# --- upgrades ------------------------------------------------------------------------------------
+
+
+@row(
+    "25b", "Upgraded under load, old workers beside the new web server", short=0, full=1_000_000,
+    why_not_short="takes minutes, and git's history",
+)  # fmt: skip
+def upgraded(place: Place, result: Result) -> None:
+    """Rounds are deliveries that the log has. The version before the newest migration runs and
+    takes events while `migrate` of this one runs; then its cluster goes on, beside our web."""
+    with (
+        older_version(place.folder / "older") as (root, name),
+        Stage(place.url(), root=root) as old,
+    ):
+        url, server = old.env["DATABASE_URL"], place.servers.postgres
+        old.send(1)  # which the pile is made after
+        pile = PILE.format(count=place.rounds).replace("'queued', now()", "'delivered', now()")
+        server.execute(pile, url)
+        server.execute("ANALYZE", url)
+        client = Client(old, pause=0.02)
+        with client.sending(threads=4):
+            time.sleep(3.0)
+            started = time.monotonic()
+            with LockWatch(url) as locks:
+                manage(old.env, "migrate", "-v", "0")
+            migrating = since(started)
+            time.sleep(2.0)
+        slowest = max(a.ended - a.started for a in client.between(started, started + migrating + 2))
+        with new_web(old) as env:
+            beside = Client(old, prefix="beside")
+            beside.url = f"http://{env['PENSTOCK_WEB_BIND']}/v1/batch"
+            with beside.sending(threads=2, most=100):
+                pass
+            ids = {*old.sent, *client.accepted, *beside.accepted}
+            eventually(lambda: old.received() == len(ids), 60.0, old.up.output)
+        reckon(old, ids, result, piled=place.rounds)
+    failed = {
+        status: n for status, n in (client.statuses() + beside.statuses()).items() if n != 200
+    }
+    result.recovery.append(migrating)
+    result.note = (
+        f"from {name}: migrated within {migrating:.1f} s beside {place.rounds:,} deliveries; the "
+        f"longest wait for a lock {locks.longest:.2f} s, the slowest answer {slowest:.2f} s"
+    )
+    assert set(client.statuses()) == set(beside.statuses()) == {200}, f"ingest failed: {failed}"
+    assert locks.longest <= LONGEST
+    assert slowest <= LONGEST
+
+
+@contextmanager
+def older_version(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Give the sources of before the newest migration, and their commit."""
+    newest = git("log", "-1", "--format=%H", "--", "delivery/migrations", "integrations/migrations")
+    before = git("rev-parse", "--short", f"{newest}^")
+    git("worktree", "add", "--detach", str(folder), before)
+    shutil.copy(ROOT / ".env", folder)
+    try:
+        yield folder, before
+    finally:
+        git("worktree", "remove", "--force", str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@contextmanager
+def new_web(old: Stage) -> Iterator[Environment]:
+    """Run this version's web server on the database of another one; give its environment."""
+    env = old.env | {"PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}"}
+    host, _, port = env["PENSTOCK_WEB_BIND"].partition(":")
+    command = [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", port),
+        "config.wsgi:application",
+    ]
+    web = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: answers((host, int(port)), "/admin/login/"), 30.0)
+        yield env
+    finally:
+        web.terminate()
+        web.wait(20)
+
+
+class LockWatch:
+    """The longest that anybody waited for a lock of this database while this was looked at."""
+
+    WAITING = "SELECT max(clock_timestamp() - waitstart) FROM pg_locks WHERE NOT granted"
+
+    def __init__(self, url: str):
+        self.url, self.longest, self.looking = url, 0.0, True
+        self.thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "LockWatch":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.looking = False
+        self.thread.join()
+
+    def _look(self) -> None:
+        with suppress(psycopg.OperationalError), psycopg.connect(self.url, autocommit=True) as db:
+            while self.looking:
+                waited = db.execute(self.WAITING).fetchone()[0]
+                self.longest = max(self.longest, waited.total_seconds() if waited else 0.0)
+                time.sleep(0.01)
