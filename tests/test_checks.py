@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from delivery.checks import networks_can_be_read
 from integrations.checks import secrets_keys_are_usable, sqlite_is_new_enough
 
 SQLITE, POSTGRESQL = "django.db.backends.sqlite3", "django.db.backends.postgresql"
@@ -33,3 +34,9 @@ def test_an_old_sqlite_is_named_where_it_would_be_used(settings, monkeypatch, en
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
     assert [error.id for error in sqlite_is_new_enough()] == ids
+
+
+def test_a_network_that_is_none_is_named(settings):
+    settings.ALLOWED_NETWORKS = ["10.0.0.0/8", "fd00::/8", "192.168.1.7", "intern.example"]
+    [error] = networks_can_be_read()
+    assert (error.id, "intern.example" in error.msg) == ("penstock.E016", True)
