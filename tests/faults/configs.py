@@ -148,8 +148,9 @@ Installation.objects.filter(name="Broken").update(sealed_secrets="gAAAAABnot-our
 LOOK = """
 import json
 from delivery.models import Heartbeat, Incident
-swept = Heartbeat.objects.get(name="sweep").at.timestamp()
-print(json.dumps([swept, list(Incident.objects.values_list("about", flat=True))]))
+swept = Heartbeat.objects.filter(name="sweep").first()  # none before the first sweep
+about = list(Incident.objects.values_list("about", flat=True))
+print(json.dumps([swept.at.timestamp() if swept else 0.0, about]))
 """
 
 
