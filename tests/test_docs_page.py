@@ -29,3 +29,17 @@ def test_it_shows_every_part_and_asks_nobody_else(live_server, chromium, monkeyp
         browser.close()
     assert troubles == []
     assert hosts - {""} == {urlsplit(live_server.url).netloc}
+
+
+def test_it_can_be_read_on_a_phone(live_server, chromium, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(f"{live_server.url}/v1/docs")
+        page.get_by_text("/v1/admin/incidents", exact=True).first.click()
+        expect(page.get_by_text("Scope: deliveries:read.").first).to_be_visible()
+        page.screenshot(path="var/docs-page-phone.png")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert width <= 390

@@ -10,7 +10,7 @@ from delivery.models import Delivery as DeliveryRow
 from delivery.models import Incident as IncidentRow
 from delivery.models import Replay as ReplayRow
 from integrations.api.fields import LARGEST, Choice, Flag, Moment, Number, Real, Text
-from integrations.api.shapes import Named
+from integrations.api.shapes import CurrentRevision, Named
 
 STATES = DeliveryRow.State.choices
 STEPS = {step.label.lower(): step for step in Step}
@@ -205,12 +205,6 @@ class Health(serializers.Serializer):
     title = serializers.CharField()
     detail = serializers.CharField(help_text="What happened and what happens next; may be empty.")
     fix = serializers.CharField(help_text="What a person should do, or empty.")
-
-
-class CurrentRevision(serializers.Serializer):
-    number = serializers.IntegerField()
-    created_at = serializers.DateTimeField()
-    change_summary = serializers.CharField()
 
 
 class InstallationWithHealth(serializers.Serializer):

@@ -215,10 +215,13 @@ class Catalog(serializers.Serializer):
     data = Destination(many=True)
 
 
-class InstallationRevision(serializers.Serializer):
+class CurrentRevision(serializers.Serializer):
     number = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     change_summary = serializers.CharField()
+
+
+class InstallationRevision(CurrentRevision):
     blueprint = serializers.JSONField()
 
 
