@@ -61,10 +61,11 @@ class EventBody(models.Model):
 
 
 class Tally(models.Model):
-    """What one ingest request added: the other half of the ledger.
+    """What was added from one source at once: the other half of the ledger.
 
-    Appended in the request's transaction, and taken away again when it is rolled up into Past and
-    Metric (`delivery/metrics.py`), which say the same with fewer rows.
+    Appended in the transaction of one ingest request, or of several that came together, and taken
+    away again when it is rolled up into Past and Metric (`delivery/metrics.py`), which say the same
+    with fewer rows.
     """
 
     source = models.ForeignKey(Source, models.PROTECT)
