@@ -71,6 +71,23 @@ def test_what_comes_meanwhile_is_done_together_in_order(work, held):
     assert work.done == [["first"], ["a", "b", "c"]]
 
 
+def test_who_was_in_company_waits_for_it(work, gather, monkeypatch):
+    monkeypatch.setattr(gathering, "COMPANY", 5.0)
+    gather.expected = 3
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(gather.do, "abc"))
+    [together] = work.done
+    assert sorted(together) == ["a", "b", "c"]
+
+
+def test_company_that_does_not_come_is_not_waited_for_again(work, gather, monkeypatch):
+    gather.expected = 3
+    gather.do("a")
+    monkeypatch.setattr(gathering, "COMPANY", 60.0)
+    gather.do("b")
+    assert work.done == [["a"], ["b"]]
+
+
 def test_nobody_is_answered_before_it_is_done(work, held):
     assert not any(future.done() for future in held.values())
     assert work.done == []
