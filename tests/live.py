@@ -30,11 +30,11 @@ def environment(database_url: str, **settings: object) -> Environment:
     }
 
 
-def manage(env: Environment, *arguments: str) -> str:
+def manage(env: Environment, *arguments: str, seconds: float = 120.0) -> str:
     """Run a command of manage.py to its end and return what it printed."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
-        cwd=ROOT, env=env, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,6 +11,7 @@ from tests.faults import (  # noqa: F401
     canaries,
     configs,
     invisible,
+    keeping,
     kills,
     neighbours,
     operating,
@@ -20,6 +21,7 @@ from tests.faults import (  # noqa: F401
     rows,
     speed,
     vendors,
+    viewers,
     workers,
 )
 from tests.faults.rows import POSTGRES, SQLITE, TABLE, Place, Row, perform

@@ -1,0 +1,152 @@
+"""A long log, read by many while it grows."""
+
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from statistics import quantiles
+
+import psycopg
+import requests
+
+from integrations.api.lists import cursor_after
+from tests.faults.rows import Place, Result, row
+from tests.faults.sending import Client
+from tests.kills.stage import TOKEN, WRITE_KEY, Stage
+from tests.live import ROOT, eventually
+
+VIEWERS = 20
+THINKING = 1.0  # seconds between two pages of a viewer
+LOOKING = 30.0  # seconds
+LIST, METRICS = 0.200, 0.050  # seconds, p95
+BYTES = 200_000  # of a page
+PATIENCE = 10.0  # seconds until a page that cannot be read must say so
+# counted to a limit is no count of the log
+COUNTED = re.compile(r"count\(\*\)(?!.*\bLIMIT\b).*\bfrom\b.*delivery_(delivery|event|attempt)\b")
+SKIPPED = re.compile(r"\boffset \d*[1-9]")
+
+TO_SANDBOX = """
+    UPDATE integrations_installation SET sealed_secrets = '',
+        config = jsonb_set(config::jsonb, '{region}', '"sandbox"')
+"""
+OUR_KEY = "UPDATE integrations_source SET write_key = '{key}' WHERE id = 1"
+LOCK = "LOCK TABLE delivery_delivery, delivery_event, delivery_attempt, delivery_metric"
+
+
+@row("22", "A log of five million, read by twenty while it grows", short=0, full=5_000_000)
+def long_log(place: Place, result: Result) -> None:
+    """Rounds are deliveries. Lists of twelve kinds, deep pages and searches while events come and
+    go; then the tables are locked: an error must be shown, and never a 0."""
+    url = place.url()
+    fill(url, place.rounds)
+    place.servers.postgres.execute(TO_SANDBOX, url)
+    place.servers.postgres.execute(OUR_KEY.format(key=WRITE_KEY), url)
+    place.servers.postgres.execute(
+        f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
+    )
+    with Stage(url, config=None) as stage:
+        client = Client(stage, pause=0.1)
+        pages = lists(place.rounds)
+        with client.sending(threads=1, per_request=5):
+            eventually(lambda: stage.received() > 0, 60.0, stage.up.output)
+            seen = look(stage, pages)
+        errors = locked(stage, url)
+    result.accepted = len(client.accepted)
+    said = statements(place)
+    lists_p95, metrics_p95 = (p95(seen[kind]) for kind in ("list", "metrics"))
+    slowest = max(seen["list"])
+    result.note = (
+        f"{len(seen['list'])} pages by {VIEWERS} viewers: p95 {lists_p95:.3f} s, slowest "
+        f"{slowest:.2f} s, largest {max(seen['bytes']) / 1e3:.0f} KB; metrics p95 "
+        f"{metrics_p95:.3f} s; with the tables locked every page said {sorted(errors)}; "
+        f"{len(said):,} statements, none counts the log or skips rows"
+    )
+    assert not [each for each in said if COUNTED.search(each) or SKIPPED.search(each)]
+    assert 200 not in errors, "a page that could not be read was answered with 200"
+    assert max(seen["bytes"]) <= BYTES
+    assert lists_p95 <= LIST
+    assert metrics_p95 <= METRICS
+    assert slowest <= 1.0
+
+
+def fill(url: str, rows: int) -> None:
+    command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(rows)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def lists(rows: int) -> list[str]:
+    """Return what is looked at. Ids and names are those that benchmarks/rows.py gives."""
+    week = (datetime.now(UTC) - timedelta(days=7)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    deep, user = cursor_after(rows // 3), f"user-{rows // 400}"
+    return [
+        "deliveries", "deliveries?state=failed", "deliveries?state=queued",
+        "deliveries?installation=1", "deliveries?installation=11&state=failed",
+        "deliveries?installation=3&state=filtered", "deliveries?event=Event 1",
+        f"deliveries?user_id={user}", f"deliveries?user_id={user}&state=failed",
+        f"deliveries?since={week}", f"deliveries?until={week}&installation=2",
+        "deliveries?event=Account Deleted", f"deliveries?cursor={deep}",
+        f"deliveries?cursor={deep}&installation=1", "deliveries?message_id=message-12345",
+        "attempts?status=5xx", "events?name=Event 40",
+    ]  # fmt: skip
+
+
+def look(stage: Stage, pages: list[str]) -> dict[str, list[float]]:
+    """Let everybody look for a while; return seconds of lists and metrics, and bytes."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    threads = [
+        threading.Thread(target=view, args=[stage, pages, seen], daemon=True)
+        for _ in range(VIEWERS)
+    ]
+    for each in threads:
+        each.start()
+        time.sleep(THINKING / VIEWERS)
+    for each in threads:
+        each.join(LOOKING + 60.0)
+    return seen
+
+
+def view(stage: Stage, pages: list[str], seen: dict[str, list[float]]) -> None:
+    with requests.Session() as web:
+        until = time.monotonic() + LOOKING
+        while time.monotonic() < until:
+            page = random.choice([*pages, "metrics"])
+            answer, seconds = get(stage, page, web)
+            assert answer.status_code == 200, f"{page}: {answer.status_code}"
+            if page != "metrics":
+                seen["bytes"].append(len(answer.content))
+            seen["metrics" if page == "metrics" else "list"].append(seconds)
+            time.sleep(max(THINKING - seconds, 0.0))
+
+
+def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Response, float]:
+    url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/admin/{page}"
+    started = time.monotonic()
+    answer = web.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
+    return answer, time.monotonic() - started
+
+
+def locked(stage: Stage, url: str) -> set[int]:
+    """Return the statuses of pages while nobody can read the tables they are made of."""
+    with psycopg.connect(url) as db, requests.Session() as web:
+        db.execute(LOCK)
+        answers = [
+            get(stage, page, web) for page in ("deliveries", "events", "attempts", "metrics")
+        ]
+        db.rollback()
+    assert all(seconds <= PATIENCE for _, seconds in answers)
+    return {answer.status_code for answer, _ in answers}
+
+
+def statements(place: Place) -> list[str]:
+    """Return what was asked of the database, in small letters but for LIMIT."""
+    text = (place.servers.postgres.folder / "log").read_text(errors="replace")
+    found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text)
+    return [each.lower().replace("limit", "LIMIT") for each in found]
+
+
+def p95(values: list[float]) -> float:
+    return quantiles(values, n=20)[18]
