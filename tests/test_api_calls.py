@@ -141,6 +141,12 @@ def test_who_changes_what_somebody_else_changed_is_told_so(client, bearer, user)
     assert change(client, user, bearer, first.headers["ETag"], name="Eve").status_code == 200
 
 
+def test_another_role_is_another_tag(client, bearer, user):
+    tag = client.get(f"{USERS}/{user.pk}", headers=bearer).headers["ETag"]
+    assert change(client, user, bearer, tag, role="source_editor").status_code == 200
+    assert change(client, user, bearer, tag, role="source_admin").status_code == 412
+
+
 @pytest.mark.parametrize("tag", [None, "*"])
 def test_without_a_tag_the_last_one_wins(client, bearer, user, tag):
     assert change(client, user, bearer, tag, name="Ada").status_code == 200
