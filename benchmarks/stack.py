@@ -97,7 +97,7 @@ class Web:
 def web(environment: Mapping[str, str] | None = None) -> Iterator[Web]:
     """Run the web server as in production."""
     address = up.web_address()
-    ready = partial(up.answers, address, "/admin/login/")  # as production asks: pages are loaded
+    ready = partial(up.answers, address, "/v1/track")  # as `manage.py up` asks
     with _running(up.web_command(address), environment, ready) as group:
         yield Web(address[1], group)
 

@@ -71,7 +71,7 @@ def test_an_error_of_ours_is_json_without_a_traceback(client, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("canary-5b1d9c")
 
-    monkeypatch.setattr(views, "paged", broken)
+    monkeypatch.setattr(views, "as_answered", broken)
     client.raise_request_exception = False
     headers = {"authorization": f"Bearer {make_token()}"}
     answer = client.get("/v1/admin/deliveries", headers=headers)

@@ -20,9 +20,10 @@ def examples():
 
 def add_examples(result, **_):
     """Put the examples to their shapes and parameters; a hook of drf-spectacular's."""
+    schemas = result["components"].get("schemas", {})  # ingest alone has none
     for name, example in examples().items():
-        if name in result["components"]["schemas"]:
-            result["components"]["schemas"][name]["examples"] = [example]
+        if name in schemas:
+            schemas[name]["examples"] = [example]
     for methods in result["paths"].values():
         for operation in methods.values():
             for parameter in operation.get("parameters", ()):

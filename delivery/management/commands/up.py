@@ -61,7 +61,8 @@ class Command(BaseCommand):
         while not stop.wait(LOOK):
             for part in parts:
                 part.look()
-            if not ready and answers(web, "/admin/login/") and answers(sandbox, "/_sandbox/"):
+            # by an address of ingest: a page would load what a web process may never need
+            if not ready and answers(web, "/v1/track") and answers(sandbox, "/_sandbox/"):
                 ready = True
                 say(f"\n  Penstock is ready: http://{shown(web)}/admin/   (Ctrl-C stops it)\n")
 
