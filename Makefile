@@ -11,8 +11,8 @@ ARGS =
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
 
-# The database tests on PostgreSQL, then everything, with SQLite. Tests that start or kill processes
-# have the machine to themselves; the others run as many at once as it has cores.
+# The database tests on PostgreSQL, then everything, with SQLite. Tests that kill processes have the
+# machine to themselves; the others run as many at once as it has cores.
 test: .venv/installed-dev
 	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
@@ -20,8 +20,8 @@ test: .venv/installed-dev
 		DATABASE_URL="$$url" $(PYTHON) -m pytest --only-database $(AT_ONCE) || exit 1; \
 		echo "Everything, on SQLite where nothing else is said:"; \
 	fi; \
-	$(PYTHON) -m pytest -m "not end_to_end and not kills" $(AT_ONCE) && \
-	$(PYTHON) -m pytest -m "end_to_end or kills"
+	$(PYTHON) -m pytest -m "not kills" $(AT_ONCE) && \
+	$(PYTHON) -m pytest -m kills
 
 check: .venv/installed-dev .env
 	.venv/bin/ruff format --check .
