@@ -20,7 +20,9 @@ from tests.live import eventually
 pytestmark = pytest.mark.kills
 
 COUNT = int(os.environ.get("PENSTOCK_REPLAYED", "5000"))
-FAR = 0.3 if COUNT > 20_000 else 0.1  # of a replay that is cancelled; a short one is soon over
+# how far a replay is let go before it is cancelled, and in how many steps; a short one may be there
+# at the first look
+FAR, STEPS = (0.3, 6) if COUNT > 20_000 else (0.1, 1)
 MEMORY = 64_000_000  # bytes a worker may grow by, promised
 
 
@@ -113,7 +115,7 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     cancelled = time.monotonic() - called
     ended = call(stage, "GET", one)
     assert seen == sorted(seen)
-    assert len(set(seen)) > 2, "progress is not visible"
+    assert len(set(seen)) >= STEPS, "progress is not visible"
     assert stage.account()["delivered"] == COUNT, "what was taken back is not as before"
     sent_again = sum(stage._sandbox("GET", "keys").values()) - COUNT
     assert sent_again == ended["queued"] - ended["taken_back"]
@@ -131,7 +133,7 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     times = stage._sandbox("GET", "keys")
     assert set(times) == set(stage.sent), "a replay sent another idempotency key"
     assert sum(times.values()) == COUNT + sent_again + sum(again)
-    assert max(again) == COUNT
+    assert min(times.values()) >= 2, "each left one to the other"
     assert stage.received() == COUNT  # the sandbox counts a key once
     with capsys.disabled():
         sys.stdout.write(
