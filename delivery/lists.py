@@ -13,7 +13,7 @@ from delivery.finding import OF_A_PERSON, Scope
 from delivery.models import Attempt, Event
 from integrations.paging import arrived
 
-LOOK = 2_500  # attempts: each carried many deliveries
+LOOK = 1_000  # attempts: each carried many deliveries
 IDS = ("message_id", "user_id", "anonymous_id")
 
 

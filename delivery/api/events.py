@@ -101,7 +101,7 @@ class AttemptsView(Endpoint):
     def get(self, request):
         """List requests to vendors, the newest first.
 
-        status and outcome look through the newest 2,500 rows, because no index tells of them;
+        status and outcome look through the newest 1,000 rows, because no index tells of them;
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
         page = place(self.asked)
