@@ -54,12 +54,9 @@ def save_revision(
             created_by=by,
         )
         Installation.objects.filter(pk=pinned.pk).update(revision=revision)
-        audit.record(
-            "revision.created",
-            revision,
-            {"number": newest.number if newest else None},
-            {"number": revision.number, "change_summary": revision.change_summary},
-        )
+        old = {"number": newest.number if newest else None}
+        new = {"number": revision.number, "change_summary": revision.change_summary}
+        audit.record("revision.created", revision, old, new)
         _record(pinned, newest, revision)
     installation.revision = revision
     return revision

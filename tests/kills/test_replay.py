@@ -97,18 +97,25 @@ def test_a_replay_killed_in_the_middle_queues_each_delivery_exactly_once(stage, 
         sys.stdout.write(f"\n{COUNT} replayed, {again} sent thrice, grown by {grown:.0f} MB\n")
 
 
+def watched(stage: Stage, one: str) -> list[float]:
+    """Return the progress at each look, until it is FAR."""
+    seen: list[float] = []
+    began = time.monotonic()
+    while not seen or seen[-1] < FAR:
+        seen.append(call(stage, "GET", one)["progress"])
+        assert time.monotonic() - began < 300.0
+        time.sleep(0.05)
+    return seen
+
+
 def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, capsys):
     stage.send(COUNT, users=500)
     eventually(lambda: stage.received() == COUNT, COUNT / 100 + 60, stage.up.output)
     eventually(lambda: stage.account()["delivered"] == COUNT, 60.0)
     asked = {"installation": 1, "states": ["delivered"]}
 
-    seen, began = [], time.monotonic()
     one = f"/{call(stage, 'POST', '', **asked)['id']}"
-    while not seen or seen[-1] < FAR:
-        seen.append(call(stage, "GET", one)["progress"])
-        assert time.monotonic() - began < 300.0
-        time.sleep(0.05)
+    seen = watched(stage, one)
     called = time.monotonic()
     call(stage, "POST", f"{one}/cancel")
     eventually(lambda: call(stage, "GET", one)["state"] == "cancelled", 30.0, stage.up.output)
