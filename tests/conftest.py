@@ -166,12 +166,8 @@ def a_free_port() -> int:
 # --- a program ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def api(client):
-    """Call with a token that may do everything; return status and JSON."""
-    from tests.make import make_token
-
-    token = make_token()
+def caller(client, token):
+    """Return a function that calls with this token and returns status and JSON."""
 
     def call(method, address, body=None, headers=None, **params):
         answer = client.generic(
@@ -186,6 +182,14 @@ def api(client):
         return answer.status_code, answer.json() if answer.content else None
 
     return call
+
+
+@pytest.fixture
+def api(client):
+    """Call with a token that may do everything; return status and JSON."""
+    from tests.make import make_token
+
+    return caller(client, make_token())
 
 
 # --- a browser -----------------------------------------------------------------------------------

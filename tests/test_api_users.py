@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from integrations import audit
 from integrations.models import ApiToken, AuditEntry, digest
+from tests.conftest import caller
 from tests.make import make_token, make_user
 
 pytestmark = pytest.mark.django_db
@@ -25,23 +26,6 @@ def boss():
 @pytest.fixture
 def api(client, boss):
     return caller(client, make_token(boss))
-
-
-def caller(client, token):
-    """Return a function that calls with this token and returns status and JSON."""
-
-    def call(method, address, body=None, headers=None, **params):
-        answer = client.generic(
-            method,
-            address,
-            json.dumps(body) if body is not None else b"",
-            content_type="application/json",
-            query_params=params,
-            headers={"authorization": f"Bearer {token}", **(headers or {})},
-        )
-        return answer.status_code, answer.json() if answer.content else None
-
-    return call
 
 
 def refused(answer):
