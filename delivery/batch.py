@@ -110,6 +110,7 @@ class Run:
     def __init__(self, held: Lease, lane: Lane, batch: Sequence[Queued]):
         self.held = held
         self.lane = lane
+        self.taken_at = timezone.now()
         self.installation: Installation = lane.installation
         self.destination = self.installation.destination
         self.books = Books(held, lane, batch)
@@ -308,6 +309,7 @@ class Run:
                     secrets=self.books.secrets,
                     items=len(items),
                     carried=[delivery_id for delivery_id, _ in items],
+                    taken_at=self.taken_at,
                 )
             )
         self._up_again()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from delivery import client, lanes, retry
 from delivery.lanes import Exchange, Lease, Settled, Standing
-from delivery.models import Delivery, Lane
+from delivery.models import Delivery, Lane, give_up_days
 from delivery.queue import Queued
 from integrations.destination import Request, Response
 from integrations.errors import (
@@ -107,9 +107,9 @@ class Books:
         self._carried_in_vain(error)
 
     def _gave_up(self, delivery_id: int, error: DestinationError, now: datetime) -> bool:
-        if self.open[delivery_id].queued_at >= lanes.give_up_before(now, self.installation):
+        days = give_up_days(self.installation)
+        if self.open[delivery_id].queued_at >= now - timedelta(days=days):
             return False
-        days = lanes.give_up_days(self.installation)
         self.close(delivery_id, State.FAILED, error, f"Gave up after {days:g} days: {error}")
         return True
 
@@ -185,10 +185,12 @@ def written(
     secrets: Sequence[str],
     items: int,
     carried: Sequence[int] = (),
+    taken_at: datetime | None = None,
 ) -> Exchange:
     """Return an exchange as the log keeps it, without the secrets.
 
-    carried  the delivery of each item, in order; none of a test
+    carried   the delivery of each item, in order; none of a test
+    taken_at  when these had been taken from the queue
     """
 
     def safe(text: str) -> str:
@@ -208,6 +210,7 @@ def written(
         response_body=safe(response.body if response else ""),
         items=items,
         carried=_places(carried),
+        taken_at=taken_at,
     )
 
 

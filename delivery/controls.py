@@ -41,7 +41,7 @@ def deliver_again(rows: QuerySet[Delivery], now: datetime) -> Requeued:
     lane_ids = sorted(set(rows.order_by().values_list("lane", flat=True).distinct()))
     with transaction.atomic():
         first = list(rows.order_by()[:2])
-        count = rows.order_by().deliver_again(now)
+        count = rows.order_by().deliver_again(now, Delivery.Trigger.HAND)
         if count:
             about = first[0] if len(first) == 1 else f"{count:,} deliveries"
             audit.record("delivery.queued_again", about, new={"count": count})

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -17,9 +18,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # https://owasp.org/www-community/at
 FORMATS = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
-def export(rows: Iterable[Delivery], form: str) -> Iterator[str]:
+def export(rows: Iterable[Delivery], form: str, now: datetime) -> Iterator[str]:
     """Yield the lines of a file of one of FORMATS; each row is what the API's list says of it."""
-    lines = (listed(delivery) for delivery in rows)
+    lines = (listed(delivery, now) for delivery in rows)
     return as_csv(lines) if form == "csv" else as_ndjson(lines)
 
 
@@ -55,10 +56,10 @@ class Echo:
 
 
 COLUMNS = (
-    "id", "state", "installation.name", "event.id", "event.type", "event.name",
+    "id", "state", "trigger", "installation.name", "event.id", "event.type", "event.name",
     "event.message_id", "event.user_id", "event.anonymous_id", "event.timestamp",
     "event.received_at", "queued_at", "settled_at", "attempt_count", "last_status",
-    "last_duration_ms", "error", "reason",
+    "last_duration_ms", "next_attempt_at", "gives_up_at", "error", "reason",
 )  # fmt: skip
 
 

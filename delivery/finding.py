@@ -306,7 +306,7 @@ def _carried(request: str) -> Q:
     return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
 
 
-READ_OFF = ("error", "status", "attempts")
+READ_OFF = ("error", "status", "attempts", "trigger")
 OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
     "event": log.named,
     "type": lambda text: Q(type=text),
@@ -319,6 +319,7 @@ CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
     "error": lambda text: Q(error=text),
     "status": _answered,
     "attempts": _tried,
+    "trigger": lambda text: Q(trigger=text),
     "user": lambda text: Q(event__user_id=text),
     "anon": lambda text: Q(event__anonymous_id=text),
     "message": lambda text: Q(event__message_id=text),

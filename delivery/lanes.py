@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
 from django.utils import timezone
@@ -17,7 +17,6 @@ from django_q.tasks import async_task
 
 from delivery import bulk, limits, metrics
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
-from integrations.models import Installation
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +27,7 @@ AFTER_PROBE = timedelta(seconds=2)  # how long other lanes wait for what the pro
 CAREFUL_AFTER = 2  # workers that died in a row, from which on we note what each is at
 GUILTY_AFTER = 2  # workers in a row that died over the same delivery
 WAKE_AGAIN = timedelta(seconds=5)  # how long a wake-up may go unanswered before the next one
+HOST = socket.gethostname()[:60]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,11 @@ def holder() -> str:
     return os.environ.get("PENSTOCK_CLUSTER", "")
 
 
+def worker() -> str:
+    """Return this process as attempts name it: host and process id."""
+    return f"{HOST}:{os.getpid()}"
+
+
 def live_leases(cluster: str, now: datetime) -> int:
     return Lane.objects.filter(holder=cluster, lease__isnull=False, lease_until__gte=now).count()
 
@@ -202,6 +207,7 @@ class Exchange:
     items     how many the request had
     carried   (delivery id, place of its first item in the request, how many are its own); none
               of a test
+    taken_at  when its deliveries had been taken from the queue
     """
 
     started_at: datetime
@@ -217,6 +223,7 @@ class Exchange:
     response_body: str
     items: int
     carried: list[tuple[int, int, int]]
+    taken_at: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -310,11 +317,12 @@ def _record(
         return {}
     names = (
         "installation_id", "started_at", "duration_ms", "method", "url", "status", "outcome",
-        "error", "items", "is_test",
+        "error", "items", "is_test", "worker", "taken_at",
     )  # fmt: skip
+    by = worker()
     attempts = [
         (installation_id, e.started_at, e.duration_ms, e.method, e.url[:500], e.status, e.outcome,
-         e.error, e.items, is_test)
+         e.error, e.items, is_test, by, e.taken_at)
         for e in exchanges
     ]  # fmt: skip
     # sorted: SQLite promises no order of what it returns, and ids rise in the order of the rows
@@ -466,13 +474,3 @@ PLAN = (
 LANE = (
     "installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at",
 )  # fmt: skip
-
-
-def give_up_before(now: datetime, installation: Installation) -> datetime:
-    """Return the age limit: what was queued before it is given up."""
-    return now - timedelta(days=give_up_days(installation))
-
-
-def give_up_days(installation: Installation) -> float:
-    own = installation.give_up_days
-    return settings.GIVE_UP_DAYS if own is None else own

@@ -1,6 +1,6 @@
 """Events on their way, and the log of it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import models
@@ -237,6 +237,12 @@ class Attempt(models.Model):
     is_test = models.BooleanField(
         default=False, help_text="Somebody tried the installation: it carried no delivery."
     )
+    worker = models.CharField(
+        max_length=100, db_default="", help_text="The process that sent it: host and process id."
+    )
+    taken_at = models.DateTimeField(
+        null=True, help_text="When that process had taken what it carried from the queue."
+    )
 
     class Meta:
         indexes = [models.Index(fields=["installation", "-id"], name="attempt_newest")]
@@ -261,13 +267,16 @@ class AttemptBody(models.Model):
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def deliver_again(self, now: datetime) -> int:
+    def deliver_again(self, now: datetime, trigger: str) -> int:
         """Put settled deliveries back into their lane's queue; return how many there were.
 
         What is queued already stays as it is. The attempts made so far stay counted.
+
+        trigger  a Delivery.Trigger
         """
         return self.exclude(state=Delivery.State.QUEUED).update(
             state=Delivery.State.QUEUED,
+            trigger=trigger,
             queued_at=now,
             settled_at=None,
             due_at=None,
@@ -292,6 +301,12 @@ class Delivery(models.Model):
         FAILED = "failed"  # refused, or too old
         CANCELLED = "cancelled"  # somebody decided so
 
+    class Trigger(models.TextChoices):
+        AUTO = "auto"  # its event came in
+        HAND = "hand"  # somebody let it be delivered again
+        REPLAY = "replay"
+        BACKFILL = "backfill"
+
     # db_index: the unique constraint begins with the event, and `delivery_newest` serves better
     event = models.ForeignKey(
         Event, models.CASCADE, related_name="deliveries", db_constraint=False, db_index=False
@@ -301,6 +316,9 @@ class Delivery(models.Model):
     )
     lane = models.ForeignKey(Lane, models.CASCADE, db_constraint=False)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    trigger = models.CharField(
+        max_length=10, choices=Trigger, db_default=Trigger.AUTO, help_text="What queued it last."
+    )
     queued_at = models.DateTimeField(default=timezone.now)
     settled_at = models.DateTimeField(null=True)
     due_at = models.DateTimeField(null=True, help_text="Not before: it was set aside.")
@@ -350,6 +368,11 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.event_id} → {self.installation_id}"
 
+    @property
+    def tried_until(self) -> datetime:
+        """When it is too old to be tried once more. It must come with its installation."""
+        return self.queued_at + timedelta(days=give_up_days(self.installation))
+
     @staticmethod
     def made_late_since(moment: datetime) -> models.Q:
         """Return what tells of a delivery that a backfill made it, begun at `moment` or later: its
@@ -364,6 +387,12 @@ class Delivery(models.Model):
         rows = Replay.objects.filter(created_at__gte=moment)
         last: int | None = rows.aggregate(last=models.Max("last_delivery"))["last"]
         return -1 if last is None else last
+
+
+def give_up_days(installation: Installation) -> float:
+    """Return how old a delivery may be that is tried once more."""
+    own = installation.give_up_days
+    return settings.GIVE_UP_DAYS if own is None else own
 
 
 class Carried(models.Model):

@@ -27,8 +27,8 @@ BODIES = 200  # events whose bodies are in memory at a time
 State = Delivery.State
 
 DELIVERY = (
-    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
-    "reason", "notes",
+    "event_id", "installation_id", "lane_id", "state", "trigger", "queued_at", "attempts",
+    "failures", "error", "reason", "notes",
 )  # fmt: skip
 REPLAYED = ("delivery_id", "replay_id", "state", "settled_at", "error", "reason")
 
@@ -108,15 +108,16 @@ def requeue(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
         kept = ((pk, replay.pk, *before) for pk, *before in rows)
         bulk.insert(Replayed, REPLAYED, kept)
         found = Delivery.objects.filter(pk__in=[pk for pk, *_ in rows])
-        found.deliver_again(now)
+        found.deliver_again(now, Delivery.Trigger.REPLAY)
         found.update(lane=lane)
     return len(rows)
 
 
 def backfill(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
     """Make deliveries of events that have none; return how many."""
+    installation, trigger = replay.installation_id, Delivery.Trigger.BACKFILL
     rows = (
-        (pk, replay.installation_id, lane.pk, State.QUEUED, now, 0, 0, "", "", "")
+        (pk, installation, lane.pk, State.QUEUED, trigger, now, 0, 0, "", "", "")
         for pk in chunk.found
     )
     names = ("id", "event_id")

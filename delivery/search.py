@@ -18,6 +18,7 @@ from integrations import errors
 from integrations.messages import TYPES
 
 STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
+TRIGGERS = ("auto", "hand", "replay", "backfill")
 ERRORS = tuple(
     name
     for name, value in vars(errors).items()
@@ -183,6 +184,12 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     return read
 
 
+def trigger(value: str) -> str:
+    if value.lower() == "test":
+        raise ValueError("finds nothing: a test event is an attempt without a delivery.")
+    return one_of(TRIGGERS)(value)
+
+
 def status(value: str) -> str:
     if re.fullmatch(r"[1-5]\d\d", value) or value.lower() in CLASSES:
         return value.lower()
@@ -241,6 +248,7 @@ KEYS: dict[str, Key] = {
         Key("status", "503", status, CLASSES),
         Key("error", "MessageRejected", one_of(ERRORS), ERRORS),
         Key("attempts", ">3", compared, (">1", ">3", ">10")),
+        Key("trigger", "hand", trigger, TRIGGERS),
         Key("installation", '"Heap Production"'),
         Key("source", "Webshop"),
         Key("since", "2h", when, ("15m", "1h", "24h", "7d")),

@@ -187,6 +187,27 @@ def chip(delivery: Delivery) -> Words:
     return Words(level, icon, delivery.get_state_display())
 
 
+def next_try_at(delivery: Delivery, now: datetime) -> datetime | None:
+    """Return the time before which a delivery is not tried again; None: its turn is all it waits
+    for, or somebody holds it up, or it has left the queue."""
+    if delivery.state != State.QUEUED or is_held_up(delivery):
+        return None
+    return max(
+        (at for at in (delivery.due_at, delivery.lane.due_at) if at and at > now), default=None
+    )
+
+
+def is_held_up(delivery: Delivery) -> bool:
+    """Say whether nothing goes to its installation until a person lets it."""
+    return not delivery.installation.enabled or delivery.lane.paused
+
+
+def gives_up_at(delivery: Delivery) -> datetime | None:
+    """Return when a delivery is too old to be tried once more: attempts are not counted, the
+    schedule ends by age. None when it has left the queue."""
+    return delivery.tried_until if delivery.state == State.QUEUED else None
+
+
 def delivery_in_words(delivery: Delivery, now: datetime) -> Words:
     """Return what happened to a delivery, what happens next, and what to do.
 
@@ -235,7 +256,8 @@ def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
     if lane.due_at and lane.due_at > now:
         detail = (
             f"{lane.last_error}. Nobody's fault here: the next try is at "
-            f"{clock(lane.due_at, now)}. Nothing to do."
+            f"{clock(lane.due_at, now)}, as attempt {delivery.attempts + 1}, and it is tried until "
+            f"{clock(delivery.tried_until, now)}. Nothing to do."
         )
         return f"Waiting for {vendor}", detail
     return "Queued", "It is sent as soon as those before it are. Nothing to do."

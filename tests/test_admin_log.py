@@ -603,21 +603,50 @@ def test_what_is_queued_can_be_cancelled_and_delivered_again_after_all(client):
     assert client.post(f"{LOG}{done.pk}/cancel/").status_code == 403
 
 
-def test_a_row_says_when_it_is_tried_next_and_which_replay_queued_it(client):
+def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     delivery = make_delivery(error="VendorUnavailable")
+    assert " left" not in text_of(page(client, LOG))  # it was not tried in vain yet
+    make_attempt(delivery, status=503, outcome="VendorUnavailable")
+    Delivery.objects.update(queued_at=timezone.now() - timedelta(days=2, hours=1))
     Lane.objects.update(due_at=timezone.now() + timedelta(minutes=5, seconds=5))
     assert "next try in 5 min" in text_of(page(client, LOG))
+    assert "1 · 4 d left" in text_of(page(client, LOG))
+    Installation.objects.update(give_up_days=20)
+    assert "1 · 18 d left" in text_of(page(client, LOG))
+    Installation.objects.update(give_up_days=1)
+    assert "1 · last try" in text_of(page(client, LOG))
+    Installation.objects.update(give_up_days=None)
     Lane.objects.update(due_at=timezone.now() - timedelta(minutes=5))
     assert "next try" not in text_of(page(client, LOG))
     Lane.objects.update(paused=True)
     assert "waits for a person" in text_of(page(client, LOG))
     Installation.objects.update(enabled=False)
     assert "paused" in text_of(page(client, LOG))
+    assert " left" not in text_of(page(client, LOG))
+    Delivery.objects.update(state="delivered")
+    Installation.objects.update(enabled=True)
+    assert " left" not in text_of(page(client, LOG))
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        ("auto", ""),
+        ("hand", "Queued again by hand,"),
+        ("replay", "Queued again by replay {},"),
+        ("backfill", "Queued by backfill {},"),
+    ],
+)
+def test_a_row_says_what_queued_it(client, trigger, words):
+    delivery = make_delivery(trigger=trigger)
     replay = Replay.objects.create(
         installation=delivery.installation, wanted={}, first=0, cursor=0, end=9
     )
     Replayed.objects.create(delivery=delivery, replay=replay)
-    assert f"Queued by replay {replay.pk}" in page(client, LOG)
+    text = text_of(page(client, LOG))
+    assert words.format(replay.pk) in text
+    assert words or "Queued by" not in text
+    assert "Times are in UTC" in text
 
 
 @pytest.mark.parametrize("part", ["rows/", "suggest/", "export/?format=csv"])

@@ -101,6 +101,7 @@ def test_pausing_resuming_and_delivering_again_are_in_it(installation):
         "installation.paused", "installation.resumed", "delivery.queued_again",
     ]  # fmt: skip
     assert entry("delivery.queued_again").object_id == str(Delivery.objects.get().pk)
+    assert Delivery.objects.get().trigger == "hand"
     assert entry("installation.paused").via == "command"
 
 

@@ -37,6 +37,7 @@ def log():
         make_event(app, type="page", name="Home", user_id="grace", anonymous_id="visitor-7"),
         state="failed",
         error="MessageRejected",
+        trigger="hand",
     )
     make_attempt(grace, status=404, outcome="MessageRejected")
     visitor = make_delivery(
@@ -89,6 +90,10 @@ def log():
         ("attempts:1", ["alan", "visitor", "grace"]),
         ("attempts:<1", ["ada"]),
         ("attempts:>1 attempts:<=0", ["ada"]),
+        ("trigger:hand", ["grace"]),
+        ("trigger:hand trigger:replay", ["grace"]),
+        ("trigger:backfill", []),
+        ("-trigger:auto", ["grace"]),
         ("-state:delivered", ["alan", "grace", "ada"]),
         ("-state:delivered -state:failed", ["alan", "ada"]),
         ("-status:404", ["alan", "visitor", "ada"]),

@@ -108,7 +108,7 @@ def test_only_what_the_filter_names_is_queued_again(source):
         found = replaying.preview("replay", heap, wanted)
         assert (found.count, found.exact) == (count, True), wanted
     replay = go(replaying.start("replay", heap, Wanted()))
-    assert list(Delivery.objects.filter(state="queued")) == [mine]
+    assert list(Delivery.objects.filter(state="queued", trigger="replay")) == [mine]
     assert replay.queued == 1
 
 
@@ -340,7 +340,7 @@ def test_what_is_queued_again_while_its_chunk_is_looked_up_is_left_alone(source)
     lane = lanes.replay_lane(heap.pk)
     span = range_of("replay", heap.pk, Wanted())
     chunk = replaying.requeueing.next_chunk(span, replay.cursor, 10, None)
-    Delivery.objects.filter(pk=chunk.found[0]).deliver_again(NOW)
+    Delivery.objects.filter(pk=chunk.found[0]).deliver_again(NOW, "hand")
     assert replaying._release(replay, chunk, lane, NOW) == 1
     # a second worker with the same chunk finds the cursor moved
     assert replaying._release(replay, chunk, lane, NOW) == 0
@@ -400,6 +400,7 @@ def test_a_new_installation_gets_past_events_that_it_wants(source):
     assert (found.count, found.exact) == (3, True)
     replay = go(replaying.start("backfill", heap, Wanted()))
     assert (replay.queued, replay.unwanted) == (3, 2)
+    assert Delivery.objects.filter(trigger="backfill").count() == 3
     [line] = ledger().lines
     assert (line.in_scope, line.unwanted, line.queued, line.difference) == (4, 0, 4, 0)
 

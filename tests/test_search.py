@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.models import Delivery
-from delivery.search import KEYS, STATES, Search, Term, moment, parse
+from delivery.search import KEYS, STATES, TRIGGERS, Search, Term, moment, parse
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -57,6 +57,8 @@ def test_a_text_means_terms(text, terms):
         ("-since:2h", "-since: cannot be turned round; write until:2h."),
         ("attempts:many", "attempts:many is no number of tries: write 3, >3, >=3, <3 or <=3."),
         ("attempts:=>3", "is no number of tries"),
+        ("trigger:me", "trigger:me is none of auto, hand, replay, backfill."),
+        ("trigger:test", "a test event is an attempt without a delivery."),
         ("delivery:12x", "delivery:12x is no number"),
         (" ".join(f"user:{n}" for n in range(21)), "At most 20 terms."),
         ("user:" + "x" * 301, "user: needs a text of 1 to 300 characters."),
@@ -113,8 +115,9 @@ def test_any_text_is_understood_or_said_to_be_not(text):
     assert search.terms or search.problems or not text.strip()
 
 
-def test_its_states_are_those_of_deliveries():
+def test_its_states_and_triggers_are_those_of_deliveries():
     assert list(STATES) == Delivery.State.values
+    assert list(TRIGGERS) == Delivery.Trigger.values
 
 
 def test_every_key_understands_the_example_that_it_gives():

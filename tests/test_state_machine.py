@@ -111,7 +111,7 @@ class Penstock(RuleBasedStateMachine):
     @rule()
     def deliver_again(self) -> None:
         self.touch(Delivery.objects.exclude(state=Q))
-        Delivery.objects.all().deliver_again(timezone.now())
+        Delivery.objects.all().deliver_again(timezone.now(), "hand")
 
     @precondition(lambda self: self.count > 5)
     @rule(every=st.integers(2, 4))

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import socket
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -108,6 +110,15 @@ def test_the_log_has_exactly_what_was_sent_and_answered(source, heap, vendor):
     assert headers.items() >= json.loads(body.request_headers).items()
     assert body.response_body == '{"fine":true}'
     assert json.loads(body.response_headers)["X-Answer"] == "yes"
+
+
+def test_an_attempt_says_which_process_sent_it_and_when_that_had_taken_it(source, heap, vendor):
+    send_in(source, *tracks(1))
+    before = timezone.now()
+    drain()
+    attempt = Attempt.objects.get()
+    assert attempt.worker == f"{socket.gethostname()}:{os.getpid()}"
+    assert before < attempt.taken_at < attempt.started_at
 
 
 @pytest.mark.parametrize("answer", [500, 503, 429, 408, 302, reset])

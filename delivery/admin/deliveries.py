@@ -94,10 +94,11 @@ class DeliveryAdmin(LogAdmin):
         form = given.get("format", "")
         if form not in exporting.FORMATS:
             return HttpResponseBadRequest(f"format: one of {', '.join(exporting.FORMATS)}.")
-        whole = explorer(given, timezone.now()).scope
+        now = timezone.now()
+        whole = explorer(given, now).scope
         rows = selected(given) if "id" in given else exporting.all_of(whole)
         answer = StreamingHttpResponse(
-            exporting.export(rows, form), content_type=exporting.FORMATS[form]
+            exporting.export(rows, form, now), content_type=exporting.FORMATS[form]
         )
         answer["Content-Disposition"] = f'attachment; filename="deliveries.{form}"'
         return answer

@@ -15,7 +15,7 @@ from delivery.admin.keyset import number
 from delivery.finding import Scope, named, scope
 from delivery.models import Delivery
 from delivery.search import KEYS, ONCE, Search, Term, moment, parse
-from delivery.state import Words, bounded, chip
+from delivery.state import Words, bounded, chip, gives_up_at, is_held_up, next_try_at
 from delivery.suggesting import TABLES
 from delivery.summary import Group, Summary, summary
 from integrations.models import Installation
@@ -32,6 +32,11 @@ SHORT = {
     "TooLarge": "too large",
 }
 State = Delivery.State
+TRIGGERS = {  # icon and words
+    Delivery.Trigger.HAND: ("touch_app", "Queued again by hand"),
+    Delivery.Trigger.REPLAY: ("replay", "Queued again by replay"),
+    Delivery.Trigger.BACKFILL: ("history", "Queued by backfill"),
+}
 COUNTED = (State.DELIVERED, State.FAILED, State.QUEUED, State.FILTERED, State.CANCELLED)
 ALWAYS = (State.DELIVERED, State.FAILED)  # of these, zero tells, too
 REPLAYED = {  # keys of a search, and the fields of a replay's form that say the same
@@ -67,21 +72,31 @@ class Row:
     def next_try(self) -> datetime | str:
         """When it is tried next, or why not for now; "" when that need not be said."""
         delivery = self.delivery
-        if delivery.state != Delivery.State.QUEUED:
-            return ""
-        if not delivery.installation.enabled:
-            return "paused"
-        if delivery.lane.paused:
-            return "waits for a person"
-        due = [at for at in (delivery.due_at, delivery.lane.due_at) if at and at > self.now]
-        return max(due, default="")
+        if delivery.state == State.QUEUED and is_held_up(delivery):
+            return "waits for a person" if delivery.installation.enabled else "paused"
+        return next_try_at(delivery, self.now) or ""
+
+    @property
+    def gives_up_at(self) -> datetime | None:
+        """How long it is tried; None where it has not been tried in vain, or nobody tries."""
+        delivery = self.delivery
+        return gives_up_at(delivery) if delivery.attempts and not is_held_up(delivery) else None
+
+    @property
+    def trigger(self) -> tuple[str, str] | None:
+        """What queued it, as icon and words; None when its event came in."""
+        if self.delivery.trigger not in TRIGGERS:
+            return None
+        icon, words = TRIGGERS[self.delivery.trigger]
+        by_job = self.replay and self.delivery.trigger != Delivery.Trigger.HAND
+        return icon, f"{words} {self.replay}" if by_job else words
 
     @property
     def version(self) -> str:
         """What of it a person sees change."""
         delivery = self.delivery
         tried = f"{delivery.attempts} {delivery.error} {delivery.last_attempt_id}"
-        return f"{delivery.state} {tried} {self.next_try} {self.replay or ''}"
+        return f"{delivery.state} {tried} {self.next_try} {delivery.trigger} {self.replay or ''}"
 
 
 @dataclass(frozen=True)

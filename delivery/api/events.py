@@ -180,6 +180,8 @@ def attempt_presented(attempt):
         "error": attempt.error,
         "items": attempt.items,
         "is_test": attempt.is_test,
+        "taken_at": attempt.taken_at,
+        "worker": attempt.worker,
     }
 
 

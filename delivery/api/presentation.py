@@ -5,15 +5,16 @@ from typing import Any
 
 from delivery.log import SHOWN, Sent, Story, parsed
 from delivery.models import Delivery, Rejection
-from delivery.state import delivery_in_words, trouble_of
+from delivery.state import delivery_in_words, gives_up_at, next_try_at, trouble_of
 
 
-def listed(delivery: Delivery) -> dict[str, Any]:
+def listed(delivery: Delivery, now: datetime) -> dict[str, Any]:
     """Return a delivery as a line of the list."""
     event, attempt = delivery.event, delivery.last_attempt
     return {
         "id": delivery.pk,
         "state": delivery.state,
+        "trigger": delivery.trigger,
         "installation": {"id": delivery.installation_id, "name": delivery.installation.name},
         "event": {
             "id": event.pk,
@@ -30,6 +31,8 @@ def listed(delivery: Delivery) -> dict[str, Any]:
         "attempt_count": delivery.attempts,
         "last_status": attempt.status if attempt else None,
         "last_duration_ms": attempt.duration_ms if attempt else None,
+        "next_attempt_at": next_try_at(delivery, now),
+        "gives_up_at": gives_up_at(delivery),
         "error": delivery.error,
         "reason": delivery.reason,
     }
@@ -50,7 +53,7 @@ def told(story: Story, now: datetime) -> dict[str, Any]:
     """Return all there is to tell about a delivery."""
     delivery = story.delivery
     words, trouble = delivery_in_words(delivery, now), trouble_of(delivery)
-    line = listed(delivery)
+    line = listed(delivery, now)
     return {
         **line,
         "event": {
@@ -77,6 +80,8 @@ def attempt(sent: Sent) -> dict[str, Any]:
         "id": row.pk,
         "started_at": row.started_at,
         "duration_ms": row.duration_ms,
+        "taken_at": row.taken_at,
+        "worker": row.worker,
         "status": row.status,
         "outcome": row.outcome,
         "error": row.error,

@@ -13,6 +13,8 @@ from integrations.api.fields import LARGEST, Choice, Flag, Moment, Number, Real,
 from integrations.api.shapes import CurrentRevision, Named
 
 STATES = DeliveryRow.State.choices
+TAKEN = "When what it carried had been taken from the queue. Null: of a test, or an older version."
+WORKER = "The process that sent it: host and process id. Empty: of an older version."
 STEPS = {step.label.lower(): step for step in Step}
 
 
@@ -32,6 +34,9 @@ class Delivery(serializers.Serializer):
 
     id = serializers.IntegerField()
     state = serializers.ChoiceField(STATES)
+    trigger = serializers.ChoiceField(
+        DeliveryRow.Trigger.choices, help_text="What queued it last; auto: its event came in."
+    )
     installation = Named()
     event = DeliveryEvent()
     queued_at = serializers.DateTimeField()
@@ -39,6 +44,13 @@ class Delivery(serializers.Serializer):
     attempt_count = serializers.IntegerField()
     last_status = serializers.IntegerField(allow_null=True, help_text="HTTP, of the last attempt.")
     last_duration_ms = serializers.IntegerField(allow_null=True)
+    next_attempt_at = serializers.DateTimeField(
+        allow_null=True, help_text="While it is queued: not before. Null: when its turn comes."
+    )
+    gives_up_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="While it is queued: the first attempt after this is the last one.",
+    )
     error = serializers.CharField(help_text="Its class, or empty.")
     reason = serializers.CharField(help_text="In words, or empty.")
 
@@ -72,6 +84,8 @@ class SentAttempt(serializers.Serializer):
     id = serializers.IntegerField()
     started_at = serializers.DateTimeField()
     duration_ms = serializers.IntegerField()
+    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN)
+    worker = serializers.CharField(help_text=WORKER)
     status = serializers.IntegerField(allow_null=True, help_text="Null: no answer came.")
     outcome = serializers.CharField(help_text="accepted, or the class of the error.")
     error = serializers.CharField()
@@ -383,6 +397,8 @@ class Exchange(serializers.Serializer):
     is_test = serializers.BooleanField(
         help_text="Somebody tried the installation: it carried no delivery, and nothing counts it."
     )
+    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN)
+    worker = serializers.CharField(help_text=WORKER)
 
 
 class Message(serializers.Serializer):

@@ -43,9 +43,9 @@ class DeliveriesView(Endpoint):
         responses={200: page_of(shapes.Delivery)},
     )
     def get(self, request):
-        page = place(self.asked)
-        found = scope(search_of(self.asked), timezone.now()).page(**page, looks=1)
-        return Response(as_answered(found, listed))
+        page, now = place(self.asked), timezone.now()
+        found = scope(search_of(self.asked), now).page(**page, looks=1)
+        return Response(as_answered(found, lambda each: listed(each, now)))
 
 
 class RejectionsView(Endpoint):

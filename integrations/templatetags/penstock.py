@@ -110,6 +110,19 @@ def exact(moment):
 
 
 @register.filter
+def left(moment):
+    """Return how long it is until then, as "6 d left", with the exact time on hover."""
+    away = (moment - timezone.now()).total_seconds()
+    span = relative(-away).removeprefix("in ") or f"{away / 86_400:.0f} d"
+    return format_html(
+        '<time datetime="{}" title="Until {} UTC" data-left>{}</time>',
+        moment.isoformat(),
+        date(moment, EXACT),
+        f"{span} left" if away > 0 else "last try",
+    )
+
+
+@register.filter
 def clocks(text):
     """Return a sentence with the times that state.clock() wrote into it as such."""
     today = timezone.now().date().isoformat()

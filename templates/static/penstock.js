@@ -156,11 +156,13 @@ const ZONE = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
 const two = (number) => String(number).padStart(2, "0");
 
 function showTimes(root) {
+  for (const zone of root.querySelectorAll("[data-zone]")) zone.textContent = zoneInWords();
   for (const time of root.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (isNaN(at)) continue;
     time.title = `${dayOf(at)} ${clockOf(at)} ${zoneOf(at)} · ${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
     if ("ago" in time.dataset) time.textContent = relative(at) || dayOf(at);
+    if ("left" in time.dataset) time.textContent = left(at);
     if ("exact" in time.dataset) time.textContent = `${dayOf(at)} ${clockOf(at)}`;
     if ("clock" in time.dataset) {
       const today = dayOf(at) === dayOf(new Date());
@@ -175,6 +177,20 @@ function dayOf(at) {
 
 function clockOf(at) {
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
+// "Europe/Zurich (GMT+1)", or the name alone where that says it all
+function zoneInWords() {
+  const { timeZone } = ZONE.resolvedOptions();
+  const short = zoneOf(new Date());
+  return timeZone === short ? timeZone : `${timeZone} (${short})`;
+}
+
+// As the filter `left` says it.
+function left(at) {
+  const away = at - Date.now();
+  const span = relative(at).replace("in ", "") || `${Math.round(away / 86_400_000)} d`;
+  return away > 0 ? `${span} left` : "last try";
 }
 
 function zoneOf(at) {

@@ -252,12 +252,12 @@ def do_deliveries(screen, options):
     scope = scope_of(options)
     found = scope.page(limit=options["limit"]).rows[::-1]
     if not options["follow"]:
-        screen.rows([listed(each) for each in found], DELIVERY)
+        screen.rows([listed(each, timezone.now()) for each in found], DELIVERY)
         return
     for rows in ([found], tail(scope, pause)):
         for some in rows:
             for each in some:
-                screen.line(listed(each), DELIVERY)
+                screen.line(listed(each, timezone.now()), DELIVERY)
 
 
 def scope_of(options):
