@@ -73,6 +73,7 @@ PAGES = (
     ("delivery/delivery/?q=since:1h", True),
     ("delivery/delivery/?q=since:7d+until:6d", True),
     ("delivery/delivery/rows/", True),
+    ("delivery/delivery/summary/", True),
     ("delivery/delivery/suggest/?key=event&text=acc", True),
     ("delivery/delivery/{delivery}/change/", False),
     ("delivery/delivery/{failed}/change/", False),

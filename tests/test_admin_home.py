@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from delivery import metrics
-from delivery.admin.charts import compact, short, success
+from delivery.admin.charts import chart, compact, short, success
 from delivery.admin.home import listed
-from delivery.metrics import Sums
+from delivery.metrics import Series, Step, Sums
 from delivery.models import Attempt, Delivery, Heartbeat, Incident, Lane
 from delivery.system import system
 from integrations.catalog import catalog
@@ -118,6 +118,20 @@ def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):
     drawn = json.loads(unescape(re.search(r'data-chart="([^"]+)"', hour)[1]))
     assert len(drawn["at"]) == len(drawn["sets"][0]["values"]) in (60, 61)
     assert sum(drawn["sets"][0]["values"]) == 90
+
+
+def test_a_step_that_is_not_over_is_marked_and_ends_no_line():
+    noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    points = [metrics._point(noon + timedelta(minutes=n), Sums(accepted=9)) for n in (0, 1)]
+    series = Series(Step.MINUTE, noon, noon + timedelta(minutes=2), points, points[0])
+    sets = {"Bars": ("busy", "accepted"), "Line": ("busy", "accepted", "line")}
+    now = noon + timedelta(seconds=90)
+    drawn = json.loads(chart(series, sets, now))
+    assert drawn["isOpen"]
+    assert [each["values"] for each in drawn["sets"]] == [[9, 9], [9, None]]
+    drawn = json.loads(chart(series, sets, noon + timedelta(minutes=2)))
+    assert not drawn["isOpen"]
+    assert [each["values"] for each in drawn["sets"]] == [[9, 9], [9, 9]]
 
 
 def test_failures_are_grouped_by_their_reason_with_a_link_to_the_newest(client):

@@ -496,6 +496,15 @@ def test_the_live_log_asks_for_rows_alone(client):
     assert "<html" not in html
 
 
+def test_the_live_log_asks_for_what_the_rows_add_up_to_alone(client):
+    make_delivery(state="failed", error="MessageRejected")
+    html = page(client, f"{LOG}summary/", q="error:MessageRejected")
+    assert "The one that matches" in text_of(html)
+    assert "<html" not in html
+    assert "<tr" not in html
+    assert page(client, f"{LOG}summary/", q="user:nobody").strip() == ""
+
+
 def test_a_row_says_what_of_it_a_person_sees_change(client):
     delivery = make_delivery()
     before = page(client, f"{LOG}rows/")
@@ -649,7 +658,7 @@ def test_a_row_says_what_queued_it(client, trigger, words):
     assert "Times are in UTC" in text
 
 
-@pytest.mark.parametrize("part", ["rows/", "suggest/", "export/?format=csv"])
+@pytest.mark.parametrize("part", ["rows/", "summary/", "suggest/", "export/?format=csv"])
 def test_it_takes_a_permission_to_read_a_part_of_the_log(client, part):
     client.force_login(make_user("nobody", is_superuser=False))
     assert client.get(f"{LOG}{part}").status_code == 403

@@ -194,7 +194,8 @@ def test_the_live_log_rests_while_its_tab_is_hidden_and_can_be_paused(page):
     page.clock.install()
     page.goto(f"{LOG}?live=1")
     asked = []
-    page.on("request", lambda request: "/rows/" in request.url and asked.append(request.url))
+    parts = ("/rows/", "/summary/")
+    page.on("request", lambda it: any(p in it.url for p in parts) and asked.append(it.url))
     hidden = "Object.defineProperty(document, 'hidden', {get: () => %s, configurable: true});"
     change = "document.dispatchEvent(new Event('visibilitychange'))"
     with page.expect_response("**/rows/**"):
@@ -206,6 +207,39 @@ def test_the_live_log_rests_while_its_tab_is_hidden_and_can_be_paused(page):
     page.get_by_role("button", name="Live").click()
     expect(page).not_to_have_url(re.compile("live=1"))
     assert_asks_no_more(page, asked)
+
+
+def test_what_the_live_log_adds_up_to_is_asked_for_at_every_fifth_look(page):
+    make_delivery()
+    asked = {"rows": 0, "summary": 0}
+
+    def count(request):
+        part = urlsplit(request.url).path.split("/")[-2]
+        asked[part] = asked.get(part, 0) + 1
+
+    page.clock.install()
+    page.on("request", count)
+    with page.expect_response("**/rows/**"):
+        page.goto(f"{LOG}?q=user:ada&live=1")
+    figures = page.locator(".log-figures")
+    expect(figures).to_contain_text("Waiting1")
+    make_delivery()
+    for _ in range(6):
+        look_again(page)
+    expect(figures).to_contain_text("Waiting2")
+    assert asked["summary"] == asked["rows"] // 5 > 0
+    figures.get_by_role("link", name="2").focus()
+    make_delivery()
+    for _ in range(5):
+        look_again(page)
+    assert asked["summary"] == asked["rows"] // 5 > 1
+    expect(figures.get_by_role("link", name="2")).to_be_focused()  # nothing moves under the hand
+
+
+def look_again(page):
+    with page.expect_response("**/rows/**"):
+        page.clock.fast_forward(2_000)
+    page.wait_for_timeout(50)
 
 
 def assert_asks_no_more(page, asked):

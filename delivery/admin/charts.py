@@ -1,14 +1,14 @@
 """Figures and charts of pages, made of metrics."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.html import format_html, format_html_join
 
-from delivery.metrics import Point, Queue
+from delivery.metrics import Point, Queue, Series
 from delivery.models import Metric
 from delivery.state import MOST, bounded
 from integrations.templatetags.penstock import path
@@ -68,22 +68,31 @@ def span_of(request: Any) -> Span:
     return Span(key if key in SPANS else "hour")
 
 
-def chart(points: Iterable[Any], sets: Mapping[str, tuple[str, ...]], kind: str = "bar") -> str:
-    """Return points of metrics as penstock.js draws them.
+def chart(series: Series, sets: Mapping[str, tuple[str, ...]], now: datetime) -> str:
+    """Return points of metrics as penstock.js draws them: bars, and lines upon them.
 
-    sets  label → (the level whose colour it has, the field of a point, a kind of its own or none)
+    A step that is not over has less in it than it will have. Its bars are marked as such; a line
+    ends before it, as it would seem to fall.
+
+    sets  label → (the level whose colour it has, the field of a point, and "line" where it is one)
     """
-    points = list(points)
+    is_open = series.until > now
     drawn = [
         {
             "label": label,
             "level": level,
-            "kind": own[0] if own else kind,
-            "values": [round(getattr(each, field) or 0, 1) for each in points],
+            "kind": own[0] if own else "bar",
+            "values": _values(series.points, field, cut=is_open and bool(own)),
         }
         for label, (level, field, *own) in sets.items()
     ]
-    return json.dumps({"at": [each.at.isoformat() for each in points], "kind": kind, "sets": drawn})
+    at = [each.at.isoformat() for each in series.points]
+    return json.dumps({"at": at, "isOpen": is_open, "sets": drawn})
+
+
+def _values(points: Sequence[Point], field: str, *, cut: bool) -> list[float | None]:
+    values = [round(getattr(each, field) or 0, 1) for each in points]
+    return [*values[:-1], None] if cut else values
 
 
 TREND = (("well", "delivered"), ("attention", "failed"), ("off", "others"))

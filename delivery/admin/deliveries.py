@@ -37,6 +37,7 @@ class DeliveryAdmin(LogAdmin):
     def get_urls(self):
         mine = [
             self._path("rows/", self.rows_view),
+            self._path("summary/", self.summary_view),
             self._path("suggest/", self.suggest_view),
             self._path("export/", self.export_view),
             self._path("deliver-again/", require_POST(self.selected_again_view)),
@@ -83,6 +84,11 @@ class DeliveryAdmin(LogAdmin):
         """Answer with the rows alone: what the live log asks for again and again."""
         context = {"explorer": explorer(request.GET, timezone.now())}
         return TemplateResponse(request, "delivery/rows.html", context)
+
+    def summary_view(self, request):
+        """Answer with what the view adds up to, alone; nothing where it adds up to nothing."""
+        context = {"explorer": explorer(request.GET, timezone.now())}
+        return TemplateResponse(request, "delivery/summary.html", context)
 
     def suggest_view(self, request):
         given = request.GET

@@ -171,7 +171,7 @@ def together(rows: Sequence[Row], whole: Series, span: Span, now: datetime) -> d
     queue = Queue(sum(row.queue.queued for row in rows), min(ages, default=None))
     return {
         "figures": figures(whole.total, queue, span, now),
-        "chart": chart(whole.points, CHART_OF_ALL),
+        "chart": chart(whole, CHART_OF_ALL, now),
         "chart_in_words": in_words(whole.total, span),
     }
 

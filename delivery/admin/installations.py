@@ -248,7 +248,7 @@ def lately(installation, span, now):
     return {
         "span": span,
         "figures": figures(found.total, queue, span, now),
-        "chart": chart(found.points, CHART),
+        "chart": chart(found, CHART, now),
         "chart_in_words": in_words(found.total, span),
     }
 

@@ -142,7 +142,7 @@ class SourceAdmin(Audited):
                 Figure("Last event", seen(source)),
                 Figure("Allowed", limit_of(source), "messages a second"),
             ],
-            "chart": chart(hours.points, {"Accepted": ("busy", "accepted")}),
+            "chart": chart(hours, {"Accepted": ("busy", "accepted")}, now),
             "snippets": [(each, each.key == chosen.key) for each in SNIPPETS],
             "chosen": chosen,
             "text": chosen.filled(host, source.write_key),

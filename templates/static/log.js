@@ -206,6 +206,7 @@ function selectable(log) {
 // --- live: the newest rows are asked for again, and what is new or has changed is put in ------------
 
 const EVERY = 2000; // milliseconds
+const SUM_EVERY = 5; // looks at the rows: what they add up to costs more, and is read more slowly
 const MOST_ROWS = 200;
 
 function followLive(log, selection) {
@@ -213,8 +214,10 @@ function followLive(log, selection) {
   const news = log.querySelector("[data-news]");
   const body = log.querySelector("[data-body]");
   const said = log.querySelector("[data-said]");
+  const sum = log.querySelector("[data-summary]");
   let waiting = []; // rows that came while one reads further down
   let timer = 0;
+  let looks = 0;
 
   const isOn = () => button.getAttribute("aria-pressed") === "true";
 
@@ -225,10 +228,20 @@ function followLive(log, selection) {
       const answer = await fetch(log.dataset.rows + location.search, { redirect: "error" });
       if (answer.ok && isOn()) put(parsed(await answer.text()));
       button.title = answer.ok ? "" : `The log cannot be read: HTTP ${answer.status}`;
+      if (++looks % SUM_EVERY === 0) await addUp();
     } catch {
       button.title = "The log cannot be reached; it is tried again.";
     }
     timer = setTimeout(look, EVERY);
+  }
+
+  async function addUp() {
+    const answer = await fetch(sum.dataset.summary + location.search, { redirect: "error" });
+    const isUsed = sum.contains(document.activeElement) || sum.querySelector(".log-marked:not([hidden])");
+    if (!answer.ok || !isOn() || isUsed) return;
+    sum.innerHTML = await answer.text();
+    showTimes(sum);
+    sum.querySelectorAll("[data-trend]").forEach(markTime);
   }
 
   function parsed(html) {

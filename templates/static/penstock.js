@@ -209,17 +209,19 @@ function relative(at) {
 
 // --- charts ---------------------------------------------------------------------------------------
 
-// data-chart: {"at": [times], "sets": [{"label", "level", "kind", "values"}], "unit", "kind": "bar" or "line"}.
-// A level is a state's colour; what it is comes from the stylesheet, so it fits the theme.
+// data-chart: {"at": [times], "isOpen", "sets": [{"label", "level", "kind": "bar" or "line", "values"}]}.
+// A level is a state's colour; what it is comes from the stylesheet, so it fits the theme. isOpen:
+// the last step is not over; its bars are paler.
 function drawChart(canvas) {
-  const { at, sets, unit = "", kind = "bar" } = JSON.parse(canvas.dataset.chart);
+  const { at, sets, isOpen } = JSON.parse(canvas.dataset.chart);
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const days = at.length > 1 && new Date(at.at(-1)) - new Date(at[0]) > 2 * 86_400_000;
   const label = (time) => (days ? dayOf(time).slice(5) : clockOf(time).slice(0, 5));
   const moments = at.map((each) => new Date(each));
+  const soFar = (index) => (isOpen && index === at.length - 1 ? ", so far" : "");
   const chart = new Chart(canvas, {
-    type: kind,
+    type: "bar",
     data: {
       labels: moments.map(label),
       datasets: sets.map((set) => ({
@@ -235,20 +237,22 @@ function drawChart(canvas) {
         legend: { display: false },
         tooltip: {
           callbacks: {
-            title: ([item]) => `${dayOf(moments[item.dataIndex])} ${clockOf(moments[item.dataIndex]).slice(0, 5)} ${zoneOf(moments[item.dataIndex])}`,
-            label: (item) => ` ${item.dataset.label}: ${item.formattedValue}${unit}`,
+            title: ([{ dataIndex: i }]) => `${dayOf(moments[i])} ${clockOf(moments[i]).slice(0, 5)} ${zoneOf(moments[i])}${soFar(i)}`,
+            label: (item) => ` ${item.dataset.label}: ${item.formattedValue}`,
           },
         },
       },
       scales: {
-        x: { stacked: kind === "bar", grid: { display: false }, ticks: { maxTicksLimit: 8, maxRotation: 0 } },
-        y: { stacked: kind === "bar", beginAtZero: true, border: { display: false }, ticks: { maxTicksLimit: 5, precision: 0 } },
+        x: { stacked: true, grid: { display: false }, ticks: { maxTicksLimit: 8, maxRotation: 0 } },
+        y: { stacked: true, beginAtZero: true, border: { display: false }, ticks: { maxTicksLimit: 5, precision: 0 } },
       },
     },
   });
   function paint() {
     chart.data.datasets.forEach((set, i) => {
-      set.backgroundColor = set.borderColor = colour(`--ps-${sets[i].level}-fill`);
+      const whole = colour(`--ps-${sets[i].level}-fill`); // #rrggbb: two more digits make it paler
+      set.borderColor = whole;
+      set.backgroundColor = set.data.map((_, at) => (soFar(at) ? `${whole}66` : whole));
     });
     for (const scale of Object.values(chart.options.scales)) {
       scale.ticks.color = colour("--ps-quiet");
