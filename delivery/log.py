@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from delivery.bodies import HIDDEN
 from delivery.models import (
     Attempt,
     AttemptBody,
@@ -108,19 +109,22 @@ class Sent:
 
 @dataclass(frozen=True)
 class Story:
-    """All there is to tell about one delivery."""
+    """All there is to tell about one delivery.
+
+    shows_bodies  whether whom it is told may see bodies; without, none is read
+    """
 
     delivery: Delivery
+    shows_bodies: bool
 
     @cached_property
     def body(self) -> str:
-        """The event as it was received, as JSON text, or "" when it is not kept any more."""
-        return (
-            EventBody.objects.filter(pk=self.delivery.event_id)
-            .values_list("text", flat=True)
-            .first()
-            or ""
-        )
+        """The event as it was received, as JSON text, or "" when it is hidden or kept no more."""
+        return body_of(self.delivery.event_id) if self.shows_bodies else ""
+
+    @property
+    def added_context(self) -> str:
+        return self.delivery.event.added_context if self.shows_bodies else ""
 
     @property
     def message(self) -> Message:
@@ -128,14 +132,16 @@ class Story:
 
     @property
     def event_notes(self) -> list[str]:
-        return notes(self.delivery.event.notes)
+        return notes(self.delivery.event.notes) if self.shows_bodies else []
 
     @property
     def notes(self) -> list[str]:
-        return notes(self.delivery.notes)
+        return notes(self.delivery.notes) if self.shows_bodies else []
 
     @cached_property
     def result(self) -> "Result":
+        if not self.shows_bodies:
+            return Result(problem=HIDDEN)
         return result(self.delivery.event, self.body, self.revision)
 
     @property
@@ -157,15 +163,21 @@ class Story:
             .select_related("attempt__installation")
             .order_by("-attempt_id")[:NEWEST_ATTEMPTS]
         )
-        newest = [each.attempt_id for each in carried[:WITH_BODIES]]
+        newest = [each.attempt_id for each in carried[:WITH_BODIES]] if self.shows_bodies else []
         bodies = AttemptBody.objects.in_bulk(newest)
         return [sent(each, bodies.get(each.attempt_id)) for each in carried]
 
 
-def story(pk: int) -> Story:
+def story(pk: int, *, shows_bodies: bool) -> Story:
     """Return the story of a delivery. Raises Delivery.DoesNotExist."""
     rows = deliveries().select_related("event__source", "installation__revision", "revision")
-    return Story(rows.get(pk=pk))
+    return Story(rows.get(pk=pk), shows_bodies)
+
+
+def body_of(event_id: int) -> str:
+    """Return an event as it was received, as JSON text, or "" when it is not kept any more."""
+    texts = EventBody.objects.filter(pk=event_id).values_list("text", flat=True)
+    return texts.first() or ""
 
 
 def notes(text: str) -> list[str]:

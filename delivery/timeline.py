@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from delivery import preview
+from delivery.bodies import HIDDEN
 from delivery.log import Sent, Story
 from delivery.models import Delivery
 from delivery.preview import Preview, Step
@@ -90,6 +91,8 @@ def _shaped(story: Story) -> Iterator[Moment]:
 def explained(story: Story) -> Preview | str:
     """Return what the blueprint does with the event, action by action, or why none can tell."""
     delivery, revision = story.delivery, story.revision
+    if not story.shows_bodies:
+        return HIDDEN
     if not story.body or revision is None:
         return "The event's body or the blueprint is not kept any more."
     message = story.message

@@ -71,6 +71,11 @@ COLLECT = frozenset(
 SEND_AGAIN = frozenset(
     {"delivery.change_delivery", "delivery.add_replay", "delivery.change_replay"}
 )
+# Bodies: what events and refused messages hold, what was sent and answered, and the notes on them.
+SEE_BODIES = "delivery.view_eventbody"
+REVEAL_BODIES = "delivery.reveal_eventbody"  # one row at a time, each in the audit log
+READ = frozenset({SEE_BODIES})
+REVEAL = frozenset({REVEAL_BODIES})
 AUDIT = frozenset({"integrations.view_auditentry"})
 PEOPLE = frozenset(
     {
@@ -95,23 +100,27 @@ ROLES = {
         Role(
             "org_admin",
             "Everything, users and tokens included.",
-            LOOK | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT | PEOPLE,
+            LOOK | READ | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT | PEOPLE,
         ),
         Role(
             "source_admin",
             "Sources and integrations, and the audit log.",
-            LOOK | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT,
+            LOOK | READ | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT,
         ),
         Role(
             "source_editor",
             "Creates and edits integrations, delivers again.",
-            LOOK | INTEGRATE | SEND_AGAIN,
+            LOOK | READ | INTEGRATE | SEND_AGAIN,
         ),
-        Role("source_viewer", "Looks at everything but users and the audit log.", LOOK),
+        Role(
+            "source_viewer",
+            "Looks at everything but bodies, users and the audit log.",
+            LOOK,
+        ),
         Role(
             "data_governance_admin",
-            "Edits what is sent to whom, and reads the audit log.",
-            LOOK | INTEGRATE | AUDIT,
+            "Edits what is sent to whom, reads the audit log, reveals bodies one at a time.",
+            LOOK | REVEAL | INTEGRATE | AUDIT,
         ),
     )
 }

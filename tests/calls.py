@@ -28,7 +28,9 @@ BLUEPRINT = {"version": 1, "actions": [], "otherwise": "pass"}
 # What each call of the generated client is given; those that are not here need nothing.
 GIVEN = {
     "attempts_retrieve": {"id": 1},
+    "attempts_reveal_create": {"id": 1},
     "events_retrieve": {"id": 1},
+    "events_reveal_create": {"id": 1},
     "installations_create": {
         "body": {"destination": "heap", "name": "Heap 3", "config": {"app_id": "42"}},
     },
@@ -70,6 +72,8 @@ GIVEN = {
     "auth_login_create": {"body": {"username": "clerk", "password": "correct-horse-5b1"}},
     "auth_refresh_create": {"body": {"refresh_token": "…"}},
     "deliveries_retrieve": {"id": 1},
+    "deliveries_reveal_create": {"id": 1},
+    "rejections_reveal_create": {"id": 1},
     "deliveries_deliver_again_create": {"id": 1},
     "integration_catalog_retrieve": {"key": "heap"},
     "integration_catalog_install_create": {

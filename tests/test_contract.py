@@ -197,6 +197,6 @@ def test_two_actions_may_make_two_entries_of_one_request(source, vendor, monkeyp
     assert set(Delivery.objects.values_list("state", "attempts")) == {("delivered", 1)}
     places = Carried.objects.order_by("delivery_id").values_list("position", "items")
     assert list(places) == [(0, 2), (2, 2)]
-    sent = log.story(Delivery.objects.latest("pk").pk).sent[0]
+    sent = log.story(Delivery.objects.latest("pk").pk, shows_bodies=True).sent[0]
     assert sent.place == "items 3 to 4 of 4 in this request"
     assert log.parsed(sent.body)["events"] == body["events"][2:]

@@ -19,7 +19,7 @@ from tests.make import make_attempt, make_delivery, make_event
 
 
 def moments(delivery):
-    return timeline(log.story(delivery.pk), timezone.now())
+    return timeline(log.story(delivery.pk, shows_bodies=True), timezone.now())
 
 
 def titles(delivery):

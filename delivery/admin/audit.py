@@ -17,6 +17,11 @@ KINDS = {
     "token": "integrations_apitoken",
     "user": "auth_user",
     "role": "auth_group",
+    "delivery": "delivery_delivery",
+    "event": "delivery_event",
+    "attempt": "delivery_attempt",
+    "rejection": "delivery_rejection",
+    "replay": "delivery_replay",
 }
 
 

@@ -13,7 +13,7 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from delivery import controls, trial
+from delivery import bodies, controls, trial
 from delivery.admin.frame import found, frame, to_change
 from delivery.models import Event
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
@@ -68,7 +68,7 @@ def edit(request, pk):
 
 
 def _editor(request, installation, blueprint, *, problems=(), outdated="", based_on=None):
-    may_see = request.user.has_perm("delivery.view_event")
+    may_see = request.user.has_perm("delivery.view_event") and bodies.shown_to(request.user)
     context = {
         **frame(request, installation, "blueprint"),
         "revision": installation.revision,
@@ -153,7 +153,7 @@ def _message(request):
             return pasted(msgspec.json.decode(request.POST.get("message", "")), timezone.now())
         except msgspec.DecodeError as error:
             raise Unusable(f"It is no JSON: {error}") from None
-    if not request.user.has_perm("delivery.view_event"):
+    if not (request.user.has_perm("delivery.view_event") and bodies.shown_to(request.user)):
         raise PermissionDenied
     return stored(event_id)
 

@@ -14,9 +14,9 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
-from delivery import controls, exporting, log
+from delivery import bodies, controls, exporting, log
 from delivery.admin.explorer import explorer
-from delivery.admin.keyset import LogAdmin, file_of, number
+from delivery.admin.keyset import BodyAdmin, file_of, number
 from delivery.admin.told import Told, exchange
 from delivery.api.presentation import told
 from delivery.models import Attempt, AttemptBody, Delivery
@@ -26,7 +26,7 @@ from integrations.templatetags.penstock import ago, duration
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(LogAdmin):
+class DeliveryAdmin(BodyAdmin):
     """Where is it, what was sent, what did the vendor say, what should be done now?"""
 
     page_template = "delivery/delivery.html"
@@ -111,9 +111,9 @@ class DeliveryAdmin(LogAdmin):
 
     # --- one delivery ---
 
-    def page_context(self, request, found):
+    def page_context(self, request, found, *, shows_bodies, **known):
         now, may = timezone.now(), self.has_deliver_again_permission(request)
-        page = Told(log.story(found.pk), now)
+        page = Told(log.story(found.pk, shows_bodies=shows_bodies), now)
         delivery = page.delivery
         return {
             "title": f"{delivery.event.name or delivery.event.type} → {delivery.installation}",
@@ -131,10 +131,10 @@ class DeliveryAdmin(LogAdmin):
     def raw_view(self, request, pk):
         """Answer with all there is about a delivery as a file: what the API says of it."""
         try:
-            whole = told(log.story(pk), timezone.now())
+            found = log.story(pk, shows_bodies=bodies.shown_to(request.user))
         except Delivery.DoesNotExist:
             raise Http404(f"There is no delivery {pk}.") from None
-        return file_of(whole, f"delivery-{pk}.json")
+        return file_of(told(found, timezone.now()), f"delivery-{pk}.json")
 
     # --- deliver again ---
 
@@ -190,7 +190,7 @@ def selected(given):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(LogAdmin):
+class AttemptAdmin(BodyAdmin):
     """One exchange, whole: reached from the deliveries that it carried."""
 
     list_display = (
@@ -220,7 +220,7 @@ class AttemptAdmin(LogAdmin):
     def test(self, attempt):
         return "a test" if attempt.is_test else "deliveries"
 
-    def page_context(self, request, found):
-        full = AttemptBody.objects.filter(pk=found.pk).first()
+    def page_context(self, request, found, *, shows_bodies, **known):
+        full = AttemptBody.objects.filter(pk=found.pk).first() if shows_bodies else None
         body = full.request_body if full else ""
         return {"exchange": exchange(log.Sent(found, 0, "", body, full)), "shown": log.SHOWN}

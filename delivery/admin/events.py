@@ -9,11 +9,11 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.decorators import display
 
-from delivery import log, people
+from delivery import bodies, log, people
 from delivery.admin.filters import NameFilter, SourceFilter, TypeFilter
-from delivery.admin.keyset import LogAdmin, file_of, number
+from delivery.admin.keyset import BodyAdmin, file_of, number
 from delivery.log import parsed
-from delivery.models import Event, EventBody, Rejection
+from delivery.models import Event, Rejection
 from delivery.refusals import marked
 from delivery.state import chip
 from integrations.templatetags.penstock import ago
@@ -23,7 +23,7 @@ OTHERS = 8  # events of the same person on an event's page
 
 
 @admin.register(Event)
-class EventAdmin(LogAdmin):
+class EventAdmin(BodyAdmin):
     list_display = ("received", "event", "user", "visitor", "source", "message")
     list_display_links = ("received", "event")
     list_select_related = ("source",)
@@ -69,15 +69,16 @@ class EventAdmin(LogAdmin):
     def message(self, event):
         return short(event.message_id)
 
-    def page_context(self, request, event):
-        body = body_of(event.pk)
+    def page_context(self, request, event, *, shows_bodies, **known):
+        body = log.body_of(event.pk)
         deliveries = list(log.deliveries().filter(event=event).order_by("installation__name"))
         present = [each.installation_id for each in deliveries]
         person = people.of_event(event)
         return {
             "title": event.name or event.type,
-            "body": body,
-            "notes": log.notes(event.notes),
+            "body": body if shows_bodies else "",
+            "added_context": event.added_context if shows_bodies else "",
+            "notes": log.notes(event.notes) if shows_bodies else [],
             "deliveries": [(each, chip(each)) for each in deliveries],
             "absences": log.absences(event, body, present),
             "person": person,
@@ -87,7 +88,9 @@ class EventAdmin(LogAdmin):
     def raw_view(self, request, pk):
         """Answer with an event's body as a file, as it came."""
         self._insist(request)
-        body = body_of(pk)
+        if not bodies.shown_to(request.user):
+            raise PermissionDenied(bodies.HIDDEN)
+        body = log.body_of(pk)
         if not body:
             raise Http404(f"There is no event {pk}, or its body is not kept any more.")
         return file_of(parsed(body), f"event-{pk}.json")
@@ -122,10 +125,6 @@ def short(text):
     return format_html('<span class="ps-id" title="{}">{}</span>', text, text) if text else "–"
 
 
-def body_of(pk):
-    return EventBody.objects.filter(pk=pk).values_list("text", flat=True).first() or ""
-
-
 def shown(events):
     """Return events, each with its deliveries and their chips."""
     return [
@@ -145,7 +144,7 @@ def beside(person, event):
 
 
 @admin.register(Rejection)
-class RejectionAdmin(LogAdmin):
+class RejectionAdmin(BodyAdmin):
     when_empty = "Nothing was refused: every message that came in was understood."
     list_display = ("received", "reason", "source")
     list_display_links = ("received", "reason")
@@ -161,5 +160,6 @@ class RejectionAdmin(LogAdmin):
         context = {"title": "Rejected messages", **(extra_context or {})}
         return super().changelist_view(request, context)
 
-    def page_context(self, request, rejection):
-        return {"title": "Rejected message", "lines": marked(rejection.text, rejection.reason)}
+    def page_context(self, request, rejection, *, shows_bodies, **known):
+        lines = marked(rejection.text, rejection.reason) if shows_bodies else []
+        return {"title": "Rejected message", "lines": lines}

@@ -5,11 +5,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Min
 from django.http import Http404, JsonResponse
 from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from delivery import bodies
 from integrations import paging
 from integrations.paging import Page
+from integrations.roles import REVEAL_BODIES
 
 LOOK = 30_000  # rows that a filter is tried on for one page
 BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
@@ -92,21 +96,34 @@ class LogAdmin(ModelAdmin):
     def get_changelist(self, request, **kwargs):
         return KeysetChangeList
 
+    def lookup_allowed(self, lookup, value, request):
+        """Say whether an address may filter by it: by what the list offers only. By any column, it
+        would tell what hidden ones hold, and look through the whole log for it."""
+        return lookup in {each.parameter_name for each in self.list_filter}
+
     def change_view(self, request, object_id, form_url="", extra_context=None):
+        return self.page(request, self.found(request, object_id))
+
+    def found(self, request, object_id):
+        """Return the row. Raises PermissionDenied and Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         found = self.get_object(request, unquote(object_id))
         if found is None:
             raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
+        return found
+
+    def page(self, request, found, **known):
         context = {
             **self.admin_site.each_context(request),
             "title": str(found),
             "row": found,
-            **self.page_context(request, found),
+            **known,
+            **self.page_context(request, found, **known),
         }
         return TemplateResponse(request, self.page_template, context)
 
-    def page_context(self, request, found):
+    def page_context(self, request, found, **known):
         return {}
 
     def has_add_permission(self, request):
@@ -122,3 +139,34 @@ class LogAdmin(ModelAdmin):
         actions = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+
+class BodyAdmin(LogAdmin):
+    """A log of rows with bodies; page_context() is told whether these are shown."""
+
+    def get_urls(self):
+        reveal = self.admin_site.admin_view(require_POST(self.reveal_view))
+        return [path("<int:pk>/reveal/", reveal, name=self._reveal), *super().get_urls()]
+
+    @property
+    def _reveal(self):
+        return f"delivery_{self.opts.model_name}_reveal"
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        found = self.found(request, object_id)
+        return self.page(request, found, shows_bodies=bodies.shown_to(request.user))
+
+    def reveal_view(self, request, pk):
+        """Show one row with its bodies, and write down that they were shown."""
+        found = self.found(request, str(pk))
+        if not request.user.has_perm(REVEAL_BODIES):
+            raise PermissionDenied
+        bodies.reveal(found)
+        return self.page(request, found, shows_bodies=True)
+
+    def page(self, request, found, **known):
+        may = request.user.has_perm(REVEAL_BODIES)
+        reveal_url = reverse(f"admin:{self._reveal}", args=[found.pk]) if may else ""
+        told = {"reveal_url": reveal_url, "hidden": bodies.HIDDEN}
+        sees = bodies.shown_to(request.user)
+        return super().page(request, found, sees_bodies=sees, **told, **known)

@@ -10,7 +10,7 @@ from rest_framework import status
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
-from delivery import controls, log, trial
+from delivery import bodies, controls, log, trial
 from delivery.api import blueprint_shapes as shapes
 from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from integrations.api.endpoint import Endpoint, unchecked
@@ -212,6 +212,8 @@ def message(request, given):
     )
     if not has_scope or not request.user.has_perm("delivery.view_event"):
         raise PermissionDenied("To use a stored event takes the scope events:read.")
+    if not bodies.shown_to(request.user):
+        raise PermissionDenied(f"{bodies.HIDDEN} Give a message instead of a stored event.")
     return stored(event_id)
 
 

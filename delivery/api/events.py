@@ -6,14 +6,16 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from delivery import lists, log
+from delivery import bodies, lists, log
 from delivery.api import shapes
+from delivery.api.presentation import hidden
 from delivery.models import Attempt, AttemptBody, Carried, Event
 from delivery.state import delivery_in_words
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
 from integrations.api.schema import ID, PAGING, page_of
 from integrations.messages import TYPES
+from integrations.roles import REVEAL_BODIES
 
 CARRIED = 1_000  # deliveries of an attempt that are named
 TIMES = [
@@ -68,10 +70,19 @@ class EventView(Endpoint):
     @extend_schema(responses={200: shapes.EventWithDeliveries})
     def get(self, request, pk):
         """Show an event: what was sent, where it went, and why not elsewhere."""
-        event = Event.objects.select_related("source", "body").filter(pk=pk).first()
-        if event is None:
-            raise Http404(f"There is no event {pk}.")
-        return Response(event_told(event))
+        return Response(event_told(event(pk), shows_bodies=bodies.shown_to(request.user)))
+
+
+class RevealEventView(Endpoint):
+    scopes = {"POST": "events:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: shapes.EventWithDeliveries})
+    def post(self, request, pk):
+        """Show an event with its body to who may only reveal it; the audit log says so."""
+        found = event(pk)
+        bodies.reveal(found)
+        return Response(event_told(found, shows_bodies=True))
 
 
 class AttemptsView(Endpoint):
@@ -116,10 +127,35 @@ class AttemptView(Endpoint):
     @extend_schema(responses={200: shapes.WholeExchange})
     def get(self, request, pk):
         """Show a request to a vendor and its answer, secrets masked, while they are kept."""
-        attempt = Attempt.objects.select_related("installation").filter(pk=pk).first()
-        if attempt is None:
-            raise Http404(f"There is no attempt {pk}.")
-        return Response(attempt_told(attempt))
+        return Response(attempt_told(attempt(pk), shows_bodies=bodies.shown_to(request.user)))
+
+
+class RevealAttemptView(Endpoint):
+    scopes = {"POST": "deliveries:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: shapes.WholeExchange})
+    def post(self, request, pk):
+        """Show a request and its answer to who may only reveal them; the audit log says so."""
+        found = attempt(pk)
+        bodies.reveal(found)
+        return Response(attempt_told(found, shows_bodies=True))
+
+
+def event(pk):
+    """Return an event. Raises Http404."""
+    found = Event.objects.select_related("source").filter(pk=pk).first()
+    if found is None:
+        raise Http404(f"There is no event {pk}.")
+    return found
+
+
+def attempt(pk):
+    """Return an attempt. Raises Http404."""
+    found = Attempt.objects.select_related("installation").filter(pk=pk).first()
+    if found is None:
+        raise Http404(f"There is no attempt {pk}.")
+    return found
 
 
 def event_presented(event):
@@ -136,16 +172,17 @@ def event_presented(event):
     }
 
 
-def event_told(event):
+def event_told(event, *, shows_bodies):
     """Return all there is to tell about an event."""
-    body = event.body.text if hasattr(event, "body") else ""
+    body = log.body_of(event.pk)
     deliveries = list(log.deliveries().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]
     return {
         **event_presented(event),
-        "body": log.parsed(body) if body else None,
-        "added_context": log.parsed(event.added_context or "{}"),
-        "notes": log.notes(event.notes),
+        "hidden": hidden(shows_bodies),
+        "body": log.parsed(body) if body and shows_bodies else None,
+        "added_context": log.parsed(event.added_context or "{}") if shows_bodies else None,
+        "notes": log.notes(event.notes) if shows_bodies else [],
         "deliveries": [delivery_presented(each, timezone.now()) for each in deliveries],
         "absences": [
             {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
@@ -185,13 +222,14 @@ def attempt_presented(attempt):
     }
 
 
-def attempt_told(attempt):
+def attempt_told(attempt, *, shows_bodies):
     """Return an attempt with what was sent and answered, and whom it carried."""
-    full = AttemptBody.objects.filter(pk=attempt.pk).first()
+    full = AttemptBody.objects.filter(pk=attempt.pk).first() if shows_bodies else None
     carried = Carried.objects.filter(attempt=attempt).order_by("position", "delivery")
     answered = full is not None and attempt.status is not None
     return {
         **attempt_presented(attempt),
+        "hidden": hidden(shows_bodies),
         "request": full and sent(full.request_headers, full.request_body),
         "response": sent(full.response_headers, full.response_body) if answered else None,
         "delivery_ids": list(carried.values_list("delivery", flat=True)[:CARRIED]),

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from delivery.bodies import HIDDEN
 from delivery.log import SHOWN, Sent, Story, parsed
 from delivery.models import Delivery, Rejection
 from delivery.state import delivery_in_words, gives_up_at, next_try_at, trouble_of
@@ -38,14 +39,15 @@ def listed(delivery: Delivery, now: datetime) -> dict[str, Any]:
     }
 
 
-def rejected(rejection: Rejection) -> dict[str, Any]:
+def rejected(rejection: Rejection, *, shows_bodies: bool) -> dict[str, Any]:
     """Return a rejection; what was sent is JSON where it can be read as such, else its text."""
     return {
         "id": rejection.pk,
         "source": {"id": rejection.source_id, "name": rejection.source.name},
         "received_at": rejection.received_at,
         "reason": rejection.reason,
-        "message": parsed(rejection.text),
+        "message": parsed(rejection.text) if shows_bodies else None,
+        "hidden": hidden(shows_bodies),
     }
 
 
@@ -56,11 +58,12 @@ def told(story: Story, now: datetime) -> dict[str, Any]:
     line = listed(delivery, now)
     return {
         **line,
+        "hidden": hidden(story.shows_bodies),
         "event": {
             **line["event"],
             "source": delivery.event.source.name,
-            "body": parsed(story.body),
-            "added_context": parsed(delivery.event.added_context or "{}"),
+            "body": parsed(story.body) if story.shows_bodies else None,
+            "added_context": parsed(story.added_context or "{}") if story.shows_bodies else None,
             "notes": story.event_notes,
         },
         "summary": words.detail,
@@ -71,6 +74,11 @@ def told(story: Story, now: datetime) -> dict[str, Any]:
         "payloads": [{"kind": a.kind, "fields": a.fields} for a in story.result.actions],
         "attempts": [attempt(each) for each in story.sent],
     }
+
+
+def hidden(shows_bodies: bool) -> str | None:
+    """Return why there are no bodies in an answer, or None."""
+    return None if shows_bodies else HIDDEN
 
 
 def attempt(sent: Sent) -> dict[str, Any]:

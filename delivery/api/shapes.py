@@ -55,10 +55,20 @@ class Delivery(serializers.Serializer):
     reason = serializers.CharField(help_text="In words, or empty.")
 
 
+def hidden():
+    """Say in an answer why it has no bodies: they are null, and notes are empty."""
+    return serializers.CharField(
+        allow_null=True,
+        help_text="Why bodies are null and notes empty: they are not for your role. Else null.",
+    )
+
+
 class WholeEvent(DeliveryEvent):
     source = serializers.CharField()
-    body = serializers.JSONField(help_text="As it was received; empty when it is kept no more.")
-    added_context = serializers.JSONField()
+    body = serializers.JSONField(
+        allow_null=True, help_text="As it was received; empty when it is kept no more."
+    )
+    added_context = serializers.JSONField(allow_null=True)
     notes = serializers.ListField(child=serializers.CharField())
 
 
@@ -98,6 +108,7 @@ class SentAttempt(serializers.Serializer):
 class WholeDelivery(Delivery):
     """All there is to tell about a delivery."""
 
+    hidden = hidden()
     event = WholeEvent()
     summary = serializers.CharField()
     cause = serializers.CharField(allow_null=True)
@@ -115,7 +126,8 @@ class Rejection(serializers.Serializer):
     source = Named()
     received_at = serializers.DateTimeField()
     reason = serializers.CharField()
-    message = serializers.JSONField(help_text="What was sent: JSON, or its text.")
+    message = serializers.JSONField(allow_null=True, help_text="What was sent: JSON, or its text.")
+    hidden = hidden()
 
 
 class Done(serializers.Serializer):
@@ -376,8 +388,11 @@ class Absence(serializers.Serializer):
 
 
 class EventWithDeliveries(Event):
-    body = serializers.JSONField(help_text="As it was sent; null: not kept any more.")
-    added_context = serializers.JSONField()
+    hidden = hidden()
+    body = serializers.JSONField(
+        allow_null=True, help_text="As it was sent; null: hidden, or not kept any more."
+    )
+    added_context = serializers.JSONField(allow_null=True)
     notes = serializers.ListField(child=serializers.CharField())
     deliveries = DeliveryOfEvent(many=True)
     absences = Absence(many=True)
@@ -407,7 +422,8 @@ class Message(serializers.Serializer):
 
 
 class WholeExchange(Exchange):
-    request = Message(allow_null=True, help_text="null: not kept any more.")
+    hidden = hidden()
+    request = Message(allow_null=True, help_text="null: hidden, or not kept any more.")
     response = Message(allow_null=True)
     delivery_ids = serializers.ListField(
         child=serializers.IntegerField(), help_text="The first 1,000 that it carried."

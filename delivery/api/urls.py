@@ -44,15 +44,21 @@ urlpatterns = [
     ),
     path("events", events.EventsView.as_view(), name="events"),
     path("events/<int:pk>", events.EventView.as_view(), name="event"),
+    path("events/<int:pk>/reveal", events.RevealEventView.as_view(), name="event-reveal"),
     path("attempts", events.AttemptsView.as_view(), name="attempts"),
     path("attempts/<int:pk>", events.AttemptView.as_view(), name="attempt"),
+    path("attempts/<int:pk>/reveal", events.RevealAttemptView.as_view(), name="attempt-reveal"),
     path("metrics", measures.MetricsView.as_view(), name="metrics"),
     path("system", measures.SystemView.as_view(), name="system"),
     path("incidents", incidents.IncidentsView.as_view(), name="incidents"),
     path("incidents/<int:pk>", incidents.IncidentView.as_view(), name="incident"),
     path("rejections", views.RejectionsView.as_view(), name="rejections"),
+    path(
+        "rejections/<int:pk>/reveal", views.RevealRejectionView.as_view(), name="rejection-reveal"
+    ),
     path("deliveries", views.DeliveriesView.as_view(), name="deliveries"),
     path("deliveries/<int:pk>", views.DeliveryView.as_view(), name="delivery"),
+    path("deliveries/<int:pk>/reveal", views.RevealDeliveryView.as_view(), name="delivery-reveal"),
     path(
         "deliveries/<int:pk>/deliver-again",
         views.DeliverAgainView.as_view(),

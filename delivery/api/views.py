@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery import controls, log
+from delivery import bodies, controls, log
 from delivery.api import shapes
 from delivery.api.parameters import FILTERS, search_of
 from delivery.api.presentation import listed, rejected, told
@@ -16,6 +16,7 @@ from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Conflict
 from integrations.api.lists import answered, as_answered, moment, number, paged, place
 from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
+from integrations.roles import REVEAL_BODIES
 
 
 class DeliveriesView(Endpoint):
@@ -63,8 +64,28 @@ class RejectionsView(Endpoint):
         responses={200: page_of(shapes.Rejection)},
     )
     def get(self, request):
-        rows = Rejection.objects.select_related("source")
-        return Response(answered(rows, rejected, at="received_at", **self.asked))
+        rows, may_see = rejections(), bodies.shown_to(request.user)
+
+        def shown(rejection):
+            return rejected(rejection, shows_bodies=may_see)
+
+        return Response(answered(rows, shown, at="received_at", **self.asked))
+
+
+class RevealRejectionView(Endpoint):
+    """Show what was refused to who may only reveal it; the audit log says so. 404: none of that
+    id."""
+
+    scopes = {"POST": "events:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: shapes.Rejection})
+    def post(self, request, pk):
+        rejection = rejections().filter(pk=pk).first()
+        if rejection is None:
+            raise Http404(f"There is no rejection {pk}.")
+        bodies.reveal(rejection)
+        return Response(rejected(rejection, shows_bodies=True))
 
 
 class DeliveryView(Endpoint):
@@ -74,10 +95,21 @@ class DeliveryView(Endpoint):
 
     @extend_schema(responses={200: shapes.WholeDelivery})
     def get(self, request, pk):
-        try:
-            return Response(told(log.story(pk), timezone.now()))
-        except Delivery.DoesNotExist:
-            raise Http404(f"There is no delivery {pk}.") from None
+        found = story(pk, shows_bodies=bodies.shown_to(request.user))
+        return Response(told(found, timezone.now()))
+
+
+class RevealDeliveryView(Endpoint):
+    """Tell the same with its bodies to who may only reveal them; the audit log says so."""
+
+    scopes = {"POST": "deliveries:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: shapes.WholeDelivery})
+    def post(self, request, pk):
+        found = story(pk, shows_bodies=True)
+        bodies.reveal(found.delivery)
+        return Response(told(found, timezone.now()))
 
 
 class DeliverAgainView(Endpoint):
@@ -96,3 +128,15 @@ class DeliverAgainView(Endpoint):
         if not requeued.count:
             raise Conflict("It is queued already.")
         return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
+
+
+def rejections():
+    return Rejection.objects.select_related("source")
+
+
+def story(pk, *, shows_bodies):
+    """Return the story of a delivery. Raises Http404."""
+    try:
+        return log.story(pk, shows_bodies=shows_bodies)
+    except Delivery.DoesNotExist:
+        raise Http404(f"There is no delivery {pk}.") from None
