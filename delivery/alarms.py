@@ -21,6 +21,7 @@ from django.utils import timezone
 from delivery import bulk, client
 from delivery.metrics import ALL, KEPT, Step, floor, of_each_installation
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
+from integrations.catalog import catalog
 from integrations.destination import Request, judge_by_status
 from integrations.errors import DestinationError
 from integrations.models import Installation, Source
@@ -76,7 +77,11 @@ def _paused() -> Iterator[Finding]:
     rows = Lane.objects.filter(paused=True, installation__enabled=True).select_related(
         "installation"
     )
-    for installation, error in {each.installation: each.last_error for each in rows}.items():
+    stopped = {each.installation: each.last_error for each in rows}
+    unknown = Installation.objects.installed().filter(enabled=True)
+    for installation in unknown.exclude(destination_key__in=catalog()):
+        stopped[installation] = installation.destination.description
+    for installation, error in stopped.items():
         yield _of(Kind.ATTENTION, installation, error)
 
 

@@ -3,8 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
 
@@ -14,6 +13,7 @@ from django.utils import timezone
 
 from delivery import client, lanes, limits
 from delivery.books import Books, written
+from delivery.calling import Missing, Unworkable, code_of
 from delivery.crew import standing_aside
 from delivery.lanes import Lease
 from delivery.models import Delivery, Lane
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 SETTLE_AFTER = 2.0  # seconds of sending after which results are written down
 CAREFUL_SIZE = 100  # deliveries
+LOOK_AGAIN = 60.0  # seconds until a destination that the catalog lacks is looked for again
 SUSPECT_AFTER = 2  # failures of the lane in a row, from which on one message may be to blame
 
 State = Delivery.State
@@ -84,26 +85,6 @@ class LimitReached(Exception):
         self.seconds = seconds
 
 
-class Unworkable(Exception):
-    """A destination's code failed where no single message is to blame: on the settings, as a rule.
-
-    It would fail again in every turn, without an attempt that anybody could see.
-    """
-
-
-@contextmanager
-def destinations_code() -> Iterator[None]:
-    """Let a bug of a destination, or settings that it cannot work with, stop this lane only."""
-    try:
-        yield
-    except DestinationError:
-        raise
-    except Exception as error:
-        logger.exception("A destination failed")
-        text = f"Penstock cannot work with these settings, or has a bug: {error!r}"
-        raise Unworkable(text) from error
-
-
 class Run:
     """One batch on its way: shaped, sent and judged. What comes of it is in its `books`."""
 
@@ -136,6 +117,8 @@ class Run:
             self.books.hold_back(reached.seconds, reason)
         except CredentialsRejected as error:
             self.books.pause(f"{self.destination.name} refused the credentials: {error}", error)
+        except Missing as error:  # a version that has it goes on by itself
+            self.books.hold_back(LOOK_AGAIN, str(error))
         except (SecretsUnreadable, Unworkable) as error:
             self.books.pause(str(error))
         except BlueprintError as error:  # made by an older version: checked when it was saved
@@ -150,7 +133,7 @@ class Run:
         """
         self.config = self.installation.settings()
         self.books.secrets = tuple(reveal(self.installation.sealed_secrets).values())
-        with destinations_code():
+        with code_of(self.destination):
             self.limits = self.destination.limits(self.config)
         blueprint = compiled(self.installation.revision_id)
         careful = self.lane.deaths >= lanes.CAREFUL_AFTER
@@ -163,7 +146,8 @@ class Run:
         if any(limit.per_person for limit in self.limits):
             self._keep_behind_deferred()
         leave_out_told(self.installation.pk, self.parcels.values())
-        return self._packed()
+        with code_of(self.destination):
+            return self._packed()
 
     def _shape_one(self, queued: Queued, blueprint: Blueprint) -> None:
         try:
@@ -174,7 +158,8 @@ class Run:
             self.books.close(queued.id, State.FAILED, error)
         except Exception as error:  # a bug for one message must not stop the others
             logger.exception("Delivery %s failed on a bug", queued.id)
-            self.books.close(queued.id, State.FAILED, MessageRejected(f"Our bug: {error!r}"))
+            bug = MessageRejected(f"A bug in {self.destination.name}'s code here: {error!r}")
+            self.books.close(queued.id, State.FAILED, bug)
         else:
             self.people[queued.id], self.parcels[queued.id] = message.person, parcel
 
@@ -285,7 +270,7 @@ class Run:
             self.suspects[delivery_id] = error
 
     def _send(self, endpoint: str, items: Sequence[tuple[int, Item]]) -> None:
-        with destinations_code():
+        with code_of(self.destination):
             request = self.destination.request(endpoint, [item for _, item in items], self.config)
         request = keyed(request, self.destination.endpoints[endpoint], items)
         started_at, clock = timezone.now(), time.monotonic()
@@ -293,7 +278,7 @@ class Run:
         try:
             with standing_aside():
                 response = client.send(request, session())
-            with destinations_code():
+            with code_of(self.destination):
                 self.destination.judge(response)
         except DestinationError as raised:
             error = raised
@@ -329,7 +314,7 @@ class Run:
 
     def _use(self, delivery_id: int, item: Item) -> None:
         """Count what the vendor took. It says nothing when it ignores what is over."""
-        with destinations_code():
+        with code_of(self.destination):
             allowances = self.destination.allowances(self.config)
         for allowance in allowances:
             if allowance.endpoint != item.endpoint:

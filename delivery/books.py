@@ -178,7 +178,7 @@ class Books:
 def written(
     request: Request,
     response: Response | None,
-    error: DestinationError | None,
+    error: Exception | None,
     *,
     started_at: datetime,
     seconds: float,

@@ -1,7 +1,7 @@
 """What an installation would send for a message, and why. Nothing is sent and nothing is kept."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ import msgspec
 from django.conf import settings
 
 from delivery import client
+from delivery.calling import Unworkable, code_of
 from delivery.ingest import parsing
 from delivery.ingest.parsing import Limits, Terms
 from delivery.models import Event
@@ -127,17 +128,20 @@ def preview(installation: Installation, message: Message, blueprint: Any = None)
     Raises BlueprintError with all that is wrong with the blueprint, and SecretsUnreadable.
     """
     destination, config = installation.destination, installation.settings()
+    secrets = tuple(reveal(installation.sealed_secrets).values())
+    if destination.is_missing:
+        return Preview(outcome="failed", reason=destination.description)
     tried = blueprint_of(installation, blueprint)
-    steps = _steps(tried, message, destination, config)
+    steps = _steps(tried, message, destination, config, secrets)
     try:
-        parcel = shape(message, tried, destination, config)
+        with code_of(destination):
+            parcel = shape(message, tried, destination, config)
         _leave_out_told(installation, parcel)
         requests = requests_of(parcel, message, destination, config)
-    except DestinationError as error:
-        return Preview(outcome="failed", reason=str(error), steps=steps)
+    except (DestinationError, Unworkable) as error:
+        return Preview(outcome="failed", reason=masked(str(error), secrets), steps=steps)
     if not requests:
         return Preview(outcome="filtered", reason=parcel.nothing, steps=steps, notes=parcel.notes)
-    secrets = tuple(reveal(installation.sealed_secrets).values())
     shown = [_shown_request(each, secrets) for each, _ in requests]
     return Preview(outcome="sent", steps=steps, requests=shown, notes=parcel.notes)
 
@@ -152,12 +156,13 @@ def blueprint_of(installation: Installation, given: Any) -> Blueprint:
 def requests_of(
     parcel: Parcel, message: Message, destination: Destination, config: Config
 ) -> list[tuple[Request, Slot]]:
-    """Return the requests that carry a parcel alone. Raises DestinationError."""
-    slots = pack([(0, message.person, parcel.items)], destination)
-    return [
-        (destination.request(slot.endpoint, [item for _, item in slot.items], config), slot)
-        for slot in slots
-    ]
+    """Return the requests that carry a parcel alone. Raises DestinationError and Unworkable."""
+    with code_of(destination):
+        slots = pack([(0, message.person, parcel.items)], destination)
+        return [
+            (destination.request(slot.endpoint, [item for _, item in slot.items], config), slot)
+            for slot in slots
+        ]
 
 
 def _leave_out_told(installation: Installation, parcel: Parcel) -> None:
@@ -184,23 +189,25 @@ def _shown_request(request: Request, secrets: Sequence[str]) -> ShownRequest:
 
 
 def _steps(
-    blueprint: Blueprint, message: Message, destination: Destination, config: Config
-) -> list[Step]:
-    view = view_of(message)
-    steps = [_step(each, view, message, destination, config) for each in blueprint.actions]
-    if blueprint.passes(view):
-        did = _did(as_it_is(view), message, destination, config)
-        steps.append(Step(name=PASSED, kind="track", triggered=True, **did))
-    return steps
-
-
-def _step(
-    action: CompiledAction,
-    view: View,
+    blueprint: Blueprint,
     message: Message,
     destination: Destination,
     config: Config,
-) -> Step:
+    secrets: Sequence[str],
+) -> list[Step]:
+    view = view_of(message)
+
+    def did(made: Action) -> dict[str, Any]:
+        return _did(made, message, destination, config, secrets)
+
+    steps = [_step(each, view, did) for each in blueprint.actions]
+    if blueprint.passes(view):
+        passed = did(as_it_is(view))
+        steps.append(Step(name=PASSED, kind="track", triggered=True, **passed))
+    return steps
+
+
+def _step(action: CompiledAction, view: View, did: Callable[[Action], dict[str, Any]]) -> Step:
     known = {"name": action.name, "kind": action.kind, "enabled": action.enabled}
     if not closure(action.trigger)(view):
         why = [in_words(each) for each in reasons(action.trigger, view)]
@@ -211,17 +218,21 @@ def _step(
         fields = mapped(action, view)
     except DestinationError as error:
         return Step(**known, triggered=True, error=str(error))
-    made = Action(kind=action.kind, fields=fields)
-    return Step(**known, triggered=True, **_did(made, message, destination, config))
+    return Step(**known, triggered=True, **did(Action(kind=action.kind, fields=fields)))
 
 
 def _did(
-    action: Action, message: Message, destination: Destination, config: Config
+    action: Action,
+    message: Message,
+    destination: Destination,
+    config: Config,
+    secrets: Sequence[str],
 ) -> dict[str, Any]:
     try:
-        shaped = destination.items(action, message, config)
-    except DestinationError as error:
-        shaped, wrong = Shaped(), str(error)
+        with code_of(destination):
+            shaped = destination.items(action, message, config)
+    except (DestinationError, Unworkable) as error:
+        shaped, wrong = Shaped(), masked(str(error), secrets)
     else:
         wrong = ""
     return {

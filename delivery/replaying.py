@@ -18,6 +18,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from delivery import lanes, requeueing
+from delivery.calling import limits_of
 from delivery.crew import standing_aside
 from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.requeueing import Chunk
@@ -25,7 +26,6 @@ from delivery.selecting import Kind, Range, Wanted, as_json, range_of, range_of_
 from delivery.worker import stopping
 from integrations import audit
 from integrations.models import Installation
-from integrations.secrets import SecretsUnreadable
 
 logger = logging.getLogger(__name__)
 
@@ -294,10 +294,7 @@ def _next(replay: Replay, queued: int, now: datetime) -> datetime | None:
 def pace(replay: Replay) -> float | None:
     """Return the deliveries a second that it may queue; None when nothing limits it."""
     rates = [] if replay.rate is None else [replay.rate]
-    try:
-        limits = replay.installation.destination.limits(replay.installation.settings())
-    except SecretsUnreadable:  # the lane pauses and says so
-        limits = ()
+    limits = limits_of(replay.installation)
     rates += [SHARE * each.items / each.seconds for each in limits if not each.per_person]
     return min(rates, default=None)
 

@@ -113,6 +113,8 @@ def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datet
         return Words("off", "block", "Uninstalled", f"since {since}; {LEFT}")
     if not installation.enabled:
         return Words("off", "pause_circle", "Paused by an admin", _kept(installation, now))
+    if installation.destination.is_missing:
+        return _missing(installation)
     refused = next((lane for lane in lanes if lane.paused), None)
     if refused:
         return _needs_attention(installation, refused)
@@ -149,6 +151,14 @@ def _needs_attention(installation: Installation, lane: Lane) -> Words:
         lane.last_error,
         trouble.fix if trouble else "Check the credentials and save them again, or resume.",
     )
+
+
+def _missing(installation: Installation) -> Words:
+    number = queued(installation)
+    detail = f"{installation.destination.description} Its deliveries wait"
+    fix = "Run a version of Penstock that has it: it goes on by itself. Or uninstall it."
+    waiting = f", {bounded(number)} so far." if number else "."
+    return Words("attention", "error", "Needs attention", detail + waiting, fix)
 
 
 def _kept(installation: Installation, now: datetime) -> str:
@@ -250,6 +260,11 @@ def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
     vendor, lane = delivery.installation.destination.name, delivery.lane
     if not delivery.installation.enabled:
         return "Queued", f"{delivery.installation} is paused by an admin; it waits until resumed."
+    if delivery.installation.destination.is_missing:
+        detail = (
+            f"{delivery.installation.destination.description} It waits for a version that has it."
+        )
+        return "Waiting for a person", detail
     if lane.paused:
         detail = f"{lane.last_error} It waits until {delivery.installation} is mended."
         return "Waiting for a person", detail

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from delivery import client, lanes, limits
 from delivery.books import written
+from delivery.calling import Unworkable, code_of
 from delivery.lanes import Exchange
 from delivery.preview import blueprint_of, requests_of
 from delivery.shaping import Slot, leave_out_told, shape
@@ -73,14 +74,18 @@ def send_test_event(
     sending = _Sending(destination, tuple(reveal(installation.sealed_secrets).values()))
     notes, nothing = [], ""
     try:
-        parcel = shape(message, blueprint_of(installation, blueprint), destination, config)
+        with code_of(destination):
+            published = destination.limits(config)
+        tried = blueprint_of(installation, blueprint)
+        with code_of(destination):
+            parcel = shape(message, tried, destination, config)
         if is_installed:
             leave_out_told(installation.pk, [parcel])
         notes, nothing = parcel.notes, parcel.nothing
         parts = requests_of(parcel, message, destination, config)
-        sending.send(parts, destination.limits(config), message.person)
+        sending.send(parts, published, message.person)
         error = None
-    except DestinationError as raised:
+    except (DestinationError, Unworkable) as raised:
         error = raised
     if is_installed:
         lanes.write_down_test(installation.pk, sending.exchanges, sending.told)
@@ -122,8 +127,9 @@ class _Sending:
         response, error = None, None
         try:
             response = client.send(request, session, total=TOTAL)
-            self.destination.judge(response)
-        except DestinationError as raised:
+            with code_of(self.destination):
+                self.destination.judge(response)
+        except (DestinationError, Unworkable) as raised:
             error = raised
             raise
         finally:
@@ -138,7 +144,9 @@ class _Sending:
             )
             self.exchanges.append(exchange)
 
-    def trial(self, message_id: str, error: DestinationError | None, nothing: str) -> Trial:
+    def trial(
+        self, message_id: str, error: DestinationError | Unworkable | None, nothing: str
+    ) -> Trial:
         name = self.destination.name
         said = masked(str(error or nothing), self.secrets)
         if not self.exchanges:
@@ -161,19 +169,25 @@ def test_connection(installation: Installation) -> list[Finding]:
     """Ask the vendor what it tells without anything staying there. Raises SecretsUnreadable."""
     config = installation.settings()
     secrets = tuple(reveal(installation.sealed_secrets).values())
+    destination = installation.destination
     try:
-        probes = installation.destination.probes(config)
-    except VendorUnavailable as error:
-        return [Finding("bad", str(error))]
+        with code_of(destination):
+            probes = destination.probes(config)
+    except (VendorUnavailable, Unworkable) as error:
+        return [Finding("bad", masked(str(error), secrets))]
     with client.new_session() as session:
-        found = [_found(each, session) for each in probes]
+        found = [_found(each, destination, session) for each in probes]
     return [replace(each, text=masked(each.text, secrets)) for each in found]
 
 
-def _found(probe: Probe | Finding, session: requests.Session) -> Finding:
+def _found(probe: Probe | Finding, destination: Destination, session: requests.Session) -> Finding:
     if isinstance(probe, Finding):
         return probe
     try:
-        return probe.finding(client.send(probe.request, session, total=TOTAL))
+        response = client.send(probe.request, session, total=TOTAL)
+        with code_of(destination):
+            return probe.finding(response)
+    except Unworkable as error:
+        return Finding("bad", str(error))
     except VendorUnavailable as error:
         return Finding("bad", f"No answer from {probe.request.url}: {error}")

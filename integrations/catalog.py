@@ -11,6 +11,13 @@ from typing import Any
 from integrations import destinations
 from integrations.destination import Destination
 
+# A frame with nothing in it, in the grey of what is switched off.
+UNKNOWN = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E%3Crect"
+    " x='3' y='3' width='18' height='18' rx='4' fill='none' stroke='%238a8f98'"
+    " stroke-dasharray='3 2'/%3E%3C/svg%3E"
+)
+
 
 @cache
 def catalog() -> dict[str, Destination]:
@@ -20,6 +27,33 @@ def catalog() -> dict[str, Destination]:
         for module in iter_modules(destinations.__path__)
     ]
     return {each.key: each for each in sorted(found, key=lambda each: each.name.lower())}
+
+
+def found(key: str) -> Destination:
+    """Return a destination, or what stands for one that this version of the catalog does not have:
+    its installations can be read, nothing is sent to them, and what comes for them waits."""
+    return catalog().get(key) or _missing(key)
+
+
+def _missing(key: str) -> Destination:
+    return Destination(
+        key=key,
+        name=key,
+        description=f"The destination {key} is not in this version's catalog.",
+        category="",
+        status="missing",
+        website="",
+        config_fields=(),
+        variants=(),
+        kinds=(),
+        endpoints={},
+        items=_refused,
+        request=_refused,
+    )
+
+
+def _refused(*given: Any) -> Any:
+    raise LookupError("This version's catalog does not have the destination.")
 
 
 def choices() -> list[tuple[str, str]]:
@@ -38,6 +72,8 @@ def blueprint(destination: str, variant: str) -> dict[str, Any]:
 @cache
 def logo(destination: str) -> str:
     """Return the logo as a `data:` address for an <img>."""
+    if destination not in catalog():
+        return UNKNOWN
     svg = _folder(destination).joinpath("logo.svg").read_bytes()
     return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
 

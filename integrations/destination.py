@@ -263,7 +263,7 @@ class Destination:
     name: str
     description: str
     category: str
-    status: str  # "ga" or "beta"
+    status: str  # "ga" or "beta"; "missing" of one that the catalog does not have
     website: str
     config_fields: tuple[ConfigField, ...]
     variants: tuple[Variant, ...]
@@ -277,6 +277,11 @@ class Destination:
     probes: Callable[[Config], Sequence[Probe | Finding]] = no_probes
     setup_steps: tuple[tuple[str, str], ...] = ()
     troubleshooting: tuple[Trouble, ...] = ()
+
+    @property
+    def is_missing(self) -> bool:
+        """Say whether it only stands for one that the catalog does not have."""
+        return self.status == "missing"
 
     @property
     def secret_keys(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from integrations.destination import ConfigField, Destination
 from integrations.models import Installation, Revision
 from integrations.secrets import SecretsUnreadable, reveal
 
+ITS_FIX = "Run a version that has it to change this, or uninstall it."
 MIN_SECRET = 6  # characters; masking a shorter one would leave no log readable
 
 
@@ -167,6 +168,8 @@ def _checked(
     destination: Destination, name: Any, variant: Any, config: Any, delivery_mode: Any
 ) -> dict[str, str]:
     """Return the config values to keep. Raises InvalidInstallation."""
+    if destination.is_missing:
+        raise InvalidInstallation({"destination": f"{destination.description} {ITS_FIX}"})
     wrong: dict[str, str] = {}
     if not isinstance(name, str) or not name.strip():
         wrong["name"] = "Give the installation a name."

@@ -14,7 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from integrations import jsonpath
-from integrations.catalog import catalog, choices
+from integrations.catalog import choices, found
 from integrations.destination import Config, Destination
 from integrations.roles import SCOPES
 from integrations.secrets import MASK, SecretsUnreadable, reveal, seal
@@ -273,7 +273,7 @@ class Installation(models.Model):
 
     @property
     def destination(self) -> Destination:
-        return catalog()[self.destination_key]
+        return found(self.destination_key)
 
     def settings(self) -> Config:
         """Return all that the destination's functions need. Raises SecretsUnreadable."""

@@ -5,8 +5,9 @@ from typing import Any
 from django.db import transaction
 
 from integrations import audit
-from integrations.blueprints import compile_blueprint
+from integrations.blueprints import BlueprintError, Problem, compile_blueprint
 from integrations.blueprints.comparing import changes
+from integrations.installing import ITS_FIX
 from integrations.models import Installation, Revision
 
 SUMMARY = 200  # characters of a change summary
@@ -38,6 +39,8 @@ def save_revision(
     Raises BlueprintError with all that is wrong with the blueprint, Outdated, and
     Installation.DoesNotExist when it was uninstalled.
     """
+    if installation.destination.is_missing:
+        raise BlueprintError([Problem("", f"{installation.destination.description} {ITS_FIX}")])
     compile_blueprint(blueprint, installation.destination.kinds)
     with transaction.atomic():
         # the lock: two who save at once get two numbers, and the later one sees the earlier

@@ -422,7 +422,7 @@ def test_a_bug_in_a_destination_pauses_its_lane_and_is_named(source, heap, vendo
     lane = Lane.objects.get()
     assert (lane.paused, Delivery.objects.filter(state="queued").count()) == (True, 2)
     assert lane.last_error == (
-        "Penstock cannot work with these settings, or has a bug: KeyError('app_id')"
+        "Heap's code here cannot work with this, or has a bug: KeyError('app_id')"
     )
     Lane.objects.all().resume()
     drain()

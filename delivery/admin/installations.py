@@ -22,6 +22,7 @@ from delivery.admin.audit import activity
 from delivery.admin.charts import CHART, Step, chart, compact, figures, in_words, short, span_of
 from delivery.admin.frame import found, frame, to_change
 from delivery.admin.keyset import number as whole
+from delivery.calling import limits_of
 from delivery.finding import IS_UNSENT
 from delivery.metrics import Queue
 from delivery.models import Delivery
@@ -30,7 +31,6 @@ from integrations.catalog import logo
 from integrations.forms import EditForm
 from integrations.library import CheckView, InstallView, LibraryView
 from integrations.models import Installation, Source
-from integrations.secrets import SecretsUnreadable
 from integrations.templatetags.penstock import ago, clocks, sparkline
 from integrations.templatetags.penstock import chip as drawn
 
@@ -172,7 +172,7 @@ class InstallationAdmin(ModelAdmin):
             **frame(request, installation, "overview"),
             **sending(request),
             **lately(installation, span_of(request), timezone.now()),
-            "limits": limits_of(installation, timezone.now()),
+            "limits": used_limits(installation, timezone.now()),
             "newest": newest(installation),
             "last_failed": last_failed(installation),
         }
@@ -265,15 +265,9 @@ def last_failed(installation):
     return rows.order_by("-pk").first()
 
 
-def limits_of(installation, now):
-    """Return how much of the vendor's limits is used; nothing while the secrets are unreadable."""
-    if installation.uninstalled_at:
-        return []
-    try:
-        config = installation.settings()
-    except SecretsUnreadable:
-        return []
-    return limits.use(installation.destination.limits(config), now)
+def used_limits(installation, now):
+    """Return how much of the vendor's limits is used; nothing where they cannot be told."""
+    return [] if installation.uninstalled_at else limits.use(limits_of(installation), now)
 
 
 def sending(request):
