@@ -99,6 +99,11 @@ def ring_sweep() -> None:
     _ring("sweep")
 
 
+def ring_purge() -> None:
+    """Ask that what is old be purged, by whichever process has the time."""
+    _ring("purge")
+
+
 def _ring(task: str, *arguments: int) -> None:
     try:
         async_task(f"delivery.tasks.{task}", *arguments)

@@ -19,6 +19,11 @@ def replay(pk: int) -> None:
     crew().take(replaying.run, pk)
 
 
+def purge() -> None:
+    """Delete some of what is old enough."""
+    crew().take(retention.purge, timezone.now())
+
+
 def sweep() -> int:
     """Ring for every lane that has work and no worker; return how many there were."""
     now = timezone.now()
@@ -30,7 +35,7 @@ def sweep() -> int:
     controls.cancel_orphans(now)
     metrics.roll_up(now)
     expiry.forget(now)
-    retention.purge(now)
+    lanes.ring_purge()
     alarms.look(now)
     alarms.tell(now)
     return len(stranded)

@@ -62,7 +62,7 @@ def arrived(
 
 
 def first_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return the id from which on `column` is at or after `moment`, by bisection of the key.
+    """Return an id from which on `column` is at or after `moment`, and before which it is not.
 
     Young rows about old times count as of when they were made: a model that has such says so by
     `made_late_since` and `last_made_late`.
@@ -70,25 +70,40 @@ def first_id(model: type[Model], column: str, moment: datetime) -> int:
     is_late = Q(**{f"{column}__gte": moment})
     if hasattr(model, "made_late_since"):
         is_late |= model.made_late_since(moment)
-    rows = model._default_manager.filter(pk__gte=MIDDLE).order_by("pk")
+    probe = RawSQL(PROBE, (), output_field=BigIntegerField())  # noqa: S611
+    rows = model._default_manager.filter(pk__gte=probe).order_by("pk")
     late = rows.annotate(late=ExpressionWrapper(is_late, BooleanField())).values("late")[:1]
     sql, params = late.query.sql_with_params()
     table = connection.ops.quote_name(model._meta.db_table)
     with connection.cursor() as cursor:
-        cursor.execute(BISECTION.format(table=table, late=f"({sql})"), [*params, *params])
+        cursor.execute(SEARCH.format(table=table, probe=PROBE, late=f"({sql})"), params)
         (found,) = cursor.fetchone()
     return int(found)
 
 
 # One statement instead of one for each of some 23 steps. All before `low` is before the moment, and
-# from `high` on nothing is.
-MIDDLE = RawSQL("(low + high) / 2", (), output_field=BigIntegerField())  # noqa: S611
-BISECTION = """
-    WITH RECURSIVE search(low, high) AS (
-        SELECT CAST(0 AS bigint), CAST(COALESCE((SELECT MAX(id) + 1 FROM {table}), 0) AS bigint)
+# from `high` on nothing is. It begins at the newest row and doubles its stride, then halves what is
+# left: most moments are recent, and where rows were purged while somebody holds an old snapshot, an
+# index reads on to the next row through all of them. Only who gets that far asks for the oldest.
+# Rows alternate between looking, which costs, and drawing the conclusion: SQLite allows no subquery
+# that would do both in one.
+PROBE = "CASE WHEN stride > 0 THEN high - stride ELSE (low + high) / 2 END"
+SEARCH = """
+    WITH RECURSIVE search(low, high, stride, looked, late) AS (
+        SELECT CAST(0 AS bigint), CAST(COALESCE((SELECT MAX(id) + 1 FROM {table}), 0) AS bigint),
+            CAST(1 AS bigint), FALSE, FALSE
         UNION ALL
-        SELECT CASE WHEN {late} THEN low ELSE (low + high) / 2 + 1 END,
-            CASE WHEN {late} THEN (low + high) / 2 ELSE high END
+        SELECT
+            CASE WHEN NOT looked THEN low
+                WHEN late IS NOT TRUE THEN {probe} + 1
+                WHEN stride > 0 AND {probe} <= 2 * stride THEN (SELECT MIN(id) FROM {table})
+                ELSE low END,
+            CASE WHEN looked AND late IS TRUE THEN {probe} ELSE high END,
+            CASE WHEN NOT looked THEN stride
+                WHEN late IS TRUE AND {probe} > 2 * stride THEN 2 * stride
+                ELSE 0 END,
+            NOT looked,
+            CASE WHEN NOT looked THEN {late} END
         FROM search WHERE low < high
     )
     SELECT MAX(low) FROM search

@@ -117,11 +117,11 @@ def test_refused_credentials_are_found_but_not_when_a_person_switched_it_off():
 
 def test_what_is_queued_too_long_is_found(settings):
     heap = make.make_installation()
-    make.make_delivery(heap, queued_at=minutes(-16))
+    make.make_delivery(heap, queued_at=minutes(-3))
     Lane.objects.update(last_error="HTTP 503")
-    text = "The oldest delivery has been queued for 16 minutes: HTTP 503"
+    text = "The oldest delivery has been queued for 3 minutes: HTTP 503"
     assert found() == [("late", "Heap", text)]
-    settings.ALARM_QUEUED_MINUTES = 17
+    settings.ALARM_QUEUED_MINUTES = 4
     assert found() == []
     settings.ALARM_QUEUED_MINUTES = 0
     assert found() == []

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from django.utils.module_loading import import_string
+from django_q.models import OrmQ
 
-from delivery import retention
+from delivery import retention, tasks
 from delivery.ledger import ledger
 from delivery.models import (
     Attempt,
@@ -118,3 +120,52 @@ def test_a_purge_goes_on_in_batches_until_its_time_is_up(source, monkeypatch):
     assert retention.purge(NOW, budget=0)["events"] == 0
     assert Event.objects.count() == 5
     assert retention.purge(NOW)["events"] == 5
+
+
+def test_what_lies_between_purged_rows_keeps_all_it_has(source):
+    installed()
+    put_in(source, 3)
+    first, queued, last = Delivery.objects.order_by("pk")
+    for each in (first, queued, last):
+        make.make_attempt(each)
+    settle("delivered")
+    grow_old(29)
+    Delivery.objects.update(settled_at=days(31))
+    Event.objects.update(received_at=days(31))
+    Delivery.objects.filter(pk=queued.pk).deliver_again(NOW, Delivery.Trigger.HAND)
+    purged = retention.purge(NOW)
+    assert (purged["deliveries"], purged["events"]) == (2, 2)
+    assert [each.delivery_id for each in Carried.objects.all()] == [queued.pk]
+    assert [each.event_id for each in EventBody.objects.all()] == [queued.event_id]
+    assert ledger().closes
+
+
+@pytest.mark.parametrize(("at_work", "purged"), [(True, 2), (False, 5)])
+def test_a_purge_rests_while_others_work(source, monkeypatch, at_work, purged):
+    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "REST", 1e9)
+    put_in(source, 5)
+    grow_old(31)
+    if at_work:
+        Tally.objects.create(source=source, at=timezone.now(), events=0, unwanted="{}")
+    assert retention.purge(NOW, budget=0.5)["events"] == purged
+
+
+def test_a_purge_stops_when_the_cluster_does(source, monkeypatch, tmp_path):
+    put_in(source, 5)
+    grow_old(31)
+    (tmp_path / "stop").touch()
+    monkeypatch.setenv("PENSTOCK_STOP_FILE", str(tmp_path / "stop"))
+    assert not retention.purge(NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sweep_asks_for_a_purge_and_the_cluster_does_it(source):
+    put_in(source, 5)
+    grow_old(31)
+    OrmQ.objects.all().delete()
+    tasks.sweep()
+    [purge] = [task for task in OrmQ.objects.all() if task.func().endswith(".purge")]
+    assert Event.objects.count() == 5
+    import_string(purge.func())()
+    assert not Event.objects.exists()

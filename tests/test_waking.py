@@ -40,7 +40,9 @@ def put_in(source, message_id):
 
 
 def rung():
-    return [task.func() for task in OrmQ.objects.all()]
+    """Return what was rung for lanes."""
+    told = [task.func() for task in OrmQ.objects.all()]
+    return [each for each in told if each == "delivery.tasks.drain"]
 
 
 def test_an_event_rings_for_its_lane(lane):

@@ -21,7 +21,7 @@ IDLE = 20_000  # rows a second, when nothing else is to be done
 PILE = """
     INSERT INTO delivery_attempt (id, installation_id, started_at, duration_ms, method, url, status,
         outcome, error, items, is_test)
-    SELECT n, 1, now() - interval '40 days' + n * interval '1 second', 80, 'POST',
+    SELECT n, 1, now() - interval '60 days' + n * interval '1 second', 80, 'POST',
         'https://heapanalytics.com/api/track', 200, 'accepted', '', 0, false
     FROM generate_series(1, {count}) AS n
 """
@@ -40,11 +40,11 @@ import json, time
 from django.utils import timezone
 from delivery import retention
 from delivery.models import Attempt
-started = time.monotonic()
+began = time.monotonic()
 purged = retention.purge(timezone.now(), budget=600.0)
-seconds = time.monotonic() - started
+ended = time.monotonic()
 left = Attempt.objects.filter(pk__lt=10_000_000).count()
-print(json.dumps([purged["attempts"] + purged["attempt bodies"], seconds, left]))
+print(json.dumps([purged["attempts"] + purged["attempt bodies"], began, ended, left]))
 """
 PURGING = ("shell", "-v", "0", "-c", PURGE)
 
@@ -66,15 +66,13 @@ def purged(place: Place, result: Result) -> None:
             with psycopg.connect(url) as reader, LockWatch(url) as locks:
                 reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 reader.execute("SELECT 1 FROM delivery_attempt")
-                began = time.monotonic()
-                beside = empty(stage)
-                ended = time.monotonic()
+                rows, began, ended = empty(stage)
                 time.sleep(max(SNAPSHOT - (ended - began), 0.0))
         reckon(stage, client.accepted, result)
         sizes.append(size_after_vacuum(url))
         speeds.append(purge(stage, place))
         sizes.append(size_after_vacuum(url))
-    during = p99(client, began, ended)
+    during, beside = p99(client, began, ended), rows / (ended - began)
     result.note = (
         f"idle {speeds[0]:,.0f} and {speeds[1]:,.0f} rows/s, under load {beside:,.0f}; longest "
         f"wait for a lock {locks.longest:.3f} s; p99 of ingest {without:.3f} s without, "
@@ -90,7 +88,8 @@ def purged(place: Place, result: Result) -> None:
 def purge(stage: Stage, place: Place) -> float:
     """Put the rows in and purge them; return how many a second went."""
     pile(stage, place)
-    return empty(stage)
+    rows, began, ended = empty(stage)
+    return rows / (ended - began)
 
 
 def pile(stage: Stage, place: Place) -> None:
@@ -100,10 +99,11 @@ def pile(stage: Stage, place: Place) -> None:
         )
 
 
-def empty(stage: Stage) -> float:
-    rows, seconds, left = json.loads(manage(stage.env, *PURGING, seconds=900.0))
+def empty(stage: Stage) -> tuple[int, float, float]:
+    """Purge; return how many rows went, and from when to when (monotonic, the same for all)."""
+    rows, began, ended, left = json.loads(manage(stage.env, *PURGING, seconds=900.0))
     assert left == 0, f"{left} old attempts are left"
-    return rows / seconds
+    return rows, began, ended
 
 
 def size_after_vacuum(url: str) -> int:

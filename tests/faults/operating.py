@@ -63,7 +63,7 @@ def alarms(place: Place, result: Result) -> None:
     result.accepted = len(client.accepted)
     late, failing = result.recovery
     result.note = (
-        f"stalled (PENSTOCK_ALARM_QUEUED_MINUTES=1) told after {late:.0f} s, failing after "
+        f"stalled told after {late:.0f} s, failing after "
         f"{failing:.0f} s, the end of both within {over:.0f} s; {times.total()} notices in all"
     )
     # a vendor that is away fails too, which is an incident of its own
@@ -78,7 +78,6 @@ def alarms(place: Place, result: Result) -> None:
 def alarmed(place: Place, wire: Wire) -> Stage:
     return Stage(
         place.url(),
-        PENSTOCK_ALARM_QUEUED_MINUTES=1,
         PENSTOCK_ALARM_WEBHOOK_URL=wire.url,
         PENSTOCK_ALARM_WEBHOOK_SECRET="only-for-this",  # noqa: S106
     )
