@@ -1,13 +1,13 @@
 """The way of one delivery, moment by moment, as a person reads it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from delivery import preview
 from delivery.bodies import HIDDEN
 from delivery.log import Sent, Story
-from delivery.models import Delivery
+from delivery.models import Attempt, Delivery
 from delivery.preview import Preview, Step
 from delivery.state import ICONS, delivery_in_words
 from integrations.blueprints import BlueprintError
@@ -26,6 +26,7 @@ class Moment:
     lines   more about it, a sentence each
     folded  the same, that only some want to read: (what it is, its lines)
     sent    an attempt, with request and answer
+    steps   of an attempt: what happened in it one after the other, each with how long it took
     """
 
     icon: str
@@ -36,6 +37,21 @@ class Moment:
     lines: Sequence[str] = ()
     folded: tuple[str, Sequence[str]] | None = None
     sent: Sent | None = None
+    steps: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """An attempt beside the one before it.
+
+    waited   since that one ended, or since it was queued; "" where it is not known
+    changed  what is not as it was then: of "answer", "outcome", "error", "worker"
+    """
+
+    number: int
+    sent: Sent
+    waited: str
+    changed: frozenset[str]
 
 
 def timeline(story: Story, now: datetime) -> list[Moment]:
@@ -126,31 +142,87 @@ def _tries(story: Story) -> Iterator[Moment]:
     """Yield the attempts, the waits between them, and where it was queued again."""
     delivery, ended = story.delivery, None
     again = delivery.queued_at if _came_back(delivery) else None
-    for number, sent in enumerate(reversed(story.sent), _first_number(story)):
+    for number, sent in _numbered(story):
         at = sent.attempt.started_at
         if again and at >= again:
-            yield _queued_again(again)
+            yield _queued_again(delivery)
             again, ended = None, None
         if ended and at - ended >= WAITED:
             yield Moment(icon="hourglass_top", level="new", title=f"Waited {_span(at - ended)}")
-        yield _attempt(sent, number)
-        ended = at + timedelta(milliseconds=sent.attempt.duration_ms)
+        yield _attempt(sent, number, _steps(delivery, sent.attempt))
+        ended = _end(sent.attempt)
     if again:
-        yield _queued_again(again)
+        yield _queued_again(delivery)
+
+
+def tries(story: Story) -> list[Try]:
+    """Return the attempts, newest first, each with what differs from the one before it."""
+    found: list[Try] = []
+    last: Attempt | None = None
+    for number, sent in _numbered(story):
+        attempt = sent.attempt
+        changed = [name for name, of in COMPARED.items() if last and of(last) != of(attempt)]
+        since = _end(last) if last else None if _came_back(story.delivery) else _queued_at(story)
+        waited = _span(max(attempt.started_at - since, timedelta())) if since else ""
+        found.insert(0, Try(number, sent, waited, frozenset(changed)))
+        last = attempt
+    return found
+
+
+COMPARED: dict[str, Callable[[Attempt], object]] = {
+    "answer": lambda attempt: attempt.status,
+    "outcome": lambda attempt: attempt.outcome,
+    "error": lambda attempt: attempt.error,
+    "worker": lambda attempt: attempt.worker,
+}
+
+
+def _numbered(story: Story) -> Iterator[tuple[int, Sent]]:
+    return enumerate(reversed(story.sent), _first_number(story))
+
+
+def _queued_at(story: Story) -> datetime:
+    return story.delivery.queued_at
+
+
+def _end(attempt: Attempt) -> datetime:
+    return attempt.started_at + timedelta(milliseconds=attempt.duration_ms)
+
+
+def _steps(delivery: Delivery, attempt: Attempt) -> list[str]:
+    """Return who sent it and how long each step took; nothing of an older version's attempts."""
+    if attempt.taken_at is None:
+        return []
+    taken = f"Taken from the queue by {attempt.worker}"
+    is_last = attempt.pk == delivery.last_attempt_id
+    answered = "answered" if attempt.status else "given up without an answer"
+    steps = [
+        taken,
+        f"sent {_span(attempt.started_at - attempt.taken_at)} later",
+        f"{answered} after {_span(timedelta(milliseconds=attempt.duration_ms))}",
+    ]
+    if is_last and delivery.settled_at:
+        steps.append(f"written down {_span(delivery.settled_at - _end(attempt))} later")
+    return steps
 
 
 def _first_number(story: Story) -> int:
     return max(story.delivery.attempts - len(story.sent), 0) + 1
 
 
-def _queued_again(at: datetime) -> Moment:
-    return Moment(icon="replay", level="busy", title="Queued again", at=at)
+def _queued_again(delivery: Delivery) -> Moment:
+    how = {Delivery.Trigger.HAND: "by hand", Delivery.Trigger.REPLAY: "by a replay"}
+    detail = how.get(delivery.trigger, "")
+    title = (
+        "Queued by a backfill" if delivery.trigger == Delivery.Trigger.BACKFILL else "Queued again"
+    )
+    return Moment(icon="replay", level="busy", title=title, at=delivery.queued_at, detail=detail)
 
 
 OUTCOMES = {"accepted": ("well", "check_circle"), "VendorUnavailable": ("waiting", "schedule")}
 
 
-def _attempt(sent: Sent, number: int) -> Moment:
+def _attempt(sent: Sent, number: int, steps: Sequence[str]) -> Moment:
     attempt = sent.attempt
     level, icon = OUTCOMES.get(attempt.outcome, ("attention", "error"))
     detail = "" if attempt.outcome == "accepted" else attempt.outcome
@@ -161,6 +233,7 @@ def _attempt(sent: Sent, number: int) -> Moment:
         at=attempt.started_at,
         detail=detail,
         sent=sent,
+        steps=steps,
     )
 
 
@@ -178,7 +251,9 @@ def _outcome(story: Story, now: datetime) -> Moment:
 
 
 def _span(span: timedelta) -> str:
-    seconds = span.total_seconds()
+    seconds = max(span.total_seconds(), 0.0)  # the clocks of two machines may differ a little
+    if seconds < 1:
+        return f"{seconds * 1_000:.0f} ms"
     for limit, unit, name in ((90, 1, "s"), (5_400, 60, "min"), (172_800, 3_600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"

@@ -290,6 +290,51 @@ def test_one_goes_from_row_to_row_by_key(page):
     expect(page.get_by_role("heading", name="Its way")).to_be_visible()
 
 
+def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
+    delivery = make_delivery(state="delivered")
+    for place in ("first", "second"):
+        request = {"app_id": "1", "events": [{"event": "Order Completed", "place": place}]}
+        make_attempt(delivery, request=request, answer='{"cost": "(1.5) €"}')
+    page.goto(f"{LOG}{delivery.pk}/change/")
+    page.keyboard.press("/")
+    box = page.get_by_role("searchbox", name="Find in requests, answers and the event")
+    expect(box).to_be_focused()
+    said = page.locator("[data-find-count]")
+    first = page.locator("pre", has_text='"first"')
+    expect(first).to_be_hidden()
+    page.keyboard.type('PLACE": "first')  # it begins in one word of the code and ends in another
+    expect(said).to_have_text("1 of 1")
+    expect(first).to_be_in_viewport()
+    assert page.evaluate("CSS.highlights.get('log-here').size") == 1
+    box.fill("(1.5) €")
+    expect(said).to_have_text("1 of 2")
+    for key, told in (("Enter", "2 of 2"), ("Enter", "1 of 2"), ("Shift+Enter", "2 of 2")):
+        page.keyboard.press(key)
+        expect(said).to_have_text(told)
+    page.get_by_role("button", name="The next one").click()
+    expect(said).to_have_text("1 of 2")
+    box.fill("nowhere")
+    expect(said).to_have_text("None")
+    expect(page.get_by_role("button", name="The next one")).to_be_disabled()
+    page.keyboard.press("Escape")
+    expect(box).to_have_value("")
+    expect(said).to_have_text("")
+    expect(box).not_to_be_focused()
+
+
+def test_an_attempt_of_the_comparison_leads_to_its_request(page):
+    delivery = make_delivery(state="delivered")
+    first = make_attempt(delivery, status=503, outcome="VendorUnavailable", error="HTTP 503")
+    make_attempt(delivery)
+    page.goto(f"{LOG}{delivery.pk}/change/")
+    compared = page.get_by_role("region", name="Attempts, newest first")
+    expect(compared.locator("mark")).to_have_text(["200", "none"])
+    answer = page.locator(f"#attempt-{first.pk}").get_by_text("HTTP 503")
+    expect(answer).to_be_hidden()
+    compared.get_by_role("link", name="1", exact=True).click()
+    expect(answer).to_be_in_viewport()
+
+
 def test_a_command_is_copied_with_secrets_as_variables(page):
     delivery = make_delivery(state="delivered")
     make_attempt(delivery, request={"key": "***"})

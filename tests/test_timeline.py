@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from delivery import log
 from delivery.curl import as_curl, variable
-from delivery.models import EventBody, Lane
+from delivery.models import Attempt, EventBody, Lane
 from delivery.refusals import marked
-from delivery.timeline import timeline
+from delivery.timeline import timeline, tries
 from delivery.tracing import trace
 from tests.make import make_attempt, make_delivery, make_event
 
@@ -61,6 +61,60 @@ def test_it_tells_what_was_queued_again():
     delivery = make_delivery(event=make_event(received_at=at))
     make_attempt(delivery, started_at=at, status=400, outcome="MessageRejected")
     assert titles(delivery)[-3:] == ["Attempt 1", "Queued again", "Queued"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("trigger", "said"),
+    [
+        ("hand", ("Queued again", "by hand")),
+        ("replay", ("Queued again", "by a replay")),
+        ("backfill", ("Queued by a backfill", "")),
+    ],
+)
+def test_it_tells_who_queued_it_again(trigger, said):
+    event = make_event(received_at=timezone.now() - timedelta(hours=2))
+    delivery = make_delivery(event=event, trigger=trigger)
+    assert said in [(each.title, each.detail) for each in moments(delivery)]
+
+
+@pytest.mark.django_db
+def test_an_attempt_says_who_sent_it_and_how_long_each_step_took():
+    at = timezone.now() - timedelta(minutes=10)
+    end = at + timedelta(milliseconds=1_350)
+    delivery = make_delivery(event=make_event(received_at=at), state="delivered", settled_at=end)
+    sent_at = at + timedelta(milliseconds=12)
+    first = make_attempt(
+        delivery, status=None, outcome="VendorUnavailable", started_at=sent_at, duration_ms=5
+    )
+    last = make_attempt(delivery, started_at=sent_at + timedelta(seconds=1), duration_ms=331)
+    assert [each.steps for each in moments(delivery) if each.sent] == [[], []]  # not known
+    Attempt.objects.filter(pk=first.pk).update(worker="web-1:7", taken_at=at)
+    Attempt.objects.filter(pk=last.pk).update(worker="web-2:8", taken_at=at + timedelta(seconds=1))
+    taken = "Taken from the queue by"
+    assert [each.steps for each in moments(delivery) if each.sent] == [
+        [f"{taken} web-1:7", "sent 12 ms later", "given up without an answer after 5 ms"],
+        [f"{taken} web-2:8", "sent 12 ms later", "answered after 331 ms",
+         "written down 7 ms later"],
+    ]  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_attempts_are_compared_each_with_the_one_before_it():
+    at = timezone.now() - timedelta(minutes=10)
+    delivery = make_delivery(event=make_event(received_at=at), queued_at=at, state="delivered")
+    fields = {"outcome": "VendorUnavailable", "duration_ms": 500, "worker": "web-1:7"}
+    for seconds, changed in enumerate(
+        ({"status": 503, "error": "HTTP 503"}, {"status": 503, "error": "HTTP 503"},
+         {"status": None, "error": "timed out"}, {"outcome": "accepted", "worker": "web-2:8"})
+    ):  # fmt: skip
+        make_attempt(delivery, started_at=at + timedelta(seconds=2 + seconds), **fields | changed)
+    found = tries(log.story(delivery.pk, shows_bodies=True))
+    assert [each.number for each in found] == [4, 3, 2, 1]
+    assert [set(each.changed) for each in found] == [
+        {"answer", "outcome", "error", "worker"}, {"answer", "error"}, set(), set(),
+    ]  # fmt: skip
+    assert [each.waited for each in found] == ["500 ms", "500 ms", "500 ms", "2 s"]
 
 
 @pytest.mark.django_db

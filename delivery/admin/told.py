@@ -14,7 +14,7 @@ from delivery.curl import as_curl, variable
 from delivery.log import Sent, Story, parsed
 from delivery.models import Attempt, Delivery
 from delivery.state import Words, chip, delivery_in_words
-from delivery.timeline import Moment, timeline
+from delivery.timeline import Moment, Try, timeline, tries
 from delivery.tracing import SAME, Trace, trace
 
 MOST_FIELDS = 400
@@ -79,6 +79,12 @@ class Told:
     def moments(self) -> list[tuple[Moment, Exchange | None]]:
         moments = timeline(self.story, self.now)
         return [(each, exchange(each.sent) if each.sent else None) for each in moments]
+
+    @cached_property
+    def tries(self) -> list[Try]:
+        """Its attempts side by side; none where there is nothing to compare."""
+        found = tries(self.story)
+        return found if len(found) > 1 else []
 
     @cached_property
     def payload(self) -> Any:

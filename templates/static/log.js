@@ -12,6 +12,8 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("button[data-go]").forEach(goToButton);
   document.querySelectorAll("[data-copy-text]").forEach(copyTextOnClick);
   document.querySelectorAll("[data-diff]").forEach(hideWhatIsSame);
+  document.querySelectorAll("[data-find]").forEach(findInWhatIsShown);
+  document.querySelectorAll("a[data-opens]").forEach(openOnClick);
 });
 
 function copyTextOnClick(button) {
@@ -32,6 +34,107 @@ function hideWhatIsSame(section) {
   const apply = () => section.classList.toggle("log-only", only.checked);
   only.addEventListener("change", apply);
   apply(); // the browser may have kept what was chosen
+}
+
+function openOnClick(link) {
+  link.addEventListener("click", () => {
+    const part = document.querySelector(link.getAttribute("href"));
+    if (part) part.open = true;
+  });
+}
+
+// --- find a text in the bodies and headers of a page ------------------------------------------------
+
+const MOST_FOUND = 1000;
+
+function findInWhatIsShown(bar) {
+  const input = bar.querySelector("input");
+  const said = bar.querySelector("[data-find-count]");
+  const buttons = bar.querySelectorAll("[data-find-go]");
+  const blocks = [...document.querySelectorAll("pre.ps-code")];
+  let found = []; // ranges, from the top of the page to its end
+  let here = -1;
+
+  function find() {
+    const text = input.value.trim();
+    found = text ? blocks.flatMap((block) => rangesIn(block, text)).slice(0, MOST_FOUND) : [];
+    here = -1;
+    buttons.forEach((button) => (button.disabled = !found.length));
+    found.length ? go(1) : show();
+  }
+
+  function show() {
+    // Not by elements around what was found: it may begin in one word of the code and end in another.
+    CSS.highlights?.set("log-found", new Highlight(...found));
+    CSS.highlights?.set("log-here", new Highlight(...found.slice(here, here + 1)));
+    const many = found.length === MOST_FOUND ? "+" : "";
+    const none = input.value.trim() ? "None" : "";
+    said.textContent = found.length ? `${here + 1} of ${found.length}${many}` : none;
+  }
+
+  function go(by) {
+    if (!found.length) return;
+    here = (here + by + found.length) % found.length;
+    reveal(found[here]);
+    show();
+  }
+
+  input.addEventListener("input", find);
+  input.addEventListener("keydown", (event) => {
+    const step = { Enter: event.shiftKey ? -1 : 1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      go(step);
+    } else if (event.key === "Escape") {
+      input.value = "";
+      find();
+      input.blur();
+    }
+  });
+  buttons.forEach((button) => button.addEventListener("click", () => go(Number(button.dataset.findGo))));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, textarea, select")) return;
+    event.preventDefault();
+    input.select();
+  });
+  bar.hidden = !blocks.length;
+  if (input.value) find(); // the browser may have kept what was typed
+}
+
+function rangesIn(block, text) {
+  const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+  const nodes = [];
+  let whole = "";
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    nodes.push([whole.length, node]);
+    whole += node.data;
+  }
+  const at = (place) => {
+    const [start, node] = nodes.findLast(([start]) => start <= place);
+    return [node, place - start];
+  };
+  const wanted = new RegExp(text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"), "giu");
+  const ranges = [];
+  for (const { index, 0: { length } } of whole.matchAll(wanted)) {
+    const range = document.createRange();
+    range.setStart(...at(index));
+    const [last, end] = at(index + length - 1);
+    range.setEnd(last, end + 1);
+    ranges.push(range);
+  }
+  return ranges;
+}
+
+// Opens what it is folded into, and scrolls its box and the page until it can be seen.
+function reveal(range) {
+  const block = range.startContainer.parentElement.closest("pre");
+  for (let part = block.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+  const middle = (box, height) => box.top - height / 2;
+  const inBlock = range.getBoundingClientRect();
+  block.scrollTop += middle({ top: inBlock.top - block.getBoundingClientRect().top }, block.clientHeight);
+  const onPage = range.getBoundingClientRect();
+  if (onPage.top < 96 || onPage.bottom > innerHeight - 16) scrollBy({ top: middle(onPage, innerHeight) });
 }
 
 // --- a part of the trend that is dragged over is the time that is shown -----------------------------
