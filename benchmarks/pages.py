@@ -81,7 +81,7 @@ PAGES = (
     ("delivery/attempt/{attempt}/change/", False),
     ("delivery/event/", True),
     ("delivery/event/?event=Never", True),
-    ("delivery/event/?source__id__exact=1&type=track", True),
+    ("delivery/event/?source=1&type=track", True),
     ("delivery/event/?q={user}", True),
     ("delivery/event/{event}/change/", False),
     ("delivery/event/user/?id={user}", True),

@@ -49,10 +49,11 @@ def deliver_again(rows: QuerySet[Delivery], now: datetime) -> Requeued:
     return Requeued(count, _paused(lane_ids), names)
 
 
-def cancel(rows: QuerySet[Delivery], reason: str, now: datetime) -> int:
+def cancel(rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str = "") -> int:
     """Cancel deliveries that are queued; return how many. Who is sending one just now, sends it.
 
-    rows   no more than fit into one transaction
+    rows    no more than fit into one transaction
+    search  what was asked for, where they were not named one by one
     """
     with transaction.atomic():
         queued = rows.order_by("pk").filter(state=Delivery.State.QUEUED)
@@ -66,7 +67,8 @@ def cancel(rows: QuerySet[Delivery], reason: str, now: datetime) -> int:
         for installation, sums in _cancelled(found).items():
             metrics.append(installation, sums, now)
         about = rows.first() if len(found) == 1 else f"{gone:,} deliveries"
-        audit.record("delivery.cancelled", about, new={"count": gone, "reason": reason})
+        new = {"count": gone, "reason": reason, "search": search}
+        audit.record("delivery.cancelled", about, new=new)
     return gone
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.http import StreamingHttpResponse
 
 from delivery.api.presentation import listed
 from delivery.finding import Scope
@@ -22,6 +23,13 @@ def export(rows: Iterable[Delivery], form: str, now: datetime) -> Iterator[str]:
     """Yield the lines of a file of one of FORMATS; each row is what the API's list says of it."""
     lines = (listed(delivery, now) for delivery in rows)
     return as_csv(lines) if form == "csv" else as_ndjson(lines)
+
+
+def answer(rows: Iterable[Delivery], form: str, now: datetime) -> StreamingHttpResponse:
+    """Return a file of rows, to be written while it is read."""
+    answer = StreamingHttpResponse(export(rows, form, now), content_type=FORMATS[form])
+    answer["Content-Disposition"] = f'attachment; filename="deliveries.{form}"'
+    return answer
 
 
 def all_of(scope: Scope) -> Iterator[Delivery]:
@@ -59,7 +67,8 @@ COLUMNS = (
     "id", "state", "trigger", "installation.name", "event.id", "event.type", "event.name",
     "event.message_id", "event.user_id", "event.anonymous_id", "event.timestamp",
     "event.received_at", "queued_at", "settled_at", "attempt_count", "last_status",
-    "last_duration_ms", "next_attempt_at", "gives_up_at", "error", "reason",
+    "last_duration_ms", "next_attempt_at", "gives_up_at", "error", "reason", "resolved_at",
+    "resolved_by", "resolution",
 )  # fmt: skip
 
 

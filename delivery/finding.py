@@ -174,6 +174,8 @@ def scope(search: Search, now: datetime) -> Scope:
     if search.problems:
         return Scope(log.deliveries().none())
     rows, rest = _in_states(*_of_installations(search), search.values("state"))
+    if search.values("resolved"):  # either way it is about those
+        rows = rows.filter(IS_UNSENT, state=State.FAILED)
     rows, rest = _of_numbers(rows, rest, search)
     rows = _within(rows, _time(search, "since", now), _time(search, "until", now))
     rest &= _others(search)
@@ -306,7 +308,12 @@ def _carried(request: str) -> Q:
     return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
 
 
-READ_OFF = ("error", "status", "attempts", "trigger")
+def _resolved(value: str) -> Q:
+    resolved = Delivery.is_resolved()
+    return resolved if value == "yes" else Q(state=State.FAILED) & ~resolved
+
+
+READ_OFF = ("error", "status", "attempts", "trigger", "resolved")
 OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
     "event": log.named,
     "type": lambda text: Q(type=text),
@@ -320,6 +327,7 @@ CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
     "status": _answered,
     "attempts": _tried,
     "trigger": lambda text: Q(trigger=text),
+    "resolved": _resolved,
     "user": lambda text: Q(event__user_id=text),
     "anon": lambda text: Q(event__anonymous_id=text),
     "message": lambda text: Q(event__message_id=text),

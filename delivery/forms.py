@@ -12,6 +12,11 @@ from integrations.models import Installation, Source
 
 SETTLED = [each for each in Delivery.State.choices if each[0] != Delivery.State.QUEUED]
 TEXTS = ("event", "user_id", "anonymous_id", "message_id", "error")
+RESOLVED = [
+    ("no", "Leave out what is resolved"),
+    ("yes", "Only what is resolved"),
+    ("any", "Resolved or not"),
+]
 NOT_OF_A_BACKFILL = "A backfill makes deliveries; there is none yet that has it."
 
 
@@ -55,6 +60,13 @@ class ReplayForm(forms.Form):
         empty_label="Any source",
         widget=UnfoldAdminSelectWidget,
     )
+    resolved = forms.ChoiceField(
+        label="Failed ones",
+        choices=RESOLVED,
+        initial="no",
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
     rate = forms.FloatField(
         label="Deliveries a second",
         required=False,
@@ -83,6 +95,7 @@ class ReplayForm(forms.Form):
         return Wanted(
             **{name: values[name] for name in TEXTS},
             **(states if self.chosen_kind == Kind.REPLAY else {}),
+            resolved=values["resolved"] or "no",
             source=source.pk if source else None,
             since=values["since"],
             until=values["until"],

@@ -44,7 +44,8 @@ GONE = timedelta(days=30)  # for so long after it is uninstalled people ask why 
 
 def deliveries() -> QuerySet[Delivery]:
     """Return deliveries with all that a list shows of them."""
-    return Delivery.objects.select_related("event", "installation", "lane", "last_attempt")
+    beside = ("event", "installation", "lane", "last_attempt", "resolution")
+    return Delivery.objects.select_related(*beside)
 
 
 def newest(installation: int) -> QuerySet[Delivery]:

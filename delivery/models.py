@@ -373,6 +373,21 @@ class Delivery(models.Model):
         """When it is too old to be tried once more. It must come with its installation."""
         return self.queued_at + timedelta(days=give_up_days(self.installation))
 
+    @property
+    def resolved(self) -> "Resolution | None":
+        """What a person said who dealt with it elsewhere, while it is failed as it was then."""
+        if self.state != self.State.FAILED or self.settled_at is None:
+            return None
+        found: Resolution | None = getattr(self, "resolution", None)
+        return found if found and found.at >= self.settled_at else None
+
+    @staticmethod
+    def is_resolved() -> models.Q:
+        """Return the condition that `resolved` is there."""
+        here = {"delivery": models.OuterRef("pk"), "at__gte": models.OuterRef("settled_at")}
+        exists = models.Exists(Resolution.objects.filter(**here))
+        return models.Q(state=Delivery.State.FAILED) & models.Q(exists)
+
     @staticmethod
     def made_late_since(moment: datetime) -> models.Q:
         """Return what tells of a delivery that a backfill made it, begun at `moment` or later: its
@@ -393,6 +408,24 @@ def give_up_days(installation: Installation) -> float:
     """Return how old a delivery may be that is tried once more."""
     own = installation.give_up_days
     return settings.GIVE_UP_DAYS if own is None else own
+
+
+class Resolution(models.Model):
+    """That a person dealt with a failed delivery elsewhere. It stays failed, and in the ledger.
+
+    It is about the failure that was there: a delivery that is delivered again and fails later than
+    this is not resolved, one that a cancelled replay gives back is.
+    """
+
+    delivery = models.OneToOneField(
+        Delivery, models.CASCADE, primary_key=True, related_name="resolution", db_constraint=False
+    )
+    at = models.DateTimeField()
+    by = models.CharField(max_length=150, help_text="Who said so.")
+    note = models.CharField(max_length=500, help_text="What was done instead.")
+
+    def __str__(self) -> str:
+        return f"delivery {self.delivery_id} is resolved: {self.note}"
 
 
 class Carried(models.Model):

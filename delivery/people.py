@@ -111,7 +111,8 @@ def of_event(event: Event) -> Person | None:
 def with_deliveries(events: Iterable[Event]) -> list[tuple[Event, list[Delivery]]]:
     """Return events each with its deliveries, in two queries and without a body."""
     events, by_event = list(events), defaultdict(list)
-    rows = Delivery.objects.select_related("installation").order_by("installation__name")
+    rows = Delivery.objects.select_related("installation", "resolution")
+    rows = rows.order_by("installation__name")
     for delivery in rows.filter(event__in=[event.pk for event in events]):
         by_event[delivery.event_id].append(delivery)
     return [(event, by_event[event.pk]) for event in events]

@@ -26,6 +26,7 @@ from delivery.models import (
     EventBody,
     Rejection,
     Replayed,
+    Resolution,
     Settlement,
     Tally,
 )
@@ -153,7 +154,7 @@ def _deliveries(part: Part) -> int:
     # locked: who wants one delivered again meanwhile finds it gone, and never loses it queued
     settled = part.rows.select_for_update().order_by("pk").values_list("installation", "state")
     remember(Counter(f"{DELIVERIES}{where} {state}" for where, state in settled))
-    for model in (Carried, Replayed):
+    for model in (Carried, Replayed, Resolution):
         _delete(part.of(model, "delivery").filter(delivery__in=part.rows.values("pk")))
     return _delete(part.rows)
 

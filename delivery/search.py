@@ -249,6 +249,7 @@ KEYS: dict[str, Key] = {
         Key("error", "MessageRejected", one_of(ERRORS), ERRORS),
         Key("attempts", ">3", compared, (">1", ">3", ">10")),
         Key("trigger", "hand", trigger, TRIGGERS),
+        Key("resolved", "no", one_of(("yes", "no")), ("yes", "no")),
         Key("installation", '"Heap Production"'),
         Key("source", "Webshop"),
         Key("since", "2h", when, ("15m", "1h", "24h", "7d")),

@@ -26,12 +26,14 @@ class Wanted:
     """Which ones; "" and None are any.
 
     states, error   of deliveries; a backfill has none yet
+    resolved        of failed ones: "no", "yes" or "any"
     event           the name of an event, or its type
     since, until    when the event was received: [since, until)
     """
 
     states: Sequence[str] = (State.FAILED,)
     error: str = ""
+    resolved: str = "no"
     event: str = ""
     user_id: str = ""
     anonymous_id: str = ""
@@ -75,12 +77,16 @@ class Range:
             return Event.objects.filter(self.wanted.condition(""), self._fed(), ~Exists(own))
         states = [state for state in self.wanted.states if state != State.QUEUED]
         errors = {"error": self.wanted.error} if self.wanted.error else {}
-        return Delivery.objects.filter(
+        rows = Delivery.objects.filter(
             self.wanted.condition("event__"),
             installation=self.installation_id,
             state__in=states,
             **errors,
         )
+        if self.wanted.resolved == "any" or State.FAILED not in states:
+            return rows
+        is_resolved = Delivery.is_resolved()
+        return rows.filter(is_resolved if self.wanted.resolved == "yes" else ~is_resolved)
 
     def _fed(self) -> Q:
         """Return the condition that an event is of a source that feeds the installation."""

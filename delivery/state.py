@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import (
     CharField,
     Exists,
+    F,
     IntegerField,
     OuterRef,
     Prefetch,
@@ -67,10 +68,18 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
     accepted = attempts.filter(outcome="accepted", is_test=False)
     return installations.annotate(
         newest=Subquery(newest.values("pk")[:1]),
-        failed=BoundedCount(newest.values("state")[:LATELY], where="state = 'failed'"),
+        failed=BoundedCount(_as_they_ended(newest)[:LATELY], where=NEEDS_SOMEBODY),
         delivered_at=Subquery(accepted.values("started_at")[:1]),
         paused_at=Subquery(_pauses().values("at")[:1]),
     ).prefetch_related(Prefetch("lanes", _lanes_with_queue()))
+
+
+# Failed, and not resolved since: as Delivery.resolved has it.
+NEEDS_SOMEBODY = "state = 'failed' AND (resolved_at IS NULL OR resolved_at < settled_at)"
+
+
+def _as_they_ended(rows: QuerySet[Delivery]) -> QuerySet[Any, dict[str, Any]]:
+    return rows.values("state", "settled_at", resolved_at=F("resolution__at"))
 
 
 def _pauses() -> QuerySet[AuditEntry]:
@@ -192,6 +201,8 @@ ICONS = {
 def chip(delivery: Delivery) -> Words:
     """Return the state of a delivery as a list shows it."""
     level, icon = ICONS[delivery.state]
+    if delivery.resolved:
+        return Words("off", "task_alt", "Failed, resolved")
     if delivery.state == State.QUEUED and delivery.error:
         return Words("waiting", icon, "Waiting")
     return Words(level, icon, delivery.get_state_display())
@@ -231,6 +242,10 @@ def delivery_in_words(delivery: Delivery, now: datetime) -> Words:
         State.FAILED: _failed,
         State.CANCELLED: _cancelled,
     }[delivery.state](delivery, now)
+    if found := delivery.resolved:
+        since = clock(found.at, now)
+        detail = f"{detail} {found.by or 'Somebody'} resolved it at {since}: {found.note}"
+        return Words("off", "task_alt", "Failed, resolved", detail)
     return Words(_level(level, delivery), icon, title, detail, _fix(delivery))
 
 

@@ -72,6 +72,12 @@ GIVEN = {
     "auth_login_create": {"body": {"username": "clerk", "password": "correct-horse-5b1"}},
     "auth_refresh_create": {"body": {"refresh_token": "…"}},
     "deliveries_retrieve": {"id": 1},
+    "deliveries_export_list": {"format": "ndjson"},
+    "deliveries_deliver_many_again": {"body": {"ids": [2]}},
+    "deliveries_resolve_many": {"body": {"ids": [6], "note": "Sent by hand."}},
+    "deliveries_resolve_create": {"id": 5, "body": {"note": "Sent by hand."}},
+    "deliveries_cancel_many": {"body": {"ids": [4]}},
+    "deliveries_cancel_create": {"id": 3},
     "deliveries_reveal_create": {"id": 1},
     "rejections_reveal_create": {"id": 1},
     "deliveries_deliver_again_create": {"id": 1},
@@ -156,8 +162,9 @@ sources.add_key(source, note="An older app")
 webhook_sources.create(
     {"name": "Billing", "source": source.pk, "source_type": "stripe", "secret": "whsec"}
 )
-event = make_event(source, anonymous_id="b7d1c0de-55aa")
-make_attempt(make_delivery(installation, event, state="failed", error="MessageRejected"))
+for state in ("failed", "failed", "queued", "queued", "failed", "failed"):
+    event = make_event(source, anonymous_id="b7d1c0de-55aa")
+    make_attempt(make_delivery(installation, event, state=state, error="MessageRejected"))
 Rejection.objects.create(source=source, reason="event: is missing", text='{"type": "track"}')
 Incident.objects.create(
     kind="late", subject=f"installation:{installation.pk}", about="Heap", seen_at=now,

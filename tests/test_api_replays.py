@@ -59,7 +59,11 @@ def test_a_preview_counts_and_starts_nothing(api, heap):
     make_delivery(heap, state="failed")
     make_delivery(heap, state="cancelled")
     asked = {"installation": heap.pk, "states": ["failed", "cancelled"], "user_id": "ada"}
-    assert api("POST", f"{REPLAYS}/preview", asked) == (200, {"count": 2, "exact": True})
+    status, found = api("POST", f"{REPLAYS}/preview", asked)
+    assert (status, found["count"], found["exact"], found["seconds"]) == (200, 2, True, None)
+    assert found["oldest_at"] < found["newest_at"]
+    _, found = api("POST", f"{REPLAYS}/preview", {**asked, "rate": 0.5})
+    assert found["seconds"] == 4.0
     assert not Replay.objects.exists()
 
 

@@ -4,22 +4,23 @@ from functools import wraps
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseBadRequest, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponseBadRequest, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
-from delivery import bodies, controls, exporting, log
+from delivery import bodies, controls, exporting, log, resolving
+from delivery.admin import acting
 from delivery.admin.explorer import explorer
 from delivery.admin.keyset import BodyAdmin, file_of, number
 from delivery.admin.told import Told, exchange
 from delivery.api.presentation import told
 from delivery.models import Attempt, AttemptBody, Delivery
+from delivery.resolving import BadNote
 from delivery.state import trouble_of
 from delivery.suggesting import suggestions
 from integrations.templatetags.penstock import ago, duration
@@ -45,6 +46,9 @@ class DeliveryAdmin(BodyAdmin):
             self._path("<int:pk>/raw/", self.raw_view),
             self._path("<int:pk>/deliver-again/", require_POST(self.again_view)),
             self._path("<int:pk>/cancel/", require_POST(self.cancel_view)),
+            self._path("<int:pk>/resolve/", require_POST(self.resolve_view)),
+            self._path("ticked/<str:verb>/", require_POST(self.ticked_view)),
+            self._path("all/<str:verb>/", self.all_view),
         ]
         return mine + super().get_urls()
 
@@ -103,11 +107,7 @@ class DeliveryAdmin(BodyAdmin):
         now = timezone.now()
         whole = explorer(given, now).scope
         rows = selected(given) if "id" in given else exporting.all_of(whole)
-        answer = StreamingHttpResponse(
-            exporting.export(rows, form, now), content_type=exporting.FORMATS[form]
-        )
-        answer["Content-Disposition"] = f'attachment; filename="deliveries.{form}"'
-        return answer
+        return exporting.answer(rows, form, now)
 
     # --- one delivery ---
 
@@ -124,6 +124,10 @@ class DeliveryAdmin(BodyAdmin):
             "trouble": trouble_of(delivery),
             "may_deliver_again": may and not delivery.installation.uninstalled_at,
             "is_queued": delivery.state == Delivery.State.QUEUED,
+            "may_resolve": may
+            and delivery.state == Delivery.State.FAILED
+            and not delivery.resolved,
+            "longest_note": resolving.LONGEST,
             "may_try_now": waits(delivery, now)
             and request.user.has_perm("integrations.change_installation"),
         }
@@ -159,6 +163,28 @@ class DeliveryAdmin(BodyAdmin):
         self._cancel(request, Delivery.objects.filter(pk=pk))
         return redirect("admin:delivery_delivery_change", pk)
 
+    def ticked_view(self, request, verb):
+        """Do something to those that are ticked, after a page that asks."""
+        return acting.page(request, verb, selected(request.POST))
+
+    def all_view(self, request, verb):
+        """Do something to all that match, after a page that says how many they are."""
+        return acting.page(request, verb, None)
+
+    def resolve_view(self, request, pk):
+        """Note that somebody dealt with a failed one elsewhere."""
+        if not self.has_deliver_again_permission(request):
+            raise PermissionDenied
+        rows, now = Delivery.objects.filter(pk=pk), timezone.now()
+        try:
+            if resolving.resolve(rows, request.POST.get("note", ""), now):
+                messages.success(request, "It is marked as resolved. Deliver again undoes it.")
+            else:
+                messages.error(request, "It is not failed any more, or resolved already.")
+        except BadNote as error:
+            messages.error(request, str(error))
+        return redirect("admin:delivery_delivery_change", pk)
+
     def _cancel(self, request, rows):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
@@ -179,8 +205,7 @@ def waits(delivery, now):
 
 
 def back_to_log(request):
-    back = urlencode({"q": request.POST["q"]}) if request.POST.get("q") else ""
-    return redirect(f"{reverse('admin:delivery_delivery_changelist')}?{back}")
+    return redirect(acting.log_as_it_was(request.POST))
 
 
 def selected(given):

@@ -42,8 +42,12 @@ ALWAYS = (State.DELIVERED, State.FAILED)  # of these, zero tells, too
 REPLAYED = {  # keys of a search, and the fields of a replay's form that say the same
     "installation": "installation", "state": "states", "event": "event", "user": "user_id",
     "anon": "anonymous_id", "message": "message_id", "error": "error", "source": "source",
-    "since": "since", "until": "until",
+    "since": "since", "until": "until", "resolved": "resolved",
 }  # fmt: skip
+ALL_THAT_MATCH = (
+    ("resolve", State.FAILED, "Mark all that match resolved…"),
+    ("cancel", State.QUEUED, "Cancel all that match…"),
+)
 Choice = tuple[str, str, bool]  # title, address, whether it is chosen
 
 
@@ -96,7 +100,8 @@ class Row:
         """What of it a person sees change."""
         delivery = self.delivery
         tried = f"{delivery.attempts} {delivery.error} {delivery.last_attempt_id}"
-        return f"{delivery.state} {tried} {self.next_try} {delivery.trigger} {self.replay or ''}"
+        state = f"{delivery.state} {delivery.resolved or ''}"
+        return f"{state} {tried} {self.next_try} {delivery.trigger} {self.replay or ''}"
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,17 @@ class Explorer:
             return ""
         given = [(REPLAYED[term.key], self._replayed(term)) for term in search.terms]
         return f"{reverse('admin:delivery_replay_new')}?{urlencode(given)}"
+
+    @property
+    def verbs(self) -> Iterator[tuple[str, str]]:
+        """Yield what can be done to all that match in one installation, as title and address."""
+        states = self.search.values("state")
+        if self.search.problems or len(self.search.values("installation")) != 1:
+            return
+        for verb, state, title in ALL_THAT_MATCH:
+            if states == [state]:
+                url = reverse("admin:delivery_delivery_all", args=[verb])
+                yield title, f"{url}{link(self.search)}"
 
     def _replayed(self, term: Term) -> str:
         """Return a term's value as the form of a replay takes it."""

@@ -19,12 +19,14 @@ from delivery.admin.charts import (
     span_of,
 )
 from delivery.admin.installations import sending
+from delivery.finding import IS_UNSENT
 from delivery.metrics import Point, Queue, Series
 from delivery.models import Delivery, Incident, Rejection
 from delivery.state import Words, bounded, state_in_words, with_state
 from integrations.models import Installation
 
 LOOKED_AT = 200  # newest failed deliveries, and rejections
+LOOKED_THROUGH = 2_000  # the same, resolved ones among them
 GROUPS = 5  # of failures, and incidents, that are shown
 LATELY = timedelta(days=1)
 
@@ -177,8 +179,11 @@ def together(rows: Sequence[Row], whole: Series, span: Span, now: datetime) -> d
 
 
 def failures(now: datetime) -> list[Failure]:
-    """Return what failed lately, the most frequent reasons among the newest failures first."""
-    newest = Delivery.objects.filter(state=Delivery.State.FAILED).order_by("-pk")
+    """Return what failed lately and nobody resolved, the most frequent reasons first: among the
+    newest failures, of which LOOKED_THROUGH are looked through for those."""
+    failed = Delivery.objects.filter(IS_UNSENT, state=Delivery.State.FAILED)
+    lately = failed.order_by("-pk").values("pk")[:LOOKED_THROUGH]
+    newest = Delivery.objects.filter(~Delivery.is_resolved(), pk__in=lately).order_by("-pk")
     groups: dict[tuple[str, str], Failure] = {}
     fields = ("pk", "installation__name", "reason", "error", "settled_at")
     for pk, name, reason, error, at in newest.values_list(*fields)[:LOOKED_AT]:

@@ -11,7 +11,7 @@ from unfold.decorators import display
 from delivery import replaying
 from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
-from delivery.forms import ReplayForm
+from delivery.forms import RESOLVED, ReplayForm
 from delivery.models import Replay
 from delivery.replaying import AlreadyRunning, NotPossible
 from delivery.selecting import Kind, from_json
@@ -162,6 +162,8 @@ def filters_in_words(replay):
     wanted, fields = from_json(replay.wanted), ReplayForm.base_fields
     values = {name: getattr(wanted, name) for name in fields if hasattr(wanted, name)}
     values["states"] = ", ".join(wanted.states) if replay.kind == Kind.REPLAY else ""
+    of_failed = replay.kind == Kind.REPLAY and "failed" in wanted.states
+    values["resolved"] = dict(RESOLVED)[wanted.resolved] if of_failed else ""
     values["source"] = wanted.source and fields["source"].queryset.filter(pk=wanted.source).first()
     labels = {name: field.label or name.capitalize() for name, field in fields.items()}
     return [(labels[name], value) for name, value in values.items() if value]

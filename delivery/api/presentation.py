@@ -36,6 +36,17 @@ def listed(delivery: Delivery, now: datetime) -> dict[str, Any]:
         "gives_up_at": gives_up_at(delivery),
         "error": delivery.error,
         "reason": delivery.reason,
+        **resolution(delivery),
+    }
+
+
+def resolution(delivery: Delivery) -> dict[str, Any]:
+    """Return who resolved a failed delivery, when and how; nulls where nobody has."""
+    found = delivery.resolved
+    return {
+        "resolved_at": found.at if found else None,
+        "resolved_by": found.by if found else None,
+        "resolution": found.note if found else None,
     }
 
 

@@ -1,5 +1,7 @@
 """Replays by the API: start one, see how far it is, pause, resume or cancel it."""
 
+from dataclasses import asdict
+
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -52,7 +54,7 @@ class ReplaysView(Endpoint):
 
 
 class PreviewView(Endpoint):
-    """Count what a replay would queue: 200 {"count", "exact"}; 422 names each wrong field.
+    """Count what a replay would queue, and say how long it takes; 422 names each wrong field.
 
     Not exact: there are more, but counting took too long.
     """
@@ -64,9 +66,12 @@ class PreviewView(Endpoint):
     def post(self, request):
         form = checked(request)
         found = replaying.preview(
-            form.chosen_kind, form.cleaned_data["installation"], form.wanted()
+            form.chosen_kind,
+            form.cleaned_data["installation"],
+            form.wanted(),
+            rate=form.cleaned_data["rate"],
         )
-        return Response({"count": found.count, "exact": found.exact})
+        return Response(asdict(found))
 
 
 class ReplayView(Endpoint):

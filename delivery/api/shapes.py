@@ -4,7 +4,7 @@ check what is given."""
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from delivery.forms import SETTLED
+from delivery.forms import RESOLVED, SETTLED
 from delivery.metrics import Step
 from delivery.models import Delivery as DeliveryRow
 from delivery.models import Incident as IncidentRow
@@ -53,6 +53,11 @@ class Delivery(serializers.Serializer):
     )
     error = serializers.CharField(help_text="Its class, or empty.")
     reason = serializers.CharField(help_text="In words, or empty.")
+    resolved_at = serializers.DateTimeField(
+        allow_null=True, help_text="When somebody said that it was dealt with elsewhere."
+    )
+    resolved_by = serializers.CharField(allow_null=True)
+    resolution = serializers.CharField(allow_null=True, help_text="What was done instead.")
 
 
 def hidden():
@@ -134,6 +139,43 @@ class Done(serializers.Serializer):
     message = serializers.CharField()
 
 
+class Note(serializers.Serializer):
+    note = Text(max_length=500, help_text="What was done instead.")
+
+
+class Chosen(serializers.Serializer):
+    """Deliveries by their ids."""
+
+    ids = serializers.ListField(child=Number(min_value=1), min_length=1, max_length=1_000)
+
+
+class ChosenOrMatching(serializers.Serializer):
+    """Deliveries by their ids, or all of one installation that a search means."""
+
+    ids = serializers.ListField(
+        child=Number(min_value=1), min_length=1, max_length=1_000, required=False
+    )
+    installation = Number(min_value=1, required=False, help_text="Instead of ids.")
+    q = Text(
+        max_length=2_000,
+        required=False,
+        allow_blank=True,
+        help_text="Of the installation's: as in the list, such as event:Order* since:2h.",
+    )
+
+
+class Resolve(ChosenOrMatching):
+    note = Text(max_length=500, help_text="What was done instead.")
+
+
+class DoneToMany(serializers.Serializer):
+    count = serializers.IntegerField()
+    is_whole = serializers.BooleanField(
+        help_text="false: there are more, and the same call goes on with them."
+    )
+    message = serializers.CharField()
+
+
 class ReplayInput(serializers.Serializer):
     installation = Number(min_value=1)
     kind = Choice(ReplayRow.Kind.choices, required=False, help_text="replay, when not given.")
@@ -148,6 +190,11 @@ class ReplayInput(serializers.Serializer):
     message_id = Text(required=False, allow_blank=True)
     error = Text(max_length=30, required=False, allow_blank=True, help_text="Its class.")
     source = Number(required=False, allow_null=True, min_value=1)
+    resolved = Choice(
+        RESOLVED,
+        required=False,
+        help_text="Of failed ones: no leaves out what somebody resolved, as when not given.",
+    )
     rate = Real(
         required=False,
         allow_null=True,
@@ -160,6 +207,13 @@ class ReplayInput(serializers.Serializer):
 class Counted(serializers.Serializer):
     count = serializers.IntegerField()
     exact = serializers.BooleanField(help_text="False: there are more.")
+    oldest_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the first of them came in, as far as was counted."
+    )
+    newest_at = serializers.DateTimeField(allow_null=True)
+    seconds = serializers.FloatField(
+        allow_null=True, help_text="How long it takes at the pace that is kept; null: no limit."
+    )
 
 
 class Replay(serializers.Serializer):

@@ -57,6 +57,14 @@ urlpatterns = [
         "rejections/<int:pk>/reveal", views.RevealRejectionView.as_view(), name="rejection-reveal"
     ),
     path("deliveries", views.DeliveriesView.as_view(), name="deliveries"),
+    path("deliveries/export", views.ExportView.as_view(), name="deliveries-export"),
+    path(
+        "deliveries/deliver-again",
+        views.DeliverManyAgainView.as_view(),
+        name="deliveries-deliver-again",
+    ),
+    path("deliveries/cancel", views.CancelManyView.as_view(), name="deliveries-cancel"),
+    path("deliveries/resolve", views.ResolveManyView.as_view(), name="deliveries-resolve"),
     path("deliveries/<int:pk>", views.DeliveryView.as_view(), name="delivery"),
     path("deliveries/<int:pk>/reveal", views.RevealDeliveryView.as_view(), name="delivery-reveal"),
     path(
@@ -64,6 +72,8 @@ urlpatterns = [
         views.DeliverAgainView.as_view(),
         name="delivery-deliver-again",
     ),
+    path("deliveries/<int:pk>/cancel", views.CancelView.as_view(), name="delivery-cancel"),
+    path("deliveries/<int:pk>/resolve", views.ResolveView.as_view(), name="delivery-resolve"),
     path("replays", replays.ReplaysView.as_view(), name="replays"),
     path("replays/preview", replays.PreviewView.as_view(), name="replays-preview"),
     path("replays/<int:pk>", replays.ReplayView.as_view(), name="replay"),

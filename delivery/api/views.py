@@ -1,22 +1,47 @@
 """The log, as JSON: the same filters and the same answers as in the admin."""
 
+from contextlib import contextmanager
+
 from django.http import Http404
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+)
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery import bodies, controls, log
+from delivery import bodies, controls, exporting, log, matching, resolving
 from delivery.api import shapes
-from delivery.api.parameters import FILTERS, search_of
+from delivery.api.parameters import FILTERS, search, search_of
 from delivery.api.presentation import listed, rejected, told
 from delivery.finding import scope
 from delivery.models import Delivery, Rejection
-from integrations.api.endpoint import Endpoint
-from integrations.api.errors import Conflict
-from integrations.api.lists import answered, as_answered, moment, number, paged, place
+from delivery.resolving import BadNote
+from integrations.api.endpoint import Endpoint, given
+from integrations.api.errors import Conflict, Unprocessable
+from integrations.api.lists import answered, as_answered, moment, number, one_of, paged, place
 from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
 from integrations.roles import REVEAL_BODIES
+
+LOOKED_FOR = [
+    OpenApiParameter("q", str, description="As in the admin: user:ada state:failed"),
+    OpenApiParameter("installation", ID),
+    OpenApiParameter("state", str, enum=Delivery.State.values),
+    OpenApiParameter("event", str, description="Its name, or its type."),
+    OpenApiParameter("message_id", str),
+    OpenApiParameter("user_id", str),
+    OpenApiParameter("anonymous_id", str),
+    *RECEIVED,
+]
+
+
+EXPORTED = [
+    OpenApiExample("Lines", '{"id": 1207, "state": "failed", …}\n{"id": 1206, …}\n'),
+    OpenApiExample("Rows", "id,state,trigger,…\n1207,failed,auto,…\n"),
+]
 
 
 class DeliveriesView(Endpoint):
@@ -30,17 +55,7 @@ class DeliveriesView(Endpoint):
     parameters = {"GET": paged(**FILTERS)}
 
     @extend_schema(
-        parameters=[
-            OpenApiParameter("q", str, description="As in the admin: user:ada state:failed"),
-            OpenApiParameter("installation", ID),
-            OpenApiParameter("state", str, enum=Delivery.State.values),
-            OpenApiParameter("event", str, description="Its name, or its type."),
-            OpenApiParameter("message_id", str),
-            OpenApiParameter("user_id", str),
-            OpenApiParameter("anonymous_id", str),
-            *RECEIVED,
-            *PAGING,
-        ],
+        parameters=[*LOOKED_FOR, *PAGING],
         responses={200: page_of(shapes.Delivery)},
     )
     def get(self, request):
@@ -119,15 +134,181 @@ class DeliverAgainView(Endpoint):
 
     @extend_schema(request=None, responses={202: shapes.Done, 409: Error})
     def post(self, request, pk):
-        rows = Delivery.objects.filter(pk=pk)
-        if not rows.exists():
-            raise Http404(f"There is no delivery {pk}.")
-        requeued = controls.deliver_again(rows, timezone.now())
+        requeued = controls.deliver_again(one(pk), timezone.now())
         if requeued.gone:
             raise Conflict(f"Nothing goes to {requeued.gone[0]} any more.")
         if not requeued.count:
             raise Conflict("It is queued already.")
         return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
+
+
+class CancelView(Endpoint):
+    """Cancel a delivery that is queued; 404 when there is none of that id; 409 it is not queued."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(request=None, responses={200: shapes.Done, 409: Error})
+    def post(self, request, pk):
+        if not controls.cancel(one(pk), f"Cancelled by {request.user}.", timezone.now()):
+            raise Conflict("It is not queued any more.")
+        return Response({"message": "It is cancelled. deliver-again sends it all the same."})
+
+
+class ResolveView(Endpoint):
+    """Note that a failed delivery was dealt with elsewhere. It stays failed; deliver-again undoes
+    this. 404 when there is none of that id; 409 it is not failed, or resolved already."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(request=shapes.Note, responses={200: shapes.Done, 409: Error})
+    def post(self, request, pk):
+        note = given(request, shapes.Note)["note"]
+        with said():
+            if not resolving.resolve(one(pk), note, timezone.now()):
+                raise Conflict("It is not failed, or resolved already.")
+        return Response({"message": "It is marked as resolved."})
+
+
+class DeliverManyAgainView(Endpoint):
+    """Queue deliveries again by their ids; those that are queued already stay so."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(
+        operation_id="deliveries_deliver_many_again",
+        request=shapes.Chosen,
+        responses={202: shapes.DoneToMany},
+    )
+    def post(self, request):
+        ids = given(request, shapes.Chosen)["ids"]
+        requeued = controls.deliver_again(Delivery.objects.filter(pk__in=ids), timezone.now())
+        told = {"count": requeued.count, "is_whole": True, "message": requeued.in_words()}
+        return Response(told, status=status.HTTP_202_ACCEPTED)
+
+
+class ManyView(Endpoint):
+    """Something done to deliveries by their ids, or to all of one installation that a search
+    means. What takes too long ends after a part and says so: the same call goes on with the rest.
+    """
+
+    scopes = {"POST": "deliveries:replay"}
+    shape = shapes.ChosenOrMatching
+    done = ""
+
+    def all_of(self, search, now):
+        """Return the deliveries that it is for. Raises NotOne."""
+        raise NotImplementedError
+
+    def act(self, rows, wanted, now, search):
+        raise NotImplementedError
+
+    def to_many(self, request):
+        wanted, now = given(request, self.shape), timezone.now()
+        if ("ids" in wanted) is ("installation" in wanted):
+            raise Unprocessable({"ids": "Give one of the two: ids, or installation."})
+        with said():
+            found = self._done(wanted, now)
+        deliveries = "1 delivery is" if found.count == 1 else f"{found.count:,} deliveries are"
+        more = "" if found.is_whole else " There are more."
+        message = f"{deliveries} {self.done}{more}"
+        return Response({"count": found.count, "is_whole": found.is_whole, "message": message})
+
+    def _done(self, wanted, now):
+        if "ids" in wanted:
+            rows = Delivery.objects.filter(pk__in=wanted["ids"])
+            return matching.Done(self.act(rows, wanted, now, ""), True)
+        typed = search(wanted.get("q", ""))
+        asked = search_of({"q": typed, "installation": wanted["installation"]})
+        found = self.all_of(asked, now)
+        return matching.to_all(found, lambda rows: self.act(rows, wanted, now, str(asked)))
+
+
+class CancelManyView(ManyView):
+    done = "cancelled."
+
+    def all_of(self, search, now):
+        return matching.queued(search, now)
+
+    def act(self, rows, wanted, now, search):
+        return controls.cancel(rows, f"Cancelled by {self.request.user}.", now, search=search)
+
+    @extend_schema(
+        operation_id="deliveries_cancel_many",
+        request=shapes.ChosenOrMatching,
+        responses={200: shapes.DoneToMany},
+    )
+    def post(self, request):
+        """Cancel queued deliveries; what is not queued stays as it is."""
+        return self.to_many(request)
+
+
+class ResolveManyView(ManyView):
+    shape = shapes.Resolve
+    done = "marked as resolved."
+
+    def all_of(self, search, now):
+        return matching.unresolved(search, now)
+
+    def act(self, rows, wanted, now, search):
+        return resolving.resolve(rows, wanted["note"], now, search=search)
+
+    @extend_schema(
+        operation_id="deliveries_resolve_many",
+        request=shapes.Resolve,
+        responses={200: shapes.DoneToMany},
+    )
+    def post(self, request):
+        """Note that failed deliveries were dealt with elsewhere; what is not failed stays."""
+        return self.to_many(request)
+
+
+class ExportView(Endpoint):
+    """Stream all deliveries that match, up to the newest 100,000, as a file; rows are as the list
+    has them. 422 a filter has a value that it cannot have."""
+
+    scopes = {"GET": "deliveries:read"}
+    parameters = {"GET": {**FILTERS, "format": one_of(*exporting.FORMATS)}}
+
+    def perform_content_negotiation(self, request, force=False):
+        """`format` is ours, and Accept may name what a file is: only errors are JSON."""
+        return super().perform_content_negotiation(request, force=True)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("format", str, enum=list(exporting.FORMATS), required=True),
+            *LOOKED_FOR,
+        ],
+        responses={
+            (200, kind.partition(";")[0]): OpenApiResponse(str, examples=[example])
+            for kind, example in zip(exporting.FORMATS.values(), EXPORTED, strict=True)
+        },
+    )
+    def get(self, request):
+        form = self.asked.pop("format", None)
+        if form is None:
+            raise Unprocessable({"format": f"One of: {', '.join(exporting.FORMATS)}."})
+        now = timezone.now()
+        found = scope(search_of(self.asked), now)
+        return exporting.answer(exporting.all_of(found), form, now)
+
+
+def one(pk):
+    """Return a delivery as rows. Raises Http404."""
+    rows = Delivery.objects.filter(pk=pk)
+    if not rows.exists():
+        raise Http404(f"There is no delivery {pk}.")
+    return rows
+
+
+@contextmanager
+def said():
+    """Translate what the functions raise into errors of the API."""
+    try:
+        yield
+    except BadNote as error:
+        raise Unprocessable({"note": str(error)}) from None
+    except ValueError as error:  # of a search
+        raise Unprocessable({"q": str(error)}) from None
 
 
 def rejections():
