@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from delivery import controls, limits, metrics
+from delivery.metrics import Sums
 from delivery.models import Delivery, Lane
 from integrations.changing import fed_by
 from integrations.models import ApiToken, Installation, Source, digest
@@ -409,6 +410,27 @@ def test_the_overview_shows_the_newest_deliveries_with_their_states(client):
     html = text_of(page(client, address_of(installation)))
     assert "Newer 7" in html
     assert "Oldest" not in html
+
+
+def test_the_overview_says_how_it_has_been_doing(client):
+    delivery = make_delivery(state="delivered")
+    installation, now = delivery.installation, timezone.now()
+    for hours, delivered, failed in ((0, 9, 1), (5, 90, 0), (50, 800, 100)):
+        sums = {delivery.event.source_id: Sums(delivered=delivered, failed=failed)}
+        metrics.append(installation.pk, sums, now - timedelta(hours=hours))
+    for ms in range(1, 101):
+        make_attempt(delivery, duration_ms=ms)
+    make_attempt(delivery, duration_ms=9_000, status=None, outcome="VendorUnavailable")
+    make_attempt(delivery, duration_ms=9_000, is_test=True)
+    text = text_of(page(client, address_of(installation)))
+    assert "1 h 90 % 9 1 24 h 99 % 99 1 7 d 89.9 % 899 101" in text
+    assert "Heap's answers p50 50 ms, p95 95 ms" in text
+    assert re.search(r"Without trouble since \d+ s ago", text)
+    Lane.objects.update(failures=3, changed_at=now - timedelta(minutes=7, seconds=5))
+    assert "In trouble since 7 min ago" in text_of(page(client, address_of(installation)))
+    controls.pause(installation)
+    text = text_of(page(client, address_of(installation)))
+    assert re.search(r"Paused since \d+ s ago", text)
 
 
 def test_the_overview_shows_how_much_of_the_vendors_limits_is_used(client):

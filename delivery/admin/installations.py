@@ -21,6 +21,7 @@ from delivery.admin import blueprints, system, trials
 from delivery.admin.audit import activity
 from delivery.admin.charts import CHART, Step, chart, compact, figures, in_words, short, span_of
 from delivery.admin.frame import found, frame, to_change
+from delivery.admin.health import health, series_of
 from delivery.admin.keyset import number as whole
 from delivery.calling import limits_of
 from delivery.finding import IS_UNSENT
@@ -241,15 +242,15 @@ class InstallationAdmin(ModelAdmin):
 
 def lately(installation, span, now):
     """Return the figures and the chart of one installation in the time that is shown."""
-    found = metrics.series(
-        since=now - span.length, until=now, step=span.step, installation=installation.pk
-    )
+    series = series_of(installation, span, now)
+    found = series[span.key]
     queue = metrics.queues([installation.pk]).get(installation.pk, Queue())
     return {
         "span": span,
         "figures": figures(found.total, queue, span, now),
         "chart": chart(found, CHART, now),
         "chart_in_words": in_words(found.total, span),
+        "health": health(installation, series),
     }
 
 

@@ -174,6 +174,12 @@ def logo(destination):
 
 
 @register.filter
+def number(count):
+    """Return 1,234."""
+    return f"{count:,}"
+
+
+@register.filter
 def duration(milliseconds):
     """Return "80 ms" or "1.2 s"."""
     return f"{milliseconds} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:,.1f} s"
