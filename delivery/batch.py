@@ -135,7 +135,8 @@ class Run:
         self.books.secrets = tuple(reveal(self.installation.sealed_secrets).values())
         with code_of(self.destination):
             self.limits = self.destination.limits(self.config)
-        blueprint = compiled(self.installation.revision_id)
+        as_before = self.lane.number == lanes.AS_BEFORE
+        blueprint = None if as_before else compiled(self.installation.revision_id)
         careful = self.lane.deaths >= lanes.CAREFUL_AFTER
         for queued in list(self.books.open.values()):
             if careful:
@@ -149,9 +150,11 @@ class Run:
         with code_of(self.destination):
             return self._packed()
 
-    def _shape_one(self, queued: Queued, blueprint: Blueprint) -> None:
+    def _shape_one(self, queued: Queued, blueprint: Blueprint | None) -> None:
+        """Shape a delivery by a blueprint, or by that which shaped it last."""
         try:
             self._refuse_guilty(queued.id)
+            blueprint = blueprint or self._last_blueprint(queued)
             message = message_of(*queued.event)
             parcel = shape(message, blueprint, self.destination, self.config)
         except DestinationError as error:
@@ -162,6 +165,15 @@ class Run:
             self.books.close(queued.id, State.FAILED, bug)
         else:
             self.people[queued.id], self.parcels[queued.id] = message.person, parcel
+
+    def _last_blueprint(self, queued: Queued) -> Blueprint:
+        """Return the blueprint that shaped a delivery last. Raises MessageRejected."""
+        if queued.revision_id is None:
+            raise MessageRejected("It was never shaped: there is nothing to send as before.")
+        try:
+            return compiled(queued.revision_id)
+        except BlueprintError as error:  # made by an older version
+            raise MessageRejected(f"What shaped it cannot be used any more. {error}") from error
 
     def _note(self, delivery_id: int) -> None:
         times = self.lane.suspected if self.lane.suspect == delivery_id else 0

@@ -52,6 +52,12 @@ class Books:
         self.standing: Standing | None = None
         self.written_at = time.monotonic()
 
+    def revision_of(self, delivery_id: int) -> int | None:
+        """Return by which revision a delivery is shaped: the installation's, or its last one."""
+        if self.lane.number == lanes.AS_BEFORE:
+            return self.batch[delivery_id].revision_id
+        return self.installation.revision_id
+
     # --- what became of a delivery, and of the lane ---
 
     def close(
@@ -151,7 +157,7 @@ class Books:
                 error=type(error).__name__ if error else "",
                 reason=self._masked(reason or str(error or "")),
                 notes=msgspec.json.encode(notes).decode() if notes else "",
-                revision_id=self.installation.revision_id,
+                revision_id=self.revision_of(delivery_id),
             )
         )
 

@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from delivery import lanes, metrics
 from delivery.models import Delivery, Event, Lane, Tally
+from delivery.selecting import CURRENT, LAST
 from integrations import audit, changing, installing, revising, sources
 from integrations.models import Installation, Revision, Source, WebhookSource
 
@@ -20,33 +21,55 @@ CANCELLED_AT_ONCE = 2_000  # deliveries a transaction, so that no lock lasts
 @dataclass(frozen=True, slots=True)
 class Requeued:
     """How many deliveries are queued again, and the installations that send nothing: for now, or
-    never again, so that what was to go there was left alone."""
+    never again, so that what was to go there was left alone.
+
+    unshaped  how many were left alone, because nothing was ever sent that could be as before
+    """
 
     count: int
     paused: list[str]
     gone: list[str]
+    unshaped: int = 0
 
     def in_words(self) -> str:
         deliveries = "1 delivery is" if self.count == 1 else f"{self.count:,} deliveries are"
         waiting = f" {', '.join(self.paused)} is paused: there they wait." if self.paused else ""
         gone = f" Nothing goes to {', '.join(self.gone)} any more." if self.gone else ""
-        return f"{deliveries} queued again.{waiting}{gone}"
+        never = f" Left alone: {self.unshaped:,} that no blueprint has shaped yet."
+        return f"{deliveries} queued again.{waiting}{gone}{never if self.unshaped else ''}"
 
 
-def deliver_again(rows: QuerySet[Delivery], now: datetime) -> Requeued:
-    """Queue settled deliveries again and ring for their lanes; those to uninstalled ones stay."""
+def deliver_again(rows: QuerySet[Delivery], now: datetime, *, blueprint: str = CURRENT) -> Requeued:
+    """Queue settled deliveries again and ring for their lanes; those to uninstalled ones stay.
+
+    blueprint  CURRENT, or LAST: what shaped each last
+    """
     gone = rows.order_by().exclude(installation__uninstalled_at=None)
     names = sorted(set(gone.values_list("installation__name", flat=True)))
-    rows = rows.filter(installation__uninstalled_at=None)
-    lane_ids = sorted(set(rows.order_by().values_list("lane", flat=True).distinct()))
+    rows, unshaped = rows.filter(installation__uninstalled_at=None), 0
+    if blueprint == LAST:
+        unshaped = rows.filter(revision=None).exclude(state=Delivery.State.QUEUED).count()
+        rows = rows.filter(revision__isnull=False)
     with transaction.atomic():
         first = list(rows.order_by()[:2])
+        _change_lanes(rows.order_by().exclude(state=Delivery.State.QUEUED), blueprint)
+        lane_ids = sorted(set(rows.order_by().values_list("lane", flat=True).distinct()))
         count = rows.order_by().deliver_again(now, Delivery.Trigger.HAND)
         if count:
             about = first[0] if len(first) == 1 else f"{count:,} deliveries"
-            audit.record("delivery.queued_again", about, new={"count": count})
+            new = {"count": count, "blueprint": blueprint}
+            audit.record("delivery.queued_again", about, new=new)
         transaction.on_commit(lambda: lanes.wake(lane_ids))
-    return Requeued(count, _paused(lane_ids), names)
+    return Requeued(count, _paused(lane_ids), names, unshaped)
+
+
+def _change_lanes(settled: QuerySet[Delivery], blueprint: str) -> None:
+    """Put deliveries into the lane that is shaped as it was last, or take them out of it."""
+    number = lanes.AS_BEFORE if blueprint == LAST else lanes.REPLAYS
+    away = settled if blueprint == LAST else settled.filter(lane__number=lanes.AS_BEFORE)
+    for installation in set(away.values_list("installation", flat=True)):
+        lane = lanes.replay_lane(installation, number)
+        away.filter(installation=installation).update(lane=lane)
 
 
 def cancel(rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str = "") -> int:

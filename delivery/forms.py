@@ -7,7 +7,7 @@ from unfold.widgets import (
 )
 
 from delivery.models import Delivery
-from delivery.selecting import Kind, Wanted
+from delivery.selecting import CURRENT, LAST, Kind, Wanted
 from integrations.models import Installation, Source
 
 SETTLED = [each for each in Delivery.State.choices if each[0] != Delivery.State.QUEUED]
@@ -16,6 +16,10 @@ RESOLVED = [
     ("no", "Leave out what is resolved"),
     ("yes", "Only what is resolved"),
     ("any", "Resolved or not"),
+]
+BLUEPRINTS = [
+    (CURRENT, "By the blueprint of now"),
+    (LAST, "As before: by the revision that shaped each last"),
 ]
 NOT_OF_A_BACKFILL = "A backfill makes deliveries; there is none yet that has it."
 
@@ -67,6 +71,9 @@ class ReplayForm(forms.Form):
         required=False,
         widget=UnfoldAdminSelectWidget,
     )
+    blueprint = forms.ChoiceField(
+        choices=BLUEPRINTS, initial=CURRENT, required=False, widget=forms.RadioSelect
+    )
     rate = forms.FloatField(
         label="Deliveries a second",
         required=False,
@@ -83,6 +90,8 @@ class ReplayForm(forms.Form):
             self.add_error("until", "Must be after the time since which they were received.")
         if values.get("kind") == Kind.BACKFILL and values.get("error"):
             self.add_error("error", NOT_OF_A_BACKFILL)
+        if values.get("kind") == Kind.BACKFILL and values.get("blueprint") == LAST:
+            self.add_error("blueprint", NOT_OF_A_BACKFILL)
         return values
 
     @property
@@ -96,6 +105,7 @@ class ReplayForm(forms.Form):
             **{name: values[name] for name in TEXTS},
             **(states if self.chosen_kind == Kind.REPLAY else {}),
             resolved=values["resolved"] or "no",
+            blueprint=values["blueprint"] or CURRENT,
             source=source.pk if source else None,
             since=values["since"],
             until=values["until"],

@@ -415,7 +415,9 @@ def _tell_others(held: Lease, installation_id: int, standing: Standing, now: dat
 
 # --- which lanes there are ---------------------------------------------------------------------
 
-REPLAYS = 1_000  # number of the lane that replays use, beyond any that live traffic can have
+# Numbers of the lanes that replays use, beyond any that live traffic can have.
+REPLAYS = 1_000
+AS_BEFORE = 1_001  # what is in it is shaped by the revision that shaped it last
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,9 +433,9 @@ class Route:
         return self.lanes[crc32(person.encode()) % len(self.lanes)]
 
 
-def replay_lane(installation_id: int) -> Lane:
-    """Return the lane beside the live ones, so that what is sent again delays nothing new."""
-    return Lane.objects.get_or_create(installation_id=installation_id, number=REPLAYS)[0]
+def replay_lane(installation_id: int, number: int = REPLAYS) -> Lane:
+    """Return a lane beside the live ones, so that what is sent again delays nothing new."""
+    return Lane.objects.get_or_create(installation_id=installation_id, number=number)[0]
 
 
 def planning(source_id: int | None = None) -> bulk.Statement:

@@ -16,6 +16,7 @@ class Queued:
     id: int
     queued_at: datetime
     failures: int
+    revision_id: int | None  # that shaped it last
     event: Sequence[Any]
 
     @property
@@ -25,7 +26,7 @@ class Queued:
 
 def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
     """Return the head of the lane's queue, in order."""
-    own = ("pk", "queued_at", "failures")
+    own = ("pk", "queued_at", "failures", "revision")
     names = (*own, *(f"event__{name}" for name in COLUMNS))
     rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
     return [Queued(*row[: len(own)], row[len(own) :]) for row in rows]

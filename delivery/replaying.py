@@ -58,6 +58,8 @@ class Preview:
 
     oldest_at, newest_at   when their events came in, as far as was counted; None without any
     seconds                how long it takes at the pace that is kept; None when nothing limits it
+    unshaped               how many more are left out: they were never shaped, so that there is
+                           nothing to send as before
     """
 
     count: int
@@ -65,6 +67,7 @@ class Preview:
     oldest_at: datetime | None = None
     newest_at: datetime | None = None
     seconds: float | None = None
+    unshaped: int = 0
 
     def in_words(self) -> str:
         return f"{self.count:,}" if self.exact else f"{self.count:,}+"
@@ -74,19 +77,22 @@ def preview(
     kind: str, installation: Installation, wanted: Wanted, *, rate: float | None = None
 ) -> Preview:
     """Count what a replay would queue, as far as that goes in LOOK seconds."""
-    until, count, exact = time.monotonic() + LOOK, 0, True
+    until, count, unshaped, exact = time.monotonic() + LOOK, 0, 0, True
     span, ids = range_of(kind, installation.pk, wanted), []
+    others = span.unshaped()
     for after, end in span.windows():
         if time.monotonic() > until:
             exact = False
             break
         found, first, last = _count(span, after, end, installation.revision_id)
         count += found
+        if others:
+            unshaped += others.within(after, end).filter(revision=None).order_by().count()
         ids += [pk for pk in (first, last) if pk is not None]
     oldest_at, newest_at = _times(kind, ids)
     pace_kept = pace(Replay(installation=installation, rate=rate))
     seconds = count / pace_kept if pace_kept else None
-    return Preview(count, exact, oldest_at, newest_at, seconds)
+    return Preview(count, exact, oldest_at, newest_at, seconds, unshaped)
 
 
 def _count(
@@ -220,7 +226,7 @@ def step(pk: int, window: Window, now: datetime) -> float | None:
     replay = Replay.objects.select_related("installation").get(pk=pk)
     if replay.state not in AT_WORK:
         return None
-    lane = lanes.replay_lane(replay.installation_id)
+    lane = requeueing.lane_of(replay)
     if replay.installation.uninstalled_at:
         replay.state = State.CANCELLING
         Replay.objects.filter(pk=pk, state=State.RUNNING).update(state=replay.state)

@@ -16,7 +16,7 @@ from django.db.models import Count
 from delivery import bulk, lanes, metrics
 from delivery.ledger import OFFERED, remember
 from delivery.models import Delivery, Lane, Replay, Replayed
-from delivery.selecting import Kind, Range
+from delivery.selecting import LAST, Kind, Range, from_json
 from delivery.shaping import COLUMNS, compiled, message_of
 from integrations.blueprints import Blueprint, BlueprintError, view_of
 
@@ -159,8 +159,15 @@ def _count_cancelled(installation_id: int, ids: Sequence[int], now: datetime) ->
     metrics.append(installation_id, sums, now)
 
 
+def lane_of(replay: Replay) -> Lane:
+    as_before = from_json(replay.wanted).blueprint == LAST
+    return lanes.replay_lane(
+        replay.installation_id, lanes.AS_BEFORE if as_before else lanes.REPLAYS
+    )
+
+
 def waiting(replay: Replay) -> bool:
     """Say whether anything that it queued has not been sent."""
-    lane = lanes.replay_lane(replay.installation_id)
+    lane = lane_of(replay)
     queued = Delivery.objects.filter(lane=lane, state=State.QUEUED)
     return Replayed.objects.filter(replay=replay, delivery__in=queued.values("pk")).exists()

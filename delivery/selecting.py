@@ -2,7 +2,7 @@
 window, so that no step costs more than its window, however rare what it looks for is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ SCAN_BODIES = 5_000  # the same, when the body of each is read
 
 Kind = Replay.Kind
 State = Delivery.State
+CURRENT, LAST = "current", "last"  # blueprints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,14 @@ class Wanted:
     resolved        of failed ones: "no", "yes" or "any"
     event           the name of an event, or its type
     since, until    when the event was received: [since, until)
+    blueprint       by which a replay shapes them: CURRENT, or LAST: the revision that shaped each
+                    last, as it was sent then; what was never shaped is left out
     """
 
     states: Sequence[str] = (State.FAILED,)
     error: str = ""
     resolved: str = "no"
+    blueprint: str = CURRENT
     event: str = ""
     user_id: str = ""
     anonymous_id: str = ""
@@ -83,10 +87,18 @@ class Range:
             state__in=states,
             **errors,
         )
+        if self.wanted.blueprint == LAST:
+            rows = rows.filter(revision__isnull=False)
         if self.wanted.resolved == "any" or State.FAILED not in states:
             return rows
         is_resolved = Delivery.is_resolved()
         return rows.filter(is_resolved if self.wanted.resolved == "yes" else ~is_resolved)
+
+    def unshaped(self) -> "Range | None":
+        """Return the same with what is left out because it was never shaped; None of nothing."""
+        if self.kind == Kind.BACKFILL or self.wanted.blueprint != LAST:
+            return None
+        return replace(self, wanted=replace(self.wanted, blueprint=CURRENT))
 
     def _fed(self) -> Q:
         """Return the condition that an event is of a source that feeds the installation."""

@@ -202,7 +202,7 @@ def chip(delivery: Delivery) -> Words:
     """Return the state of a delivery as a list shows it."""
     level, icon = ICONS[delivery.state]
     if delivery.resolved:
-        return Words("off", "task_alt", "Failed, resolved")
+        return Words("off", "task_alt", "Resolved")
     if delivery.state == State.QUEUED and delivery.error:
         return Words("waiting", icon, "Waiting")
     return Words(level, icon, delivery.get_state_display())

@@ -80,7 +80,7 @@ GIVEN = {
     "deliveries_cancel_create": {"id": 3},
     "deliveries_reveal_create": {"id": 1},
     "rejections_reveal_create": {"id": 1},
-    "deliveries_deliver_again_create": {"id": 1},
+    "deliveries_deliver_again_create": {"id": 1, "body": {"blueprint": "current"}},
     "integration_catalog_retrieve": {"key": "heap"},
     "integration_catalog_install_create": {
         "key": "heap",

@@ -21,6 +21,7 @@ from delivery.admin.told import Told, exchange
 from delivery.api.presentation import told
 from delivery.models import Attempt, AttemptBody, Delivery
 from delivery.resolving import BadNote
+from delivery.selecting import CURRENT, LAST
 from delivery.state import trouble_of
 from delivery.suggesting import suggestions
 from integrations.templatetags.penstock import ago, duration
@@ -128,6 +129,7 @@ class DeliveryAdmin(BodyAdmin):
             and delivery.state == Delivery.State.FAILED
             and not delivery.resolved,
             "longest_note": resolving.LONGEST,
+            "may_replay": request.user.has_perm("delivery.add_replay"),
             "may_try_now": waits(delivery, now)
             and request.user.has_perm("integrations.change_installation"),
         }
@@ -151,7 +153,8 @@ class DeliveryAdmin(BodyAdmin):
         return back_to_log(request)
 
     def again_view(self, request, pk):
-        self._deliver_again(request, Delivery.objects.filter(pk=pk))
+        blueprint = LAST if request.POST.get("blueprint") == LAST else CURRENT
+        self._deliver_again(request, Delivery.objects.filter(pk=pk), blueprint)
         return redirect("admin:delivery_delivery_change", pk)
 
     def selected_cancel_view(self, request):
@@ -192,10 +195,11 @@ class DeliveryAdmin(BodyAdmin):
         deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
         messages.success(request, f"{deliveries} cancelled. Deliver again sends what is cancelled.")
 
-    def _deliver_again(self, request, rows):
+    def _deliver_again(self, request, rows, blueprint=CURRENT):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
-        messages.success(request, controls.deliver_again(rows, timezone.now()).in_words())
+        requeued = controls.deliver_again(rows, timezone.now(), blueprint=blueprint)
+        messages.success(request, requeued.in_words())
 
 
 def waits(delivery, now):

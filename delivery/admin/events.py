@@ -81,6 +81,7 @@ class EventAdmin(BodyAdmin):
             "notes": log.notes(event.notes) if shows_bodies else [],
             "deliveries": [(each, chip(each)) for each in deliveries],
             "absences": log.absences(event, body, present),
+            "may_replay": request.user.has_perm("delivery.add_replay"),
             "person": person,
             "others": beside(person, event),
         }

@@ -11,7 +11,7 @@ from unfold.decorators import display
 from delivery import replaying
 from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
-from delivery.forms import RESOLVED, ReplayForm
+from delivery.forms import BLUEPRINTS, RESOLVED, ReplayForm
 from delivery.models import Replay
 from delivery.replaying import AlreadyRunning, NotPossible
 from delivery.selecting import Kind, from_json
@@ -81,6 +81,7 @@ class ReplayAdmin(LogAdmin):
             "title": str(replay),
             "words": replay_in_words(replay),
             "filters": filters_in_words(replay),
+            "shaped": shaped_in_words(replay),
             "percent": int(replay.progress * 100),
             "turns": turns_of(replay) if may_replay(request) else [],
         }
@@ -157,6 +158,13 @@ def turns_of(replay):
     return turns.get(replay.state, [])
 
 
+def shaped_in_words(replay):
+    """Return by which blueprint a replay shapes; "" of a backfill, which has no choice."""
+    if replay.kind == Kind.BACKFILL:
+        return ""
+    return dict(BLUEPRINTS)[from_json(replay.wanted).blueprint]
+
+
 def filters_in_words(replay):
     """Return (label, value) of what it looks for."""
     wanted, fields = from_json(replay.wanted), ReplayForm.base_fields
@@ -164,6 +172,7 @@ def filters_in_words(replay):
     values["states"] = ", ".join(wanted.states) if replay.kind == Kind.REPLAY else ""
     of_failed = replay.kind == Kind.REPLAY and "failed" in wanted.states
     values["resolved"] = dict(RESOLVED)[wanted.resolved] if of_failed else ""
+    values["blueprint"] = ""  # it stands beside
     values["source"] = wanted.source and fields["source"].queryset.filter(pk=wanted.source).first()
     labels = {name: field.label or name.capitalize() for name, field in fields.items()}
     return [(labels[name], value) for name, value in values.items() if value]

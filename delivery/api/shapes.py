@@ -4,7 +4,7 @@ check what is given."""
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from delivery.forms import RESOLVED, SETTLED
+from delivery.forms import BLUEPRINTS, RESOLVED, SETTLED
 from delivery.metrics import Step
 from delivery.models import Delivery as DeliveryRow
 from delivery.models import Incident as IncidentRow
@@ -143,10 +143,23 @@ class Note(serializers.Serializer):
     note = Text(max_length=500, help_text="What was done instead.")
 
 
+def shaped_by():
+    return Choice(
+        BLUEPRINTS,
+        required=False,
+        help_text="current, as when not given; last: by the revision that shaped each last.",
+    )
+
+
+class Again(serializers.Serializer):
+    blueprint = shaped_by()
+
+
 class Chosen(serializers.Serializer):
     """Deliveries by their ids."""
 
     ids = serializers.ListField(child=Number(min_value=1), min_length=1, max_length=1_000)
+    blueprint = shaped_by()
 
 
 class ChosenOrMatching(serializers.Serializer):
@@ -195,6 +208,7 @@ class ReplayInput(serializers.Serializer):
         required=False,
         help_text="Of failed ones: no leaves out what somebody resolved, as when not given.",
     )
+    blueprint = shaped_by()
     rate = Real(
         required=False,
         allow_null=True,
@@ -213,6 +227,9 @@ class Counted(serializers.Serializer):
     newest_at = serializers.DateTimeField(allow_null=True)
     seconds = serializers.FloatField(
         allow_null=True, help_text="How long it takes at the pace that is kept; null: no limit."
+    )
+    unshaped = serializers.IntegerField(
+        help_text="How many more are left out: never shaped, they cannot be sent as before."
     )
 
 

@@ -132,9 +132,12 @@ class DeliverAgainView(Endpoint):
 
     scopes = {"POST": "deliveries:replay"}
 
-    @extend_schema(request=None, responses={202: shapes.Done, 409: Error})
+    @extend_schema(request=shapes.Again, responses={202: shapes.Done, 409: Error})
     def post(self, request, pk):
-        requeued = controls.deliver_again(one(pk), timezone.now())
+        asked = given(request, shapes.Again)
+        requeued = controls.deliver_again(one(pk), timezone.now(), **asked)
+        if requeued.unshaped:
+            raise Conflict("It was never shaped: there is nothing to send as before.")
         if requeued.gone:
             raise Conflict(f"Nothing goes to {requeued.gone[0]} any more.")
         if not requeued.count:
@@ -180,8 +183,9 @@ class DeliverManyAgainView(Endpoint):
         responses={202: shapes.DoneToMany},
     )
     def post(self, request):
-        ids = given(request, shapes.Chosen)["ids"]
-        requeued = controls.deliver_again(Delivery.objects.filter(pk__in=ids), timezone.now())
+        asked = given(request, shapes.Chosen)
+        rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
+        requeued = controls.deliver_again(rows, timezone.now(), **asked)
         told = {"count": requeued.count, "is_whole": True, "message": requeued.in_words()}
         return Response(told, status=status.HTTP_202_ACCEPTED)
 
