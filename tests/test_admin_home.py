@@ -14,13 +14,21 @@ from delivery import metrics
 from delivery.admin.charts import chart, compact, short, success
 from delivery.admin.home import listed
 from delivery.metrics import Series, Step, Sums
-from delivery.models import Attempt, Delivery, Heartbeat, Incident, Lane
+from delivery.models import Attempt, Delivery, EventBody, Heartbeat, Incident, Lane
 from delivery.system import system
 from integrations.catalog import catalog
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
 from integrations.snippets import SNIPPETS
-from tests.make import make_delivery, make_event, make_installation, make_source, make_user
+from tests.make import (
+    CONFIG,
+    make_delivery,
+    make_event,
+    make_installation,
+    make_source,
+    make_user,
+)
+from tests.vendor import Vendor
 
 pytestmark = pytest.mark.django_db
 
@@ -399,6 +407,27 @@ def test_a_test_event_is_sent_and_its_answer_shown(client, settings):
         assert "Heap accepted it." in html
         assert len(sandbox.state.events) == 1
     assert not Delivery.objects.exists()
+
+
+def test_a_recent_event_is_previewed_and_sent_as_a_test(client, settings):
+    with Vendor() as vendor:
+        settings.SANDBOX_URL = vendor.url
+        installation = make_installation(config={**CONFIG, "region": "sandbox"})
+        event = make_event(name="Signed Up")
+        page = client.get(f"{MINE}{installation.pk}/change/").content.decode()
+        assert f'<option value="{event.pk}">Signed Up' in page
+        given = {"event_id": event.pk}
+        shown = client.post(f"{MINE}{installation.pk}/test-preview/", given).content.decode()
+        assert ("Would be sent" in shown, vendor.received) == (True, [])
+        sent = client.post(f"{MINE}{installation.pk}/test-event/", given).content.decode()
+    assert "Accepted" in sent
+    [(_, _, body)] = vendor.received
+    assert body["events"][0]["event"] == "Signed Up"
+    assert Attempt.objects.get().is_test
+    EventBody.objects.all().delete()
+    for address in ("test-preview/", "test-event/"):
+        answer = client.post(f"{MINE}{installation.pk}/{address}", given).content.decode()
+        assert "its body is not kept any more" in answer
 
 
 def test_a_test_event_is_sent_before_anything_is_installed(client, settings):

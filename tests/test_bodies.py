@@ -179,6 +179,8 @@ def test_the_api_says_why_there_is_nothing(client, installation):
 def test_who_may_reveal_asks_for_each_and_is_written_down(ask, installation):
     ask = ask("data_governance_admin")
     assert walk(ask, installation, "GET") == set()
+    for word in ("preview", "test"):
+        assert walk(ask, installation, "POST", only=word) == set()
     pages = {("POST", f"/admin/delivery/{kind}/{ID}/reveal/") for kind in REVEALING}
     kinds = ("deliveries", "events", "attempts", "rejections")
     calls = {("POST", f"/v1/admin/{kind}/{ID}/reveal") for kind in kinds}

@@ -83,6 +83,11 @@ class InstallationAdmin(ModelAdmin):
             ),
             path("<int:pk>/connection/", mine(trials.connection), name="installation_connection"),
             path("<int:pk>/test-event/", mine(trials.test_event), name="installation_test_event"),
+            path(
+                "<int:pk>/test-preview/",
+                mine(trials.test_preview),
+                name="installation_test_preview",
+            ),
             path("<int:pk>/uninstall/", mine(self.uninstall_view), name="installation_uninstall"),
             *blueprints.urls(mine),
             path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
@@ -176,6 +181,7 @@ class InstallationAdmin(ModelAdmin):
             "limits": used_limits(installation, timezone.now()),
             "newest": newest(installation),
             "last_failed": last_failed(installation),
+            "recent": trials.recent(request.user),
         }
         return TemplateResponse(request, "integrations/overview.html", context)
 

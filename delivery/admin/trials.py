@@ -6,8 +6,12 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from delivery import preview, trial
+from delivery import bodies, preview, trial
 from delivery.admin.frame import to_change
+from delivery.admin.keyset import number
+from delivery.models import Event
+from delivery.preview import NoSuchEvent
+from integrations.blueprints import BlueprintError
 from integrations.catalog import blueprint as catalog_blueprint
 from integrations.catalog import catalog
 from integrations.destination import Finding
@@ -15,6 +19,7 @@ from integrations.forms import InstallForm
 from integrations.installing import InvalidInstallation, unsaved
 from integrations.secrets import SecretsUnreadable
 
+RECENT = 10  # events that are offered
 UNREADABLE = "Its secrets cannot be read: enter them again under Settings."
 SAMPLE = {
     "type": "track",
@@ -82,7 +87,39 @@ def test_event(request, pk):
 def sent(request, installation, blueprint=None):
     now = timezone.now()
     try:
-        done = trial.send_test_event(installation, preview.pasted(SAMPLE, now), blueprint, now=now)
+        done = trial.send_test_event(installation, chosen(request, now), blueprint, now=now)
     except SecretsUnreadable:
         return HttpResponse(UNREADABLE)
+    except (BlueprintError, NoSuchEvent) as error:
+        return render(request, "delivery/preview.html", {"trouble": str(error)})
     return render(request, "integrations/trial.html", {"trial": done})
+
+
+@require_POST
+def test_preview(request, pk):
+    """Show what a test event would send, and send nothing."""
+    installation, shown = to_change(request, pk), {}
+    try:
+        shown["preview"] = preview.preview(installation, chosen(request, timezone.now()))
+    except (BlueprintError, NoSuchEvent, SecretsUnreadable) as error:
+        shown["trouble"] = str(error)
+    return render(request, "delivery/preview.html", shown)
+
+
+def chosen(request, now):
+    """Return the message to try: the stored event that is named, or the sample."""
+    event_id = number(request.POST.get("event_id"))
+    if event_id is None:
+        return preview.pasted(SAMPLE, now)
+    if not may_choose(request.user):
+        raise PermissionDenied
+    return preview.stored(event_id)
+
+
+def recent(user):
+    """Return the newest events for somebody to choose from; none for who does not see bodies."""
+    return Event.objects.order_by("-pk")[:RECENT] if may_choose(user) else []
+
+
+def may_choose(user):
+    return user.has_perm("delivery.view_event") and bodies.shown_to(user)
