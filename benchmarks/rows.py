@@ -9,7 +9,8 @@ The spread is that of a busy hub, and the same for every number of rows:
 
 * one installation that gets every event, nine that get blocks of them, the later the rarer, one
   that has 20 deliveries in all, and one that stands still: its newest deliveries are queued;
-* 1 % failed, 1 % filtered, 0.2 % cancelled; one attempt for 100 deliveries, 3 % of them refused;
+* 1 % failed, half of them resolved, 1 % filtered, 0.2 % cancelled; one attempt for 100
+  deliveries, 3 % of them refused;
 * forty names of events, the first ones a hundred times as frequent as the last ones, and one that
   occurs 20 times; 50 events a user, half of the events of visitors without a user id;
 * bodies for the newest 1,000 only: no list reads one.
@@ -105,6 +106,11 @@ OTHERS = (
         response_body)
     SELECT id, '{{}}', '{{"events": []}}', '{{}}', '' FROM delivery_attempt
     ORDER BY id DESC LIMIT 1000
+    """,
+    """
+    INSERT INTO delivery_resolution (delivery_id, at, by, note)
+    SELECT id, settled_at + interval '1 hour', 'ada', 'Sent by hand.' FROM delivery_delivery
+    WHERE state = 'failed' AND id % 2 = 0
     """,
     """
     INSERT INTO delivery_metric (step, at, installation, source, accepted, unwanted, delivered,

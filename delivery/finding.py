@@ -137,6 +137,17 @@ class Scope:
         rows = self.rows.none() if end is None else self.rows.filter(pk__gte=end)
         return self._fitting(rows, Event.objects.filter(**bounds)).order_by(f"-{self.by}")
 
+    def counted(self) -> tuple[int, bool]:
+        """Return how many there are, as far as one look goes, and whether those are all."""
+        if not self.is_looked_through:
+            count = self.count()
+            return count, count <= MOST
+        seen, end, bounds = self._seen(self.rows)
+        if end is None:
+            return 0, True
+        found = self._fitting(self.rows.filter(pk__gte=end), Event.objects.filter(**bounds))
+        return len(found.values_list("pk", flat=True)), seen < self.look
+
     def count(self) -> int:
         """Return how many there are, or more than MOST; without a look at the rest."""
         # all of the log by its key: PostgreSQL reads from the table's start, where purged rows were
@@ -290,6 +301,17 @@ def _all_of(search: Search, keys: Iterable[str], conditions: Mapping[str, Callab
     return reduce(and_, alternatives, Q())
 
 
+def condition(search: Search) -> Q:
+    """Return all that a search says of a delivery as one condition, to be tried on rows that are
+    bounded by something else."""
+    said = _all_of(search, CONDITIONS, CONDITIONS)
+    return reduce(and_, (~CONDITIONS[term.key](term.value) for term in search.excluded), said)
+
+
+def _with_any_id(text: str) -> Q:
+    return reduce(or_, (Q(**{f"event__{name}": text}) for name in ANY_ID))
+
+
 def _answered(status: str) -> Q:
     if status == "none":
         return Q(last_attempt__isnull=False, last_attempt__status__isnull=True)
@@ -320,6 +342,7 @@ OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
     "source": lambda text: Q(source__name=text),
 }
 CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
+    "": _with_any_id,
     "event": lambda text: log.named(text, "event__"),
     "type": lambda text: Q(event__type=text),
     "source": lambda text: Q(event__source__name=text),

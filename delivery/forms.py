@@ -6,12 +6,15 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from delivery.finding import named
 from delivery.models import Delivery
+from delivery.search import parse
 from delivery.selecting import CURRENT, LAST, Kind, Wanted
 from integrations.models import Installation, Source
 
 SETTLED = [each for each in Delivery.State.choices if each[0] != Delivery.State.QUEUED]
-TEXTS = ("event", "user_id", "anonymous_id", "message_id", "error")
+TEXTS = ("event", "user_id", "anonymous_id", "message_id", "error", "q")
+OWN_FIELDS = {"installation", "state", "since", "until", "resolved"}  # keys of a search
 RESOLVED = [
     ("no", "Leave out what is resolved"),
     ("yes", "Only what is resolved"),
@@ -64,6 +67,9 @@ class ReplayForm(forms.Form):
         empty_label="Any source",
         widget=UnfoldAdminSelectWidget,
     )
+    q = text(
+        "Search", "What else, as in the log: status:4xx attempts:>3 -type:page", max_length=2_000
+    )
     resolved = forms.ChoiceField(
         label="Failed ones",
         choices=RESOLVED,
@@ -83,6 +89,16 @@ class ReplayForm(forms.Form):
         help_text="Empty: as fast as the vendor takes them, never more than half of its limit.",
     )
 
+    def clean_q(self):
+        """Return a search with names as they are written. What has a field is said there: a time
+        in a search may move on, and a replay of it be another one."""
+        search = named(parse(self.cleaned_data["q"]))
+        elsewhere = sorted({term.key for term in search.terms} & OWN_FIELDS)
+        problems = [f"{key}: has a field of its own here." for key in elsewhere]
+        if problems := [*search.problems, *problems]:
+            raise forms.ValidationError(problems)
+        return str(search)
+
     def clean(self):
         values = super().clean()
         since, until = values.get("since"), values.get("until")
@@ -90,6 +106,8 @@ class ReplayForm(forms.Form):
             self.add_error("until", "Must be after the time since which they were received.")
         if values.get("kind") == Kind.BACKFILL and values.get("error"):
             self.add_error("error", NOT_OF_A_BACKFILL)
+        if values.get("kind") == Kind.BACKFILL and values.get("q"):
+            self.add_error("q", NOT_OF_A_BACKFILL)
         if values.get("kind") == Kind.BACKFILL and values.get("blueprint") == LAST:
             self.add_error("blueprint", NOT_OF_A_BACKFILL)
         return values

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 from django.db.models import Exists, Max, Min, OuterRef, Q, QuerySet
 
+from delivery.finding import condition
 from delivery.log import named
 from delivery.models import Delivery, Event, Replay
+from delivery.search import parse
 from integrations.models import Installation
 from integrations.paging import SKEW, end_id, first_id
 
@@ -28,6 +30,7 @@ class Wanted:
 
     states, error   of deliveries; a backfill has none yet
     resolved        of failed ones: "no", "yes" or "any"
+    q               what else a search of the log says of deliveries; a backfill has none yet
     event           the name of an event, or its type
     since, until    when the event was received: [since, until)
     blueprint       by which a replay shapes them: CURRENT, or LAST: the revision that shaped each
@@ -37,6 +40,7 @@ class Wanted:
     states: Sequence[str] = (State.FAILED,)
     error: str = ""
     resolved: str = "no"
+    q: str = ""
     blueprint: str = CURRENT
     event: str = ""
     user_id: str = ""
@@ -87,6 +91,8 @@ class Range:
             state__in=states,
             **errors,
         )
+        if self.wanted.q:
+            rows = rows.filter(condition(parse(self.wanted.q)))
         if self.wanted.blueprint == LAST:
             rows = rows.filter(revision__isnull=False)
         if self.wanted.resolved == "any" or State.FAILED not in states:

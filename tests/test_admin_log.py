@@ -24,6 +24,7 @@ from delivery.models import (
     Replayed,
     Settlement,
 )
+from delivery.selecting import range_of_replay
 from integrations.models import AuditEntry, Installation
 from integrations.paging import first_id
 from tests.make import (
@@ -711,6 +712,23 @@ def test_all_that_match_can_be_delivered_again_by_a_replay_that_says_the_same(cl
     assert form["since"].value()
 
 
+def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
+    refused, other = make_delivery(state="failed"), make_delivery(state="failed")
+    make_attempt(refused, status=400, outcome="MessageRejected")
+    make_attempt(other, status=503, outcome="VendorFailed")
+    html = page(client, LOG, q="installation:Heap state:failed status:4xx -type:page ada")
+    address = re.search(r'href="([^"]*/replay/new/[^"]*)"', html)[1].replace("&amp;", "&")
+    form = client.get(address).context["form"]
+    assert form["q"].value() == "status:4xx -type:page ada"
+    given = {name: form[name].value() for name in ("installation", "states", "q")}
+    assert client.post("/admin/delivery/replay/new/", given).status_code == 302
+    replay = Replay.objects.get()
+    found = range_of_replay(replay).matching()
+    assert set(found) == {refused}
+    shown = page(client, f"/admin/delivery/replay/{replay.pk}/change/")
+    assert "status:4xx -type:page ada" in shown
+
+
 def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypatch):
     monkeypatch.setattr("delivery.admin.replays.MANY", 1)
     installation = make_installation()
@@ -731,7 +749,7 @@ def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypa
 
 
 @pytest.mark.parametrize(
-    "q", ["state:failed", "installation:Heap status:400", "installation:Heap ada"]
+    "q", ["state:failed", "installation:Heap -state:queued", "installation:Heap -resolved:yes"]
 )
 def test_no_replay_is_offered_that_would_mean_something_else(client, q):
     make_attempt(make_delivery(state="failed"), status=400, outcome="MessageRejected")

@@ -68,3 +68,10 @@ def test_they_are_paged(api):
 def test_one_that_there_is_not_is_404(api):
     assert api("GET", f"{INCIDENTS}/7")[0] == 404
     assert api("GET", INCIDENTS, open="yes")[0] == 422
+
+
+def test_a_test_alarm_says_by_which_way_it_was_told(api, settings):
+    settings.ALARM_EMAILS, settings.ALARM_WEBHOOK_URL = [], ""
+    assert api("POST", f"{INCIDENTS}/test") == (200, {"told": {}})
+    settings.ALARM_EMAILS, settings.EMAIL_URL = ["ops@example.com"], "memory://"
+    assert api("POST", f"{INCIDENTS}/test") == (200, {"told": {"mail": ""}})

@@ -7,8 +7,15 @@ from django.utils import timezone
 
 from delivery.models import Delivery, Replay
 from delivery.replaying import Window, step
+from delivery.selecting import range_of_replay
 from integrations.models import AuditEntry
-from tests.make import make_delivery, make_installation, make_token, make_user
+from tests.make import (
+    make_attempt,
+    make_delivery,
+    make_installation,
+    make_token,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -140,3 +147,28 @@ def test_the_form_shows_what_is_wrong(client):
     client.force_login(make_user())
     page = client.post("/admin/delivery/replay/new/", {"since": "soon"}).text
     assert page.count("ps-error") == 2
+
+
+def test_a_search_says_what_has_no_field(api, heap):
+    refused = make_delivery(heap, state="failed")
+    make_attempt(refused, status=400)
+    make_delivery(heap, state="failed")
+    asked = {"installation": heap.pk, "q": "status:4xx"}
+    assert api("POST", f"{REPLAYS}/preview", asked)[1]["count"] == 1
+    assert api("POST", REPLAYS, asked)[1]["filter"]["q"] == "status:4xx"
+    assert set(range_of_replay(Replay.objects.get()).matching()) == {refused}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"q": "statsu:4xx"}, "did you mean status"),
+        ({"q": "state:failed"}, "has a field of its own"),
+        ({"q": "source:Nowhere"}, "there is no source"),
+        ({"q": "status:4xx", "kind": "backfill"}, "A backfill makes deliveries"),
+    ],
+)
+def test_a_search_that_cannot_be_meant_is_refused(api, heap, asked, words):
+    status, said = api("POST", f"{REPLAYS}/preview", {"installation": heap.pk, **asked})
+    assert (status, set(said["error"]["fields"])) == (422, {"q"})
+    assert words in said["error"]["fields"]["q"]

@@ -22,6 +22,7 @@ HARMLESS = {
     "installations_test_connection_create",
     "installations_test_event_create",
     "replays_preview_create",
+    "incidents_test_create",
     "auth_refresh_create",
     "auth_logout_create",
 }

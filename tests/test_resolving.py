@@ -257,6 +257,10 @@ def test_what_takes_too_long_ends_after_a_part_and_goes_on_when_asked_again(heap
         return matching.to_all(matching.unresolved(asked, timezone.now()), act, budget=budget)
 
     assert matching.count(matching.unresolved(asked, timezone.now())) == matching.Done(5, True)
+    with monkeypatch.context() as short:
+        short.setattr("delivery.finding.LOOK", 3)
+        found = matching.unresolved(asked, timezone.now())
+        assert matching.count(found) == matching.Done(3, False)
     assert some(-1.0) == matching.Done(2, False)
     assert some(60.0) == matching.Done(3, True)
 

@@ -13,6 +13,7 @@ from delivery import log
 from delivery.admin.charts import trend
 from delivery.admin.keyset import number
 from delivery.finding import Scope, named, scope
+from delivery.forms import OWN_FIELDS
 from delivery.models import Delivery
 from delivery.search import KEYS, ONCE, Search, Term, moment, parse
 from delivery.state import Words, bounded, chip, gives_up_at, is_held_up, next_try_at
@@ -204,14 +205,22 @@ class Explorer:
 
     @cached_property
     def replay(self) -> str:
-        """The address of a new replay of all that match, or "" where none can say the same."""
-        search, keys = self.search, {term.key for term in self.search.terms}
-        once = all(len(search.values(key)) == 1 for key in keys - {"state"})
-        sayable = once and not search.excluded and keys <= {*REPLAYED}
-        if search.problems or "installation" not in keys or not sayable:
+        """The address of a new replay of all that match, or "" where none can say the same: of
+        several installations, or of all states but one."""
+        search = self.search
+        of_fields = [term for term in search.terms if self._has_field(term)]
+        rest = search.without(*of_fields)
+        cannot = {term.key for term in rest.terms} & OWN_FIELDS
+        if search.problems or len(search.values("installation")) != 1 or cannot:
             return ""
-        given = [(REPLAYED[term.key], self._replayed(term)) for term in search.terms]
+        given = [(REPLAYED[term.key], self._replayed(term)) for term in of_fields]
+        given += [("q", str(rest))] if rest.terms else []
         return f"{reverse('admin:delivery_replay_new')}?{urlencode(given)}"
+
+    def _has_field(self, term: Term) -> bool:
+        """Say whether the form of a replay has a field that says the same."""
+        once = term.key == "state" or len(self.search.values(term.key)) == 1
+        return term.key in REPLAYED and once and not term.negated
 
     @property
     def verbs(self) -> Iterator[tuple[str, str]]:

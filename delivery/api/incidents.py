@@ -1,10 +1,12 @@
 """Incidents: what is or was wrong, as the alarms found it."""
 
 from django.http import Http404
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
+from delivery import alarms
 from delivery.api import shapes
 from delivery.models import Incident
 from integrations.api.endpoint import Endpoint
@@ -51,6 +53,16 @@ class IncidentView(Endpoint):
         if incident is None:
             raise Http404(f"There is no incident {pk}.")
         return Response(presented(incident))
+
+
+class TestAlarmView(Endpoint):
+    scopes = {"POST": "installations:write"}
+
+    @extend_schema(request=None, responses={200: shapes.TestAlarm})
+    def post(self, request):
+        """Tell everybody who would be told of an incident that this is a test: `told` says by
+        which way, and what went wrong there; empty, nobody would be told."""
+        return Response({"told": alarms.test(timezone.now())})
 
 
 def presented(incident):

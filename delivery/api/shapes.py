@@ -203,6 +203,12 @@ class ReplayInput(serializers.Serializer):
     message_id = Text(required=False, allow_blank=True)
     error = Text(max_length=30, required=False, allow_blank=True, help_text="Its class.")
     source = Number(required=False, allow_null=True, min_value=1)
+    q = Text(
+        max_length=2_000,
+        required=False,
+        allow_blank=True,
+        help_text="What else, as in the list of deliveries: status:4xx attempts:>3. Of a replay.",
+    )
     resolved = Choice(
         RESOLVED,
         required=False,
@@ -507,6 +513,13 @@ class WholeExchange(Exchange):
 class Subject(serializers.Serializer):
     type = serializers.ChoiceField(["installation", "source"])
     id = serializers.IntegerField()
+
+
+class TestAlarm(serializers.Serializer):
+    told = serializers.DictField(
+        child=serializers.CharField(),
+        help_text='For "mail" and "webhook", where they are set, what went wrong, or empty.',
+    )
 
 
 class Incident(serializers.Serializer):

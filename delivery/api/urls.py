@@ -51,6 +51,7 @@ urlpatterns = [
     path("metrics", measures.MetricsView.as_view(), name="metrics"),
     path("system", measures.SystemView.as_view(), name="system"),
     path("incidents", incidents.IncidentsView.as_view(), name="incidents"),
+    path("incidents/test", incidents.TestAlarmView.as_view(), name="incidents-test"),
     path("incidents/<int:pk>", incidents.IncidentView.as_view(), name="incident"),
     path("rejections", views.RejectionsView.as_view(), name="rejections"),
     path(
