@@ -110,6 +110,14 @@ def test_it_leaves_what_needs_a_person_and_the_state_of_the_installation(client,
     assert with_state(Installation.objects.all()).get().failed == 0
 
 
+def test_home_looks_through_so_many_failures_and_no_further(heap, monkeypatch):
+    old, new = make_delivery(heap, **FAILED), make_delivery(heap, **FAILED)
+    resolve(Delivery.objects.filter(pk=new.pk), "Sent by hand.", timezone.now())
+    assert [each.sample for each in home.failures(timezone.now())] == [old.pk]
+    monkeypatch.setattr(home, "LOOKED_THROUGH", 1)
+    assert home.failures(timezone.now()) == []
+
+
 # --- undone ------------------------------------------------------------------------------------
 
 

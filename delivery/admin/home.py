@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Min
 from django.utils import timezone
 
 from delivery import log, metrics
@@ -183,7 +184,8 @@ def failures(now: datetime) -> list[Failure]:
     newest failures, of which LOOKED_THROUGH are looked through for those."""
     failed = Delivery.objects.filter(IS_UNSENT, state=Delivery.State.FAILED)
     lately = failed.order_by("-pk").values("pk")[:LOOKED_THROUGH]
-    newest = Delivery.objects.filter(~Delivery.is_resolved(), pk__in=lately).order_by("-pk")
+    edge = lately.aggregate(edge=Min("pk"))["edge"] or 0  # not a subquery: it would be asked a row
+    newest = failed.filter(~Delivery.is_resolved(), pk__gte=edge).order_by("-pk")
     groups: dict[tuple[str, str], Failure] = {}
     fields = ("pk", "installation__name", "reason", "error", "settled_at")
     for pk, name, reason, error, at in newest.values_list(*fields)[:LOOKED_AT]:
