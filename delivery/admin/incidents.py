@@ -24,7 +24,7 @@ HOW = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
 @admin.register(Incident)
 class IncidentAdmin(LogAdmin):
     list_display = ("state_chip", "about", "text", "began", "ended", "told")
-    list_display_links = ("about",)
+    list_display_links = ("state_chip", "about")
     list_before_template = "delivery/incidents_before.html"
     page_template = "delivery/incident.html"
     when_empty = "Nothing has been wrong. What goes wrong is listed here while it lasts, and after."
