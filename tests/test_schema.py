@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import typing
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -112,12 +113,23 @@ def make_every_call(package, client):
 def call(package, client, operation):
     name, tag = operation["operationId"], operation["tags"][0].replace("-", "_")
     module = importlib.import_module(f"{package.__name__}.api.{tag}.{name}")
-    values = dict(GIVEN.get(name, {}))
+    parameters = inspect.signature(module.sync_detailed).parameters
+    values = dict(as_parameters(GIVEN.get(name, {}), parameters))
     if "body" in values:
-        annotation = inspect.signature(module.sync_detailed).parameters["body"].annotation
+        annotation = parameters["body"].annotation
         shape = typing.get_args(annotation)[0] if typing.get_args(annotation) else annotation
         values["body"] = shape.from_dict(values["body"])
     return module.sync_detailed(client=client, **values)
+
+
+def as_parameters(given, parameters):
+    """Yield what a call is given as the generated function takes it: what has the name of one of
+    Python's own functions has another one, and one of several words is of an enumeration."""
+    for name, value in given.items():
+        name = name if name in parameters else f"{name}_"
+        kind = parameters[name].annotation
+        is_choice = isinstance(kind, type) and issubclass(kind, Enum)
+        yield name, kind(value) if is_choice else value
 
 
 # --- fuzzed ------------------------------------------------------------------------------------
