@@ -98,6 +98,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CLUSTER_WORKERS = env.int("PENSTOCK_CLUSTER_WORKERS", default=4)
+CLUSTER_NICE = env.int("PENSTOCK_CLUSTER_NICE", default=5)  # 0 to 19: how much it gives way
 LANES_PER_WORKER = env.int("PENSTOCK_LANES_PER_WORKER", default=32)  # most of them waiting
 BROKER_URL = env.str("BROKER_URL", default="")
 Q_CLUSTER = {

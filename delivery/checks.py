@@ -1,4 +1,4 @@
-"""What must be right about alarms and addresses; `manage.py check` says it with the fix."""
+"""What must be right in the settings; `manage.py check` says it with the fix."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -28,6 +28,14 @@ def networks_can_be_read(**kwargs: Any) -> list[CheckMessage]:
         for each in settings.ALLOWED_NETWORKS
         if not _is_network(each)
     ]
+
+
+@register()
+def the_cluster_can_give_way(**kwargs: Any) -> list[CheckMessage]:
+    if 0 <= settings.CLUSTER_NICE <= 19:
+        return []
+    hint = "0: the cluster does not give way to the web server; 19: most."
+    return [Error("PENSTOCK_CLUSTER_NICE is not between 0 and 19.", hint=hint, id="penstock.E017")]
 
 
 def _is_network(text: str) -> bool:

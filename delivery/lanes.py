@@ -4,14 +4,14 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
 from django.db import transaction
-from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Subquery, Value, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -62,8 +62,12 @@ def is_stranded(lane_id: int, now: datetime) -> bool:
     return _stranded(now).filter(pk=lane_id).exists()
 
 
-def has_due(lane_id: int, now: datetime) -> bool:
-    return Delivery.objects.due(now).filter(lane=lane_id).exists()
+def due_among(lane_ids: Collection[int], now: datetime) -> list[int]:
+    """Return those of the lanes that have something due."""
+    due = Delivery.objects.due(now).filter(lane=OuterRef("pk")).order_by("pk").values("pk")
+    # by the head of each queue: an EXISTS may be planned as one walk through all queues together
+    heads = Lane.objects.filter(pk__in=lane_ids).values_list("pk", Subquery(due[:1]))
+    return [lane_id for lane_id, head in heads if head is not None]
 
 
 def _stranded(now: datetime):
@@ -94,14 +98,10 @@ def ring(answered: Sequence[Sequence[tuple[int]]]) -> None:
             _ring("drain", lane_id)
 
 
-def ring_sweep() -> None:
-    """Ask for a sweep out of turn."""
-    _ring("sweep")
-
-
-def ring_purge() -> None:
-    """Ask that what is old be purged, by whichever process has the time."""
-    _ring("purge")
+def ring_task(task: str) -> None:
+    """Ask for a task out of turn, of whichever process has the time: the name of one in tasks.py
+    that takes no arguments."""
+    _ring(task)
 
 
 def _ring(task: str, *arguments: int) -> None:

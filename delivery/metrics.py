@@ -1,9 +1,9 @@
 """Metrics: what was accepted, delivered and refused, by minute, hour and day.
 
 Nothing is counted apart from what it counts: a request appends its Tally and a settled batch its
-Settlement in the transaction in which they happen, one row each. The sweep rolls these up into
-Metric, one row for each step of time, installation and source, and takes them away. What is read is
-both together, in one statement, so it is exact at any time.
+Settlement in the transaction in which they happen, one row each. Every few seconds these are rolled
+up into Metric, one row for each step of time, installation and source, and taken away. What is read
+is both together, in one statement, so it is exact at any time.
 
 A delivery counts where it happens: one that failed at noon and was delivered again in the evening
 is a failed one at noon and a delivered one in the evening.
@@ -156,18 +156,24 @@ def _entries(
 # --- rolling up ----------------------------------------------------------------------------------
 
 
-def roll_up(now: datetime, *, budget: float = BUDGET) -> int:
-    """Move tallies and settlements into metrics, note how long the queues are, forget what is old.
+def is_apart() -> bool:
+    """Say whether there are tallies or settlements to be rolled up."""
+    return Settlement.objects.exists() or Tally.objects.exists()
 
-    Return how many rows were moved.
+
+def roll_up(now: datetime, *, budget: float = BUDGET, gauges: bool = True) -> int:
+    """Move tallies and settlements into metrics; return how many rows were moved.
+
+    gauges  also note how long the queues are, and forget what is old
     """
     until, moved = time.monotonic() + budget, 0
-    seen = [(now, pk, ALL, queue.as_sums(now)) for pk, queue in queues().items()]
+    waiting = queues().items() if gauges else ()
+    seen = [(now, pk, ALL, queue.as_sums(now)) for pk, queue in waiting]
     while count := _move(seen, now):
         moved, seen = moved + count, []
         if time.monotonic() > until:
             break
-    for step, age in KEPT.items():
+    for step, age in KEPT.items() if gauges else ():
         Metric.objects.filter(step=step, at__lt=now - age)._raw_delete("default")
     return moved
 

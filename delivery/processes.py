@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -20,6 +21,14 @@ def manage(*arguments: str) -> list[str]:
     return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
 
 
+def give_way(pid: int, nice: int) -> None:
+    """Let a process group that leads its session run after those of less `nice`."""
+    os.setpriority(os.PRIO_PGRP, pid, nice)
+    # Linux may share the processor between sessions, each with a niceness of its own: sched(7)
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
 class Group:
     """A command and every process that comes of it, in a session of its own.
 
@@ -31,7 +40,9 @@ class Group:
         command: Sequence[str],
         environment: Mapping[str, str] | None = None,
         output: int | None = None,
+        nice: int = 0,
     ):
+        """nice  how much it gives way to other processes: 0 not at all, 19 most"""
         self.started = time.monotonic()
         self.leash = subprocess.Popen(  # noqa: S603  (our own commands)
             [sys.executable, "-m", "delivery.leash", *command],
@@ -42,6 +53,8 @@ class Group:
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,
         )
+        if nice:
+            give_way(self.leash.pid, nice)
 
     @property
     def output(self) -> IO[bytes]:

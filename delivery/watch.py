@@ -22,7 +22,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from django.utils import timezone
 
-from delivery import lanes, replaying
+from delivery import lanes, metrics, replaying
 from delivery.models import Heartbeat, Lane
 from delivery.processes import Backoff, Group, StopRequest, living, manage
 
@@ -35,6 +35,7 @@ FROZEN_AFTER = 8.0  # seconds that rung lanes may wait while workers are idle
 # django-q2's scheduler stops at one schedule that it cannot read, and all the others with it
 SWEEP_LATE = timedelta(seconds=90)
 SWEEP_SILENCE = timedelta(seconds=150)  # the sweep runs every minute, as django-q2 counts them
+ROLL_UP = timedelta(seconds=5)  # between two, when there is anything to roll up
 LAST_REQUEST = 3.0  # seconds that busy workers of a damaged group have to finish their request
 STOP = 15.0  # seconds from being asked to stop to the end
 HEARTBEAT = timedelta(seconds=10)
@@ -85,12 +86,13 @@ class Cluster:
         self.beaten_at = self.started_at - HEARTBEAT
         self.database_was_away = False
         self.swept_at = self.started_at  # when we rang for the sweep ourselves
+        self.rolled_up_at = self.started_at
         self.folder = tempfile.TemporaryDirectory(prefix="penstock-")
         self.stop_file = Path(self.folder.name) / "stop"
         self.roll = Roll()
         self.bells = Bells()
         environment = {"PENSTOCK_CLUSTER": self.holder, "PENSTOCK_STOP_FILE": str(self.stop_file)}
-        self.group = Group(manage("qcluster"), environment)
+        self.group = Group(manage("qcluster"), environment, nice=settings.CLUSTER_NICE)
 
     def watch(self, stop: StopRequest) -> str:
         """Return why the group must be restarted, or "" when we are asked to stop."""
@@ -117,6 +119,7 @@ class Cluster:
             if self.database_was_away:
                 return "the database was away"
             replaying.ring(now)
+            self.ring_roll_up(now)
             return self.late_sweep(now) or self.unanswered(now)
         self.database_was_away = True
         return ""
@@ -130,12 +133,17 @@ class Cluster:
     def heartbeat(self) -> str:
         return f"cluster {self.holder}"
 
+    def ring_roll_up(self, now: datetime) -> None:
+        if now - self.rolled_up_at >= ROLL_UP and metrics.is_apart():
+            self.rolled_up_at = now
+            lanes.ring_task("roll_up")
+
     def late_sweep(self, now: datetime) -> str:
         last = Heartbeat.objects.filter(name="sweep").values_list("at", flat=True).first()
         silence = now - max(last or self.started_at, self.started_at)
         if silence > SWEEP_LATE and now - self.swept_at > SWEEP_LATE:
             self.swept_at = now
-            lanes.ring_sweep()
+            lanes.ring_task("sweep")
         if silence <= SWEEP_SILENCE:
             return ""
         return (

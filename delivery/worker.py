@@ -10,14 +10,16 @@ from django.utils import timezone
 from delivery import crew, lanes
 from delivery.batch import deliver
 from delivery.lanes import Lease
+from delivery.lookout import Lookout
 
 logger = logging.getLogger(__name__)
 
 BUDGET = 20.0  # seconds of work with one lane before others have their turn
 LINGER = 0.5  # seconds with an empty lane: cheaper than another wake-up
-LOOK_AGAIN = 0.04  # seconds between two looks at an empty lane
 SHORT_WAIT = 35.0  # seconds that are waited out with the lease; longer waits are the watch's
 STEP = 1.0  # seconds between two looks at a lane that waits: somebody may have resumed it
+
+lookout = Lookout(lambda lane_ids: lanes.due_among(lane_ids, timezone.now()))
 
 
 def drain(lane_id: int) -> int:
@@ -69,13 +71,8 @@ def work(held: Lease) -> int:
 
 def linger(held: Lease) -> bool:
     """Stay with an empty lane for a moment; say whether something came."""
-    until = time.monotonic() + LINGER
     with crew.standing_aside(at_once=True):
-        while time.monotonic() < until:
-            time.sleep(LOOK_AGAIN)
-            if lanes.has_due(held.lane_id, timezone.now()):
-                return True
-    return False
+        return lookout.wait(held.lane_id, LINGER)
 
 
 def wait_for_vendor(held: Lease) -> float | None:

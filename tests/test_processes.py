@@ -32,8 +32,8 @@ def python(code: str) -> list[str]:
 def start():
     groups = []
 
-    def start(code: str) -> Group:
-        groups.append(Group(python(code), output=subprocess.PIPE))
+    def start(code: str, **how) -> Group:
+        groups.append(Group(python(code), output=subprocess.PIPE, **how))
         return groups[-1]
 
     yield start
@@ -56,6 +56,14 @@ def test_a_group_has_its_own_session_and_knows_its_members(start):
     assert len(group.members()) == 3  # leash, command, child
     assert {os.getsid(each.pid) for each in group.members()} == {group.leash.pid}
     assert group.is_running()
+
+
+def test_a_group_that_gives_way_does_so_with_all_its_members(start):
+    before = os.nice(0)
+    group = start(WITH_CHILD, nice=before + 3)
+    group.output.readline()
+    assert {each.nice() for each in group.members()} == {before + 3}
+    assert {each.nice() for each in start(WITH_CHILD).members()} == {before}
 
 
 def test_stop_lets_the_command_end_by_itself(start):

@@ -13,10 +13,11 @@ from django.db import OperationalError
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from delivery import lanes, watch
-from delivery.models import Delivery, Event, Heartbeat, Lane
+from delivery import lanes, metrics, tasks, watch
+from delivery.models import Delivery, Event, Heartbeat, Lane, Tally
 from delivery.processes import StopRequest
 from integrations.models import Installation, Source
+from tests import make
 
 # stands in for qcluster: a main process with a child
 IMPOSTOR = """
@@ -274,6 +275,20 @@ class TestCluster:
 
         assert [cluster.late_sweep(timezone.now()) for _ in range(3)] == ["", "", ""]
         assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.sweep"]
+
+    @pytest.mark.django_db
+    def test_what_was_counted_is_rolled_up_every_few_seconds(self, cluster):
+        later = cluster.started_at + watch.ROLL_UP
+        cluster.ring_roll_up(later)
+        assert not OrmQ.objects.exists()  # there is nothing to roll up
+        Tally.objects.create(source=make.make_source(), at=later, events=1, unwanted="{}")
+
+        for moment in (cluster.started_at, later, later, later + watch.ROLL_UP):
+            cluster.ring_roll_up(moment)
+
+        assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.roll_up"] * 2
+        assert tasks.roll_up() == 1
+        assert not metrics.is_apart()
 
     @pytest.mark.django_db
     def test_its_heartbeat_is_kept_for_as_long_as_it_runs(self, cluster):

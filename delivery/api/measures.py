@@ -1,7 +1,8 @@
 """Metrics, and how Penstock itself is doing."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import timedelta
+from operator import attrgetter
 
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -17,6 +18,8 @@ from integrations.api.lists import moment, number, one_of
 from integrations.api.schema import ID
 
 USUAL = timedelta(days=1)  # the range, when not said
+FIGURES = tuple(field.name for field in fields(metrics.Point))
+figures_of = attrgetter(*FIGURES)
 
 
 class MetricsView(Endpoint):
@@ -76,14 +79,19 @@ def queue_of(installation):
     return metrics.queues([installation]).get(installation, metrics.Queue())
 
 
+def figures(point):
+    # asdict() copies all values deeply, at three times the cost of the query
+    return dict(zip(FIGURES, figures_of(point), strict=True))
+
+
 def presented(series, queue):
     return {
         "step": series.step.label.lower(),
         "since": series.since,
         "until": series.until,
         "now": asdict(queue),
-        "total": asdict(series.total),
-        "points": [asdict(each) for each in series.points],
+        "total": figures(series.total),
+        "points": [figures(each) for each in series.points],
     }
 
 

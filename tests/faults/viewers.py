@@ -20,7 +20,8 @@ from tests.kills.stage import TOKEN, WRITE_KEY, Stage
 from tests.live import ROOT, eventually
 
 VIEWERS = 20
-THINKING = 1.0  # seconds between two pages of a viewer
+THINKING = 2.0  # seconds between two pages of a viewer: as often as the live log asks
+SCRAPING = 0.2  # seconds between two looks at the metrics
 LOOKING = 30.0  # seconds
 LIST, METRICS = 0.200, 0.050  # seconds, p95
 BYTES = 200_000  # of a page
@@ -49,9 +50,9 @@ def long_log(place: Place, result: Result) -> None:
         f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
     )
     with Stage(url, config=None) as stage:
-        client = Client(stage, pause=0.1)
+        client = Client(stage, pause=0.5)
         pages = lists(place.rounds)
-        with client.sending(threads=1, per_request=5):
+        with client.sending(threads=1, per_request=25):
             eventually(lambda: stage.received() > 0, 60.0, stage.up.output)
             seen = look(stage, pages)
         errors = locked(stage, url)
@@ -98,8 +99,11 @@ def look(stage: Stage, pages: list[str]) -> dict[str, list[float]]:
     """Let everybody look for a while; return seconds of lists and metrics, and bytes."""
     seen: dict[str, list[float]] = defaultdict(list)
     threads = [
-        threading.Thread(target=view, args=[stage, pages, seen], daemon=True)
-        for _ in range(VIEWERS)
+        threading.Thread(target=scrape, args=[stage, seen], daemon=True),
+        *(
+            threading.Thread(target=view, args=[stage, pages, seen], daemon=True)
+            for _ in range(VIEWERS)
+        ),
     ]
     for each in threads:
         each.start()
@@ -109,16 +113,26 @@ def look(stage: Stage, pages: list[str]) -> dict[str, list[float]]:
     return seen
 
 
+def scrape(stage: Stage, seen: dict[str, list[float]]) -> None:
+    """Read the metrics, as a monitoring system does but oftener."""
+    with requests.Session() as web:
+        until = time.monotonic() + LOOKING
+        while time.monotonic() < until:
+            answer, seconds = get(stage, "metrics", web)
+            assert answer.status_code == 200, f"metrics: {answer.status_code}"
+            seen["metrics"].append(seconds)
+            time.sleep(SCRAPING)
+
+
 def view(stage: Stage, pages: list[str], seen: dict[str, list[float]]) -> None:
     with requests.Session() as web:
         until = time.monotonic() + LOOKING
         while time.monotonic() < until:
-            page = random.choice([*pages, "metrics"])
+            page = random.choice(pages)
             answer, seconds = get(stage, page, web)
             assert answer.status_code == 200, f"{page}: {answer.status_code}"
-            if page != "metrics":
-                seen["bytes"].append(len(answer.content))
-            seen["metrics" if page == "metrics" else "list"].append(seconds)
+            seen["bytes"].append(len(answer.content))
+            seen["list"].append(seconds)
             time.sleep(max(THINKING - seconds, 0.0))
 
 
@@ -132,13 +146,23 @@ def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Respon
 def locked(stage: Stage, url: str) -> set[int]:
     """Return the statuses of pages while nobody can read the tables they are made of."""
     with psycopg.connect(url) as db, requests.Session() as web:
-        db.execute(LOCK)
+        eventually(lambda: is_locked(db), 30.0)
         answers = [
             get(stage, page, web) for page in ("deliveries", "events", "attempts", "metrics")
         ]
         db.rollback()
     assert all(seconds <= PATIENCE for _, seconds in answers)
     return {answer.status_code for answer, _ in answers}
+
+
+def is_locked(db: psycopg.Connection) -> bool:
+    """Lock the tables, unless those who work with several of them came between."""
+    try:
+        db.execute(LOCK)
+    except psycopg.errors.DeadlockDetected:
+        db.rollback()
+        return False
+    return True
 
 
 def statements(place: Place) -> list[str]:
