@@ -267,7 +267,7 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
     Lane.objects.update(due_at=timezone.now() + timedelta(hours=1), failures=3)
     assert "Try now" in page(client, f"{own}/change/")
     back = f"/admin/delivery/delivery/{Delivery.objects.get().pk}/change/"
-    assert "Try now" in page(client, back)
+    assert "Try now takes the place of the try at that time" in page(client, back)
     assert client.post(f"{own}/resume/", {"next": back}).url == back
     assert client.post(f"{own}/resume/", {"next": "https://evil.example/"}).url == f"{own}/change/"
     assert Lane.objects.get().due_at is None
