@@ -133,7 +133,9 @@ def killed_replay(
         rate = matching / (time.monotonic() - started)
         eventually(lambda: call(stage, "GET", path)["state"] == "done", 60.0, stage.up.output)
     replay = call(stage, "GET", path)
-    assert found == {"count": matching, "exact": True}, f"preview {found}, {matching} match"
+    assert (found["count"], found["exact"]) == (matching, True), (
+        f"preview {found}, {matching} match"
+    )
     assert replay["queued"] == matching, f"{replay['queued']} queued again, {matching} match"
     assert replay["outcome"] == {"delivered": matching}
     return rate, memory.most - before

@@ -82,7 +82,7 @@ def test_a_replay_killed_in_the_middle_queues_each_delivery_exactly_once(stage, 
         eventually(lambda: call(stage, "GET", one)["state"] == "done", 600.0, stage.up.output)
     replay = call(stage, "GET", one)
 
-    assert found == {"count": COUNT, "exact": True}
+    assert (found["count"], found["exact"]) == (COUNT, True)
     assert (replay["queued"], replay["outcome"]) == (COUNT, {"delivered": COUNT})
     times = stage._sandbox("GET", "keys")
     assert set(times) == set(stage.sent)
