@@ -148,8 +148,14 @@ class Penstock(RuleBasedStateMachine):
         queued = next_batch(lane.pk, limit=size, now=timezone.now())
         if queued:
             self.mood = mood
-            self.runs[worker] = Run(self.leases[worker], lane, queued)
-            self.runs[worker].send(lambda: True)
+            run = Run(self.leases[worker], lane, queued)
+            try:
+                run.send(lambda: True)
+            except LeaseLost:  # after two deaths it notes what it is at, and finds that it may not
+                assert self.owner() != worker
+                del self.leases[worker]
+            else:
+                self.runs[worker] = run
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
