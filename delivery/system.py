@@ -85,7 +85,8 @@ def system(now: datetime) -> System:
     return System(
         clusters=sorted(clusters, key=lambda each: (not each.is_alive, each.host, each.pid)),
         swept_at=swept_at,
-        sweep_is_late=swept_at is None or now - swept_at > SWEEP_SILENCE,
+        # none yet: all was just started, and the watch rings for one that does not come
+        sweep_is_late=swept_at is not None and now - swept_at > SWEEP_SILENCE,
         lanes=_lanes(now),
         broker=_broker(),
         database=database(),

@@ -135,6 +135,14 @@ def test_without_the_database_it_says_that_and_ends():
     assert "Traceback" not in done.stderr
 
 
+def test_a_sweep_is_late_when_it_was_once_and_is_no_more(healthy):
+    sweeps = Heartbeat.objects.filter(name="sweep")
+    sweeps.delete()
+    assert "Sweep" not in troubles()  # all was just started
+    Heartbeat.objects.create(name="sweep", at=timezone.now() - timedelta(minutes=3))
+    assert "bootstrap" in troubles()["Sweep"].fix
+
+
 # --- an index that was built half-way ------------------------------------------------------------
 
 
