@@ -220,6 +220,12 @@ class Lane(models.Model):
         waits = self.paused or (self.due_at is not None and self.due_at > now)
         return leased and not waits and self.lease_until >= now
 
+    def is_tried_again(self, now: datetime) -> bool:
+        """Say whether its vendor was unavailable and the next try is due or under way: until that
+        one's outcome is known, the vendor still is."""
+        is_due = self.due_at is not None and self.due_at <= now
+        return is_due and self.failures > 0 and not self.paused
+
 
 class Attempt(models.Model):
     """One HTTP exchange with a vendor; carries one or many deliveries."""

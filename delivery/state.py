@@ -71,7 +71,7 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
         failed=BoundedCount(_as_they_ended(newest)[:LATELY], where=NEEDS_SOMEBODY),
         delivered_at=Subquery(accepted.values("started_at")[:1]),
         paused_at=Subquery(_pauses().values("at")[:1]),
-    ).prefetch_related(Prefetch("lanes", _lanes_with_queue()))
+    ).prefetch_related(Prefetch("lanes", lanes_with_queue()))
 
 
 # Failed, and not resolved since: as Delivery.resolved has it.
@@ -102,7 +102,8 @@ def _newest_of(model: type[Delivery] | type[Attempt]) -> QuerySet[Any]:
     return rows.order_by("installation_id", "-pk")
 
 
-def _lanes_with_queue() -> QuerySet[Lane]:
+def lanes_with_queue() -> QuerySet[Lane]:
+    """Return lanes with how much each has `queued`, up to MOST or so."""
     waiting = Delivery.objects.filter(lane=OuterRef("pk"), state=State.QUEUED)
     return Lane.objects.order_by("number").annotate(
         queued=BoundedCount(waiting.values("pk")[: MOST + 1])
@@ -127,18 +128,33 @@ def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datet
     refused = next((lane for lane in lanes if lane.paused), None)
     if refused:
         return _needs_attention(installation, refused)
-    waiting = next((lane for lane in lanes if lane.due_at and lane.due_at > now), None)
+    waiting = next((lane for lane in lanes if waits(lane, now)), None)
     if waiting:
+        next_try = retried_in_words(waiting, now) or f"next try {clock(waiting.due_at, now)}"
         return Words(
             "waiting",
             "schedule",
             f"Waiting for {vendor}",
-            f"{waiting.last_error} since {clock(waiting.changed_at, now)}; "
-            f"next try {clock(waiting.due_at, now)}",
+            f"{waiting.last_error} since {clock(waiting.changed_at, now)}; {next_try}",
         )
     if installation.newest is None:
         return Words("new", "hourglass_empty", "Nothing to deliver yet")
     return _at_work(installation)
+
+
+def waits(lane: Lane, now: datetime) -> bool:
+    """Say whether a lane from lanes_with_queue() waits for its vendor: until the next try, and as
+    long as that one's outcome is not known. With nothing queued there is nothing to try."""
+    if lane.due_at and lane.due_at > now:
+        return True
+    return lane.is_tried_again(now) and lane.queued > 0
+
+
+def retried_in_words(lane: Lane, now: datetime) -> str:
+    """Return what becomes of the next try of a lane that waits, or "" before its time."""
+    if not lane.is_tried_again(now):
+        return ""
+    return "it is tried again now" if lane.is_busy(now) else "the next try is due"
 
 
 def _at_work(installation: Installation) -> Words:
@@ -283,11 +299,14 @@ def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
     if lane.paused:
         detail = f"{lane.last_error} It waits until {delivery.installation} is mended."
         return "Waiting for a person", detail
+    next_try = retried_in_words(lane, now)
     if lane.due_at and lane.due_at > now:
+        next_try = f"the next try is at {clock(lane.due_at, now)}"
+    if next_try:
         detail = (
-            f"{lane.last_error}. Nobody's fault here: the next try is at "
-            f"{clock(lane.due_at, now)}, as attempt {delivery.attempts + 1}, and it is tried until "
-            f"{clock(delivery.tried_until, now)}. Nothing to do."
+            f"{lane.last_error}. Nobody's fault here: {next_try}, as attempt "
+            f"{delivery.attempts + 1}, and it is tried until {clock(delivery.tried_until, now)}. "
+            "Nothing to do."
         )
         return f"Waiting for {vendor}", detail
     return "Queued", "It is sent as soon as those before it are. Nothing to do."

@@ -18,7 +18,7 @@ from delivery.finding import IS_UNSENT, Scope
 from delivery.metrics import Point, Queue, Step, TooFine
 from delivery.models import Delivery, Lane
 from delivery.search import Search, Term, moment
-from delivery.state import bounded
+from delivery.state import bounded, lanes_with_queue, retried_in_words, waits
 from integrations.models import Installation, Source
 
 SAMPLE = 500  # deliveries, the newest that match
@@ -57,12 +57,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """An installation that sends nothing for now: until `due_at`, or until a person mends it."""
+    """An installation that sends nothing for now: until `due_at`, or until a person mends it.
+
+    retried  what becomes of the next try once it is due, in words
+    """
 
     installation: Installation
     error: str
     since: datetime
     due_at: datetime | None
+    retried: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,19 +191,22 @@ def _about(search: Search, length: timedelta) -> str:
 
 
 def _standstills(installation: int | None, now: datetime) -> list[Standstill]:
-    stopped = Lane.objects.filter(Q(paused=True) | Q(due_at__gt=now), installation__enabled=True)
+    may_wait = Q(paused=True) | Q(due_at__gt=now) | Q(failures__gt=0)
+    stopped = lanes_with_queue().filter(may_wait, installation__enabled=True)
     if installation is not None:
         stopped = stopped.filter(installation=installation)
     lanes = stopped.order_by("installation__name", "changed_at").select_related("installation")
     first: dict[int, Lane] = {}
     for lane in lanes:
-        first.setdefault(lane.installation_id, lane)
+        if lane.paused or waits(lane, now):
+            first.setdefault(lane.installation_id, lane)
     return [
         Standstill(
             each.installation,
             each.last_error,
             each.changed_at,
             None if each.paused else each.due_at,
+            retried_in_words(each, now),
         )
         for each in first.values()
     ]

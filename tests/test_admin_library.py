@@ -1,6 +1,7 @@
 """Installing and managing integrations in the admin."""
 
 import re
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -341,6 +342,22 @@ def test_a_lane_that_waits_says_why_and_until_when(client):
         f"Waiting for Heap HTTP 503: busy since {since:%H:%M:%S} UTC ; "
         f"next try {due_at:%H:%M:%S} UTC"
     ) in state(client)
+
+
+def test_it_still_waits_while_the_next_try_is_due_or_under_way(client):
+    make_delivery()
+    due_at = timezone.now() - timezone.timedelta(seconds=3)
+    Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
+    since = f"HTTP 503: busy since {Lane.objects.get().changed_at:%H:%M:%S} UTC"
+    assert f"Waiting for Heap {since} ; the next try is due" in state(client)
+    until = timezone.now() + timezone.timedelta(seconds=20)
+    Lane.objects.update(lease=uuid.uuid4(), lease_until=until)
+    assert f"Waiting for Heap {since} ; it is tried again now" in state(client)
+    Lane.objects.update(failures=0)  # a limit that was kept: nothing failed
+    assert "Delivering" in state(client)
+    Lane.objects.update(failures=3)
+    Delivery.objects.update(state="cancelled")
+    assert "Up to date" in state(client)  # nothing is left to try
 
 
 def test_a_lane_that_was_refused_needs_attention(client):

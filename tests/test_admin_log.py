@@ -309,6 +309,10 @@ def test_one_that_waits_says_whose_fault_it_is_and_when_it_goes_on(client):
     text = story_of(client, delivery)
     assert f"the next try is at {due_at:%H:%M:%S} UTC" in text
     assert "Deliver again" not in text
+    Lane.objects.update(due_at=timezone.now(), failures=1)
+    text = story_of(client, delivery)
+    assert "Waiting for Heap" in text
+    assert "Nobody&#x27;s fault here: the next try is due, as attempt 2" in text
 
 
 def test_one_behind_refused_credentials_waits_for_a_person(client):

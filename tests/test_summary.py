@@ -114,6 +114,20 @@ def test_who_stands_still_is_said_with_why_and_until_when():
     assert [each.installation for each in of("").standstills] == [heap]
 
 
+def test_who_is_tried_again_stands_still_until_that_went_well(client):
+    heap = make_installation(name="Heap")
+    due_at = timezone.now() - timedelta(seconds=3)
+    Lane.objects.update(due_at=due_at, failures=2, last_error="HTTP 503: busy")
+    assert of("").standstills == []  # nothing is queued: nothing is tried
+    make_delivery(heap)
+    [waiting] = of("").standstills
+    assert (waiting.installation, waiting.retried) == (heap, "the next try is due")
+    client.force_login(make_user())
+    assert ", the next try is due</span>" in client.get(LOG).content.decode()
+    Lane.objects.update(failures=0)
+    assert of("").standstills == []
+
+
 def test_the_page_shows_it_with_links_that_narrow_the_search_down(client):
     client.force_login(make_user())
     eu = make_installation(name="Heap EU")

@@ -20,10 +20,11 @@ from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.storing import store
 from delivery.lanes import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
+from delivery.state import state_in_words, with_state
 from integrations.catalog import catalog
 from integrations.destination import Shaped
 from integrations.installing import install
-from integrations.models import Source
+from integrations.models import Installation, Source
 from tests.live import eventually
 from tests.vendor import Vendor, reset
 
@@ -581,6 +582,27 @@ def test_a_lane_knows_since_when_its_vendor_fails(source, heap, vendor, monkeypa
     assert (Lane.objects.get().failures, Lane.objects.get().changed_at) == (3, began)
     drain_without_waiting(monkeypatch, 1)
     assert Lane.objects.get().changed_at > began
+
+
+def test_while_a_vendor_that_failed_is_tried_again_it_is_still_waited_for(
+    source, heap, vendor, monkeypatch
+):
+    vendor.answers = [503] * 2
+    send_in(source, *tracks(1))
+    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    send, said = client.send, []
+
+    def state():
+        [installation] = with_state(Installation.objects.all())
+        words = state_in_words(installation, installation.lanes.all(), timezone.now())
+        return words.title, words.detail.rpartition("; ")[2]
+
+    monkeypatch.setattr(client, "send", lambda *a, **k: (said.append(state()), send(*a, **k))[1])
+    for _ in range(3):
+        drain()
+        Lane.objects.update(due_at=timezone.now())
+    assert said == [("Delivering", ""), *[("Waiting for Heap", "it is tried again now")] * 2]
+    assert state() == ("Up to date", "")
 
 
 def test_what_one_lane_learns_of_the_vendor_its_other_lanes_know(source, heap, vendor, monkeypatch):
