@@ -11,8 +11,8 @@ ARGS =
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
 
-# The database tests on PostgreSQL, then everything, with SQLite. Tests that kill processes have the
-# machine to themselves; the others run as many at once as it has cores.
+# The database tests on PostgreSQL, then everything, with SQLite. Of tests that kill processes two
+# run at once, and nothing beside them: they wait more than they work, and look at the clock.
 test: .venv/installed-dev
 	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
@@ -21,7 +21,7 @@ test: .venv/installed-dev
 		echo "Everything, on SQLite where nothing else is said:"; \
 	fi; \
 	$(PYTHON) -m pytest -m "not kills" $(AT_ONCE) && \
-	$(PYTHON) -m pytest -m kills
+	$(PYTHON) -m pytest -m kills -q -n 2 --dist loadgroup
 
 check: .venv/installed-dev .env
 	.venv/bin/ruff format --check .
@@ -49,10 +49,11 @@ format: .venv/installed-dev
 bench: .venv/installed-dev .env
 	$(PYTHON) benchmarks/run.py $(ARGS)
 
-# The kill tests at full length, with a table of how long recovery took.
+# What kills the cluster, and replays, at full length: rows 2, 3, 4 and 20, and tests/kills.
 kills: .venv/installed-dev
-	PENSTOCK_KILL_ROUNDS=$${PENSTOCK_KILL_ROUNDS:-10} PENSTOCK_REPLAYED=$${PENSTOCK_REPLAYED:-50000} \
-		$(PYTHON) -m pytest -m kills -s $(ARGS)
+	PENSTOCK_FAULTS=full PENSTOCK_REPLAYED=$${PENSTOCK_REPLAYED:-50000} \
+		$(PYTHON) -m pytest tests/kills tests/faults -m kills -s \
+		-k "freezes or replay or fault[2- or fault[3- or fault[4-" $(ARGS)
 
 # The fault suite with its full rounds, on both databases; hours. ARGS="-k 12a" takes one row.
 # What comes of it is kept in var/faults.jsonl; `make faults-table` puts it into the docs.

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,13 +43,20 @@ def manage(env: Environment, *arguments: str, seconds: float = 120.0) -> str:
 class Running:
     """A command of manage.py that runs until it is stopped or killed; use as a context manager.
 
-    root  where its sources are
+    root     where its sources are
+    program  instead of manage.py
     """
 
-    def __init__(self, env: Environment, *arguments: str, root: Path = ROOT):
+    def __init__(
+        self,
+        env: Environment,
+        *arguments: str,
+        root: Path = ROOT,
+        program: Sequence[str] = ("manage.py",),
+    ):
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=root, env=env, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip

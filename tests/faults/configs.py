@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import ExitStack
 from copy import deepcopy
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from delivery import alarms, controls
 from delivery.models import Delivery, Incident
 from integrations.models import Installation, Revision
 from tests.faults.inside import Inside, at, close_books, tracks
+from tests.faults.kills import another_cluster
 from tests.faults.rows import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.wire import Wire
 from tests.kills.stage import Stage
@@ -154,13 +156,16 @@ print(json.dumps([swept.at.timestamp() if swept else 0.0, about]))
 """
 
 
-@row("14b", "Schedules that cannot be read", short=0, full=3)
+@row("14b", "Schedules that cannot be read", short=1, full=3)
 def poison_schedules(place: Place, result: Result) -> None:
     """Six broken schedules before the sweep's. Rounds are sweeps: each comes within 150 s, finds
-    the installation that is broken, and delivery to the other one goes on meanwhile."""
-    with Stage(place.url()) as stage:
+    the installation that is broken, and delivery to the other one goes on meanwhile. In short a
+    second watch calls a sweep late after 3 s."""
+    with Stage(place.url()) as stage, ExitStack() as stack:
         stage.install("Broken", "777")
         manage(stage.env, "shell", "-v", "0", "-c", POISON + SPOIL)
+        if not place.full:
+            stack.enter_context(another_cluster(stage, SWEEP_LATE=3))
         for _ in range(place.rounds):
             swept = look(stage)[0]
             stage.send(200, users=20)

@@ -49,10 +49,11 @@ print(json.dumps([purged["attempts"] + purged["attempt bodies"], began, ended, l
 PURGING = ("shell", "-v", "0", "-c", PURGE)
 
 
-@row("23", "A million old attempts purged under load", short=0, full=1_000_000)
+@row("23", "A million old attempts purged under load", short=20_000, full=1_000_000)
 def purged(place: Place, result: Result) -> None:
     """Rounds are attempts, each with its body. Three times: idle, under load beside somebody's
-    long snapshot, idle again. What the tables take must not grow."""
+    long snapshot, idle again. What the tables take must not grow. In short nothing is said of how
+    fast it goes, and of waits for locks only that none is as long as a purge."""
     with Stage(place.url()) as stage:
         url = stage.env["DATABASE_URL"]
         place.servers.postgres.execute(LIVE_FROM, url)
@@ -60,14 +61,14 @@ def purged(place: Place, result: Result) -> None:
         speeds, sizes = [purge(stage, place)], [size_after_vacuum(url)]
         with client.sending(threads=4):
             started = time.monotonic()
-            time.sleep(BEFORE)
+            time.sleep(place.either(BEFORE, 1.0))
             without = p99(client, started, time.monotonic())
             pile(stage, place)
             with psycopg.connect(url) as reader, LockWatch(url) as locks:
                 reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 reader.execute("SELECT 1 FROM delivery_attempt")
                 rows, began, ended = empty(stage)
-                time.sleep(max(SNAPSHOT - (ended - began), 0.0))
+                time.sleep(max(place.either(SNAPSHOT, 0.0) - (ended - began), 0.0))
         reckon(stage, client.accepted, result)
         sizes.append(size_after_vacuum(url))
         speeds.append(purge(stage, place))
@@ -79,10 +80,11 @@ def purged(place: Place, result: Result) -> None:
         f"{during:.3f} s beside it; the tables have "
         f"{', '.join(f'{size / 1e6:.0f}' for size in sizes)} MB after each cycle"
     )
-    assert min(speeds) >= IDLE
-    assert locks.longest <= WAIT
-    assert during <= 1.5 * without
+    assert locks.longest <= place.either(WAIT, ended - began)
     assert sizes[2] <= 1.1 * sizes[1]
+    if place.full:
+        assert min(speeds) >= IDLE
+        assert during <= 1.5 * without
 
 
 def purge(stage: Stage, place: Place) -> float:

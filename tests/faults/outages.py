@@ -2,7 +2,7 @@
 
 import time
 
-from tests.faults.rows import ELSEWHERE, Place, Result, row
+from tests.faults.rows import Place, Result, row
 from tests.faults.sending import Client, reckon
 from tests.kills.stage import Stage
 from tests.live import eventually
@@ -11,10 +11,7 @@ RESUME = 15.0  # seconds after the database is back
 SETTLING = 0.5  # seconds in which requests of before may still be answered
 
 
-@row(
-    "5", "PostgreSQL crashes", short=0, full=5,
-    why_not_short=ELSEWHERE.format("tests/test_outage.py"),
-)  # fmt: skip
+@row("5", "PostgreSQL crashes", short=1, full=5)
 def postgres_crashes(place: Place, result: Result) -> None:
     """`pg_ctl stop -m immediate` while events come and go; down for 2 s, and once for 60 s."""
     server = place.servers.postgres
@@ -34,9 +31,9 @@ def postgres_crashes(place: Place, result: Result) -> None:
         result.note = f"{refused} requests were refused with 503, none accepted while it was down"
 
 
-@row("7", "The database takes no writes", short=0, full=3)
+@row("7", "The database takes no writes", short=1, full=3)
 def read_only(place: Place, result: Result) -> None:
-    """default_transaction_read_only for 10 s, as after a switch to a replica."""
+    """default_transaction_read_only for 10 s, in short for 3, as after a switch to a replica."""
     server, url = place.servers.postgres, place.url()
     name = url.rpartition("/")[2]
     with Stage(url) as stage:
@@ -46,7 +43,7 @@ def read_only(place: Place, result: Result) -> None:
                 time.sleep(2.0)
                 switch(server, name, "on")
                 refusing = time.monotonic()
-                time.sleep(10.0)
+                time.sleep(place.either(10.0, 3.0))
                 assert_refused(client, refusing + SETTLING, time.monotonic())
                 switch(server, name, "off")
                 result.recovery.append(until_all_of_now_arrived(stage, client, 30.0))
@@ -54,9 +51,10 @@ def read_only(place: Place, result: Result) -> None:
         result.note = f"{client.statuses()[503]} requests were refused with 503"
 
 
-@row("6", "Redis killed, emptied, restarted without data", short=0, full=3)
+@row("6", "Redis killed, emptied, restarted without data", short=1, full=3)
 def redis_gone(place: Place, result: Result) -> None:
-    """Redis rings the bell and nothing else: ingest never notices. Away for 20 s a round."""
+    """Redis rings the bell and nothing else: ingest never notices. Away for 20 s a round, in short
+    for 3."""
     server = place.servers.redis
     with Stage(place.url(), BROKER_URL=server.url) as stage:
         client = Client(stage, pause=0.05)
@@ -64,7 +62,7 @@ def redis_gone(place: Place, result: Result) -> None:
             for _ in range(place.rounds):
                 time.sleep(2.0)
                 server.kill()
-                time.sleep(20.0)
+                time.sleep(place.either(20.0, 3.0))
                 server.start()
                 result.recovery.append(until_all_of_now_arrived(stage, client, 60.0))
                 server.flush()
@@ -78,7 +76,7 @@ def redis_gone(place: Place, result: Result) -> None:
         )
 
 
-@row("28", "Wake-ups lost", short=0, full=10)
+@row("28", "Wake-ups lost", short=1, full=10)
 def wakeups_lost(place: Place, result: Result) -> None:
     """Every bell that is rung is thrown away for a while; the watch rings again."""
     server, url = place.servers.postgres, place.url()

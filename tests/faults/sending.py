@@ -123,7 +123,7 @@ def reckon(
     piled  deliveries that were put in by SQL as if they had been delivered
     """
     stage.trouble()
-    eventually(lambda: not stage.account()["queued"], within, "deliveries are left")
+    eventually(lambda: not stage.has_queued(), within, "deliveries are left")
     account = stage.account()
     result.add(account)
     result.delivered -= piled

@@ -24,17 +24,18 @@ BATCHED = 0.5  # statements an event, from ingest to settled
 STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|SET|SELECT 1$)")
 
 
-@row("24", "One request an event, an idle system, statements an event", short=0, full=5_000)
+@row("24", "One request an event, an idle system, statements an event", short=1_000, full=5_000)
 def speed(place: Place, result: Result) -> None:
     """Rounds are events. benchmarks/run.py measures ingest, bulk delivery and latency under load;
-    this one what it does not: four lanes of calls that have no bulk form among it."""
+    this one what it does not: four lanes of calls that have no bulk form among it. In short only
+    statements are counted, and that all arrives."""
     url = place.url()
     place.servers.postgres.execute(
         f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
     )
     with Stage(url, PENSTOCK_CLUSTER_WORKERS=WORKERS) as stage:
         started = utc_now()
-        sent = send_steadily(stage, IDLE, 900_000)  # ids of its own
+        sent = send_steadily(stage, place.either(IDLE, 2.0), 900_000)  # ids of its own
         eventually(lambda: stage.received() == sent, 30.0)
         time.sleep(2.0)
         waits = latencies(stage, 1, started)
@@ -54,10 +55,11 @@ def speed(place: Place, result: Result) -> None:
         f"within {median(waits):.3f} s (p50) and {p99:.3f} s (p99); {each:.2f} statements an event "
         "of requests of 100, the watch's looks included"
     )
-    assert median(waits) <= P50
-    assert p99 <= P99
     assert each <= BATCHED
-    assert a_second >= SINGLE
+    if place.full:
+        assert median(waits) <= P50
+        assert p99 <= P99
+        assert a_second >= SINGLE
 
 
 def linked(place: Place, result: Result) -> float:
@@ -72,11 +74,12 @@ def linked(place: Place, result: Result) -> float:
 
     with Wire(count) as wire, ExitStack() as hands:
         shop = Workshop(place.url(), wire.url, lanes=WORKERS)
-        batch = tracks(place.rounds, users=place.rounds, prefix="arrival")
+        people = place.either(place.rounds, 200)
+        batch = tracks(people, users=people, prefix="arrival")
         shop.send(*({**each, "anonymousId": f"visitor-{each['userId']}"} for each in batch))
         for number in range(WORKERS):
             hands.enter_context(shop.hand(f"hand-{number}"))
-        eventually(lambda: len(marks) >= place.rounds, 120.0)
+        eventually(lambda: len(marks) >= people, 120.0)
         eventually(lambda: settled(shop), 60.0)
         shop.close_books(result)
     return pace(marks, 0.1, 0.9)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from statistics import quantiles
 
@@ -38,11 +39,12 @@ OUR_KEY = "UPDATE integrations_source SET write_key = '{key}' WHERE id = 1"
 LOCK = "LOCK TABLE delivery_delivery, delivery_event, delivery_attempt, delivery_metric"
 
 
-@row("22", "A log of five million, read by twenty while it grows", short=0, full=5_000_000)
+@row("22", "A log of five million, read by twenty while it grows", short=20_000, full=5_000_000)
 def long_log(place: Place, result: Result) -> None:
     """Rounds are deliveries. Lists of twelve kinds, deep pages and searches while events come and
-    go; then the tables are locked: an error must be shown, and never a 0."""
-    url = place.url()
+    go; then the tables are locked: an error must be shown, and never a 0. How long pages take is
+    asserted in full only."""
+    url, before = place.url(), len(logged(place))
     fill(url, place.rounds)
     place.servers.postgres.execute(TO_SANDBOX, url)
     place.servers.postgres.execute(OUR_KEY.format(key=WRITE_KEY), url)
@@ -54,10 +56,10 @@ def long_log(place: Place, result: Result) -> None:
         pages = lists(place.rounds)
         with client.sending(threads=1, per_request=25):
             eventually(lambda: stage.received() > 0, 60.0, stage.up.output)
-            seen = look(stage, pages)
+            seen = look(stage, pages, place.either(LOOKING, 4.0))
         errors = locked(stage, url)
     result.accepted = len(client.accepted)
-    said = statements(place)
+    said = statements(logged(place)[before:])
     lists_p95, metrics_p95 = (p95(seen[kind]) for kind in ("list", "metrics"))
     slowest = max(seen["list"])
     result.note = (
@@ -69,6 +71,8 @@ def long_log(place: Place, result: Result) -> None:
     assert not [each for each in said if COUNTED.search(each) or SKIPPED.search(each)]
     assert 200 not in errors, "a page that could not be read was answered with 200"
     assert max(seen["bytes"]) <= BYTES
+    if not place.full:
+        return
     assert lists_p95 <= LIST
     assert metrics_p95 <= METRICS
     assert slowest <= 1.0
@@ -95,13 +99,13 @@ def lists(rows: int) -> list[str]:
     ]  # fmt: skip
 
 
-def look(stage: Stage, pages: list[str]) -> dict[str, list[float]]:
+def look(stage: Stage, pages: list[str], seconds: float) -> dict[str, list[float]]:
     """Let everybody look for a while; return seconds of lists and metrics, and bytes."""
     seen: dict[str, list[float]] = defaultdict(list)
     threads = [
-        threading.Thread(target=scrape, args=[stage, seen], daemon=True),
+        threading.Thread(target=scrape, args=[stage, seen, seconds], daemon=True),
         *(
-            threading.Thread(target=view, args=[stage, pages, seen], daemon=True)
+            threading.Thread(target=view, args=[stage, pages, seen, seconds], daemon=True)
             for _ in range(VIEWERS)
         ),
     ]
@@ -109,14 +113,14 @@ def look(stage: Stage, pages: list[str]) -> dict[str, list[float]]:
         each.start()
         time.sleep(THINKING / VIEWERS)
     for each in threads:
-        each.join(LOOKING + 60.0)
+        each.join(seconds + 60.0)
     return seen
 
 
-def scrape(stage: Stage, seen: dict[str, list[float]]) -> None:
+def scrape(stage: Stage, seen: dict[str, list[float]], looking: float) -> None:
     """Read the metrics, as a monitoring system does but oftener."""
     with requests.Session() as web:
-        until = time.monotonic() + LOOKING
+        until = time.monotonic() + looking
         while time.monotonic() < until:
             answer, seconds = get(stage, "metrics", web)
             assert answer.status_code == 200, f"metrics: {answer.status_code}"
@@ -124,9 +128,9 @@ def scrape(stage: Stage, seen: dict[str, list[float]]) -> None:
             time.sleep(SCRAPING)
 
 
-def view(stage: Stage, pages: list[str], seen: dict[str, list[float]]) -> None:
+def view(stage: Stage, pages: list[str], seen: dict[str, list[float]], looking: float) -> None:
     with requests.Session() as web:
-        until = time.monotonic() + LOOKING
+        until = time.monotonic() + looking
         while time.monotonic() < until:
             page = random.choice(pages)
             answer, seconds = get(stage, page, web)
@@ -145,11 +149,10 @@ def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Respon
 
 def locked(stage: Stage, url: str) -> set[int]:
     """Return the statuses of pages while nobody can read the tables they are made of."""
-    with psycopg.connect(url) as db, requests.Session() as web:
+    pages = ("deliveries", "events", "attempts", "metrics")
+    with psycopg.connect(url) as db, ThreadPoolExecutor(len(pages)) as pool:
         eventually(lambda: is_locked(db), 30.0)
-        answers = [
-            get(stage, page, web) for page in ("deliveries", "events", "attempts", "metrics")
-        ]
+        answers = list(pool.map(lambda page: get(stage, page, requests.Session()), pages))
         db.rollback()
     assert all(seconds <= PATIENCE for _, seconds in answers)
     return {answer.status_code for answer, _ in answers}
@@ -165,9 +168,12 @@ def is_locked(db: psycopg.Connection) -> bool:
     return True
 
 
-def statements(place: Place) -> list[str]:
+def logged(place: Place) -> str:
+    return (place.servers.postgres.folder / "log").read_text(errors="replace")
+
+
+def statements(text: str) -> list[str]:
     """Return what was asked of the database, in small letters but for LIMIT."""
-    text = (place.servers.postgres.folder / "log").read_text(errors="replace")
     found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text)
     return [each.lower().replace("limit", "LIMIT") for each in found]
 

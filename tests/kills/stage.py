@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,8 @@ from delivery.watch import title
 from tests.conftest import a_free_port
 from tests.live import ROOT, Running, environment, eventually, manage
 
+RECOVERY = 30.0  # seconds, promised
+SLOWLY = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, answered later
 TOKEN = "pst_only-for-the-kill-tests"
 WRITE_KEY = "wk_kills"
 WORKERS = 3
@@ -67,8 +71,13 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # killed, which costs nobody's time: how it ends in peace is what tests/test_up.py is about
         self.web.close()
-        self.up.stop()
+        with suppress(psutil.NoSuchProcess):
+            family = self._family()
+            self.up.stop(signal.SIGKILL)
+            # those that nobody has buried yet are gone as well
+            eventually(lambda: not list(living(each.pid for each in family)), 20.0)
 
     def install(self, name: str, app_id: str = "") -> None:
         """Install Heap once more; without an App ID the name is it."""
@@ -129,6 +138,14 @@ class Stage:
         assert answer.ok, answer.text
         return answer.json()
 
+    def has_queued(self) -> bool:
+        """Say whether anything is to be delivered still; the ledger takes a process to ask."""
+        url = f"http://{self.env['PENSTOCK_WEB_BIND']}/v1/admin/deliveries"
+        asked = {"params": {"state": "queued", "limit": 1}, "timeout": 30}
+        answer = self.web.get(url, headers={"Authorization": f"Bearer {self.token}"}, **asked)
+        assert answer.ok, answer.text
+        return bool(answer.json()["data"])
+
     def account(self) -> dict[str, int]:
         """Return the one installation's line of the ledger. Fails when it does not close."""
         [line] = self.accounts().values()
@@ -183,6 +200,26 @@ class Stage:
         roles = ["main", "guard", "monitor", "pusher"]
         workers = int(self.env["PENSTOCK_CLUSTER_WORKERS"])
         return len(self.find("idle worker")) == workers and all(self.find(role) for role in roles)
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # its leash was quicker
+            process.kill()
+
+
+def assert_all_arrived_once_and_in_order(stage: Stage) -> None:
+    """Each message id is at the vendor exactly once, in each user's order, and accounted for."""
+    last: defaultdict[str, int] = defaultdict(lambda: -1)
+    ids = []
+    for each in stage.events():
+        number = each["properties"]["number"]
+        assert number > last[each["identity"]], f"{each['identity']} got {number} too late"
+        last[each["identity"]] = number
+        ids.append(each["idempotency_key"])
+    assert sorted(ids) == sorted(stage.sent)
+    account = stage.account()
+    assert account["delivered"] == account["in_scope"] == len(stage.sent)
 
 
 def parent(process: psutil.Process) -> int:
