@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 import yaml
 
-from tests import live
+from tests import live, migrated
 from tests.conftest import a_free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,15 +119,13 @@ def server(folder: Path) -> Iterator[str]:
     """
     port = a_free_port()
     env = live.environment(
-        f"sqlite:///{folder}/penstock.sqlite3",
+        migrated.new_sqlite(folder),
         PENSTOCK_SANDBOX_URL="http://127.0.0.1:9",  # nobody is there
         PENSTOCK_API_TOKEN=TOKEN,
         PENSTOCK_WRITE_KEY=WRITE_KEY,
         PENSTOCK_LOGIN_FAILURES="1000000",
         LOG_LEVEL="ERROR",
     )
-    live.manage(env, "migrate")
-    live.manage(env, "bootstrap")
     live.manage(env, "shell", "-c", PREPARE)
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "config.wsgi:application"),
@@ -145,6 +143,7 @@ def server(folder: Path) -> Iterator[str]:
 
 PREPARE = """
 from datetime import timedelta
+from django.core.management import call_command
 from django.contrib.auth.models import User
 from django.utils import timezone
 from delivery.models import Incident, Rejection
@@ -152,6 +151,7 @@ from integrations import sources, users, webhook_sources
 from integrations.models import ApiToken, Source
 from tests.make import *
 
+call_command("bootstrap")
 make_token(make_user("clerk", role="source_viewer"))
 clerk, admin = User.objects.get(username="clerk"), User.objects.get(username="admin")
 users.change(clerk, {"password": "correct-horse-5b1"}, by=admin)

@@ -1,14 +1,16 @@
 """What tests share: databases, ports, the services of this machine."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import redis
 from django.db import connection, connections
@@ -16,13 +18,12 @@ from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
-from psycopg import sql
 
 from delivery.ingest import authentication
 from delivery.shaping import compiled, compiled_of
 from integrations import buckets
 from integrations.destinations.heap.sandbox import Sandbox
-from tests import services
+from tests import live, migrated, services
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium
 
@@ -50,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some always wait for a process, a browser or a disk."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("only_database"):
         others = [item for item in items if not uses_database(item)]
@@ -58,11 +64,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "redis_url" in getattr(item, "fixturenames", ()):  # one database for all of them
             item.add_marker(pytest.mark.xdist_group("redis"))
+        if "long_log" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("long_log"))
+    # what takes long first, so that nobody waits for the last one at the end
+    items.sort(key=lambda item: not item.get_closest_marker("end_to_end"))
 
 
 def uses_database(item: pytest.Item) -> bool:
     names = set(getattr(item, "fixturenames", ()))
-    if "browser" in names:  # slow, and what a page shows does not depend on the database
+    if {"browser", "chromium"} & names:  # slow, and a page does not depend on the database
         return False
     fixtures = {"db", "transactional_db"} & names
     case = getattr(item, "cls", None)
@@ -125,29 +135,35 @@ def redis_url() -> str:
 
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
-    """A new and empty PostgreSQL database, dropped after the test."""
+    """A new and migrated PostgreSQL database, dropped after the test."""
     with new_database("postgres", Path()) as url:
         yield url
 
 
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[str]:
-    """Give the address of a new and empty database, in that folder if it is SQLite's."""
+    """Give the address of a new and migrated database, in that folder if it is SQLite's."""
     if kind == "sqlite":
-        yield f"sqlite:///{folder}/penstock.sqlite3"
+        yield migrated.new_sqlite(folder)
         return
     server = require("postgres")
-    url = services.database(server)
-    name = sql.Identifier(url.rpartition("/")[2])
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    url = migrated.new_postgres(server)
+    yield url
+    migrated.execute(server, "DROP DATABASE {} WITH (FORCE)", url.rpartition("/")[2])
+
+
+@pytest.fixture(scope="session")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL database with a log of 200,000 deliveries. Its tests are of one xdist group."""
+    with new_database("postgres", tmp_path_factory.mktemp("long-log")) as url:
+        command = [sys.executable, "benchmarks/rows.py", url, "--rows", "200000"]
+        subprocess.run(command, cwd=live.ROOT, check=True, capture_output=True)
         yield url
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A new and empty database of each kind, for tests that start real processes."""
+    """A new and migrated database of each kind, for tests that start real processes."""
     with new_database(request.param, tmp_path) as url:
         yield url
 

@@ -99,7 +99,8 @@ def database(server: str, name: str = "") -> str:
 
 def main() -> int:
     try:
-        sys.stdout.write(database(postgres()) + "\n")
+        # a commit need not outlive a crash of that server: nothing that is tested there is one
+        sys.stdout.write(f"{database(postgres())}?options=-c%20synchronous_commit%3Doff\n")
     except Missing as missing:
         if required("postgres"):
             sys.stderr.write(f"PENSTOCK_REQUIRE names postgres, but there is {missing}\n")

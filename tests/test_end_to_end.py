@@ -8,7 +8,7 @@ import pytest
 import requests
 from segment.analytics import Client
 
-from tests.conftest import a_free_port
+from tests.conftest import a_free_port, new_database
 from tests.live import Running, environment, eventually, manage
 
 pytestmark = pytest.mark.end_to_end
@@ -23,14 +23,21 @@ INSTALL = {
 }
 
 
-@pytest.fixture(params=["", "redis"])
-def broker_url(request):
-    return request.getfixturevalue("redis_url") if request.param else ""
+ONE_REDIS = pytest.mark.xdist_group("redis")
+EACH_ONCE = ["sqlite", pytest.param("postgres and redis", marks=ONE_REDIS)]
+ANY = [*EACH_ONCE, "postgres", pytest.param("sqlite and redis", marks=ONE_REDIS)]
 
 
 @pytest.fixture
-def running(database_url, broker_url):
+def running(request, tmp_path):
     """Everything `make run` starts, with a free port each."""
+    database, _, broker = request.param.partition(" and ")
+    broker_url = request.getfixturevalue("redis_url") if broker else ""
+    with new_database(database, tmp_path) as url:
+        yield from started(url, broker_url)
+
+
+def started(database_url, broker_url):
     env = environment(
         database_url,
         BROKER_URL=broker_url,
@@ -76,6 +83,7 @@ class Penstock:
         return json.loads(manage(self.env, "ledger", "--json"))
 
 
+@pytest.mark.parametrize("running", ANY, indirect=True)
 def test_an_event_of_a_real_sdk_reaches_heap_and_its_log_can_be_read(running):
     penstock = Penstock(running.env)
     penstock.api("POST", "/v1/admin/integration-catalog/heap/install", data=json.dumps(INSTALL))
@@ -108,6 +116,7 @@ def test_an_event_of_a_real_sdk_reaches_heap_and_its_log_can_be_read(running):
     assert "canary" not in running.output + json.dumps(delivery)
 
 
+@pytest.mark.parametrize("running", EACH_ONCE, indirect=True)
 def test_an_outage_of_the_vendor_costs_nothing_but_time(running):
     penstock = Penstock(running.env)
     penstock.api("POST", "/v1/admin/integration-catalog/heap/install", data=json.dumps(INSTALL))

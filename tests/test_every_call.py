@@ -14,7 +14,8 @@ from integrations.api.examples import FILE, examples, shape_of
 from tests import calls
 from tests.calls import GIVEN, OPERATIONS, REFUSED, SCHEMA, TOKEN, ends
 
-pytestmark = pytest.mark.end_to_end
+# one group: what they share is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_every_call")]
 
 # They change nothing: they look, or ask a vendor.
 HARMLESS = {

@@ -1,8 +1,5 @@
 """With 200,000 deliveries, no list of the API reads a table from end to end."""
 
-import subprocess
-import sys
-
 import pytest
 
 from benchmarks import lists
@@ -10,10 +7,8 @@ from benchmarks import lists
 pytestmark = pytest.mark.end_to_end
 
 
-def test_no_list_and_no_filter_reads_a_table_whole(postgres_url):
-    rows = [sys.executable, str(lists.ROOT / "benchmarks" / "rows.py"), postgres_url]
-    subprocess.run([*rows, "--rows", "200000"], check=True, capture_output=True)
-    server = lists.serve(postgres_url)
+def test_no_list_and_no_filter_reads_a_table_whole(long_log):
+    server = lists.serve(long_log)
     try:
         whole = {each: lists.ask(server, each)["whole"] for each in lists.LISTS}
     finally:

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import lists, pages
-from tests.conftest import new_database
+from benchmarks import pages
 
 pytestmark = pytest.mark.end_to_end
 
@@ -17,15 +16,12 @@ JOINED = ("event:", "status:", "attempts:", "-state:", "-installation:")
 
 
 @pytest.fixture(scope="module")
-def costs(tmp_path_factory):
+def costs(long_log):
     """What each page costs in a log of 200,000 deliveries."""
-    with new_database("postgres", tmp_path_factory.mktemp("pages")) as url:
-        rows = [sys.executable, str(lists.ROOT / "benchmarks" / "rows.py"), url]
-        subprocess.run([*rows, "--rows", "200000"], check=True, capture_output=True)
-        command = [sys.executable, pages.__file__, url, "--turns", "1"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert "Traceback" not in done.stderr, done.stderr
-        yield [json.loads(line) for line in done.stdout.splitlines()]
+    command = [sys.executable, pages.__file__, long_log, "--turns", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_no_page_takes_many_queries(costs):

@@ -20,7 +20,8 @@ from playwright.sync_api import sync_playwright
 from tests.conftest import ARGUMENTS, a_free_port, require
 from tests.live import Running, environment, eventually
 
-pytestmark = pytest.mark.end_to_end
+# one group: what they share is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_sdks")]
 
 SCRIPTS = Path(__file__).parent / "sdks"
 KEY = "wk_sdks-0123456789"

@@ -49,6 +49,12 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return list(living(each.pid for each in processes))
 
 
+def wait_until_whole(up: Running) -> None:
+    """Wait for all of it: a cluster that is stopped while it starts may take 15 s to end."""
+    up.wait_for("Penstock is ready")
+    eventually(lambda: "pusher" in names(family(up)), 20.0)
+
+
 def rows(env: dict[str, str]) -> list[list[tuple]]:
     with sqlite3.connect(env["DATABASE_URL"].removeprefix("sqlite:///")) as database:
         tables = ["auth_user", "integrations_source", "integrations_apitoken", "django_migrations"]
@@ -62,7 +68,7 @@ def rows(env: dict[str, str]) -> list[list[tuple]]:
 def test_it_starts_everything_and_ctrl_c_ends_it_without_a_trace(env):
     with Running(env, "up") as up:
         up.wait_for("Penstock is ready: http://" + env["PENSTOCK_WEB_BIND"])
-        eventually(lambda: "pusher" in names(family(up)), 20.0)
+        wait_until_whole(up)
         assert status(env["PENSTOCK_WEB_BIND"], "/admin/login/") == 200
         assert status(env["PENSTOCK_SANDBOX_URL"].removeprefix("http://"), "/_sandbox/") == 200
         processes = family(up)
@@ -77,12 +83,13 @@ def test_it_starts_everything_and_ctrl_c_ends_it_without_a_trace(env):
 
 def test_a_second_start_is_quick_and_changes_nothing(env):
     with Running(env, "up") as up:
-        up.wait_for("Penstock is ready")
+        wait_until_whole(up)
         up.stop()
     before = rows(env)
 
     with Running(env, "up") as up:
         up.wait_for("Penstock is ready", seconds=10.0)
+        wait_until_whole(up)
         up.stop()
 
     assert rows(env) == before
@@ -92,7 +99,7 @@ def test_a_second_start_is_quick_and_changes_nothing(env):
 
 def test_what_dies_is_started_again(env):
     with Running(env, "up") as up:
-        up.wait_for("Penstock is ready")
+        wait_until_whole(up)
         [web] = [p for p in family(up) if re.search("^granian .*:application$", names([p]))]
 
         web.kill()
@@ -104,8 +111,7 @@ def test_what_dies_is_started_again(env):
 
 def test_killed_itself_it_leaves_nothing_behind(env):
     with Running(env, "up") as up:
-        up.wait_for("Penstock is ready")
-        eventually(lambda: "pusher" in names(family(up)), 20.0)
+        wait_until_whole(up)
         processes = family(up)
 
         up.stop(signal.SIGKILL)
@@ -146,6 +152,6 @@ def test_a_database_that_is_away_is_one_clear_line(env):
 
 def test_without_a_local_sandbox_none_is_started(env):
     with Running({**env, "PENSTOCK_SANDBOX_URL": "https://sandbox.example"}, "up") as up:
-        up.wait_for("Penstock is ready")
+        wait_until_whole(up)
         assert "manage.py sandbox" not in names(family(up))
         assert up.stop() == 0
