@@ -240,3 +240,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime) and connection.vendor == "sqlite":
         return str(value.astimezone(UTC).replace(tzinfo=None))
     return value
+
+
+def moment(value: Any) -> Any:
+    """Return a time, or None, as a statement of ours gave it: the way back from `plain`."""
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value

@@ -95,16 +95,11 @@ def ring(answered: Sequence[Sequence[tuple[int]]]) -> None:
     """Ring for what the statements of `bells` gave."""
     for rows in answered:
         for (lane_id,) in rows:
-            _ring("drain", lane_id)
+            ring_task("drain", lane_id)
 
 
-def ring_task(task: str) -> None:
-    """Ask for a task out of turn, of whichever process has the time: the name of one in tasks.py
-    that takes no arguments."""
-    _ring(task)
-
-
-def _ring(task: str, *arguments: int) -> None:
+def ring_task(task: str, *arguments: int) -> None:
+    """Ask for a task out of turn, by its name in tasks.py, of whichever process has the time."""
     try:
         async_task(f"delivery.tasks.{task}", *arguments)
     except Exception:  # the broker may fail in any way; the watch rings again

@@ -14,17 +14,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
-from django.db import transaction
-from django.db.models import DateTimeField, OuterRef, Subquery, Value
+from django.db import connection, transaction
 
 from delivery import bulk
 from delivery.latency import PERCENTILES, bucket, percentile
 from delivery.ledger import ACCEPTED, OFFERED, UNWANTED, remember
-from delivery.models import Delivery, Heartbeat, Lane, Metric, Settlement, Tally
-from delivery.state import MOST, BoundedCount
+from delivery.models import Delivery, Heartbeat, Metric, Settlement, Tally
+from delivery.state import MOST
 
 Step = Metric.Step
 
@@ -120,40 +120,61 @@ def append(
 # --- rows, rolled up or not ----------------------------------------------------------------------
 
 ROLLED, TALLY, SETTLEMENT = range(3)
+COUNTS = (*FLOWS, *GAUGES)
+OF_METRIC = ("at", "installation", "source", "latency", *COUNTS)
 
 
-def _columns(kind: int, installation: Any, source: Any, text: str, **numbers: str) -> list[Any]:
-    """Return the columns that rows of all three tables are read as; `_entries` takes them."""
-    counts = (numbers.get(name, Value(0)) for name in (*FLOWS, *GAUGES))
-    return [Value(kind), "at", installation, source, text, *counts]
+def _columns(kind: int, installation: str, source: str, text: str, **counts: str) -> str:
+    """Return the columns, in SQL, that rows of all three tables are read as; `_entries` takes
+    them."""
+    numbers = (counts.get(name, "0") for name in COUNTS)
+    return ", ".join((str(kind), "at", installation, source, text, *numbers))
 
 
-OF_METRIC = _columns(
-    ROLLED, "installation", "source", "latency", **{name: name for name in (*FLOWS, *GAUGES)}
-)
-OF_TALLY = _columns(TALLY, Value(ALL), "source_id", "unwanted", accepted="events")
+OF_TALLY = _columns(TALLY, str(ALL), "source_id", "unwanted", accepted="events")
 OF_SETTLEMENT = _columns(
-    SETTLEMENT, "installation_id", Value(ALL), "by_source", attempts="attempts", refused="refused"
+    SETTLEMENT, "installation_id", str(ALL), "by_source", attempts="attempts", refused="refused"
 )
 
 
 def _entries(
-    kind: int, at: datetime, installation: int, source: int, text: str, *numbers: Any
+    kind: int, at: Any, installation: int, source: int, text: str | None, *numbers: Any
 ) -> Iterator[Entry]:
-    """Yield what a row says, part by part."""
-    sums = Sums(*numbers)
+    """Yield what a row says, part by part.
+
+    text  JSON: of a tally and a settlement their parts, of metrics the latencies of each
+    """
+    at, sums = bulk.moment(at), Sums(*numbers)
     if kind == ROLLED:
-        sums.latency = msgspec.json.decode(text, type=dict[int, int])
+        sums.latency = _together(msgspec.json.decode(f"[{text or ''}]", type=list[dict[int, int]]))
     yield at, installation, source, sums
     if kind == TALLY:
-        for each, unwanted in msgspec.json.decode(text, type=dict[int, int]).items():
+        for each, unwanted in msgspec.json.decode(text or "", type=dict[int, int]).items():
             yield at, each, source, Sums(accepted=sums.accepted, unwanted=unwanted)
     if kind == SETTLEMENT:
-        for each, part in msgspec.json.decode(text, type=dict[int, Sums]).items():
+        for each, part in msgspec.json.decode(text or "", type=dict[int, Sums]).items():
             yield at, installation, each, part
 
 
+def _together(latencies: Sequence[dict[int, int]]) -> dict[int, int]:
+    if len(latencies) == 1:
+        return latencies[0]
+    whole: dict[int, int] = {}
+    for each in latencies:
+        for number, count in each.items():
+            whole[number] = whole.get(number, 0) + count
+    return whole
+
+
 # --- rolling up ----------------------------------------------------------------------------------
+
+
+OLDEST_TALLIES = bulk.Statement(
+    f"SELECT id, {OF_TALLY} FROM delivery_tally ORDER BY id LIMIT {BATCH}"  # noqa: S608
+)
+OLDEST_SETTLEMENTS = bulk.Statement(
+    f"SELECT id, {OF_SETTLEMENT} FROM delivery_settlement ORDER BY id LIMIT {BATCH}"  # noqa: S608
+)
 
 
 def is_apart() -> bool:
@@ -183,8 +204,7 @@ def _move(seen: list[Entry], now: datetime) -> int:
     Heartbeat.objects.get_or_create(name=LOCK, defaults={"at": now})
     with transaction.atomic():
         Heartbeat.objects.filter(name=LOCK).update(at=now)  # whoever else rolls up, waits here
-        tallies = list(Tally.objects.order_by("pk").values_list("pk", *OF_TALLY)[:BATCH])
-        batches = list(Settlement.objects.order_by("pk").values_list("pk", *OF_SETTLEMENT)[:BATCH])
+        tallies, batches = bulk.rows_of(OLDEST_TALLIES), bulk.rows_of(OLDEST_SETTLEMENTS)
         came_in = [entry for _, *row in tallies for entry in _entries(*row)]
         remember(_in_the_books(came_in))
         _write([*seen, *came_in, *(entry for _, *row in batches for entry in _entries(*row))])
@@ -215,7 +235,7 @@ def _write(entries: Iterable[Entry]) -> None:
         return
     among = {f"{name}__in": {place[n] for place in new} for n, name in enumerate(PLACE)}
     for step, *row in Metric.objects.filter(**among).values_list("step", *OF_METRIC):
-        for *place, sums in _entries(*row):
+        for *place, sums in _entries(ROLLED, *row):
             if (step, *place) in new:
                 new[step, *place].add(sums)
     Metric.objects.bulk_create(
@@ -257,21 +277,34 @@ class Queue:
 
 def queues(installations: Iterable[int] | None = None) -> dict[int, Queue]:
     """Return the queue of each installation that has any."""
-    waiting = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
-    # in the order of the queue: by age it would have to be read whole
-    head = waiting.order_by("pk").values("queued_at")[:HEAD]
-    rows = Lane.objects.annotate(
-        queued=BoundedCount(waiting.values("pk")[: MOST + 1]), oldest=Oldest(head)
-    )
-    if installations is not None:
-        rows = rows.filter(installation__in=list(installations))
+    among = None if installations is None else list(installations)
+    if among == []:
+        return {}
     found: dict[int, Queue] = {}
-    for pk, queued, oldest in rows.values_list("installation", "queued", "oldest"):
+    for pk, queued, head in bulk.rows_of(
+        bulk.Statement(_of_lanes(among and len(among)), among or ())
+    ):
         if queued:
             was = found.get(pk, Queue())
-            ages = [at for at in (was.oldest_queued_at, oldest) if at]
+            ages = [at for at in (was.oldest_queued_at, bulk.moment(head)) if at]
             found[pk] = Queue(was.queued + queued, min(ages))
     return found
+
+
+def _of_lanes(count: int | None) -> str:
+    """Return the SQL that counts each lane's queue: of so many installations, or of all."""
+    waiting = (
+        f"FROM delivery_delivery WHERE lane_id = lane.id AND state = '{Delivery.State.QUEUED}'"
+    )
+    among = f"WHERE installation_id IN ({', '.join(['%s'] * count)})" if count else ""
+    # the head, in the order of the queue: by age it would have to be read whole
+    return (
+        f"SELECT installation_id, "  # noqa: S608
+        f"(SELECT COUNT(*) FROM (SELECT id {waiting} LIMIT {MOST + 1}) AS waiting), "
+        f"(SELECT MIN(queued_at) FROM "
+        f"(SELECT queued_at {waiting} ORDER BY id LIMIT {HEAD}) AS head) "
+        f"FROM delivery_lane AS lane {among}"
+    )
 
 
 def queue_of_all() -> Queue:
@@ -279,13 +312,6 @@ def queue_of_all() -> Queue:
     found = list(queues().values())
     oldest = min((each.oldest_queued_at for each in found if each.oldest_queued_at), default=None)
     return Queue(sum(each.queued for each in found), oldest)
-
-
-class Oldest(Subquery):
-    """The earliest `queued_at` of a sliced query."""
-
-    template = "(SELECT MIN(queued_at) FROM (%(subquery)s) AS head)"
-    output_field = DateTimeField()
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -350,7 +376,7 @@ def series(
 def of_each_installation(*, since: datetime, until: datetime, step: Step) -> dict[int, Series]:
     """Return the series of each installation that has any, in one query. Raises TooFine."""
     span = _Span(since, until, step)
-    return _each_installation(span, _read(span))
+    return _each_installation(span, _read(span, apart="installation"))
 
 
 def of_all_and_each(
@@ -361,7 +387,7 @@ def of_all_and_each(
     Raises TooFine.
     """
     span = _Span(since, until, step)
-    entries = list(_read(span))
+    entries = list(_read(span, apart="installation"))
     return span.series(entries, of_one=False), _each_installation(span, entries)
 
 
@@ -377,7 +403,7 @@ def of_each_source(*, since: datetime, until: datetime, step: Step) -> dict[int,
     """Return the series of each source that has any, in one query. Raises TooFine."""
     span = _Span(since, until, step)
     each: dict[int, list[Entry]] = defaultdict(list)
-    for entry in _read(span):
+    for entry in _read(span, apart="source"):
         each[entry[2]].append(entry)
     each.pop(ALL, None)
     return {pk: span.series(entries, of_one=False) for pk, entries in each.items()}
@@ -444,27 +470,47 @@ def _point(at: datetime, sums: Sums) -> Point:
 
 
 def _read(
-    span: _Span, installation: int | None = None, source: int | None = None
+    span: _Span, installation: int | None = None, source: int | None = None, *, apart: str = ""
 ) -> Iterator[Entry]:
-    """Yield what is asked for, of all three tables in one statement: rows may move meanwhile."""
-    during = {"at__gte": span.since, "at__lt": span.until}
-    rolled = Metric.objects.filter(step=span.step, **during)
-    tallies = Tally.objects.filter(**during)
-    batches = Settlement.objects.filter(**during)
-    if installation is not None:
-        rolled, batches = (
-            rolled.filter(installation=installation),
-            batches.filter(installation=installation),
-        )
-    if source is not None:
-        rolled, tallies = rolled.filter(source=source), tallies.filter(source=source)
-    rows = rolled.values_list(*OF_METRIC).union(
-        tallies.values_list(*OF_TALLY), batches.values_list(*OF_SETTLEMENT), all=True
-    )
-    for row in rows:
+    """Yield what is asked for, of all three tables in one statement: rows may move meanwhile.
+
+    apart  "installation" or "source", if those are to be told apart. Where they are not, metrics
+           come added up, and -1 stands for all installations together: to read the rows one by one
+           and add them takes three times as long
+    """
+    during = [bulk.plain(span.since), bulk.plain(span.until)]
+    one, other = ([pk] if pk is not None else [] for pk in (installation, source))
+    sql = _statement(connection.vendor, bool(one), bool(other), apart)
+    values = [int(span.step), *during, *one, *other, *during, *other, *during, *one]
+    for row in bulk.rows_of(bulk.Statement(sql, values)):
         for entry in _entries(*row):
             if installation in (None, entry[1]) and source in (None, entry[2]):
                 yield entry
+
+
+@cache
+def _statement(vendor: str, of_one: bool, of_source: bool, apart: str) -> str:
+    """Return the SQL of `_read`. Django takes longer to write it than the database to run it."""
+    every = f"CASE installation WHEN {ALL} THEN {ALL} ELSE -1 END"
+    join = "string_agg" if vendor == "postgresql" else "group_concat"
+    sums = {name: f"CAST(SUM({name}) AS bigint)" for name in COUNTS}
+    rolled = _columns(
+        ROLLED,
+        "installation" if of_one or apart == "installation" else every,
+        "source" if of_source or apart == "source" else str(ALL),
+        f"{join}(NULLIF(latency, '{{}}'), ',')",
+        **sums | {"oldest_queued_s": "MAX(oldest_queued_s)"},
+    )
+    during = "at >= %s AND at < %s"
+    one, other = " AND {} = %s" * of_one, " AND {} = %s" * of_source
+    return (
+        f"SELECT {rolled} FROM delivery_metric WHERE step = %s AND {during}"  # noqa: S608
+        f"{one.format('installation')}{other.format('source')} GROUP BY 2, 3, 4 "
+        f"UNION ALL SELECT {OF_TALLY} FROM delivery_tally WHERE {during}"
+        f"{other.format('source_id')} "
+        f"UNION ALL SELECT {OF_SETTLEMENT} FROM delivery_settlement WHERE {during}"
+        f"{one.format('installation_id')}"
+    )
 
 
 def floor(moment: datetime, step: int) -> datetime:

@@ -3,6 +3,7 @@ one installation that a search means."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -15,7 +16,7 @@ from django.utils.http import urlencode
 
 from delivery import controls, matching, resolving
 from delivery.admin.explorer import explorer
-from delivery.matching import NotOne
+from delivery.matching import Done, NotOne
 from delivery.models import Delivery
 from delivery.resolving import BadNote
 
@@ -64,6 +65,43 @@ VERBS = {
 }  # fmt: skip
 
 
+class Ticked:
+    """Deliveries that were ticked one by one."""
+
+    name = search = ""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    @cached_property
+    def counted(self):
+        return Done(self.rows.count(), True)
+
+    def act(self, act):
+        return Done(act(self.rows), True)
+
+
+class Meant:
+    """All deliveries of one installation that a search means."""
+
+    def __init__(self, scope, search):
+        self.scope, self.search = scope, str(search)
+        [self.installation] = search.values("installation")
+
+    @cached_property
+    def counted(self):
+        return matching.count(self.scope)
+
+    @property
+    def name(self):
+        """What has to be typed before it is done, or ""."""
+        are_many = not self.counted.is_whole or self.counted.count > MANY
+        return self.installation if are_many else ""
+
+    def act(self, act):
+        return matching.to_all(self.scope, act)
+
+
 def page(request, verb, rows):
     """Show how many there are, and do it when that is confirmed.
 
@@ -77,52 +115,38 @@ def page(request, verb, rows):
     view, verb = explorer(given, now), VERBS[verb]
     error, found = "", None
     try:
-        found = verb.found(view.search, now) if rows is None else rows.filter(state=verb.state)
+        if rows is None:
+            found = Meant(verb.found(view.search, now), view.search)
+        else:
+            found = Ticked(rows.filter(state=verb.state))
         if "go" in request.POST:
-            return _done(request, verb, found, view, now)
+            return _done(request, verb, found, now)
     except (BadNote, NotOne) as problem:
         error = str(problem)
     return _before(request, verb, found, view, error)
 
 
-def _done(request, verb, found, view, now):
-    note, search = request.POST.get("note", ""), str(view.search)
+def _done(request, verb, found, now):
+    note = request.POST.get("note", "")
     if verb.takes_note:
         resolving.checked(note)
-
-    def act(rows):
-        return verb.act(rows, note, now, request.user, "" if is_ticked else search)
-
-    is_ticked = not isinstance(found, matching.Scope)
-    if not is_ticked and _must_type(matching.count(found)):
-        name = view.search.values("installation")[0]
-        if request.POST.get("typed") != name:
-            raise NotOne(f"Type {name} exactly as it is written.")
-    done = matching.Done(act(found), True) if is_ticked else matching.to_all(found, act)
+    if found.name and request.POST.get("typed") != found.name:
+        raise NotOne(f"Type {found.name} exactly as it is written.")
+    done = found.act(lambda rows: verb.act(rows, note, now, request.user, found.search))
     deliveries = "1 delivery is" if done.count == 1 else f"{done.count:,} deliveries are"
     more = "" if done.is_whole else " There are more: do the same again to go on with them."
     messages.success(request, f"{deliveries} {verb.done}{more}")
     return redirect(log_as_it_was(request.POST))
 
 
-def _must_type(counted):
-    return not counted.is_whole or counted.count > MANY
-
-
 def _before(request, verb, found, view, error):
-    is_ticked = found is not None and not isinstance(found, matching.Scope)
-    counted = matching.Done(found.count(), True) if is_ticked else None
-    if isinstance(found, matching.Scope):
-        counted = matching.count(found)
-    must_type = bool(counted) and not is_ticked and _must_type(counted)
     context = {
         **admin.site.each_context(request),
         "title": verb.title,
         "verb": verb,
-        "counted": counted,
-        "ids": request.POST.getlist("id") if is_ticked else [],
+        "found": found,
+        "ids": request.POST.getlist("id"),
         "search": view.search,
-        "must_type": must_type and view.search.values("installation")[0],
         "error": error,
         "longest": resolving.LONGEST,
         "back_url": log_as_it_was(request.POST or request.GET),

@@ -152,21 +152,21 @@ class BodyAdmin(LogAdmin):
     def _reveal(self):
         return f"delivery_{self.opts.model_name}_reveal"
 
-    def change_view(self, request, object_id, form_url="", extra_context=None):
-        found = self.found(request, object_id)
-        return self.page(request, found, shows_bodies=bodies.shown_to(request.user))
-
     def reveal_view(self, request, pk):
         """Show one row with its bodies, and write down that they were shown."""
         found = self.found(request, str(pk))
         if not request.user.has_perm(REVEAL_BODIES):
             raise PermissionDenied
         bodies.reveal(found)
-        return self.page(request, found, shows_bodies=True)
+        return self.page(request, found, is_revealed=True)
 
-    def page(self, request, found, **known):
-        may = request.user.has_perm(REVEAL_BODIES)
-        reveal_url = reverse(f"admin:{self._reveal}", args=[found.pk]) if may else ""
-        told = {"reveal_url": reveal_url, "hidden": bodies.HIDDEN}
+    def page(self, request, found, *, is_revealed=False):
         sees = bodies.shown_to(request.user)
-        return super().page(request, found, sees_bodies=sees, **told, **known)
+        may = request.user.has_perm(REVEAL_BODIES)
+        told = {
+            "sees_bodies": sees,
+            "shows_bodies": sees or is_revealed,
+            "reveal_url": reverse(f"admin:{self._reveal}", args=[found.pk]) if may else "",
+            "hidden": bodies.HIDDEN,
+        }
+        return super().page(request, found, **told)
