@@ -11,6 +11,7 @@ The spread is that of a busy hub, and the same for every number of rows:
   that has 20 deliveries in all, and one that stands still: its newest deliveries are queued;
 * 1 % failed, half of them resolved, 1 % filtered, 0.2 % cancelled; one attempt for 100
   deliveries, 3 % of them refused;
+* one replay long ago, of one in ten deliveries of a fiftieth of the log, and one incident;
 * forty names of events, the first ones a hundred times as frequent as the last ones, and one that
   occurs 20 times; 50 events a user, half of the events of visitors without a user id;
 * bodies for the newest 1,000 only: no list reads one.
@@ -111,6 +112,28 @@ OTHERS = (
     INSERT INTO delivery_resolution (delivery_id, at, by, note)
     SELECT id, settled_at + interval '1 hour', 'ada', 'Sent by hand.' FROM delivery_delivery
     WHERE state = 'failed' AND id % 2 = 0
+    """,
+    """
+    INSERT INTO delivery_replay (installation_id, kind, state, wanted, first, cursor, "end", queued,
+        unwanted, taken_back, outcome, created_at, finished_at)
+    SELECT 1, 'replay', 'done', '{{"states": ["delivered"]}}', {events} / 2, last, last, 0, 0, 0,
+        '{{}}', at, at
+    FROM (SELECT {events} / 2 + {events} / 25 AS last, now() - interval '20 days' AS at) AS ends
+    """,
+    """
+    INSERT INTO delivery_replayed (delivery_id, replay_id, state, settled_at, error, reason)
+    SELECT delivery.id, replay.id, 'delivered', settled_at, '', ''
+    FROM delivery_delivery AS delivery, delivery_replay AS replay
+    WHERE delivery.id > replay.first AND delivery.id <= replay."end" AND delivery.id % 20 = 1
+        AND delivery.installation_id = 1 AND delivery.state = 'delivered'
+    """,
+    """
+    UPDATE delivery_delivery SET trigger = 'replay'
+    WHERE id IN (SELECT delivery_id FROM delivery_replayed)
+    """,
+    """
+    INSERT INTO delivery_incident (kind, subject, about, text, opened_at, seen_at)
+    VALUES ('late', 'installation:12', 'Standing', 'It stands still.', now(), now())
     """,
     """
     INSERT INTO delivery_metric (step, at, installation, source, accepted, unwanted, delivered,

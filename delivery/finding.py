@@ -16,7 +16,9 @@ from django.db.models import (
     BooleanField,
     Count,
     Exists,
+    ExpressionWrapper,
     F,
+    Func,
     Max,
     Min,
     Model,
@@ -25,31 +27,43 @@ from django.db.models import (
     QuerySet,
     Subquery,
 )
-from django.db.models.expressions import RawSQL
 
 from delivery import log
 from delivery.models import Carried, Delivery, Event, Lane, Replay, Replayed
 from delivery.search import Search, Term, bound, moment
 from integrations import paging
 from integrations.models import Installation, Source
-from integrations.paging import SKEW, Page, first_id
+from integrations.paging import SKEW, Page, first_ids
 
 LOOK = 10_000  # rows
 LOOKS = 3  # a page that people look at; a program comes for the next one by itself
+DENSE = 5  # events for each row of a look, up to which all of them are read at once
 OF_A_PERSON = 10_000  # events, the newest
 MOST = 10_000  # is counted no further
 UNSENT = ("failed", "filtered", "cancelled")
-# The condition of the indexes `delivery_unsent` and `_there`, word by word: SQLite uses a partial
-# index only for a query that repeats it, and does not look into parameters.
-IS_UNSENT = RawSQL(
-    "delivery_delivery.state IN ('failed', 'filtered', 'cancelled')",
-    (),
-    output_field=BooleanField(),
-)
+AT = "event__received_at"  # a delivery's time
 ANY_ID = ("message_id", "user_id", "anonymous_id")
 IDS = {"user": ("user_id",), "anon": ("anonymous_id",), "message": ("message_id",), "": ANY_ID}
 
 State = Delivery.State
+
+
+class IsUnsent(Func):
+    """The condition of the indexes `delivery_unsent` and `_there`, word by word, beside a state.
+
+    SQLite uses a partial index only for a query that repeats its condition, and does not look into
+    parameters. PostgreSQL concludes it from the state, and must not be told: it would multiply what
+    both leave, expect a fiftieth of the rows, and for one page read and sort all there are.
+    """
+
+    template = "%(expressions)s IN ('failed', 'filtered', 'cancelled')"
+    output_field = BooleanField()
+
+    def as_postgresql(self, *_: Any, **__: Any) -> tuple[str, tuple[()]]:
+        return "TRUE", ()
+
+
+IS_UNSENT = IsUnsent("state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Scope:
     @property
     def fitting(self) -> QuerySet[Any]:
         """All rows of the search; to be read by id only, for nothing bounds what that costs."""
-        return self._fitting(self.rows, Event.objects.all())
+        return self._fitting(self.rows, None)
 
     def page(
         self,
@@ -90,17 +104,18 @@ class Scope:
         """Return a page, after so many looks at most: LOOKS, when not said."""
         if self.is_looked_through:
             return self._looked(limit, before, looks or LOOKS)
-        return paging.page(self.rows, limit=limit, before=before, after=after, by=self.by)
+        place = {"before": before, "after": after, "by": self.by}
+        return paging.page(self.rows, limit=limit, **place, shown=self._shown)
 
     def _looked(self, limit: int, before: int | None, looks: int) -> Page:
         found: list[int] = []
         newer, end = before is not None, before
         for _ in range(looks):
             rows = self.rows if end is None else self.rows.filter(pk__lt=end)
-            count, end, bounds = self._seen(rows)
+            count, end, among = self._seen(rows)
             if end is None:
                 return Page(self._rows(found), newer, has_older=False)
-            fitting = self._fitting(rows.filter(pk__gte=end), Event.objects.filter(**bounds))
+            fitting = self._fitting(rows.filter(pk__gte=end), among)
             ids = fitting.order_by(f"-{self.by}").values_list("pk", flat=True)
             found += ids[: limit + 1 - len(found)]
             if len(found) > limit or count < self.look:
@@ -108,56 +123,67 @@ class Scope:
         return Page(self._rows(found), newer, has_older=True, looked_to=end)
 
     def _rows(self, ids: list[int]) -> list[Any]:
-        """Return the rows that were found, with all that is shown of them: joined to these alone,
-        not to all that was looked through."""
-        return list(self.rows.filter(pk__in=ids).order_by(f"-{self.by}")) if ids else []
+        return list(self._shown.filter(pk__in=ids).order_by("-pk")) if ids else []
 
-    def _seen(self, rows: QuerySet[Any]) -> tuple[int, int | None, dict[str, int]]:
-        """Return how many rows a look has, where it ends, and between which ids its events are
-        when it is about them."""
+    @property
+    def _shown(self) -> QuerySet[Any]:
+        """Any rows, with all that is shown of them: to be joined to those of a page alone, not to
+        all that were looked through, or that PostgreSQL reads when it misjudges how many fit."""
+        rows = self.rows.model._default_manager.all()
+        rows.query.select_related = self.rows.query.select_related
+        return rows
+
+    def _seen(self, rows: QuerySet[Any]) -> tuple[int, int | None, QuerySet[Event] | None]:
+        """Return how many rows a look has, where it ends, and among which events theirs are: None
+        where these would be many more than the rows."""
         columns = ("pk", "event") if self.of_event else ("pk",)
         newest = rows.order_by(f"-{self.by}").values(*columns)[: self.look]
-        bounds = {"pk__gte": Min("event"), "pk__lte": Max("event")} if self.of_event else {}
+        bounds = {"first": Min("event"), "last": Max("event")} if self.of_event else {}
         seen = newest.aggregate(count=Count("pk"), end=Min("pk"), **bounds)
-        return seen.pop("count"), seen.pop("end"), seen
+        count, end = seen["count"], seen["end"]
+        if not self.of_event or end is None or seen["last"] - seen["first"] > DENSE * count:
+            return count, end, None
+        return count, end, Event.objects.filter(pk__gte=seen["first"], pk__lte=seen["last"])
 
-    def _fitting(self, rows: QuerySet[Any], events: QuerySet[Event]) -> QuerySet[Any]:
-        """Return those of the rows that are of these events, and as is asked. Not by a join:
-        PostgreSQL would take the ids' bounds for those of the deliveries alone, and read all
-        events."""
-        if self.of_event:
-            rows = rows.filter(event__in=events.filter(self.of_event).order_by().values("pk"))
+    def _fitting(self, rows: QuerySet[Any], among: QuerySet[Event] | None) -> QuerySet[Any]:
+        """Return those of the rows that are as is asked, and of such events."""
+        if self.of_event and among is None:
+            rows = rows.filter(_of_event_that(self.of_event))
+        elif self.of_event and among is not None:
+            # Not by a join: PostgreSQL would take the ids' bounds for those of the deliveries
+            # alone, and read all events.
+            rows = rows.filter(event__in=among.filter(self.of_event).order_by().values("pk"))
         return rows.filter(self.rest)
 
     def newest(self) -> QuerySet[Delivery]:
         """Return what matches, newest first; what is looked through, in one look."""
         if not self.is_looked_through:
             return self.rows.order_by(f"-{self.by}")
-        _, end, bounds = self._seen(self.rows)
+        _, end, among = self._seen(self.rows)
         rows = self.rows.none() if end is None else self.rows.filter(pk__gte=end)
-        return self._fitting(rows, Event.objects.filter(**bounds)).order_by(f"-{self.by}")
+        return self._fitting(rows, among).order_by(f"-{self.by}")
 
     def counted(self) -> tuple[int, bool]:
         """Return how many there are, as far as one look goes, and whether those are all."""
         if not self.is_looked_through:
             count = self.count()
             return count, count <= MOST
-        seen, end, bounds = self._seen(self.rows)
+        seen, end, among = self._seen(self.rows)
         if end is None:
             return 0, True
-        found = self._fitting(self.rows.filter(pk__gte=end), Event.objects.filter(**bounds))
+        found = self._fitting(self.rows.filter(pk__gte=end), among)
         return len(found.values_list("pk", flat=True)), seen < self.look
 
     def count(self) -> int:
         """Return how many there are, or more than MOST; without a look at the rest."""
         # all of the log by its key: PostgreSQL reads from the table's start, where purged rows were
-        order = () if self.rows.query.where else ("-pk",)
-        return self.rows.order_by(*order).values("pk")[: MOST + 1].count()
+        rows = self.rows if self.rows.query.where else self.rows.order_by("-pk")
+        return rows.values("pk")[: MOST + 1].count()
 
 
 def named(search: Search) -> Search:
-    """Return a search with installations and sources by their names, given by name or id, and with
-    a problem for each that is not there."""
+    """Return a search with installations and sources by their names, given by name or id, with the
+    numbers of these, and with a problem for each that is not there."""
     for key, model in (("installation", Installation), ("source", Source)):
         if any(term.key == key for term in search.terms):
             search = _named(search, key, model)
@@ -177,7 +203,9 @@ def _named(search: Search, key: str, model: type[Model]) -> Search:
         else:
             there = ", ".join(names.values()) or "none yet"
             problems.append(f"{term}: there is no {key} of that name; there are: {there}.")
-    return Search(tuple(terms), tuple(problems))
+    wanted = {term.value for term in terms if term.key == key}
+    numbers = tuple((key, name, pk) for pk, name in names.items() if name in wanted)
+    return Search(tuple(terms), tuple(problems), search.numbers + numbers)
 
 
 def scope(search: Search, now: datetime) -> Scope:
@@ -188,23 +216,27 @@ def scope(search: Search, now: datetime) -> Scope:
     if search.values("resolved"):  # either way it is about those
         rows = rows.filter(IS_UNSENT, state=State.FAILED)
     rows, rest = _of_numbers(rows, rest, search)
-    rows = _within(rows, _time(search, "since", now), _time(search, "until", now))
     rest &= _others(search)
     of_event = _all_of(search, OF_EVENTS, OF_EVENTS)
+    near, surely, received = _times(search, now)
+    rows = rows.filter(near)
+    if rest or of_event:
+        of_event &= received
+    elif received:
+        rows = rows.filter(surely | Q(_of_event_that(received))).order_by("-pk")
     keys = [key for key in IDS if search.values(key)]
     if not keys:
         return Scope(rows, rest, of_event)
     events = set.intersection(*(_events(IDS[key], search.values(key)) for key in keys))
     # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
-    rows = rows.filter(event__in=events).annotate(place=F("pk") + 0)
+    rows = rows.order_by().filter(event__in=events).annotate(place=F("pk") + 0)
     return Scope(rows, rest, of_event, by="place")
 
 
 def _of_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
-    names, rows = search.values("installation"), log.deliveries()
-    if not names:
+    ids, rows = search.numbers_of("installation"), log.deliveries()
+    if not ids:
         return rows, Q()
-    ids = list(Installation.objects.filter(name__in=names).values_list("pk", flat=True))
     if len(ids) == 1:
         return rows.filter(installation=ids[0]), Q()
     return rows, Q(installation__in=ids)
@@ -270,16 +302,30 @@ def _events(columns: Iterable[str], values: list[str]) -> set[int]:
     }
 
 
-def _within(
-    rows: QuerySet[Delivery], since: datetime | None, until: datetime | None
-) -> QuerySet[Delivery]:
-    """Return the deliveries of events received in [since, until), with the events' ids bounded as
-    well: PostgreSQL would otherwise read all events to compare their times."""
-    if since is not None:
-        rows = rows.filter(event__gte=first_id(Event, "received_at", since - SKEW))
-    if until is not None:
-        rows = rows.filter(event__lt=first_id(Event, "received_at", until + SKEW))
-    return log.received(rows, since=since, until=until)
+def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
+    """Return what holds of deliveries of events received in [since, until): of their own ids; of
+    their events' ids, where these alone are enough; and of what their events say.
+
+    Ids rise with the times but for SKEW: outside of it they tell, within it the event is asked.
+    """
+    near, surely, received = Q(), Q(), Q()
+    if (at := _time(search, "since", now)) is not None:
+        outer, inner = first_ids((Delivery, AT, at - SKEW), (Event, "received_at", at + SKEW))
+        near, surely, received = Q(pk__gte=outer), Q(event__gte=inner), Q(received_at__gte=at)
+    if (at := _time(search, "until", now)) is not None:
+        outer, inner = first_ids((Delivery, AT, at + SKEW), (Event, "received_at", at - SKEW))
+        near &= Q(pk__lt=max(outer, Delivery.last_made_late(at + SKEW) + 1))
+        surely, received = surely & Q(event__lt=inner), received & Q(received_at__lt=at)
+    return near, surely, received
+
+
+def _of_event_that(condition: Q) -> Subquery:
+    """Return the condition for a delivery that its event is so. As a value of one delivery after
+    the other, which PostgreSQL cannot make a join of: it would guess how many fit, and for one page
+    read and sort all of them."""
+    own = Event.objects.filter(pk=OuterRef("event"))
+    fits = own.annotate(fits=ExpressionWrapper(condition, BooleanField()))
+    return Subquery(fits.values("fits"))
 
 
 def _time(search: Search, key: str, now: datetime) -> datetime | None:

@@ -14,7 +14,6 @@ from django.db.models import QuerySet
 from delivery.finding import Scope, scope
 from delivery.models import Delivery, Lane
 from delivery.search import Search, Term
-from integrations.models import Installation
 
 AT_ONCE = 1_000  # deliveries a transaction
 BUDGET = 4.0  # seconds that a person, or a program, waits
@@ -72,9 +71,9 @@ def queued(search: Search, now: datetime) -> Scope:
     NotOne."""
     _check(search, State.QUEUED)
     found = scope(search.only("state"), now)
-    installation = Installation.objects.get(name=search.values("installation")[0])
+    [installation] = search.numbers_of("installation")
     lanes = list(Lane.objects.filter(installation=installation).values_list("pk", flat=True))
-    return replace(found, rows=found.rows.filter(lane__in=lanes, state=State.QUEUED))
+    return replace(found, rows=found.rows.order_by().filter(lane__in=lanes, state=State.QUEUED))
 
 
 def _check(search: Search, state: str) -> None:

@@ -64,10 +64,14 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Terms in the order in which they were typed, and a sentence for each that is no term."""
+    """Terms in the order in which they were typed, and a sentence for each that is no term.
+
+    numbers  (key, value, number) of what is looked up by its name: none before that was done
+    """
 
     terms: tuple[Term, ...] = ()
     problems: tuple[str, ...] = ()
+    numbers: tuple[tuple[str, str, int], ...] = ()
 
     def __str__(self) -> str:
         return " ".join(map(str, self.terms))
@@ -80,12 +84,19 @@ class Search:
         return [term for term in self.terms if term.negated]
 
     def without(self, *terms: Term) -> "Search":
-        return Search(tuple(term for term in self.terms if term not in terms))
+        rest = tuple(term for term in self.terms if term not in terms)
+        return Search(rest, numbers=self.numbers)
 
     def only(self, key: str, *values: str) -> "Search":
         """Return the same search with these values of a key in place of those it had."""
         rest = tuple(term for term in self.terms if term.key != key)
-        return Search(rest + tuple(Term(key, value) for value in values))
+        terms = rest + tuple(Term(key, value) for value in values)
+        return Search(terms, numbers=self.numbers)
+
+    def numbers_of(self, key: str) -> list[int]:
+        """Return the numbers of the values of a key that were looked up."""
+        values = self.values(key)
+        return [number for of, value, number in self.numbers if of == key and value in values]
 
 
 @dataclass(frozen=True, slots=True)

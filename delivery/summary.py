@@ -19,7 +19,8 @@ from delivery.metrics import Point, Queue, Step, TooFine
 from delivery.models import Delivery, Lane
 from delivery.search import Search, Term, moment
 from delivery.state import bounded, lanes_with_queue, retried_in_words, waits
-from integrations.models import Installation, Source
+from integrations.models import Installation
+from integrations.paging import joined
 
 SAMPLE = 500  # deliveries, the newest that match
 GROUPS = 4  # of errors, the largest
@@ -118,7 +119,7 @@ def _told(search: Search, found: Scope, now: datetime) -> Summary:
     until = _time(search, "until", now) or now
     since = _time(search, "since", now) or until - USUAL
     step = _step(since, until, now)
-    installation, source = _id(Installation, search), _id(Source, search)
+    installation, source = _id("installation", search), _id("source", search)
     told = metrics.series(
         since=since, until=until, step=step, installation=installation, source=source
     )
@@ -162,9 +163,8 @@ def _time(search: Search, key: str, now: datetime) -> datetime | None:
     return moment(values[0], now) if values else None
 
 
-def _id(model: type[Installation] | type[Source], search: Search) -> int | None:
-    names = search.values(model.__name__.lower())
-    return model._default_manager.get(name=names[0]).pk if names else None
+def _id(key: str, search: Search) -> int | None:
+    return next(iter(search.numbers_of(key)), None)
 
 
 def _queue(installation: int | None) -> tuple[str, datetime | None]:
@@ -222,8 +222,8 @@ FIELDS = (
 
 def _newest(found: Scope) -> list[dict[str, Any]]:
     """Return the newest that match, among those of one look where no index tells."""
-    rows = found.newest().values(*FIELDS)
-    return list(rows[:SAMPLE])
+    newest = found.newest().values("pk")[:SAMPLE]
+    return list(joined(Delivery.objects.all(), newest).values(*FIELDS))
 
 
 def _sampled(found: Scope) -> Summary | None:

@@ -1,5 +1,6 @@
 """Reading rows that only grow, a page at a time: by key, without counting or skipping."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,17 +32,33 @@ def page(
     before: int | None = None,
     after: int | None = None,
     by: str = "pk",
+    shown: QuerySet[Any] | None = None,
 ) -> Page:
     """Return the page of rows that are older than `before`, or that are newer than `after`.
 
-    by  the column to order by: the id, under whatever name
+    by     the column to order by: the id, under whatever name
+    shown  what to return of them, without conditions: all that is joined to the page alone
     """
     if after is not None:
-        found = list(rows.filter(pk__gt=after).order_by(by)[: limit + 1])
+        found = _first(rows.filter(pk__gt=after).order_by(by), limit + 1, shown)
+        found.sort(key=lambda row: row.pk)
         return Page(found[:limit][::-1], has_newer=len(found) > limit, has_older=True)
     older = rows if before is None else rows.filter(pk__lt=before)
-    found = list(older.order_by(f"-{by}")[: limit + 1])
+    found = _first(older.order_by(f"-{by}"), limit + 1, shown)
     return Page(found[:limit], has_newer=before is not None, has_older=len(found) > limit)
+
+
+def _first(rows: QuerySet[Any], count: int, shown: QuerySet[Any] | None) -> list[Any]:
+    return list(rows[:count] if shown is None else joined(shown, rows.values("pk")[:count]))
+
+
+def joined(shown: QuerySet[Any], first: QuerySet[Any]) -> QuerySet[Any]:
+    """Return those rows whose ids a query gives, newest first: only to these is anything joined.
+
+    In one statement, but on SQLite: of an inner query, it sorts all that could be found.
+    """
+    ids = [row["pk"] for row in first] if connection.vendor == "sqlite" else first
+    return shown.filter(pk__in=ids).order_by("-pk")
 
 
 def arrived(
@@ -67,6 +84,21 @@ def first_id(model: type[Model], column: str, moment: datetime) -> int:
     Young rows about old times count as of when they were made: a model that has such says so by
     `made_late_since` and `last_made_late`.
     """
+    return first_ids((model, column, moment))[0]
+
+
+def first_ids(*asked: tuple[type[Model], str, datetime]) -> list[int]:
+    """Return what first_id() does of each, in one statement."""
+    searches = [_search(*each) for each in asked]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join(f'({sql})' for sql, _ in searches)}",
+            [param for _, params in searches for param in params],
+        )
+        return [int(found) for found in cursor.fetchone()]
+
+
+def _search(model: type[Model], column: str, moment: datetime) -> tuple[str, Sequence[Any]]:
     is_late = Q(**{f"{column}__gte": moment})
     if hasattr(model, "made_late_since"):
         is_late |= model.made_late_since(moment)
@@ -75,10 +107,7 @@ def first_id(model: type[Model], column: str, moment: datetime) -> int:
     late = rows.annotate(late=ExpressionWrapper(is_late, BooleanField())).values("late")[:1]
     sql, params = late.query.sql_with_params()
     table = connection.ops.quote_name(model._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(SEARCH.format(table=table, probe=PROBE, late=f"({sql})"), params)
-        (found,) = cursor.fetchone()
-    return int(found)
+    return SEARCH.format(table=table, probe=PROBE, late=f"({sql})"), params
 
 
 # One statement instead of one for each of some 23 steps. All before `low` is before the moment, and

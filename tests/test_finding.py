@@ -169,6 +169,39 @@ def test_pages_follow_each_other_without_gap_or_repetition(monkeypatch, text):
     assert ids == everything
 
 
+def test_pages_go_back_to_newer_ones_too():
+    make_installation()
+    ids = [make_delivery(state="failed").pk for _ in range(5)][::-1]
+    newer = page("state:failed", limit=2, after=ids[4])
+    assert ([row.pk for row in newer.rows], newer.has_newer) == ([ids[2], ids[3]], True)
+    assert [row.pk for row in page("state:failed", limit=2, after=ids[1]).rows] == [ids[0]]
+
+
+@pytest.mark.parametrize(
+    "also",
+    ["", "state:failed", "installation:Heap state:failed", "event:Home", "user:ada", "-status:503"],
+)
+def test_a_time_is_that_of_the_event_to_the_second_whatever_else_is_asked(also):
+    make_installation(name="Heap")
+    now, ids = timezone.now(), {}
+    for minutes in (70, 58, 62, 50):  # ids rise with the times but for a little
+        event = make_event(received_at=now - timedelta(minutes=minutes), type="page", name="Home")
+        ids[minutes] = make_delivery(event=event, state="failed").pk
+    assert [row.pk for row in found(f"since:1h {also}")] == [ids[50], ids[58]]
+    assert [row.pk for row in found(f"until:1h {also}")] == [ids[62], ids[70]]
+    assert [row.pk for row in found(f"since:65m until:55m {also}")] == [ids[62], ids[58]]
+
+
+def test_nothing_is_found_in_an_empty_log():
+    make_installation(name="Heap")
+    nothing = scope(named(parse("installation:Heap event:Home state:failed")), timezone.now())
+    assert (nothing.page(limit=2).rows, list(nothing.newest()), nothing.counted()) == (
+        [],
+        [],
+        (0, True),
+    )
+
+
 def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
     monkeypatch.setattr(finding, "LOOK", 2)
     old = make_delivery(event=make_event(name="Rare"))

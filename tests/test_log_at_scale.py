@@ -16,6 +16,7 @@ from delivery import finding
 from delivery.finding import named, scope
 from delivery.people import person
 from delivery.search import parse
+from delivery.summary import summary
 from tests.make import make_installation, make_source, make_user
 
 pytestmark = pytest.mark.django_db
@@ -150,13 +151,46 @@ def test_a_page_costs_the_same_in_a_long_log(grow, monkeypatch):
     assert {t: (few[t], many[t]) for t in few if many[t] > max(3 * few[t], SLACK)} == {}
 
 
-def test_a_page_of_the_admin_takes_few_queries_none_of_which_counts_or_skips(client, grow):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "state:failed",
+        "installation:Heap state:failed",
+        "resolved:no",
+        "source:Shop state:failed",
+        "since:1d",
+        "until:1h",
+        "since:2d until:1h",
+        "installation:Heap since:1d",
+        "installation:Heap state:failed since:1d",
+    ],
+)
+def test_a_page_and_its_sample_read_little_more_than_they_show(grow, monkeypatch, text):
+    monkeypatch.setattr(finding, "LOOK", 1_000)
+    grow(1, MANY)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE delivery_delivery SET state = 'failed' WHERE id % 20 = 3")
+        cursor.execute("ANALYZE")
+    search, now = named(parse(text)), timezone.now()
+    found = scope(search, now)
+    assert cost(lambda: found.page(limit=50)) < 2 * SLACK
+    assert cost(lambda: summary(search, found, now)) < 4 * SLACK
+
+
+def test_a_page_of_the_admin_takes_few_queries_none_of_which_counts_or_skips(
+    client, grow, monkeypatch
+):
+    monkeypatch.setattr(finding, "LOOK", 100)
     grow(1, 2_000)
     client.force_login(make_user())
     for address in (
         "delivery/?q=event:Never+status:503",
         "delivery/?q=user:user-7",
         "delivery/?q=state:queued+installation:Heap",
+        "delivery/?q=trigger:hand",
+        "delivery/?q=installation:Heap+state:failed+since:1d",
+        "delivery/?q=installation:Heap+event:Never+since:2d+until:1m",
+        "delivery/?q=installation:Heap+source:Shop+since:2d+until:1m+state:failed",
         "delivery/1007/change/",
         "event/1007/change/",
         "event/user/?id=user-7",

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.end_to_end
 
 # They look through 10,000 deliveries at a time. To join those with 100,000 events PostgreSQL
 # rightly reads all of these; of the 5,000,000 that benchmarks/pages.py is for, it does not.
-JOINED = ("event:", "status:", "attempts:", "-state:", "-installation:")
+JOINED = ("event:", "type:", "source:", "status:", "attempts:", "-state:", "-installation:")
 
 
 @pytest.fixture(scope="module")

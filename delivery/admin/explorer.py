@@ -148,7 +148,8 @@ class Explorer:
         """What the view adds up to; only beside its newest page."""
         if self.before is not None or self.after is not None:
             return None
-        return summary(self.search, self.scope, self.now)
+        found = self.scope if self.page.rows else Scope(log.deliveries().none())
+        return summary(self.search, found, self.now)
 
     @property
     def figures(self) -> Iterator[tuple[str, str, str, datetime | None]]:
@@ -236,7 +237,7 @@ class Explorer:
     def _replayed(self, term: Term) -> str:
         """Return a term's value as the form of a replay takes it."""
         if term.key in TABLES:
-            return str(TABLES[term.key].objects.get(name=term.value).pk)
+            return str(self.search.numbers_of(term.key)[0])
         if term.key in ONCE:
             return moment(term.value, self.now).isoformat(timespec="seconds")
         return term.value
