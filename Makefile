@@ -6,7 +6,7 @@ SCHEMA = $(PYTHON) manage.py spectacular --validate --fail-on-warn
 AT_ONCE = -q -n auto --dist loadgroup
 ARGS =
 
-.PHONY: run test check schema examples format bench kills faults faults-table outage fuzz sdks editor lock clean
+.PHONY: run test check schema examples format bench kills faults faults-table outage fuzz sdks editor pictures lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
@@ -104,6 +104,11 @@ editor:
 		--global-name=CodeMirror --target=es2022 --charset=utf8 --log-level=warning \
 		--metafile=packed.json --outfile=codemirror.js && node licences.mjs packed.json > licences.txt
 	@cp var/editor/codemirror.js $(CODEMIRROR).js && cp var/editor/licences.txt $(CODEMIRROR).licences.txt
+
+# The pictures of the docs, of a shop on a Penstock of its own: 3 minutes, ports 8000 and 8001, and a
+# Chromium. ARGS="log home" takes only these.
+pictures: .venv/installed-dev
+	$(PYTHON) -m tests.pictures $(ARGS)
 
 lock: .venv/installed-dev
 	$(LOCK) --custom-compile-command "make lock" requirements.in -o requirements.txt

@@ -372,7 +372,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event_id} → {self.installation_id}"
+        return f"Delivery {self.pk}"
 
     @property
     def tried_until(self) -> datetime:

@@ -259,8 +259,8 @@ def delivery_in_words(delivery: Delivery, now: datetime) -> Words:
         State.CANCELLED: _cancelled,
     }[delivery.state](delivery, now)
     if found := delivery.resolved:
-        since = clock(found.at, now)
-        detail = f"{detail} {found.by or 'Somebody'} resolved it at {since}: {found.note}"
+        who, at = found.by or "Somebody", clock(found.at, now)
+        detail = f"{who} resolved it at {at}: {found.note.rstrip('.')}. {detail}"
         return Words("off", "task_alt", "Failed, resolved", detail)
     return Words(_level(level, delivery), icon, title, detail, _fix(delivery))
 

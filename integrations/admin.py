@@ -58,6 +58,26 @@ class Audited(Plain):
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, Audited):
     audited = "user"
+    list_display = ("username", "role", "email", "seen", "standing")
+    list_filter = ("groups", "is_active")
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @display(description="Role")
+    def role(self, user):
+        own = ["superuser"] if user.is_superuser else []
+        return ", ".join([*own, *(each.name for each in user.groups.all())]) or "none"
+
+    @display(description="Last login", ordering="last_login")
+    def seen(self, user):
+        return ago(user.last_login) if user.last_login else "never"
+
+    @display(description="State", ordering="is_active")
+    def standing(self, user):
+        if user.is_active:
+            return chip_of("well", "check_circle", "Active")
+        return chip_of("off", "block", "May not log in")
 
     def get_readonly_fields(self, request, obj=None):
         own = super().get_readonly_fields(request, obj)
@@ -101,7 +121,7 @@ class WebhookSourceAdmin(Audited):
         "mappings",
     )
     ordering = ("name",)
-    change_form_outer_after_template = "integrations/webhook_after.html"
+    change_form_outer_before_template = "integrations/webhook_address.html"
     when_empty = "No webhook source yet. A third party that calls webhooks gets an address here."
     when_empty_link = "admin:integrations_webhooksource_add"
     when_empty_label = "Add a webhook source"
@@ -145,9 +165,9 @@ class ApiTokenAdmin(Plain):
     @display(description="State")
     def standing(self, token):
         why = token.ended(timezone.now())
-        level, icon, title = (
-            ("off", "block", "Refused") if why else ("well", "check_circle", "Usable")
-        )
+        level, icon, title = ("well", "check_circle", "Usable")
+        if why:
+            level, icon, title = "off", "block", "Revoked" if token.revoked_at else "Refused"
         return format_html('<span title="{}">{}</span>', why, chip_of(level, icon, title))
 
     def has_change_permission(self, request, obj=None):

@@ -16,7 +16,7 @@ from integrations.secrets import MASK, SecretsUnreadable, reveal
 
 LONGEST = 2_000  # characters of one value that are kept
 SECRET_COLUMNS = {"password", "digest", "secret", "session_hash"}
-NEVER = {"last_login", "last_used_at", "updated_at"}  # columns that no person changes
+NEVER = {"created_at", "last_login", "last_used_at", "updated_at"}  # columns that no person changes
 
 
 def record(

@@ -44,6 +44,7 @@ class ConfigField:
 
     type         "string", "secret" (stored encrypted, never shown again) or "select"
     pattern      a regular expression the whole value must match; `pattern_help` says it in words
+    advanced     its default suits most: pages show it folded
     """
 
     key: str
@@ -56,6 +57,7 @@ class ConfigField:
     pattern_help: str = ""
     options: tuple[Option, ...] = ()
     default: str = ""
+    advanced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

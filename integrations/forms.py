@@ -53,7 +53,17 @@ class InstallationForm(forms.Form):
             self.fields[PREFIX + field.key] = form_field(field)
 
     def config_fields(self):
-        return [self[name] for name in self.fields if name.startswith(PREFIX)]
+        return self._config_fields(advanced=False)
+
+    def further_fields(self):
+        return self._config_fields(advanced=True)
+
+    def further_is_open(self):
+        return any(field.errors for field in self.further_fields())
+
+    def _config_fields(self, *, advanced):
+        fields = self.destination.config_fields
+        return [self[PREFIX + each.key] for each in fields if each.advanced == advanced]
 
     def config(self):
         return {

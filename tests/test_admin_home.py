@@ -98,6 +98,19 @@ def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
     assert "resume the installation" in text
 
 
+def test_of_the_others_each_is_told_as_it_is(client):
+    for name in ("Well", "Paused", "Waits", "Refused"):
+        make_delivery(make_installation(name=name), make_event())
+    Installation.objects.filter(name="Paused").update(enabled=False)
+    soon = timezone.now() + timedelta(minutes=5)
+    Lane.objects.filter(installation__name="Waits").update(due_at=soon, failures=1)
+    Lane.objects.filter(installation__name="Refused").update(paused=True)
+    assert "Of the 3 others 1 is waiting, 1 is paused and 1 is delivering." in read(client, HOME)
+    gone = Installation.objects.exclude(name__in=("Refused", "Paused"))
+    gone.update(uninstalled_at=timezone.now())
+    assert "The other one is paused." in read(client, HOME)
+
+
 def test_who_waits_is_said_with_why_and_until_when(client):
     make_delivery(make_installation(name="Shop"))
     due_at = timezone.now() + timedelta(minutes=5)

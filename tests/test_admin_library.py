@@ -585,6 +585,34 @@ def test_a_revoked_token_stays_in_the_list_and_is_refused(client):
     assert answer.json()["error"]["code"] == "INVALID_TOKEN"
     assert "revoked" in answer.json()["error"]["message"]
     assert ApiToken.objects.get().revoked_at
+    assert "</span>Revoked</span>" in page(client, "/admin/integrations/apitoken/")
+
+
+def test_users_are_listed_with_their_role_and_whether_they_may_log_in(client):
+    make_user("ada", role="org_admin")
+    make_user("bob", role="source_viewer", is_active=False)
+    rows = re.findall(r"(?s)<tr class=\"data-row.*?</tr>", page(client, "/admin/auth/user/"))
+    texts = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+    assert "org_admin" in texts[0]
+    assert "Active" in texts[0]
+    assert "superuser" in texts[1]
+    assert "source_viewer" in texts[2]
+    assert "May not log in" in texts[2]
+
+
+@pytest.mark.parametrize("address", ["library/heap/", "{}/settings/"])
+def test_settings_whose_defaults_suit_most_are_folded(client, address):
+    address = f"/admin/integrations/installation/{address.format(make_installation().pk)}"
+    folded = page(client, address).partition("<summary>Further settings</summary>")
+    assert "Region" in folded[0]
+    assert "Arrays" in folded[2].partition("</details>")[0]
+    assert "Arrays" not in folded[0]
+
+
+def test_a_folded_setting_that_is_wrong_is_not_hidden(client):
+    form = {"name": "Heap", "variant": "default", "config_app_id": "1", "config_arrays": "sideways"}
+    answer = client.post("/admin/integrations/installation/library/heap/", form)
+    assert re.search(r"<details[^>]* open>\s*<summary>Further settings", answer.content.decode())
 
 
 @pytest.mark.parametrize("address", ["auth/user/", "auth/user/add/", "auth/group/", "delivery/"])

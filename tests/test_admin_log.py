@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from delivery import log
+from delivery.client import MAX_ANSWER
 from delivery.models import (
     AttemptBody,
     Delivery,
@@ -249,6 +250,27 @@ def test_an_attempt_of_a_test_is_marked(client):
     assert "a test" in page(client, attempts)
     story = text_of(page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk])))
     assert "Somebody tried the installation" in story
+
+
+def test_an_answer_that_is_longer_than_what_is_kept_says_so(client):
+    delivery = make_delivery(state="delivered")
+    attempt = make_attempt(delivery, answer="€" * (MAX_ANSWER // 3 + 1))
+    assert "Cut: the first 65,536 bytes were kept." in story_of(client, delivery)
+    AttemptBody.objects.filter(attempt=attempt).update(
+        response_headers='{"content-length": "70000"}'
+    )
+    assert "Cut: the first 65,536 of 70,000 bytes were kept." in story_of(client, delivery)
+    AttemptBody.objects.filter(attempt=attempt).update(response_body="x" * (MAX_ANSWER - 1))
+    assert "Cut:" not in story_of(client, delivery)
+
+
+def test_attempts_that_differ_in_nothing_are_not_said_to_be_marked(client):
+    delivery = make_delivery(state="failed", error="MessageRejected")
+    for _ in range(2):
+        make_attempt(delivery, status=400, outcome="MessageRejected", error="HTTP 400")
+    assert "not as the time before" not in story_of(client, delivery)
+    make_attempt(delivery)
+    assert "not as the time before" in story_of(client, delivery)
 
 
 def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
@@ -731,6 +753,7 @@ def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
     assert set(found) == {refused}
     shown = page(client, f"/admin/delivery/replay/{replay.pk}/change/")
     assert "status:4xx -type:page ada" in shown
+    assert f"?q=replay:{replay.pk}" in shown
 
 
 def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypatch):

@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from django.utils import timezone
 
 from delivery.state import Words, clock
-from integrations.templatetags.penstock import ago, chip, clocks, exact, sparkline
+from integrations.models import Installation, Source
+from integrations.templatetags.penstock import (
+    ago,
+    chip,
+    clocks,
+    exact,
+    page_name,
+    raw,
+    sparkline,
+)
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -36,3 +45,15 @@ def test_a_time_in_a_sentence_is_marked_too_and_the_rest_is_escaped():
     assert "&lt;b&gt; next try <time datetime=" in today
     assert f'"{now.isoformat()}" data-clock' in today
     assert f'"{NOON.isoformat()}" data-clock' in clocks(clock(NOON, now))
+
+
+def test_models_are_called_as_in_the_navigation_and_objects_as_somebody_named_them():
+    assert page_name(Installation._meta.verbose_name_plural) == "My Integrations"
+    assert page_name(Source._meta.verbose_name_plural) == "Sources"
+    assert page_name(Source(name="org_admin")) == "org_admin"
+    assert page_name(Source(name="groups")) == "groups"
+
+
+def test_json_is_offered_as_it_came_only_where_it_is_a_text_that_looks_otherwise():
+    assert raw('{"total": 1.0}') == '{"total": 1.0}'
+    assert raw({"total": 1.0}) == raw("{}") == raw("no JSON") == raw("") == ""

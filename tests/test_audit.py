@@ -148,8 +148,18 @@ def test_a_token_is_in_it_and_its_text_is_not(client):
     text = re.search(r"pst_[\w-]+", answer.content.decode())[0]
     found = entry("token.created")
     assert found.changes["digest"] == {"old": None, "new": "***"}
+    assert "created_at" not in found.changes  # nobody changes it
     assert text not in str(vars(found))
     assert ApiToken.objects.get().digest not in str(vars(found))
+
+
+def test_it_is_told_in_words_with_the_name_of_what_it_is_about(client, installation):
+    delivery = make_delivery(installation, state="failed")
+    client.post("/admin/login/", {"username": make_user().username, "password": "secret"})
+    controls.deliver_again(Delivery.objects.all(), timezone.now())
+    html = client.get("/admin/integrations/auditentry/").content.decode()
+    assert "Logged in" in html
+    assert f"Delivery {delivery.pk}" in html
 
 
 # --- it stays ----------------------------------------------------------------------------------

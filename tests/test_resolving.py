@@ -1,6 +1,7 @@
 """Failed deliveries that somebody dealt with elsewhere, and what is done to all that match."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -65,12 +66,21 @@ def test_it_stays_failed_and_says_who_when_and_what_was_done(api, heap):
     assert (told["state"], told["resolved_by"], told["resolution"]) == (
         "failed", "admin", "Refunded.",
     )  # fmt: skip
-    assert "admin resolved it at" in told["summary"]
+    assert re.match(r"admin resolved it at .*: Refunded\. HTTP 400: no total\.", told["summary"])
     assert told["fix"] is None
     assert api("GET", f"{API}/{other.pk}")[1]["resolved_at"] is None
     [entry] = AuditEntry.objects.filter(action="delivery.resolved")
     assert (entry.actor, entry.object_id) == ("admin", str(delivery.pk))
     assert entry.changes["note"]["new"] == "Refunded."
+
+
+def test_its_page_asks_for_nothing_any_more(client, heap):
+    client.force_login(make_user("boss"))
+    delivery = make_delivery(heap, **FAILED)
+    page = f"/admin/delivery/delivery/{delivery.pk}/change/"
+    assert "<dt>Cause</dt>" in client.get(page).text
+    resolve_all()
+    assert "<dt>Cause</dt>" not in client.get(page).text
 
 
 def test_only_what_is_failed_is_resolved_and_only_once(api, heap):

@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 
 from delivery import controls, metrics, worker
 from delivery.metrics import Sums
-from delivery.models import Delivery, Incident, Lane, Rejection
+from delivery.models import Delivery, EventBody, Incident, Lane, Rejection
 from integrations.models import Source
 from tests.conftest import require
 from tests.make import make_attempt, make_delivery, make_event, make_installation, make_source
@@ -321,6 +321,33 @@ def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
     expect(box).to_have_value("")
     expect(said).to_have_text("")
     expect(box).not_to_be_focused()
+
+
+def test_json_is_shown_pretty_and_as_it_came(page):
+    event = make_event()
+    as_it_came = '{"event":"Order Completed","properties":{"total":1.0}}'
+    EventBody.objects.filter(event=event).update(text=as_it_came)
+    page.goto(f"/admin/delivery/event/{event.pk}/change/")
+    block = page.locator("pre", has_text='"total": 1.0')
+    expect(block).to_contain_text("{\n  ")
+    box = page.get_by_role("searchbox")
+    box.fill('"total": 1')
+    expect(page.locator("[data-find-count]")).to_have_text("1 of 1")
+    raw = page.get_by_role("button", name="as it came")
+    raw.click()
+    expect(page.locator("pre", has_text=as_it_came)).to_have_text(as_it_came)
+    expect(page.locator("[data-find-count]")).to_have_text("None")
+    raw.click()
+    expect(block).to_contain_text("{\n  ")
+
+
+def test_the_box_of_a_card_on_a_phone_does_not_read_as_a_field(page):
+    page.set_viewport_size(PHONE)
+    page.goto("/admin/auth/user/")
+    label = page.locator("#result_list td:has([type=checkbox])").evaluate_all(
+        'all => all.map((each) => getComputedStyle(each, "::before").content)'
+    )
+    assert label == ['"Select"']
 
 
 def test_an_attempt_of_the_comparison_leads_to_its_request(page):

@@ -25,6 +25,13 @@ KINDS = {
 }
 
 
+SAID = {
+    "auth.login": "Logged in",
+    "auth.login_failed": "Login failed",
+    "auth.refresh_reused": "Refresh token used twice",
+}
+
+
 class KindFilter(DropdownFilter):
     title = "what was changed"
     parameter_name = "object_type"
@@ -85,6 +92,8 @@ class AuditEntryAdmin(LogAdmin):
 
 def in_words(action):
     """Return "Installation created" for installation.created."""
+    if action in SAID:
+        return SAID[action]
     return action.replace(".", " ").replace("_", " ").capitalize()
 
 

@@ -122,7 +122,7 @@ class DeliveryAdmin(BodyAdmin):
             "story": page.story,
             "delivery": delivery,
             "words": page.words,
-            "trouble": trouble_of(delivery),
+            "trouble": None if delivery.resolved else trouble_of(delivery),
             "may_deliver_again": may and not delivery.installation.uninstalled_at,
             "is_queued": delivery.state == Delivery.State.QUEUED,
             "may_resolve": may

@@ -1,5 +1,6 @@
 """The first page: is everything all right?"""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from delivery.admin.installations import sending
 from delivery.finding import IS_UNSENT
 from delivery.metrics import Point, Queue, Series
 from delivery.models import Delivery, Incident, Rejection
-from delivery.state import Words, bounded, state_in_words, with_state
+from delivery.state import Words, bounded, incident_in_words, state_in_words, with_state
 from integrations.models import Installation
 
 LOOKED_AT = 200  # newest failed deliveries, and rejections
@@ -83,7 +84,7 @@ def home(request, context):
         "span": span,
         "rows": rows,
         **(together(rows, whole, span, now) if rows else {}),
-        "incidents": list(Incident.objects.filter(closed_at=None).order_by("-pk")[:GROUPS]),
+        "incidents": incidents(),
         "failures": failures(now),
         "rejected": rejected(now),
     }
@@ -117,11 +118,11 @@ def sentence(rows: Sequence[Row]) -> Words | None:
     for level, icon, many in TROUBLES:
         sick = [row for row in rows if row.words.level == level]
         if sick:
-            well = sum(row.words.level not in ORDER for row in rows)
             names = listed([row.installation.name for row in sick])
             says = f"{names} {together_in_words(sick, many)}"
             detail = sick[0].words.detail if len(sick) == 1 else ""
-            return Words(level, icon, says, f"{ended(detail)} {others(well)}".strip())
+            rest = others([row for row in rows if row.words.level != level])
+            return Words(level, icon, says, f"{ended(detail)} {rest}".strip())
     if not rows:
         return None
     one = len(rows) == 1
@@ -156,10 +157,17 @@ def ended(detail: str) -> str:
     return f"{detail.rstrip('.')}." if detail else ""
 
 
-def others(well: int) -> str:
-    if not well:
-        return ""
-    return f"The {'other one is' if well == 1 else f'{well} others are'} delivering."
+def others(rows: Sequence[Row]) -> str:
+    """Return "The other one is delivering.", "Of the 2 others 1 is waiting and 1 is paused."."""
+    counts = Counter(OTHERS.get(row.words.level, "delivering") for row in rows)
+    if len(counts) < 2:
+        who = "other one is" if len(rows) == 1 else f"{len(rows)} others are"
+        return f"The {who} {next(iter(counts))}." if counts else ""
+    parts = [f"{count} {'is' if count == 1 else 'are'} {what}" for what, count in counts.items()]
+    return f"Of the {len(rows)} others {listed(parts)}."
+
+
+OTHERS = {"waiting": "waiting", "off": "paused"}
 
 
 def listed(names: Sequence[str]) -> str:
@@ -177,6 +185,12 @@ def together(rows: Sequence[Row], whole: Series, span: Span, now: datetime) -> d
         "chart": chart(whole, CHART_OF_ALL, now),
         "chart_in_words": in_words(whole.total, span),
     }
+
+
+def incidents() -> list[tuple[Incident, Words]]:
+    """Return what is wrong now, the newest first."""
+    found = Incident.objects.filter(closed_at=None).order_by("-pk")[:GROUPS]
+    return [(each, incident_in_words(each)) for each in found]
 
 
 def failures(now: datetime) -> list[Failure]:

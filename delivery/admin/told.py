@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from delivery import log
+from delivery import client, log
 from delivery.curl import as_curl, variable
 from delivery.log import Sent, Story, parsed
 from delivery.models import Attempt, Delivery
@@ -36,6 +36,14 @@ class Exchange:
     def is_cut(self) -> bool:
         return len(self.request_body) >= log.SHOWN
 
+    @property
+    def answer_cut(self) -> str:
+        """What of the answer's body is not here, or ""."""
+        if len(self.response_body) < client.MAX_ANSWER // 4:  # a character has four bytes at most
+            return ""
+        names = {name.lower(): value for name, value in self.response_headers.items()}
+        return cut_in_words(self.response_body, names.get("content-length", ""))
+
 
 def exchange(sent: Sent) -> Exchange | None:
     """Return an attempt's exchange, or None when it is not loaded or not kept any more."""
@@ -54,6 +62,14 @@ def exchange(sent: Sent) -> Exchange | None:
         full.response_body,
         as_curl(attempt.method, attempt.url, headers, sent.body[: log.SHOWN], stand_in=stand_in),
     )
+
+
+def cut_in_words(body: str, length: str) -> str:
+    """Say how much of an answer's body was kept, where that is not all of it."""
+    if len(body.encode()) < client.MAX_ANSWER:
+        return ""
+    of = f" of {int(length):,}" if length.isdecimal() else ""
+    return f"Cut: the first {client.MAX_ANSWER:,}{of} bytes were kept."
 
 
 def _headers(text: str) -> dict[str, str]:
@@ -85,6 +101,11 @@ class Told:
         """Its attempts side by side; none where there is nothing to compare."""
         found = tries(self.story)
         return found if len(found) > 1 else []
+
+    @property
+    def differ(self) -> bool:
+        """Whether anything is marked as not as the time before."""
+        return any(each.changed for each in self.tries)
 
     @cached_property
     def payload(self) -> Any:

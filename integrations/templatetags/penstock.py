@@ -2,8 +2,10 @@
 
 import json
 import re
+from contextlib import suppress
 
 from django import template
+from django.db.models import Model
 from django.template.defaultfilters import capfirst, date
 from django.utils import timezone
 from django.utils.html import escape, format_html
@@ -146,6 +148,16 @@ def pretty(value):
 
 
 @register.filter
+def raw(value):
+    """Return the text of JSON that looks otherwise when it is pretty, or ""."""
+    if not isinstance(value, str):
+        return ""
+    with suppress(ValueError):
+        return value if json.loads(value) not in ({}, []) else ""
+    return ""
+
+
+@register.filter
 def masked(text):
     """Return text with each masked secret marked as one."""
     return _masked(escape(text))
@@ -157,7 +169,9 @@ def _masked(html):
 
 @register.filter
 def page_name(title):
-    """Return a page's name as the navigation has it: models are called otherwise."""
+    """Return a model's name as the navigation has it, and an object's as somebody wrote it."""
+    if isinstance(title, Model):
+        return str(title)
     return NAMES.get(str(title).lower(), capfirst(title))
 
 

@@ -12,6 +12,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("button[data-go]").forEach(goToButton);
   document.querySelectorAll("[data-copy-text]").forEach(copyTextOnClick);
   document.querySelectorAll("[data-diff]").forEach(hideWhatIsSame);
+  document.querySelectorAll("button[data-raw]").forEach(showRawOnClick);
   document.querySelectorAll("[data-find]").forEach(findInWhatIsShown);
   document.querySelectorAll("a[data-opens]").forEach(openOnClick);
 });
@@ -40,6 +41,19 @@ function openOnClick(link) {
   link.addEventListener("click", () => {
     const part = document.querySelector(link.getAttribute("href"));
     if (part) part.open = true;
+  });
+}
+
+// --- JSON as it came ---------------------------------------------------------------------------------
+
+function showRawOnClick(button) {
+  const block = button.parentElement.querySelector("pre");
+  const pretty = [...block.childNodes];
+  button.addEventListener("click", () => {
+    const isRaw = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(isRaw));
+    block.replaceChildren(...(isRaw ? [button.dataset.raw] : pretty));
+    document.querySelector("[data-find] input")?.dispatchEvent(new Event("input")); // what it found is gone
   });
 }
 

@@ -65,6 +65,7 @@ DESTINATION = Destination(
                 Option(value="drop", label="Not at all"),
             ),
             default="json",
+            advanced=True,
         ),
         ConfigField(
             key="objects",
@@ -77,6 +78,7 @@ DESTINATION = Destination(
                 Option(value="drop", label="Not at all"),
             ),
             default="flatten",
+            advanced=True,
         ),
         ConfigField(
             key="visitors",
@@ -90,6 +92,7 @@ DESTINATION = Destination(
                 Option(value=VISITOR_IDENTITY, label="By the anonymousId as identity"),
             ),
             default="number",
+            advanced=True,
         ),
         ConfigField(
             key="same_ids",
@@ -103,6 +106,7 @@ DESTINATION = Destination(
                 Option(value=COUNT_EACH, label="One event each: the key names the source, too"),
             ),
             default="once",
+            advanced=True,
         ),
     ),
     variants=(

@@ -1,0 +1,323 @@
+"""A day and an hour of an ordinary shop: everything that the pictures show.
+
+It goes the product's own way: the API, ingest, workers, the sweep, and a vendor that has its
+troubles. Only the clock is ours, and the chance is the same each time.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from hmac import digest
+from itertools import count
+from os import environ
+from random import Random
+from typing import Any
+
+import requests
+from django.test import Client
+from django.utils import timezone
+
+from delivery import replaying, tasks, worker
+from delivery.models import Lane, Replay
+
+MINUTE = timedelta(minutes=1)
+DAY = [-24 * 60 + 20 * turn for turn in range(69)]  # minutes before now: thinner than the hour
+HOUR = range(-60, 0)
+SIGNED_WITH = "whsec-5b1"
+
+PRODUCTS = [
+    {"product_id": "cup-blue", "name": "Cup, blue", "category": "Kitchen", "price": 12.5},
+    {"product_id": "tea-green", "name": "Green tea, 100 g", "category": "Food", "price": 8.9},
+    {"product_id": "pot-small", "name": "Teapot, small", "category": "Kitchen", "price": 34.0},
+    {"product_id": "tray-oak", "name": "Tray, oak", "category": "Kitchen", "price": 27.0},
+    {"product_id": "kettle", "name": "Kettle, 1.2 l", "category": "Kitchen", "price": 59.0},
+]
+SOURCES = ["iOS app", "Order service", "Newsletter"]
+INSTALLATIONS = [
+    {"name": "Heap Production", "config": {"app_id": "1204501337", "api_key": "a-key-5b1"}},
+    {"name": "Heap EU", "config": {"app_id": "2204501337"}},
+    {"name": "Heap Marketing", "config": {"app_id": "3204501337"}, "variant": "retail"},
+    {"name": "Heap Staging", "config": {"app_id": "4204501337"}, "variant": "segment-parity"},
+]
+PRODUCTION, EU, MARKETING, STAGING = (each["config"]["app_id"] for each in INSTALLATIONS)
+FED_BY = {"Heap EU": ["Webshop", "iOS app"], "Heap Staging": ["Webshop"]}
+USERS = {
+    "ada": "org_admin",
+    "bob": "source_admin",
+    "carol": "source_editor",
+    "dan": "source_viewer",
+    "eve": "data_governance_admin",
+}
+TOKENS = {
+    "Deployments": ["installations:write", "installations:read"],
+    "Dashboard": ["deliveries:read", "events:read"],
+    "Old dashboard": ["deliveries:read"],
+}
+WEBHOOK = {
+    "name": "Payments",
+    "source_type": "hmac",
+    "secret": SIGNED_WITH,
+    "event_type_path": "$.type",
+    "mappings": {"userId": "$.customer.id", "properties": "$.payment"},
+}
+PAYMENT = {
+    "type": "Payment Received",
+    "id": "pay-7001",
+    "customer": {"id": "customer-1003"},
+    "payment": {"amount": 51.5, "currency": "EUR", "method": "invoice"},
+}
+
+# What the vendor answers. An order of A-6… is refused because of its total, for ever; one of A-4…
+# until somebody mends it.
+TOTAL = "postBody.events[0].properties.total should be >= 0"
+COUPON = "postBody.events[0].properties.coupon should NOT be longer than 1024 characters"
+REFUSED = {"match": '"A-6', "status": 400, "times": 0, "body": TOTAL}
+UNTIL_MENDED = {"match": '"A-4', "status": 400, "times": 0, "body": COUPON}
+DOWN = {"status": 503, "times": 0, "body": "upstream connect error"}
+LOCKED = {"match": MARKETING, "status": 401, "times": 0, "body": "Unknown app_id or api_key"}
+USUAL = [REFUSED, {"delay_s": 0.02, "times": 0}]
+
+
+def tell(faults: Sequence[Any]) -> None:
+    """Tell the vendor what its next answers are."""
+    url = f"{environ['PENSTOCK_SANDBOX_URL']}/_sandbox/faults"
+    requests.post(url, json=faults, timeout=10).raise_for_status()
+
+
+class Shop:
+    """Opened, it has its day; `ids` are what pages of it are found by.
+
+    clock   stands in the place of timezone.now since before anything of ours was imported
+    faults  what the vendor was told last
+    """
+
+    def __init__(self, clock: Any):
+        self.clock, self.chance = clock, Random(1)
+        self.client, self.now = Client(headers={"host": "localhost"}), datetime.now(UTC)
+        self.orders, self.messages = 1_000, 0
+        self.ids: dict[str, int] = {"Webshop": 1}
+        self.faults: tuple[Any, ...] = ()
+        self.headers = {"authorization": f"Bearer {environ['PENSTOCK_API_TOKEN']}"}
+
+    def open(self) -> None:
+        worker.LINGER = worker.SHORT_WAIT = 0  # who waits by another clock, waits for ever
+        self.clock.set(self.now + (DAY[0] - 1) * MINUTE)
+        self.script(*USUAL)
+        self.set_up()
+        turns: dict[int, Any] = {
+            DAY[20]: lambda: self.script(UNTIL_MENDED, *USUAL),
+            DAY[23]: self.mend,
+            -42: lambda: self.script({**DOWN, "match": PRODUCTION}, *USUAL),
+            -37: lambda: self.script(*USUAL),
+            -33: lambda: self.call("POST", f"installations/{self.ids['Heap Staging']}/disable"),
+            -26: lambda: self.script(LOCKED, *USUAL),
+            -14: lambda: self.script({**DOWN, "match": EU}, LOCKED, *USUAL),
+            -9: self.resolve,
+            -8: self.edit,
+        }
+        for minute in self.minutes():
+            self.clock.set(self.now + minute * MINUTE)
+            turns.get(minute, lambda: None)()
+            self.trade(minute)
+            self.work()
+        self.clock.ahead = timedelta()
+        self.call("POST", "replays", self.again("Heap Production", ["delivered"], rate=20))
+        self.find()
+
+    def minutes(self) -> Iterator[int]:
+        """Yield when something happens, from yesterday to the end of this: it takes a while."""
+        yield from (*DAY, *HOUR)
+        for minute in count():
+            if self.now + minute * MINUTE > datetime.now(UTC):
+                return
+            yield minute
+
+    def find(self) -> None:
+        """Find what has a page of its own by what is special about it."""
+        wanted = {
+            "failed": "deliveries?q=state:failed+attempts:>4+resolved:no",
+            "resolved": "deliveries?q=resolved:yes",
+            "rejection": "rejections",
+            "replay": "replays",
+            "incident": "incidents?kind=attention",
+        }
+        for name, path in wanted.items():
+            self.ids[name] = self.call("GET", path)["data"][0]["id"]
+        self.ids["event"] = self.call("GET", f"deliveries/{self.ids['failed']}")["event"]["id"]
+
+    def script(self, *faults: Any) -> None:
+        self.faults = faults
+        tell(faults)
+
+    # --- by the API ----------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.client.generic(
+            method, f"/v1/admin/{path}", json.dumps(body) if body else b"",
+            content_type="application/json", headers=self.headers,
+        )  # fmt: skip
+        assert answer.status_code < 300, (path, answer.content)
+        return answer.json() if answer.content else None
+
+    def set_up(self) -> None:
+        self.call(
+            "PATCH",
+            f"sources/{self.ids['Webshop']}",
+            {"name": "Webshop", "allowed_origins": ["https://shop.example"]},
+        )
+        self.keys = {"Webshop": environ["PENSTOCK_WRITE_KEY"]}
+        for name in SOURCES:
+            made = self.call("POST", "sources", {"name": name})
+            self.ids[name], self.keys[name] = made["id"], made["write_key"]
+        self.call("POST", "sources/1/keys", {"note": "The blog"})
+        self.call("DELETE", f"sources/{self.ids['Newsletter']}")
+        for each in INSTALLATIONS:
+            wanted = {**each, "config": {**each["config"], "region": "sandbox"}}
+            made = self.call("POST", "integration-catalog/heap/install", wanted)
+            self.ids[each["name"]] = made["id"]
+        for name, sources in FED_BY.items():
+            fed_by = [self.ids[each] for each in sources]
+            self.call("PATCH", f"installations/{self.ids[name]}", {"sources": fed_by})
+        for name, role in USERS.items():
+            wanted = {"username": name, "role": role, "email": f"{name}@shop.example"}
+            self.ids[name] = self.call(
+                "POST", "users", {**wanted, "password": environ["PENSTOCK_ADMIN_PASSWORD"]}
+            )["id"]
+        for name, scopes in TOKENS.items():
+            made = self.call("POST", "tokens", {"name": name, "scopes": scopes})
+            self.ids[name] = made["id"]
+        self.call("DELETE", f"tokens/{self.ids['Old dashboard']}")
+        made = self.call(
+            "POST", "webhook-sources", {**WEBHOOK, "source": self.ids["Order service"]}
+        )
+        self.ids["Payments"], self.webhook = made["id"], made["address"]
+
+    def again(self, installation: str, states: list[str], **more: Any) -> dict[str, Any]:
+        return {"installation": self.ids[installation], "states": states, **more}
+
+    def mend(self) -> None:
+        self.script(*USUAL)
+        self.call("POST", "replays", self.again("Heap Production", ["failed"]))
+
+    def resolve(self) -> None:
+        found = self.call("GET", "deliveries?q=state:failed+event:%22Order+Refunded%22")["data"]
+        note = "Refunded by hand, and entered at the vendor's."
+        self.call("POST", f"deliveries/{found[0]['id']}/resolve", {"note": note})
+
+    def edit(self) -> None:
+        """Save a second revision of a blueprint."""
+        pk = self.ids["Heap Marketing"]
+        newest = self.call("GET", f"installations/{pk}/revisions/1")
+        blueprint = newest["blueprint"]
+        blueprint["actions"][0]["mapping"]["properties"]["campaign"] = {
+            "@path": "$.context.campaign.name"
+        }
+        change = {"blueprint": blueprint, "change_summary": "Send the campaign, too"}
+        self.call("POST", f"installations/{pk}/revisions", change)
+
+    # --- what its customers do -----------------------------------------------------------------
+
+    def trade(self, minute: int) -> None:
+        """Send what happened in this minute, by the source that saw it."""
+        busy = 8.0 if minute < HOUR[0] else 1.5 + 1.5 * (minute % 17 in (3, 4, 5))
+        visits = [self.visit() for _ in range(round(busy + self.chance.random()))]
+        browser = [each for visit in visits for each in visit]
+        source = "iOS app" if self.chance.random() < 0.3 else "Webshop"
+        self.send(source, [each for each in browser if each["event"] != "Order Completed"])
+        orders = [each for each in browser if each["event"] == "Order Completed"]
+        self.send("Order service", [*orders, *self.troubles(minute)])
+        if minute in (-52, -29, -11):
+            self.refused()
+        if minute == -20:
+            self.pay()
+
+    def visit(self) -> list[dict[str, Any]]:
+        """One visitor: looks around, may take something, may buy it."""
+        number, chance = self.chance.randrange(1_000, 1_012), self.chance
+        who = {"anonymousId": f"visitor-{number}"}
+        product = chance.choice(PRODUCTS)
+        steps = [
+            self.message("page", who, "Home", {"url": "https://shop.example/"}),
+            self.message("track", who, "Product Viewed", {**product, "currency": "EUR"}),
+        ]
+        if chance.random() < 0.6:
+            steps += [self.message("track", who, "Product Added", {**product, "quantity": 1})]
+        if chance.random() < 0.4:
+            known = {**who, "userId": f"customer-{number}"}
+            traits = {"email": f"customer-{number}@example.com", "plan": "pro"}
+            steps += [
+                {**self.message("identify", known, "", {}), "traits": traits},
+                self.order(known, [product]),
+            ]
+        return steps
+
+    def order(self, who: dict[str, str], products: list[dict[str, Any]], letter: str = "A-") -> Any:
+        self.orders += 1
+        facts = {
+            "order_id": f"{letter}{self.orders}",
+            "total": sum(each["price"] for each in products),
+            "currency": "EUR",
+            "is_gift": self.chance.random() < 0.2,
+            "products": products,
+        }
+        return self.message("track", who, "Order Completed", facts)
+
+    def troubles(self, minute: int) -> Iterator[dict[str, Any]]:
+        who = {"userId": "customer-1003", "anonymousId": "visitor-1003"}
+        if minute in (-41, -18, -17):
+            order = self.order(who, PRODUCTS[:2], "A-6")
+            order["properties"]["total"] *= -1  # a correction that was booked as an order
+            yield order
+        if minute == -12:
+            facts = {"order_id": "A-61008", "total": -34.0, "currency": "EUR"}
+            yield self.message("track", who, "Order Refunded", facts)
+        if DAY[20] <= minute < DAY[23]:
+            yield self.order(who, PRODUCTS[2:3], "A-4")
+
+    def message(self, kind: str, who: dict[str, str], event: str, facts: Any) -> dict[str, Any]:
+        self.messages += 1
+        name = {"name": event} if kind == "page" else {}
+        page = {"path": "/", "url": "https://shop.example/", "title": "Tea and more"}
+        return {
+            "type": kind, "event": event, **name, **who, "properties": facts,
+            "messageId": f"{sha256(str(self.messages).encode()).hexdigest()[:16]}",
+            "timestamp": (timezone.now() - self.chance.random() * MINUTE / 6).isoformat(),
+            "context": {"page": page, "campaign": {"name": "autumn"}, "locale": "en-GB"},
+        }  # fmt: skip
+
+    def send(self, source: str, messages: list[dict[str, Any]]) -> None:
+        if messages:
+            named = [{k: v for k, v in each.items() if v != ""} for each in messages]
+            answer = self.post("batch", {"batch": named}, source)
+            assert answer.status_code == 200, answer.content
+
+    def post(self, path: str, body: Any, source: str, **headers: str) -> Any:
+        key = b64encode(f"{self.keys[source]}:".encode()).decode()
+        return self.client.post(
+            f"/v1/{path}", json.dumps(body), content_type="application/json",
+            headers={"authorization": f"Basic {key}", **headers},
+        )  # fmt: skip
+
+    def refused(self) -> None:
+        bad = {"type": "track", "event": "", "userId": "customer-1008", "properties": {"total": 12}}
+        assert self.post("track", bad, "iOS app").status_code == 400
+
+    def pay(self) -> None:
+        body = json.dumps(PAYMENT)
+        signature = digest(SIGNED_WITH.encode(), body.encode(), sha256).hex()
+        answer = self.client.post(
+            self.webhook, body, content_type="application/json",
+            headers={"x-signature": signature},
+        )  # fmt: skip
+        assert answer.status_code == 200, answer.content
+
+    # --- what the cluster does -----------------------------------------------------------------
+
+    def work(self) -> None:
+        for pk in Replay.objects.filter(state="running").values_list("pk", flat=True):
+            replaying.step(pk, replaying.Window(), timezone.now())
+        for lane in Lane.objects.order_by("pk"):
+            worker.drain(lane.pk)
+        tasks.sweep()
