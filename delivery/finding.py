@@ -309,13 +309,19 @@ def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
     Ids rise with the times but for SKEW: outside of it they tell, within it the event is asked.
     """
     near, surely, received = Q(), Q(), Q()
-    if (at := _time(search, "since", now)) is not None:
-        outer, inner = first_ids((Delivery, AT, at - SKEW), (Event, "received_at", at + SKEW))
-        near, surely, received = Q(pk__gte=outer), Q(event__gte=inner), Q(received_at__gte=at)
-    if (at := _time(search, "until", now)) is not None:
-        outer, inner = first_ids((Delivery, AT, at + SKEW), (Event, "received_at", at - SKEW))
-        near &= Q(pk__lt=max(outer, Delivery.last_made_late(at + SKEW) + 1))
-        surely, received = surely & Q(event__lt=inner), received & Q(received_at__lt=at)
+    since, until = _time(search, "since", now), _time(search, "until", now)
+    ends = []  # of each the outer one, beyond which nothing is, and the inner one
+    if since is not None:
+        ends += [(Delivery, AT, since - SKEW), (Event, "received_at", since + SKEW)]
+    if until is not None:
+        ends += [(Delivery, AT, until + SKEW), (Event, "received_at", until - SKEW)]
+    ids = iter(first_ids(*ends))
+    if since is not None:
+        near, surely = Q(pk__gte=next(ids)), Q(event__gte=next(ids))
+        received = Q(received_at__gte=since)
+    if until is not None:
+        near &= Q(pk__lt=max(next(ids), Delivery.last_made_late(until + SKEW) + 1))
+        surely, received = surely & Q(event__lt=next(ids)), received & Q(received_at__lt=until)
     return near, surely, received
 
 

@@ -89,6 +89,8 @@ def first_id(model: type[Model], column: str, moment: datetime) -> int:
 
 def first_ids(*asked: tuple[type[Model], str, datetime]) -> list[int]:
     """Return what first_id() does of each, in one statement."""
+    if not asked:
+        return []
     searches = [_search(*each) for each in asked]
     with connection.cursor() as cursor:
         cursor.execute(

@@ -184,12 +184,13 @@ def test_pages_go_back_to_newer_ones_too():
 def test_a_time_is_that_of_the_event_to_the_second_whatever_else_is_asked(also):
     make_installation(name="Heap")
     now, ids = timezone.now(), {}
-    for minutes in (70, 58, 62, 50):  # ids rise with the times but for a little
+    for minutes in (70, 58, 63, 62, 61, 50):  # ids rise with the times but for a little
         event = make_event(received_at=now - timedelta(minutes=minutes), type="page", name="Home")
         ids[minutes] = make_delivery(event=event, state="failed").pk
     assert [row.pk for row in found(f"since:1h {also}")] == [ids[50], ids[58]]
-    assert [row.pk for row in found(f"until:1h {also}")] == [ids[62], ids[70]]
-    assert [row.pk for row in found(f"since:65m until:55m {also}")] == [ids[62], ids[58]]
+    assert [row.pk for row in found(f"until:1h {also}")] == [ids[61], ids[62], ids[63], ids[70]]
+    between = [ids[minutes] for minutes in (61, 62, 63, 58)]
+    assert [row.pk for row in found(f"since:65m until:55m {also}")] == between
 
 
 def test_nothing_is_found_in_an_empty_log():
