@@ -13,11 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 Environment = dict[str, str]
 
+CONNECTIONS = "PENSTOCK_CONN_MAX_AGE"  # as tests/environment.py sets it
+
 
 def environment(database_url: str, **settings: object) -> Environment:
-    """Return the environment of a Penstock of its own: no setting comes from a `.env`."""
+    """Return the environment of a Penstock of its own: no setting comes from a `.env`, and it
+    keeps its connections, which the tests' own process does not."""
+    inherited = {name: value for name, value in os.environ.items() if name != CONNECTIONS}
     return {
-        **os.environ,
+        **inherited,
         "DATABASE_URL": database_url,
         "BROKER_URL": "",
         "PENSTOCK_ADMIN_PASSWORD": "",

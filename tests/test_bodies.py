@@ -191,6 +191,16 @@ def test_who_may_reveal_asks_for_each_and_is_written_down(ask, installation):
     )
 
 
+def test_a_revealed_page_offers_no_file_that_is_refused(client, installation):
+    for role, offered in (("data_governance_admin", False), ("source_editor", True)):
+        client.force_login(make_user(role, role=role))
+        ask = client.post if role == "data_governance_admin" else client.get
+        address = f"/admin/delivery/event/{ID}/"
+        page = ask(f"{address}{'change' if offered else 'reveal'}/").content.decode()
+        assert SECRET in page
+        assert ("Download JSON" in page) is offered
+
+
 def test_a_list_cannot_be_asked_for_what_a_body_holds(client, installation):
     client.force_login(make_user("eve", role="source_viewer"))
     for address in (f"rejection/?text__contains={SECRET}", f"event/?body__text__contains={SECRET}"):

@@ -46,7 +46,6 @@ def started(database_url, broker_url):
         PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
         PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
         PENSTOCK_CLUSTER_WORKERS=2,
-        PENSTOCK_CONN_MAX_AGE=600,
     )
     with Running(env, "up") as up:
         up.wait_for("Penstock is ready", 60)

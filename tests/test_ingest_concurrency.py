@@ -54,7 +54,6 @@ def running(url):
         PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
         PENSTOCK_SANDBOX_URL="",
         PENSTOCK_CLUSTER_WORKERS=1,
-        PENSTOCK_CONN_MAX_AGE=600,
     )
     with Running(env, "up") as up:
         up.wait_for("Penstock is ready", 60)

@@ -170,6 +170,18 @@ def test_latencies_of_several_batches_add_up(source):
     assert total.p99_ms == pytest.approx(10_000, rel=latency.ERROR)
 
 
+def test_latencies_of_several_installations_add_up(source):
+    now = timezone.now()
+    settled(source, at=now, installation=make.make_installation(), count=97, seconds=10)
+    settled(source, at=now, installation=make.make_installation("Two"), count=3, seconds=10)
+    settled(source, at=now, installation=make.make_installation("Three"), count=60, seconds=0.1)
+    for _ in "ab":
+        total = today().total
+        assert total.delivered == 160
+        assert total.p50_ms == pytest.approx(10_000, rel=latency.ERROR)
+        metrics.roll_up(now)
+
+
 def test_what_was_cancelled_while_it_was_on_its_way_is_not_counted_as_delivered(source, vendor):
     installed()
     put_in(source, 3)
@@ -197,6 +209,20 @@ def test_a_queue_is_seen_once_a_minute_and_its_peak_is_kept(source):
     assert point.queued == 3
     assert point.oldest_queued_s == pytest.approx(600, abs=5)
     assert metrics.queues() == {}
+
+
+def test_the_queues_of_an_installations_lanes_are_one(source):
+    heap = installed()
+    put_in(source, 2)
+    first, second = Delivery.objects.order_by("pk")
+    long_ago = timezone.now() - timedelta(hours=2)
+    Delivery.objects.filter(pk=first.pk).update(queued_at=long_ago)
+    Delivery.objects.filter(pk=second.pk).update(
+        lane=Lane.objects.create(installation=heap, number=1)
+    )
+    for among in (None, [heap.pk]):
+        assert metrics.queues(among) == {heap.pk: metrics.Queue(2, long_ago)}
+    assert metrics.queues([]) == metrics.queues([heap.pk + 1]) == {}
 
 
 def test_what_is_too_long_for_its_steps_is_refused(source):
