@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -54,7 +55,8 @@ class Stage:
             "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{a_free_port()}",
             "PENSTOCK_CLUSTER_WORKERS": WORKERS,
         }
-        self.env = environment(database_url, **usual | settings)
+        self.folder = tempfile.TemporaryDirectory(prefix="stage-")  # what is killed leaves things
+        self.env = environment(database_url, TMPDIR=self.folder.name, **usual | settings)
         self.web = requests.Session()
         self.sent: list[str] = []
 
@@ -78,6 +80,7 @@ class Stage:
             self.up.stop(signal.SIGKILL)
             # those that nobody has buried yet are gone as well
             eventually(lambda: not list(living(each.pid for each in family)), 20.0)
+        self.folder.cleanup()
 
     def install(self, name: str, app_id: str = "") -> None:
         """Install Heap once more; without an App ID the name is it."""
