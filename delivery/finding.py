@@ -235,8 +235,10 @@ def scope(search: Search, now: datetime) -> Scope:
 
 def _of_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
     ids, rows = search.numbers_of("installation"), log.deliveries()
-    if not ids:
+    if not search.values("installation"):
         return rows, Q()
+    if not ids:  # nobody looked the name up: that must not mean all, which may be cancelled
+        raise ValueError(f"{search}: goes through named() first.")
     if len(ids) == 1:
         return rows.filter(installation=ids[0]), Q()
     return rows, Q(installation__in=ids)

@@ -235,3 +235,9 @@ def test_a_count_ends_at_its_bound(monkeypatch):
     for _ in range(6):
         make_delivery()
     assert scope(parse(""), timezone.now()).count() == 4
+
+
+def test_a_name_that_was_not_looked_up_never_means_all():
+    make_installation()
+    with pytest.raises(ValueError, match="named"):
+        scope(parse("installation:Heap"), timezone.now())
