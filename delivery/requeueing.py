@@ -15,7 +15,7 @@ from django.db.models import Count
 
 from delivery import bulk, lanes, metrics
 from delivery.ledger import OFFERED, remember
-from delivery.models import Delivery, Lane, Replay, Replayed
+from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.selecting import LAST, Kind, Range, from_json
 from delivery.shaping import COLUMNS, compiled, message_of
 from integrations.blueprints import Blueprint, BlueprintError, view_of
@@ -114,11 +114,13 @@ def requeue(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
 
 
 def backfill(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
-    """Make deliveries of events that have none; return how many."""
+    """Make deliveries of events that have none, and are still there; return how many."""
     installation, trigger = replay.installation_id, Delivery.Trigger.BACKFILL
+    # locked: a purge of old events comes before this, or sees what is made here
+    there = Event.objects.select_for_update(no_key=True).filter(pk__in=chunk.found).order_by("pk")
     rows = (
         (pk, installation, lane.pk, State.QUEUED, trigger, now, 0, 0, "", "", "")
-        for pk in chunk.found
+        for pk in there.values_list("pk", flat=True)
     )
     names = ("id", "event_id")
     made = bulk.insert(Delivery, DELIVERY, rows, keep_first=True, returning=names)

@@ -160,7 +160,9 @@ def _deliveries(part: Part) -> int:
 
 
 def _events(part: Part) -> int:
-    gone = _delete(part.rows)
+    # Locked, then looked at again: meanwhile a backfill may have made a delivery of one.
+    ids = part.rows.select_for_update().order_by("pk").values_list("pk", flat=True)
+    gone = _delete(part.rows.filter(pk__in=list(ids)))
     left = Exists(Event.objects.filter(pk=OuterRef("event")))
     _delete(part.of(EventBody, "event").filter(~left))
     remember(Counter({EVENTS: gone}))

@@ -1,13 +1,16 @@
 """What is old is purged, what is queued never, and the ledger still closes."""
 
 from datetime import timedelta
+from functools import partial
+from threading import Thread
 
 import pytest
+from django.db import connection, connections, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 
-from delivery import retention, tasks
+from delivery import replaying, requeueing, retention, tasks
 from delivery.ledger import ledger
 from delivery.models import (
     Attempt,
@@ -19,6 +22,7 @@ from delivery.models import (
     Rejection,
     Tally,
 )
+from delivery.selecting import Wanted, range_of_replay
 from tests import make
 from tests.test_ledger import installed, put_in
 
@@ -120,6 +124,47 @@ def test_a_purge_goes_on_in_batches_until_its_time_is_up(source, monkeypatch):
     assert retention.purge(NOW, budget=0)["events"] == 0
     assert Event.objects.count() == 5
     assert retention.purge(NOW)["events"] == 5
+
+
+def backfill_of(heap):
+    """Start one; return what takes its first step as far as its deliveries."""
+    replay = replaying.start("backfill", heap, Wanted())
+    span = range_of_replay(replay)
+    chunk = requeueing.next_chunk(span, replay.first, 10, heap.revision_id)
+    return partial(requeueing.backfill, replay, chunk, requeueing.lane_of(replay), NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_a_backfill_is_just_delivering_is_not_purged(source):
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    put_in(source, 3)
+    grow_old(31)
+    make_deliveries = backfill_of(installed())
+
+    def purge():
+        try:
+            retention.purge(NOW)
+        finally:
+            connections.close_all()
+
+    other = Thread(target=purge)
+    with transaction.atomic():
+        assert make_deliveries() == 3
+        other.start()
+        other.join(1.0)
+    other.join()
+    assert Event.objects.count() == 3
+    assert ledger().closes
+
+
+def test_a_backfill_makes_nothing_of_an_event_that_was_purged_meanwhile(source):
+    put_in(source, 3)
+    grow_old(31)
+    make_deliveries = backfill_of(installed())
+    assert retention.purge(NOW)["events"] == 3
+    assert make_deliveries() == 0
+    assert ledger().closes
 
 
 def test_what_lies_between_purged_rows_keeps_all_it_has(source):
