@@ -56,15 +56,18 @@ def canaries(place: Place, result: Result) -> None:
         }
         places["the log, key lost"] = stage.up.output
     places["the dump"] = dump(url)
-    found = {
+    result.accepted = 52
+    result.note = f"{len(kept)} secrets looked for in {len(places)} places"
+    assert sightings(kept, places) == []
+
+
+def sightings(kept: dict[str, str], places: dict[str, str]) -> list[str]:
+    return [
         f"{name} in {where}"
         for where, text in places.items()
         for name, canary in kept.items()
         if canary in text
-    }
-    result.accepted = 52
-    result.note = f"{len(kept)} secrets looked for in {len(places)} places"
-    assert not found, f"found: {sorted(found)}"
+    ]
 
 
 def seen(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, str]:

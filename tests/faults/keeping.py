@@ -6,9 +6,9 @@ from statistics import quantiles
 
 import psycopg
 
-from tests.faults.operating import LockWatch
 from tests.faults.rows import Place, Result, row
 from tests.faults.sending import Client, reckon
+from tests.faults.watching import waits_for_locks
 from tests.kills.stage import Stage
 from tests.live import manage
 
@@ -64,7 +64,7 @@ def purged(place: Place, result: Result) -> None:
             time.sleep(place.either(BEFORE, 1.0))
             without = p99(client, started, time.monotonic())
             pile(stage, place)
-            with psycopg.connect(url) as reader, LockWatch(url) as locks:
+            with psycopg.connect(url) as reader, waits_for_locks(url) as waits:
                 reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 reader.execute("SELECT 1 FROM delivery_attempt")
                 rows, began, ended = empty(stage)
@@ -76,11 +76,11 @@ def purged(place: Place, result: Result) -> None:
     during, beside = p99(client, began, ended), rows / (ended - began)
     result.note = (
         f"idle {speeds[0]:,.0f} and {speeds[1]:,.0f} rows/s, under load {beside:,.0f}; longest "
-        f"wait for a lock {locks.longest:.3f} s; p99 of ingest {without:.3f} s without, "
+        f"wait for a lock {waits.value:.3f} s; p99 of ingest {without:.3f} s without, "
         f"{during:.3f} s beside it; the tables have "
         f"{', '.join(f'{size / 1e6:.0f}' for size in sizes)} MB after each cycle"
     )
-    assert locks.longest <= place.either(WAIT, ended - began)
+    assert waits.value <= place.either(WAIT, ended - began)
     assert sizes[2] <= 1.1 * sizes[1]
     if place.full:
         assert min(speeds) >= IDLE

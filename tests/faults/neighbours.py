@@ -4,11 +4,11 @@ import time
 from datetime import datetime
 from statistics import quantiles
 
-import psutil
 import requests
 
 from tests.faults.rows import Place, Result, row
 from tests.faults.sending import Client
+from tests.faults.watching import largest
 from tests.kills.stage import TOKEN, WRITE_KEY, Stage
 from tests.live import eventually
 
@@ -147,7 +147,7 @@ def backlog(place: Place, result: Result) -> None:
         marks, memory = [(time.monotonic(), 0)], []
         while (held := stage.received() - 1) < count:
             marks.append((time.monotonic(), held))
-            memory.append(largest_mb(stage))
+            memory.append(largest(stage) / 2**20)
             assert time.monotonic() - marks[0][0] < 60.0 + count / 200
             time.sleep(place.either(1.0, 0.1))
         marks.append((time.monotonic(), held))
@@ -206,13 +206,3 @@ def pace(marks: list[tuple[float, int]], start: float, end: float) -> float:
     within = [mark for mark in marks if start * most <= mark[1] <= end * most]
     (t0, n0), (t1, n1) = within[0], within[-1]
     return (n1 - n0) / (t1 - t0)
-
-
-def largest_mb(stage: Stage) -> float:
-    sizes = [0.0]
-    for process in stage.find("worker"):
-        try:
-            sizes.append(process.memory_info().rss / 2**20)
-        except psutil.Error:
-            continue
-    return max(sizes)

@@ -3,17 +3,17 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from statistics import quantiles
 from threading import Event, Thread
 
-import psutil
 import requests
 
 from delivery.replaying import LATE
 from tests.faults.neighbours import latencies
 from tests.faults.rows import POSTGRES, SQLITE, Place, Result, row
+from tests.faults.watching import largest, memory_of_workers
 from tests.kills.stage import WRITE_KEY, Stage, kill
 from tests.kills.test_replay import call
 from tests.live import eventually
@@ -62,32 +62,6 @@ def replays_killed(place: Place, result: Result) -> None:
     # SQLite has one writer, which live events wait for
     if place.full and place.database == POSTGRES:
         assert beside <= max(2 * without, NOISE)
-
-
-class Memory:
-    """The most that a worker of the cluster had while this was looked at."""
-
-    def __init__(self, stage: Stage):
-        self.stage, self.most, self.looking = stage, 0, True
-        self.thread = Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> "Memory":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.looking = False
-        self.thread.join()
-
-    def _look(self) -> None:
-        while self.looking:
-            with suppress(psutil.Error, ValueError):
-                self.most = max(self.most, largest(self.stage))
-            time.sleep(0.2)
-
-
-def largest(stage: Stage) -> int:
-    return max(worker.memory_info().rss for worker in stage.find("worker"))
 
 
 def send(stage: Stage, count: int) -> None:
@@ -150,7 +124,7 @@ def killed_replay(
     asked = {"installation": 1, "states": ["delivered"], **wanted}
     found = call(stage, "POST", "/preview", **asked)
     before, started = largest(stage), time.monotonic()
-    with Memory(stage) as memory:
+    with memory_of_workers(stage) as memory:
         with live.sending():
             path = f"/{call(stage, 'POST', '', **asked, rate=pace)['id']}"
             eventually(lambda: call(stage, "GET", path)["queued"] >= 0.35 * matching, 300.0)
@@ -165,7 +139,7 @@ def killed_replay(
     )
     assert replay["queued"] == matching, f"{replay['queued']} queued again, {matching} match"
     assert replay["outcome"] == {"delivered": matching}
-    return rate, memory.most - before
+    return rate, memory.value - before
 
 
 def reckon(stage: Stage, sent: Counter[str], live: Sequence[str], result: Result) -> None:

@@ -1,5 +1,6 @@
 """A long log, read by many while it grows."""
 
+import json
 import random
 import re
 import subprocess
@@ -22,7 +23,7 @@ from tests.live import ROOT, eventually
 
 VIEWERS = 20
 THINKING = 2.0  # seconds between two pages of a viewer: as often as the live log asks
-SCRAPING = 0.2  # seconds between two looks at the metrics
+WARMING = 10.0  # seconds that do not count: threads connect, PostgreSQL's caches fill
 LOOKING = 30.0  # seconds
 LIST, METRICS = 0.200, 0.050  # seconds, p95
 BYTES = 200_000  # of a page
@@ -36,6 +37,11 @@ TO_SANDBOX = """
         config = jsonb_set(config::jsonb, '{region}', '"sandbox"')
 """
 OUR_KEY = "UPDATE integrations_source SET write_key = '{key}' WHERE id = 1"
+CAME = """
+    SELECT state, count(*) FROM delivery_delivery JOIN delivery_event AS e ON e.id = event_id
+    WHERE e.id > {filled} AND installation_id < 12 GROUP BY state
+"""
+RECEIVING = 11  # installations, all of one App ID; the twelfth stands still
 LOCK = "LOCK TABLE delivery_delivery, delivery_event, delivery_attempt, delivery_metric"
 
 
@@ -44,22 +50,21 @@ def long_log(place: Place, result: Result) -> None:
     """Rounds are deliveries. Lists of twelve kinds, deep pages and searches while events come and
     go; then the tables are locked: an error must be shown, and never a 0. How long pages take is
     asserted in full only."""
-    url, before = place.url(), len(logged(place))
-    fill(url, place.rounds)
-    place.servers.postgres.execute(TO_SANDBOX, url)
-    place.servers.postgres.execute(OUR_KEY.format(key=WRITE_KEY), url)
-    place.servers.postgres.execute(
-        f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
-    )
+    url, before = filled(place), len(logged(place))
     with Stage(url, config=None) as stage:
         client = Client(stage, pause=0.5)
         pages = lists(place.rounds)
         with client.sending(threads=1, per_request=25):
             eventually(lambda: stage.received() > 0, 60.0, stage.up.output)
+            if place.full:
+                look(stage, pages, WARMING)
             seen = look(stage, pages, place.either(LOOKING, 4.0))
         errors = locked(stage, url)
-    result.accepted = len(client.accepted)
-    said = statements(logged(place)[before:])
+        said = statements(logged(place)[before:])
+        eventually(lambda: came(place, url).keys() == {"delivered"}, 120.0, "deliveries are left")
+        held = [each["idempotency_key"] for each in stage.events()]
+    result.accepted, result.delivered = len(client.accepted), came(place, url)["delivered"]
+    result.lost, result.doubled = len(client.accepted - {*held}), len(held) - len({*held})
     lists_p95, metrics_p95 = (p95(seen[kind]) for kind in ("list", "metrics"))
     slowest = max(seen["list"])
     result.note = (
@@ -68,6 +73,8 @@ def long_log(place: Place, result: Result) -> None:
         f"{metrics_p95:.3f} s; with the tables locked every page said {sorted(errors)}; "
         f"{len(said):,} statements, none counts the log or skips rows"
     )
+    assert result.delivered == RECEIVING * result.accepted
+    assert (result.lost, result.doubled) == (0, 0)
     assert not [each for each in said if COUNTED.search(each) or SKIPPED.search(each)]
     assert 200 not in errors, "a page that could not be read was answered with 200"
     assert max(seen["bytes"]) <= BYTES
@@ -78,9 +85,15 @@ def long_log(place: Place, result: Result) -> None:
     assert slowest <= 1.0
 
 
-def fill(url: str, rows: int) -> None:
-    command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(rows)]
+def filled(place: Place) -> str:
+    """Return the address of a long log, of which each statement is noted."""
+    url, server = place.url(), place.servers.postgres
+    command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(place.rounds)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    server.execute(TO_SANDBOX, url)
+    server.execute(OUR_KEY.format(key=WRITE_KEY), url)
+    server.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'")
+    return url
 
 
 def lists(rows: int) -> list[str]:
@@ -103,29 +116,25 @@ def look(stage: Stage, pages: list[str], seconds: float) -> dict[str, list[float
     """Let everybody look for a while; return seconds of lists and metrics, and bytes."""
     seen: dict[str, list[float]] = defaultdict(list)
     threads = [
-        threading.Thread(target=scrape, args=[stage, seen, seconds], daemon=True),
-        *(
-            threading.Thread(target=view, args=[stage, pages, seen, seconds], daemon=True)
-            for _ in range(VIEWERS)
-        ),
+        threading.Thread(target=view, args=[stage, pages, seen, seconds], daemon=True)
+        for _ in range(VIEWERS)
     ]
-    for each in threads:
-        each.start()
-        time.sleep(THINKING / VIEWERS)
-    for each in threads:
-        each.join(seconds + 60.0)
+    with scraper(stage, seconds) as process:
+        for each in threads:
+            each.start()
+            time.sleep(THINKING / VIEWERS)
+        for each in threads:
+            each.join(seconds + 60.0)
+        said, _ = process.communicate(timeout=seconds + 60.0)
+    assert process.returncode == 0, "the metrics could not be read"
+    seen["metrics"] = json.loads(said)
     return seen
 
 
-def scrape(stage: Stage, seen: dict[str, list[float]], looking: float) -> None:
-    """Read the metrics, as a monitoring system does but oftener."""
-    with requests.Session() as web:
-        until = time.monotonic() + looking
-        while time.monotonic() < until:
-            answer, seconds = get(stage, "metrics", web)
-            assert answer.status_code == 200, f"metrics: {answer.status_code}"
-            seen["metrics"].append(seconds)
-            time.sleep(SCRAPING)
+def scraper(stage: Stage, seconds: float) -> "subprocess.Popen[str]":
+    url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/admin/metrics"
+    command = [sys.executable, "-m", "tests.faults.scraping", url, TOKEN, str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def view(stage: Stage, pages: list[str], seen: dict[str, list[float]], looking: float) -> None:
@@ -145,6 +154,13 @@ def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Respon
     started = time.monotonic()
     answer = web.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
     return answer, time.monotonic() - started
+
+
+def came(place: Place, url: str) -> dict[str, int]:
+    """Return how many deliveries are in what state: those of events that came, for all RECEIVING.
+    The ledger knows nothing of the log that was put in by SQL."""
+    with psycopg.connect(url) as db:
+        return dict(db.execute(CAME.format(filled=place.rounds // 2)).fetchall())
 
 
 def locked(stage: Stage, url: str) -> set[int]:
@@ -174,8 +190,8 @@ def logged(place: Place) -> str:
 
 def statements(text: str) -> list[str]:
     """Return what was asked of the database, in small letters but for LIMIT."""
-    found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text)
-    return [each.lower().replace("limit", "LIMIT") for each in found]
+    found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", text)
+    return [" ".join(each.lower().split()).replace("limit", "LIMIT") for each in found]
 
 
 def p95(values: list[float]) -> float:

@@ -1,0 +1,68 @@
+"""Looking at something all the time while something else happens."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+import psycopg
+
+from tests.kills.stage import Stage
+
+WAITED = """
+    SELECT coalesce(extract(epoch FROM max(clock_timestamp() - waitstart)), 0)
+    FROM pg_locks WHERE NOT granted
+"""
+
+
+class Greatest:
+    """The greatest that `look` returned, asked every so many seconds while the block ran. What it
+    raised is raised at the end of the block."""
+
+    def __init__(self, look: Callable[[], float], *, every: float):
+        self.look, self.every, self.value = look, every, 0.0
+        self.error: Exception | None = None
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Greatest":
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+        if self.error and kind is None:
+            raise self.error
+
+    def _watch(self) -> None:
+        try:
+            while not self.over.is_set():
+                self.value = max(self.value, self.look())
+                self.over.wait(self.every)
+        except Exception as error:
+            self.error = error
+
+
+@contextmanager
+def waits_for_locks(url: str) -> Iterator[Greatest]:
+    """Give the longest that anybody waited for a lock of this database, in seconds."""
+    with (
+        psycopg.connect(url, autocommit=True) as db,
+        Greatest(lambda: float(db.execute(WAITED).fetchone()[0]), every=0.01) as longest,
+    ):
+        yield longest
+
+
+def memory_of_workers(stage: Stage) -> Greatest:
+    """Return the most that a worker of the cluster has, in bytes."""
+    return Greatest(lambda: largest(stage), every=0.2)
+
+
+def largest(stage: Stage) -> int:
+    """Return the memory of the largest worker, in bytes; 0 when there is none at the moment."""
+    sizes = [0]
+    for worker in stage.find("worker"):
+        with suppress(psutil.Error):  # it ended meanwhile
+            sizes.append(worker.memory_info().rss)
+    return max(sizes)
