@@ -8,9 +8,9 @@ that is not full by then says how far back it looked, and the next one goes on f
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import reduce
+from functools import cached_property, reduce
 from operator import and_, or_
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import (
     BooleanField,
@@ -26,20 +26,23 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
+    Value,
 )
 
 from delivery import log
-from delivery.models import Carried, Delivery, Event, Lane, Replay, Replayed
+from delivery.models import Carried, Delivery, Event, Lane, Replay, Replayed, Resolution
 from delivery.search import Search, Term, bound, moment
 from integrations import paging
 from integrations.models import Installation, Source
-from integrations.paging import SKEW, Page, first_ids
+from integrations.paging import SKEW, Edge, Page, ids_at
 
 LOOK = 10_000  # rows
-LOOKS = 3  # a page that people look at; a program comes for the next one by itself
+LOOKS = 2  # a page that people look at; a program comes for the next one by itself
+FURTHER = 2  # times as many rows, in a look after the first one
 DENSE = 5  # events for each row of a look, up to which all of them are read at once
 OF_A_PERSON = 10_000  # events, the newest
 MOST = 10_000  # is counted no further
+NAMED: dict[str, type[Model]] = {"installation": Installation, "source": Source}
 UNSENT = ("failed", "filtered", "cancelled")
 AT = "event__received_at"  # a delivery's time
 ANY_ID = ("message_id", "user_id", "anonymous_id")
@@ -66,7 +69,17 @@ class IsUnsent(Func):
 IS_UNSENT = IsUnsent("state")
 
 
-@dataclass(frozen=True, slots=True)
+class Seen(NamedTuple):
+    """A look: how many rows it has, where it ends (None: nowhere, there are none), and among which
+    events theirs are; None where these would be many more than the rows, or nothing is asked of
+    them."""
+
+    count: int
+    end: int | None
+    among: QuerySet[Event] | None
+
+
+@dataclass(frozen=True)
 class Scope:
     """A search as queries.
 
@@ -110,15 +123,16 @@ class Scope:
     def _looked(self, limit: int, before: int | None, looks: int) -> Page:
         found: list[int] = []
         newer, end = before is not None, before
-        for _ in range(looks):
+        for number in range(looks):
+            size = self.look * FURTHER if number else self.look
             rows = self.rows if end is None else self.rows.filter(pk__lt=end)
-            count, end, among = self._seen(rows)
+            count, end, among = self._first if end is None else self._seen(rows, size)
             if end is None:
                 return Page(self._rows(found), newer, has_older=False)
             fitting = self._fitting(rows.filter(pk__gte=end), among)
             ids = fitting.order_by(f"-{self.by}").values_list("pk", flat=True)
             found += ids[: limit + 1 - len(found)]
-            if len(found) > limit or count < self.look:
+            if len(found) > limit or count < size:
                 return Page(self._rows(found[:limit]), newer, has_older=len(found) > limit)
         return Page(self._rows(found), newer, has_older=True, looked_to=end)
 
@@ -133,17 +147,22 @@ class Scope:
         rows.query.select_related = self.rows.query.select_related
         return rows
 
-    def _seen(self, rows: QuerySet[Any]) -> tuple[int, int | None, QuerySet[Event] | None]:
-        """Return how many rows a look has, where it ends, and among which events theirs are: None
-        where these would be many more than the rows."""
+    @cached_property
+    def _first(self) -> Seen:
+        """The newest look: what a page shows and what it adds up to are both of it."""
+        return self._seen(self.rows, self.look)
+
+    def _seen(self, rows: QuerySet[Any], size: int) -> Seen:
+        """Look at so many rows."""
         columns = ("pk", "event") if self.of_event else ("pk",)
-        newest = rows.order_by(f"-{self.by}").values(*columns)[: self.look]
+        newest = rows.order_by(f"-{self.by}").values(*columns)[:size]
         bounds = {"first": Min("event"), "last": Max("event")} if self.of_event else {}
         seen = newest.aggregate(count=Count("pk"), end=Min("pk"), **bounds)
         count, end = seen["count"], seen["end"]
         if not self.of_event or end is None or seen["last"] - seen["first"] > DENSE * count:
-            return count, end, None
-        return count, end, Event.objects.filter(pk__gte=seen["first"], pk__lte=seen["last"])
+            return Seen(count, end, None)
+        among = Event.objects.filter(pk__gte=seen["first"], pk__lte=seen["last"])
+        return Seen(count, end, among)
 
     def _fitting(self, rows: QuerySet[Any], among: QuerySet[Event] | None) -> QuerySet[Any]:
         """Return those of the rows that are as is asked, and of such events."""
@@ -159,7 +178,7 @@ class Scope:
         """Return what matches, newest first; what is looked through, in one look."""
         if not self.is_looked_through:
             return self.rows.order_by(f"-{self.by}")
-        _, end, among = self._seen(self.rows)
+        _, end, among = self._first
         rows = self.rows.none() if end is None else self.rows.filter(pk__gte=end)
         return self._fitting(rows, among).order_by(f"-{self.by}")
 
@@ -168,7 +187,7 @@ class Scope:
         if not self.is_looked_through:
             count = self.count()
             return count, count <= MOST
-        seen, end, among = self._seen(self.rows)
+        seen, end, among = self._first
         if end is None:
             return 0, True
         found = self._fitting(self.rows.filter(pk__gte=end), among)
@@ -184,14 +203,26 @@ class Scope:
 def named(search: Search) -> Search:
     """Return a search with installations and sources by their names, given by name or id, with the
     numbers of these, and with a problem for each that is not there."""
-    for key, model in (("installation", Installation), ("source", Source)):
-        if any(term.key == key for term in search.terms):
-            search = _named(search, key, model)
+    keys = sorted({term.key for term in search.terms} & NAMED.keys())
+    for key, names in _names(keys).items():
+        search = _named(search, key, names)
     return search
 
 
-def _named(search: Search, key: str, model: type[Model]) -> Search:
-    names = dict(model._default_manager.order_by("name").values_list("pk", "name"))
+def _names(keys: list[str]) -> dict[str, dict[int, str]]:
+    """Return the names of all that there are of these keys, by their numbers, in one statement."""
+    names: dict[str, dict[int, str]] = {key: {} for key in keys}
+    if keys:
+        first, *others = (
+            NAMED[key]._default_manager.order_by().values_list(Value(key), "pk", "name")
+            for key in keys
+        )
+        for key, pk, name in first.union(*others, all=True).order_by("name"):
+            names[key][pk] = name
+    return names
+
+
+def _named(search: Search, key: str, names: dict[int, str]) -> Search:
     known = {**{str(pk): name for pk, name in names.items()}}
     known |= {name.lower(): name for name in names.values()}
     terms, problems = [], list(search.problems)
@@ -215,6 +246,8 @@ def scope(search: Search, now: datetime) -> Scope:
     rows, rest = _in_states(*_of_installations(search), search.values("state"))
     if search.values("resolved"):  # either way it is about those
         rows = rows.filter(IS_UNSENT, state=State.FAILED)
+        if search.values("resolved") == ["yes"]:  # found by two indexes, before any row is read
+            rows = rows.filter(pk__in=Resolution.objects.values("delivery"))
     rows, rest = _of_numbers(rows, rest, search)
     rest &= _others(search)
     of_event = _all_of(search, OF_EVENTS, OF_EVENTS)
@@ -312,17 +345,20 @@ def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
     """
     near, surely, received = Q(), Q(), Q()
     since, until = _time(search, "since", now), _time(search, "until", now)
-    ends = []  # of each the outer one, beyond which nothing is, and the inner one
+    edges = []  # of each end the outer one, beyond which nothing is, and the inner one
     if since is not None:
-        ends += [(Delivery, AT, since - SKEW), (Event, "received_at", since + SKEW)]
+        edges += [Edge(Delivery, AT, since - SKEW), Edge(Event, "received_at", since + SKEW)]
     if until is not None:
-        ends += [(Delivery, AT, until + SKEW), (Event, "received_at", until - SKEW)]
-    ids = iter(first_ids(*ends))
+        edges += [
+            Edge(Delivery, AT, until + SKEW, is_end=True),
+            Edge(Event, "received_at", until - SKEW),
+        ]
+    ids = iter(ids_at(*edges))
     if since is not None:
         near, surely = Q(pk__gte=next(ids)), Q(event__gte=next(ids))
         received = Q(received_at__gte=since)
     if until is not None:
-        near &= Q(pk__lt=max(next(ids), Delivery.last_made_late(until + SKEW) + 1))
+        near &= Q(pk__lt=next(ids))
         surely, received = surely & Q(event__lt=next(ids)), received & Q(received_at__lt=until)
     return near, surely, received
 

@@ -403,11 +403,10 @@ class Delivery(models.Model):
         return models.Q(models.Exists(over.filter(created_at__gte=moment)))
 
     @staticmethod
-    def last_made_late(moment: datetime) -> int:
-        """Return the last id that such a backfill made, or -1."""
-        rows = Replay.objects.filter(created_at__gte=moment)
-        last: int | None = rows.aggregate(last=models.Max("last_delivery"))["last"]
-        return -1 if last is None else last
+    def last_made_late(moment: datetime) -> models.QuerySet["Replay"]:
+        """Return the query for the last id that such a backfill made: one row, or none."""
+        made = Replay.objects.filter(created_at__gte=moment, last_delivery__isnull=False)
+        return made.order_by("-last_delivery").values("last_delivery")[:1]
 
 
 def give_up_days(installation: Installation) -> float:

@@ -5,16 +5,17 @@ long as they are kept. Of any other view the newest SAMPLE deliveries that match
 the words say so. Nothing counts the log.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Max, Min, Q, TextField, Value
+from django.db.models.functions import Cast, Concat, LPad
 
 from delivery import metrics
-from delivery.finding import IS_UNSENT, Scope
+from delivery.finding import AT, IS_UNSENT, Scope
 from delivery.metrics import Point, Queue, Step, TooFine
 from delivery.models import Delivery, Lane
 from delivery.search import Search, Term, moment
@@ -140,14 +141,15 @@ def _told(search: Search, found: Scope, now: datetime) -> Summary:
 
 
 def _failed(search: Search, found: Scope) -> list[dict[str, Any]]:
-    """Return the newest failed ones, asked of their own index where any state is looked for."""
+    """Return the newest failed ones, added up; asked of their own index where any state is looked
+    for."""
     states = search.values("state")
     if states and State.FAILED not in states:
         return []
     if not states:
         failed = found.rows.filter(IS_UNSENT, state=State.FAILED)
-        return _newest(replace(found, rows=failed))
-    return [row for row in _newest(found) if row["state"] == State.FAILED]
+        return _alike(replace(found, rows=failed))
+    return [row for row in _alike(found) if row["state"] == State.FAILED]
 
 
 def _step(since: datetime, until: datetime, now: datetime) -> int:
@@ -214,27 +216,43 @@ def _standstills(installation: int | None, now: datetime) -> list[Standstill]:
 
 # --- by a sample -------------------------------------------------------------------------------
 
-FIELDS = (
-    "pk", "state", "event__received_at", "installation__name", "last_attempt__status", "error",
-    "reason", "queued_at",
-)  # fmt: skip
+ALIKE = ("state", "installation__name", "last_attempt__status", "error")
+WIDTH = 20  # digits of an id, so that ids as text are in their order
+# The newest delivery's id and reason in one: no aggregate returns a column of the greatest row.
+NEWEST = Concat(
+    LPad(Cast("pk", TextField()), WIDTH, Value("0")), "reason", output_field=TextField()
+)
 
 
-def _newest(found: Scope) -> list[dict[str, Any]]:
-    """Return the newest that match, among those of one look where no index tells."""
+def _alike(found: Scope) -> list[dict[str, Any]]:
+    """Return the newest that match, among those of one look where no index tells, added up by the
+    database: a row for all that are ALIKE."""
     newest = found.newest().values("pk")[:SAMPLE]
-    return list(joined(Delivery.objects.all(), newest).values(*FIELDS))
+    return list(
+        joined(Delivery.objects.all(), newest, is_bounded=found.is_looked_through)
+        .order_by()
+        .values(*ALIKE)
+        .annotate(
+            count=Count("pk"),
+            newest=Max(NEWEST),
+            first_at=Min(AT),
+            last_at=Max(AT),
+            oldest_queued_at=Min("queued_at"),
+        )
+    )
 
 
 def _sampled(found: Scope) -> Summary | None:
-    rows = _newest(found)
+    rows = _alike(found)
     if not rows:
         return None
-    states = Counter(row["state"] for row in rows)
-    queued = [row["queued_at"] for row in rows if row["state"] == State.QUEUED]
-    until = rows[0]["event__received_at"]
+    states: Counter[str] = Counter()
+    for row in rows:
+        states[row["state"]] += row["count"]
+    queued = [row["oldest_queued_at"] for row in rows if row["state"] == State.QUEUED]
+    count = states.total()
     return Summary(
-        about=f"newest {len(rows)} that match" if len(rows) > 1 else "the one that matches",
+        about=f"newest {count} that match" if count > 1 else "the one that matches",
         delivered=states[State.DELIVERED],
         failed=states[State.FAILED],
         filtered=states[State.FILTERED],
@@ -242,7 +260,7 @@ def _sampled(found: Scope) -> Summary | None:
         queued=f"{states[State.QUEUED]}",
         oldest_queued_at=min(queued, default=None),
         bars=[],
-        until=until,
+        until=max(row["last_at"] for row in rows),
         groups=_groups(row for row in rows if row["state"] == State.FAILED),
         standstills=[],
     )
@@ -252,16 +270,13 @@ def _sampled(found: Scope) -> Summary | None:
 
 
 def _groups(failed: Iterable[dict[str, Any]]) -> list[Group]:
-    """Return failed deliveries, newest first, by what went wrong: the most frequent first."""
-    alike: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in failed:
-        alike[row["installation__name"], row["last_attempt__status"], row["error"]].append(row)
-    largest = sorted(alike.items(), key=lambda each: -len(each[1]))[:GROUPS]
-    return [_group(*key, rows) for key, rows in largest]
+    """Return failed deliveries by what went wrong: the most frequent first, then the newest."""
+    frequent = sorted(failed, key=lambda row: (row["count"], row["newest"]), reverse=True)
+    return [_group(row) for row in frequent[:GROUPS]]
 
 
-def _group(installation: str, status: int | None, error: str, rows: list[dict[str, Any]]) -> Group:
-    times = [row["event__received_at"] for row in rows]
+def _group(row: dict[str, Any]) -> Group:
+    installation, status, error = (row[key] for key in ALIKE[1:])
     terms = [Term("state", State.FAILED), Term("installation", installation)]
     terms += [Term("status", str(status))] if status else []
     terms += [Term("error", error)] if error else []
@@ -269,10 +284,10 @@ def _group(installation: str, status: int | None, error: str, rows: list[dict[st
         installation=installation,
         status=status,
         error=error,
-        reason=rows[0]["reason"],
-        count=len(rows),
-        first_at=min(times),
-        last_at=max(times),
-        sample=rows[0]["pk"],
+        reason=row["newest"][WIDTH:],
+        count=row["count"],
+        first_at=row["first_at"],
+        last_at=row["last_at"],
+        sample=int(row["newest"][:WIDTH]),
         terms=tuple(terms),
     )

@@ -52,12 +52,16 @@ def _first(rows: QuerySet[Any], count: int, shown: QuerySet[Any] | None) -> list
     return list(rows[:count] if shown is None else joined(shown, rows.values("pk")[:count]))
 
 
-def joined(shown: QuerySet[Any], first: QuerySet[Any]) -> QuerySet[Any]:
+def joined(
+    shown: QuerySet[Any], first: QuerySet[Any], *, is_bounded: bool = False
+) -> QuerySet[Any]:
     """Return those rows whose ids a query gives, newest first: only to these is anything joined.
 
-    In one statement, but on SQLite: of an inner query, it sorts all that could be found.
+    In one statement, but on SQLite: of an inner query, it sorts all that could be found, which must
+    be bounded by more than a LIMIT.
     """
-    ids = [row["pk"] for row in first] if connection.vendor == "sqlite" else first
+    apart = connection.vendor == "sqlite" and not is_bounded
+    ids = [row["pk"] for row in first] if apart else first
     return shown.filter(pk__in=ids).order_by("-pk")
 
 
@@ -78,30 +82,56 @@ def arrived(
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where a moment is in the ids of a model, by a column: as first_id() says, or end_id()."""
+
+    model: type[Model]
+    column: str
+    moment: datetime
+    is_end: bool = False
+
+
 def first_id(model: type[Model], column: str, moment: datetime) -> int:
     """Return an id from which on `column` is at or after `moment`, and before which it is not.
 
     Young rows about old times count as of when they were made: a model that has such says so by
     `made_late_since` and `last_made_late`.
     """
-    return first_ids((model, column, moment))[0]
+    return ids_at(Edge(model, column, moment))[0]
 
 
-def first_ids(*asked: tuple[type[Model], str, datetime]) -> list[int]:
-    """Return what first_id() does of each, in one statement."""
-    if not asked:
+def end_id(model: type[Model], column: str, moment: datetime) -> int:
+    """Return the id from which on no row has `column` before `moment`."""
+    return ids_at(Edge(model, column, moment, is_end=True))[0]
+
+
+def ids_at(*edges: Edge) -> list[int]:
+    """Return the id of each, in one statement."""
+    if not edges:
         return []
-    searches = [_search(*each) for each in asked]
+    queries = [query for edge in edges for query in (_search(edge), _last_made_late(edge))]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {', '.join(f'({sql})' for sql, _ in searches)}",
-            [param for _, params in searches for param in params],
+            f"SELECT {', '.join(f'({sql})' for sql, _ in queries)}",
+            [param for _, params in queries for param in params],
         )
-        return [int(found) for found in cursor.fetchone()]
+        found = cursor.fetchone()
+    return [
+        int(first if late is None else max(first, late + 1))
+        for first, late in zip(found[::2], found[1::2], strict=True)
+    ]
 
 
-def _search(model: type[Model], column: str, moment: datetime) -> tuple[str, Sequence[Any]]:
-    is_late = Q(**{f"{column}__gte": moment})
+def _last_made_late(edge: Edge) -> tuple[str, Sequence[Any]]:
+    if not edge.is_end or not hasattr(edge.model, "last_made_late"):
+        return "NULL", ()
+    return edge.model.last_made_late(edge.moment).query.sql_with_params()
+
+
+def _search(edge: Edge) -> tuple[str, Sequence[Any]]:
+    model, moment = edge.model, edge.moment
+    is_late = Q(**{f"{edge.column}__gte": moment})
     if hasattr(model, "made_late_since"):
         is_late |= model.made_late_since(moment)
     probe = RawSQL(PROBE, (), output_field=BigIntegerField())  # noqa: S611
@@ -139,11 +169,3 @@ SEARCH = """
     )
     SELECT MAX(low) FROM search
 """
-
-
-def end_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return the id from which on no row has `column` before `moment`."""
-    end = first_id(model, column, moment)
-    if not hasattr(model, "last_made_late"):
-        return end
-    return max(end, model.last_made_late(moment) + 1)

@@ -204,6 +204,20 @@ def test_nothing_is_found_in_an_empty_log():
     )
 
 
+def test_what_a_backfill_made_long_after_its_event_is_found_by_the_events_time():
+    now = timezone.now()
+    old = make_event(received_at=now - timedelta(days=3))
+    for hours in (2, 1):
+        make_delivery(event=make_event(received_at=now - timedelta(hours=hours)))
+    late = make_delivery(event=old, trigger="backfill")
+    Replay.objects.create(
+        installation=late.installation, kind="backfill", wanted={}, first=0, cursor=0, end=old.pk,
+        first_delivery=late.pk, last_delivery=late.pk,
+    )  # fmt: skip
+    assert found("until:1d") == [late]
+    assert late not in found("since:1d")
+
+
 def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
     monkeypatch.setattr(finding, "LOOK", 2)
     old = make_delivery(event=make_event(name="Rare"))

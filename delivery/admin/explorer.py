@@ -38,6 +38,7 @@ TRIGGERS = {  # icon and words
     Delivery.Trigger.REPLAY: ("replay", "Queued again by replay"),
     Delivery.Trigger.BACKFILL: ("history", "Queued by backfill"),
 }
+BY_JOBS = (Delivery.Trigger.REPLAY, Delivery.Trigger.BACKFILL)
 COUNTED = (State.DELIVERED, State.FAILED, State.QUEUED, State.FILTERED, State.CANCELLED)
 ALWAYS = (State.DELIVERED, State.FAILED)  # of these, zero tells, too
 REPLAYED = {  # keys of a search, and the fields of a replay's form that say the same
@@ -52,9 +53,9 @@ ALL_THAT_MATCH = (
 Choice = tuple[str, str, bool]  # title, address, whether it is chosen
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
-    """replay: which one queued it last, or None"""
+    """replay: which one queued it, or None when none did"""
 
     delivery: Delivery
     replay: int | None
@@ -73,7 +74,7 @@ class Row:
     def error(self) -> str:
         return SHORT.get(self.delivery.error, self.delivery.error)
 
-    @property
+    @cached_property
     def next_try(self) -> datetime | str:
         """When it is tried next, or why not for now; "" when that need not be said."""
         delivery = self.delivery
@@ -93,8 +94,7 @@ class Row:
         if self.delivery.trigger not in TRIGGERS:
             return None
         icon, words = TRIGGERS[self.delivery.trigger]
-        by_job = self.replay and self.delivery.trigger != Delivery.Trigger.HAND
-        return icon, f"{words} {self.replay}" if by_job else words
+        return icon, f"{words} {self.replay}" if self.replay else words
 
     @property
     def version(self) -> str:
@@ -125,7 +125,8 @@ class Explorer:
 
     @property
     def rows(self) -> list[Row]:
-        replays = log.replays_of(delivery.pk for delivery in self.page.rows)
+        by_jobs = [each.pk for each in self.page.rows if each.trigger in BY_JOBS]
+        replays = log.replays_of(by_jobs) if by_jobs else {}
         return [Row(delivery, replays.get(delivery.pk), self.now) for delivery in self.page.rows]
 
     @cached_property
@@ -175,7 +176,7 @@ class Explorer:
             others = tuple(term for term in self.search.terms if term.key not in keys)
             yield group, link(Search(others + group.terms))
 
-    @property
+    @cached_property
     def trend(self) -> str:
         """What was settled over time, drawn; "" where there is nothing to draw."""
         return trend(self.summary.bars) if self.summary else ""
