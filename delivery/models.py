@@ -172,10 +172,22 @@ class Signature(models.Model):
         return f"signature of {self.received_at}"
 
 
+def either(is_so: models.Q, value: object, other: object) -> models.Case:
+    """Return the one value for rows that are so, and the other for those that are not."""
+    return models.Case(models.When(is_so, then=value), default=other)
+
+
 class LaneQuerySet(models.QuerySet["Lane"]):
     def resume(self) -> int:
-        """Let paused and waiting lanes go on at once; return how many there were."""
-        return self.update(paused=False, due_at=None, failures=0, changed_at=timezone.now())
+        """Let paused and waiting lanes go on at once, their waits beginning anew; return how many
+        there were. Who waited for the vendor does so until the try of now is over."""
+        waits, now = models.Q(paused=False, failures__gt=0), timezone.now()
+        return self.update(
+            paused=False,
+            due_at=either(waits, now, None),
+            failures=either(waits, 1, 0),
+            changed_at=either(waits, models.F("changed_at"), now),
+        )
 
 
 class Lane(models.Model):

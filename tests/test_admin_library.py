@@ -265,13 +265,25 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
     installation = make_delivery().installation
     own = f"{MINE}{installation.pk}"
     assert "Try now" not in page(client, f"{own}/change/")
-    Lane.objects.update(due_at=timezone.now() + timedelta(hours=1), failures=3)
+    since = timezone.now() - timedelta(hours=2)
+    Lane.objects.update(due_at=since + timedelta(hours=3), failures=3, changed_at=since)
     assert "Try now" in page(client, f"{own}/change/")
     back = f"/admin/delivery/delivery/{Delivery.objects.get().pk}/change/"
     assert "Try now takes the place of the try at that time" in page(client, back)
     assert client.post(f"{own}/resume/", {"next": back}).url == back
     assert client.post(f"{own}/resume/", {"next": "https://evil.example/"}).url == f"{own}/change/"
-    assert Lane.objects.get().due_at is None
+    lane = Lane.objects.get()
+    assert (lane.due_at <= timezone.now(), lane.failures, lane.changed_at) == (True, 1, since)
+    assert "; the next try is due" in state(client)  # not "Delivering": nobody knows yet
+
+
+def test_a_lane_that_was_paused_just_goes_on(client):
+    installation = make_delivery().installation
+    Lane.objects.update(paused=True, failures=3, last_error="HTTP 401")
+    controls.resume(installation)
+    lane = Lane.objects.get()
+    assert (lane.paused, lane.due_at, lane.failures) == (False, None, 0)
+    assert "Delivering" in state(client)
 
 
 def test_who_may_not_uninstall_is_not_offered_it(client):

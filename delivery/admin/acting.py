@@ -77,7 +77,7 @@ class Ticked:
     def counted(self):
         return Done(self.rows.count(), True)
 
-    def act(self, act):
+    def do(self, act):
         return Done(act(self.rows), True)
 
 
@@ -98,7 +98,7 @@ class Meant:
         are_many = not self.counted.is_whole or self.counted.count > MANY
         return self.installation if are_many else ""
 
-    def act(self, act):
+    def do(self, act):
         return matching.to_all(self.scope, act)
 
 
@@ -132,7 +132,7 @@ def _done(request, verb, found, now):
         resolving.checked(note)
     if found.name and request.POST.get("typed") != found.name:
         raise NotOne(f"Type {found.name} exactly as it is written.")
-    done = found.act(lambda rows: verb.act(rows, note, now, request.user, found.search))
+    done = found.do(lambda rows: verb.act(rows, note, now, request.user, found.search))
     deliveries = "1 delivery is" if done.count == 1 else f"{done.count:,} deliveries are"
     more = "" if done.is_whole else " There are more: do the same again to go on with them."
     messages.success(request, f"{deliveries} {verb.done}{more}")
