@@ -117,8 +117,9 @@ def recovery(stage: Stage, victim: str) -> float:
         stage.send(1)
         eventually(lambda: stage.received() == len(stage.sent), 20.0, stage.up.output)
     random.choice(stage.find(victim)).kill()
-    slowest = 0.0
+    slowest, until = 0.0, time.monotonic() + 2 * RECOVERY
     while stage.find("main") in ([], main) or not slowest:
+        assert time.monotonic() < until, f"{victim}: the cluster was not replaced"
         slowest = max(slowest, arrival(stage, victim))
     return max(slowest, arrival(stage, victim))
 

@@ -108,11 +108,14 @@ def seconds_of(delivery: dict) -> float | None:
 
 @row("29", "50 installations at once", short=1, full=1)
 def fifty_installations(place: Place, result: Result) -> None:
-    """2,000 events to each of 50, 100,000 deliveries, in short 300 to each of 10: each vendor
-    account holds each event once."""
+    """2,000 events to each of 50, 100,000 deliveries, in short 300 to each of 10, by requests so
+    many and so slow that workers would meet at a lane: each vendor account holds each once."""
     installations, events = place.either((50, 2_000), (10, 300))
     apps = [f"5{number:03}" for number in range(installations - 1)]
-    with Stage(place.url(), PENSTOCK_CLUSTER_WORKERS=4) as stage:
+    pace = place.either({}, {"PENSTOCK_BATCH_SIZE": 10})
+    with Stage(place.url(), PENSTOCK_CLUSTER_WORKERS=4, **pace) as stage:
+        if not place.full:
+            stage.trouble({"delay_s": 0.05, "after": True, "times": 0})
         for app_id in apps:
             stage.install(app_id)
         client = Client(stage)
