@@ -3,14 +3,17 @@
 import http.client
 import json
 import random
+import signal
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+import psutil
 import psycopg
 import pytest
 
+from delivery.watch import title
 from tests.conftest import a_free_port, new_database
 from tests.live import Running, environment, manage
 
@@ -54,6 +57,7 @@ def running(url):
         PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
         PENSTOCK_SANDBOX_URL="",
         PENSTOCK_CLUSTER_WORKERS=1,
+        PYTHONFAULTHANDLER=1,
     )
     with Running(env, "up") as up:
         up.wait_for("Penstock is ready", 60)
@@ -66,7 +70,7 @@ def running(url):
 @pytest.mark.parametrize("batch", SENT)
 def test_what_many_send_at_once_is_stored_once(penstock, batch):
     said, before = len(penstock.output), counted(penstock.env)
-    with ThreadPoolExecutor(CLIENTS) as pool:
+    with stacks_of_what_hangs(penstock), ThreadPoolExecutor(CLIENTS) as pool:
         answers = list(pool.map(lambda n: send(penstock.env, n, batch), range(CLIENTS)))
     assert {status for statuses in answers for status in statuses} == {200}
     messages = SENT[batch]
@@ -74,6 +78,20 @@ def test_what_many_send_at_once_is_stored_once(penstock, batch):
     assert new == [messages, messages, 2 * messages, messages]
     assert json.loads(manage(penstock.env, "ledger", "--json"))["closes"]
     assert "Traceback" not in penstock.output[said:]
+
+
+@contextmanager
+def stacks_of_what_hangs(up):
+    """Say where all threads of the web server are when it does not answer: it was seen once, and
+    without them nobody could tell why."""
+    try:
+        yield
+    except TimeoutError:
+        for process in psutil.Process(up.process.pid).children(recursive=True):
+            if "worker-" in title(process):
+                process.send_signal(signal.SIGABRT)  # which faulthandler answers with the stacks
+        time.sleep(2.0)
+        raise AssertionError(up.output) from None
 
 
 def counted(env):
