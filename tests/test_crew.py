@@ -50,7 +50,7 @@ def test_a_lane_that_waits_is_left_and_the_next_one_taken(answered):
     assert few.take(hang, answered) is None
     assert few.take(hang, answered) is None
     assert few.take(lambda: "healthy") == "healthy"
-    assert time.monotonic() - started < 10 * crew.PATIENCE
+    assert time.monotonic() - started < 2.0  # hang() takes 10
 
 
 def test_a_lane_with_nothing_to_send_is_left_at_once(answered, monkeypatch):
