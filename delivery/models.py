@@ -177,16 +177,19 @@ def either(is_so: models.Q, value: object, other: object) -> models.Case:
     return models.Case(models.When(is_so, then=value), default=other)
 
 
+WAITING = models.Q(paused=False, failures__gt=0)  # lanes whose vendor was unavailable, and may be
+
+
 class LaneQuerySet(models.QuerySet["Lane"]):
     def resume(self) -> int:
         """Let paused and waiting lanes go on at once, their waits beginning anew; return how many
         there were. Who waited for the vendor does so until the try of now is over."""
-        waits, now = models.Q(paused=False, failures__gt=0), timezone.now()
+        now = timezone.now()
         return self.update(
             paused=False,
-            due_at=either(waits, now, None),
-            failures=either(waits, 1, 0),
-            changed_at=either(waits, models.F("changed_at"), now),
+            due_at=either(WAITING, now, None),
+            failures=either(WAITING, 1, 0),
+            changed_at=either(WAITING, models.F("changed_at"), now),
         )
 
 

@@ -274,6 +274,7 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
     assert client.post(f"{own}/resume/", {"next": "https://evil.example/"}).url == f"{own}/change/"
     lane = Lane.objects.get()
     assert (lane.due_at <= timezone.now(), lane.failures, lane.changed_at) == (True, 1, since)
+    assert "Heap is tried now." in page(client, f"{own}/change/")
     assert "; the next try is due" in state(client)  # not "Delivering": nobody knows yet
 
 

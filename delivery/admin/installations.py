@@ -26,7 +26,7 @@ from delivery.admin.keyset import number as whole
 from delivery.calling import limits_of
 from delivery.finding import IS_UNSENT
 from delivery.metrics import Queue
-from delivery.models import Delivery
+from delivery.models import WAITING, Delivery, Lane
 from delivery.state import bounded, chip, queued, state_in_words, with_state
 from integrations.catalog import logo
 from integrations.forms import EditForm
@@ -232,7 +232,9 @@ class InstallationAdmin(ModelAdmin):
         return self._act(request, pk, controls.pause, "is paused: what comes in waits.")
 
     def resume_view(self, request, pk):
-        return self._act(request, pk, controls.resume, "delivers again.")
+        waits = Lane.objects.filter(WAITING, installation=pk).exists()
+        outcome = "is tried now." if waits else "delivers again."
+        return self._act(request, pk, controls.resume, outcome)
 
     def _act(self, request, pk, act, outcome):
         if request.method != "POST":
