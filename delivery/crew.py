@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 0.05
 LOOK = 0.02  # seconds between two looks at it
 LONGEST = 30.0  # seconds that a process stays at all; well below the task's timeout
+# Lanes of a process that keep their connection to the database while they wait. Those of more
+# vendors that hang would take all 100 that PostgreSQL has, and ingest none would be left.
+CONNECTED = 8
 
 _seat = threading.local()
 
@@ -32,7 +35,8 @@ _seat = threading.local()
 class Seat:
     """What a thread is doing, for the process to see."""
 
-    def __init__(self) -> None:
+    def __init__(self, crew: "Crew") -> None:
+        self.crew = crew
         self.leave_at: float | None = None  # monotonic; while it waits
 
     def may_be_left(self) -> bool:
@@ -51,6 +55,7 @@ def standing_aside(*, at_once: bool = False) -> Iterator[None]:
         yield
         return
     seat.leave_at = time.monotonic() + (0.0 if at_once else PATIENCE)
+    seat.crew.spare_connection()
     try:
         yield
     finally:
@@ -71,7 +76,7 @@ class Crew:
         until = time.monotonic() + LONGEST
         with self.lock:
             self.busy += 1
-        seat = Seat()
+        seat = Seat(self)
         future = self.pool.submit(self._run, seat, work, args)
         while time.monotonic() < until:
             if wait([future], LOOK).done:
@@ -91,8 +96,15 @@ class Crew:
             raise
         finally:
             close_old_connections()
+            self.spare_connection()
             with self.lock:
                 self.busy -= 1
+
+    def spare_connection(self) -> None:
+        """Close this thread's connection to the database when many have one: its next query opens
+        another."""
+        if self.busy > CONNECTED:
+            connection.close()
 
 
 @cache

@@ -5,9 +5,11 @@ import threading
 import time
 
 import pytest
+from django.db import connection
 
 from delivery import crew
 from delivery.crew import Crew, standing_aside
+from delivery.models import Lane
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +92,25 @@ def test_an_error_after_the_process_left_is_logged(answered, caplog):
 def test_standing_aside_outside_of_a_crew_does_nothing():
     with standing_aside():
         pass
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_lanes_that_wait_few_keep_a_connection(answered):
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite in memory has one connection")
+    kept, answers, many = [], [], Crew(20)
+
+    def lane():
+        Lane.objects.exists()
+        with standing_aside():
+            kept.append(connection.connection is not None)
+            answered.wait(10)
+        answers.append(Lane.objects.exists())
+        connection.close()
+
+    for _ in range(12):
+        assert many.take(lane) is None
+    assert kept == [True] * crew.CONNECTED + [False] * 4
+    answered.set()
+    many.pool.shutdown()
+    assert answers == [False] * 12

@@ -8,7 +8,7 @@ import requests
 
 from tests.faults.rows import Place, Result, row
 from tests.faults.sending import Client
-from tests.faults.watching import largest
+from tests.faults.watching import connections, largest
 from tests.kills.stage import TOKEN, WRITE_KEY, Stage
 from tests.live import eventually
 
@@ -18,6 +18,7 @@ HEALTHY = [f"7{number:03}" for number in range(6)]  # and the one that the stage
 PHASE = 30.0  # seconds
 NOISE = 3.0  # seconds; a lane behind one that hangs waits for ten and more
 EVERY = 0.5  # seconds between two events
+CONNECTIONS = 60  # with four workers
 
 
 @row("10", "Ten vendors hang and three drip", short=1, full=1)
@@ -39,8 +40,8 @@ def noisy_neighbours(place: Place, result: Result) -> None:
         f"p99 from accepted to delivered {well:.2f} s while all are well, {with_sick:.2f} s "
         "with the sick; the counts are of one healthy installation"
     )
-    # the promise is twice; on a machine that is busy with other things both are noise below this
-    assert with_sick <= max(2 * well, NOISE)
+    # in short so few are noise, on a machine that is busy with other things
+    assert with_sick <= place.either(2 * well, max(2 * well, NOISE))
 
 
 def sick(app_ids: list[str], **how: float) -> list[dict[str, object]]:
@@ -133,6 +134,33 @@ def fifty_installations(place: Place, result: Result) -> None:
         # the same ids, for each account once
         result.again = stage.repeats() - (installations - 1) * events
         assert result.again == 0, f"{result.again} messages were sent twice"
+
+
+@row("34", "More vendors hang than the database has connections", short=60, full=150)
+def many_hang(place: Place, result: Result) -> None:
+    """Rounds are installations, and each of their vendors hangs. Were a connection kept for each,
+    PostgreSQL would refuse ingest; it has 100 when nobody says more."""
+    url, events = place.url(), 200
+    with Stage(url, PENSTOCK_CLUSTER_WORKERS=4) as stage:
+        for number in range(place.rounds - 1):
+            stage.install(f"6{number:03}")
+        stage.trouble({"delay_s": 5.0, "after": True, "times": 0})
+        client = Client(stage)
+        with connections(url) as most:
+            with client.sending(threads=2, per_request=10, most=events // 10):
+                pass
+            time.sleep(place.either(20.0, 6.0))
+            stage.trouble()
+            each_once = [events] * place.rounds
+            eventually(lambda: list(stage.held().values()) == each_once, 120.0)
+        eventually(lambda: not stage.has_queued(), 60.0)
+        for account in stage.accounts().values():
+            result.add(account)
+        result.accepted = len(client.accepted)
+        result.again = stage.repeats() - (place.rounds - 1) * events
+        result.note = f"{most.value:.0f} connections at the most, {CONNECTIONS} promised"
+        assert client.statuses().keys() == {200}, client.statuses()
+        assert most.value <= CONNECTIONS
 
 
 @row("30", "A million events wait when the vendor comes back", short=5_000, full=1_000_000)

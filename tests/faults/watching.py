@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psutil
 import psycopg
@@ -12,6 +12,10 @@ from tests.kills.stage import Stage
 WAITED = """
     SELECT coalesce(extract(epoch FROM max(clock_timestamp() - waitstart)), 0)
     FROM pg_locks WHERE NOT granted
+"""
+OTHERS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
@@ -44,14 +48,23 @@ class Greatest:
             self.error = error
 
 
-@contextmanager
-def waits_for_locks(url: str) -> Iterator[Greatest]:
+def waits_for_locks(url: str) -> AbstractContextManager[Greatest]:
     """Give the longest that anybody waited for a lock of this database, in seconds."""
+    return greatest_of(url, WAITED, every=0.01)
+
+
+def connections(url: str) -> AbstractContextManager[Greatest]:
+    """Give the most connections that this database had."""
+    return greatest_of(url, OTHERS, every=0.05)
+
+
+@contextmanager
+def greatest_of(url: str, query: str, *, every: float) -> Iterator[Greatest]:
     with (
         psycopg.connect(url, autocommit=True) as db,
-        Greatest(lambda: float(db.execute(WAITED).fetchone()[0]), every=0.01) as longest,
+        Greatest(lambda: float(db.execute(query).fetchone()[0]), every=every) as greatest,
     ):
-        yield longest
+        yield greatest
 
 
 def memory_of_workers(stage: Stage) -> Greatest:
