@@ -163,6 +163,26 @@ def test_the_search_box_offers_keys_and_then_values(page):
     expect(page.locator("[data-body] tr")).to_have_count(2)
 
 
+def test_what_was_chosen_stays_so_when_an_answer_comes_late(page):
+    make_delivery(event=make_event(name="Signed Up"))
+    late = []
+    page.route(re.compile("text=sig$"), lambda route: late.append(route))
+    page.goto(LOG)
+    search, chosen = page.get_by_role("combobox"), page.get_by_role("option", selected=True)
+    search.press_sequentially("event:s")
+    expect(page.get_by_role("option")).to_contain_text(["Signed Up"])
+    search.press("ArrowDown")
+    expect(chosen).to_have_count(1)
+    search.press_sequentially("ig")
+    expect(chosen).to_have_count(0)  # Enter would search for what is typed
+    search.press("ArrowDown")
+    with page.expect_response(re.compile("text=sig$")):
+        late[0].continue_()
+    page.wait_for_timeout(200)  # until the answer is read
+    search.press("Tab")
+    expect(search).to_have_value('event:"Signed Up" ')
+
+
 def test_rows_are_ticked_and_delivered_again(page):
     deliveries = [make_delivery(state="failed") for _ in range(3)]
     page.goto(LOG)

@@ -233,12 +233,23 @@ function suggest(box) {
     return /^[^\s"\\]+$/.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
   }
 
+  // What was chosen stays so when it is offered again: an answer may come after the choice.
   function show(options) {
-    chosen = -1;
+    const before = list.children[chosen]?.dataset.text;
     list.replaceChildren(...options.map(drawn));
     list.hidden = options.length === 0;
     input.setAttribute("aria-expanded", String(!list.hidden));
-    input.removeAttribute("aria-activedescendant");
+    choose(options.findIndex(({ text }) => text === before));
+  }
+
+  function choose(number) {
+    list.children[chosen]?.setAttribute("aria-selected", "false");
+    chosen = number;
+    const item = list.children[chosen];
+    if (!item) return input.removeAttribute("aria-activedescendant");
+    item.setAttribute("aria-selected", "true");
+    item.scrollIntoView({ block: "nearest" });
+    input.setAttribute("aria-activedescendant", item.id);
   }
 
   function drawn({ code, help, text }, number) {
@@ -265,16 +276,14 @@ function suggest(box) {
   }
 
   function move(step) {
-    const items = [...list.children];
-    if (!items.length) return;
-    items[chosen]?.setAttribute("aria-selected", "false");
-    chosen = (chosen + step + items.length + (chosen < 0 && step < 0 ? 1 : 0)) % items.length;
-    items[chosen].setAttribute("aria-selected", "true");
-    items[chosen].scrollIntoView({ block: "nearest" });
-    input.setAttribute("aria-activedescendant", items[chosen].id);
+    const count = list.children.length;
+    if (count) choose((chosen + step + count + (chosen < 0 && step < 0 ? 1 : 0)) % count);
   }
 
-  input.addEventListener("input", offer);
+  input.addEventListener("input", () => {
+    choose(-1); // Enter searches for what is typed
+    offer();
+  });
   input.addEventListener("focus", offer);
   input.addEventListener("blur", () => show([]));
   input.addEventListener("keydown", (event) => {
