@@ -26,7 +26,7 @@ PATIENCE = 0.05
 LOOK = 0.02  # seconds between two looks at it
 LONGEST = 30.0  # seconds that a process stays at all; well below the task's timeout
 # Lanes of a process that keep their connection to the database while they wait. Those of more
-# vendors that hang would take all 100 that PostgreSQL has, and ingest none would be left.
+# vendors that hang would take all 100 that PostgreSQL has, and nobody else could have one.
 CONNECTED = 8
 
 _seat = threading.local()

@@ -139,7 +139,7 @@ def fifty_installations(place: Place, result: Result) -> None:
 @row("34", "More vendors hang than the database has connections", short=60, full=150)
 def many_hang(place: Place, result: Result) -> None:
     """Rounds are installations, and each of their vendors hangs. Were a connection kept for each,
-    PostgreSQL would refuse ingest; it has 100 when nobody says more."""
+    PostgreSQL would have none for others; it has 100 when nobody says more."""
     url, events = place.url(), 200
     with Stage(url, PENSTOCK_CLUSTER_WORKERS=4) as stage:
         for number in range(place.rounds - 1):
