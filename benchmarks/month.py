@@ -78,7 +78,7 @@ class Month:
         from django.core.management import call_command
 
         from integrations.catalog import catalog
-        from integrations.installing import install
+        from integrations.installations.install import install
         from integrations.models import Source
 
         self.options = options
@@ -100,7 +100,8 @@ class Month:
             self.show(day, time.monotonic() - started)
 
     def hour(self, now: datetime) -> None:
-        from delivery import metrics, retention
+        from delivery.accounting import metrics
+        from delivery.operations import retention
 
         for _ in range(self.options.per_hour // REQUEST):
             self.ingest(now)
@@ -111,7 +112,7 @@ class Month:
 
     def ingest(self, now: datetime) -> None:
         from delivery.ingest.parsing import Parsed
-        from delivery.ingest.storing import store
+        from delivery.ingest.store import store
 
         messages = []
         for _ in range(REQUEST):
@@ -127,18 +128,18 @@ class Month:
 
     def deliver(self, now: datetime) -> None:
         """Settle what is queued, as a worker does whose vendor takes all of it."""
-        from delivery import lanes
+        from delivery.lanes import leases
         from delivery.models import Lane
-        from delivery.queue import next_batch
+        from delivery.worker.backlog import next_batch
 
         lane = Lane.objects.get(installation=self.installation)
         while batch := next_batch(lane.pk, limit=100, now=now):
-            held = lanes.lease(lane.pk, now)
-            lanes.settle(
+            held = leases.lease(lane.pk, now)
+            leases.settle(
                 held,
                 exchanges=[exchange([each.id for each in batch], now)],
                 settled=[
-                    lanes.Settled(
+                    leases.Settled(
                         delivery_id=each.id, source_id=each.source_id, queued_at=each.queued_at,
                         state="delivered", revision_id=self.installation.revision_id,
                     )
@@ -147,7 +148,7 @@ class Month:
                 standing=None,
                 now=now,
             )  # fmt: skip
-            lanes.release(held)
+            leases.release(held)
 
     def vacuum(self) -> None:
         from django.db import connection
@@ -173,7 +174,7 @@ class Month:
 
 
 def exchange(ids: list[int], now: datetime):
-    from delivery.lanes import Exchange
+    from delivery.lanes.leases import Exchange
 
     return Exchange(
         started_at=now, duration_ms=120, method="POST", url="https://heapanalytics.com/api/track",

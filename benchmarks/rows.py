@@ -185,9 +185,9 @@ def identifier(name: str) -> psycopg.sql.Identifier:
 
 
 def populate() -> None:
-    from delivery import lanes
+    from delivery.lanes import leases
     from integrations.catalog import catalog
-    from integrations.installing import install
+    from integrations.installations.install import install
     from integrations.models import Installation, Source
 
     if Installation.objects.exists():
@@ -197,7 +197,7 @@ def populate() -> None:
     for name in INSTALLATIONS:
         install(catalog()["heap"], name=name, config={"app_id": "1", "region": "us"})
     Installation.objects.filter(name="Standing").update(enabled=False)
-    lanes.plan()
+    leases.plan()
 
 
 def fill(connection: psycopg.Connection, events: int) -> None:

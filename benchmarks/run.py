@@ -124,7 +124,15 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> int:
     It hangs on a leash: should this process be killed, all that was started goes with it.
     """
     what = ["--quick"] * options.quick + [",".join(options.figures)]
-    command = [sys.executable, "-m", "delivery.leash", sys.executable, "-m", "benchmarks", *what]
+    command = [
+        sys.executable,
+        "-m",
+        "delivery.operations.die_with_parent",
+        sys.executable,
+        "-m",
+        "benchmarks",
+        *what,
+    ]
     child = subprocess.Popen(
         command, cwd=ROOT, env=env, stdin=subprocess.PIPE, start_new_session=True
     )

@@ -35,9 +35,9 @@ from delivery.models import (
     Tally,
     Told,
 )
-from delivery.processes import Group, manage
+from delivery.operations.processes import Group, manage
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 
 READY = 90.0  # seconds a process may take to start
 STOP = 20.0  # seconds a cluster may take to end

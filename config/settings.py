@@ -6,7 +6,7 @@ from pathlib import Path
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
-from config import patience
+from config import timeouts
 from config.theme import UNFOLD  # noqa: F401  (a setting, too)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -114,7 +114,7 @@ Q_CLUSTER = {
     "recycle": 100_000,  # tasks; a planned exit would look like a crash to our watch
     "catch_up": False,
     "poll": 0.1,  # seconds
-    **({"redis": patience.redis_url(BROKER_URL)} if BROKER_URL else {"orm": "default"}),
+    **({"redis": timeouts.redis_url(BROKER_URL)} if BROKER_URL else {"orm": "default"}),
 }
 
 # --- Django ----------------------------------------------------------------------------------
@@ -139,11 +139,11 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.proxies.trusted_proxies",
-    "integrations.caller.remember",
-    "config.policy.straight",
+    "integrations.request_context.remember",
+    "config.middleware.straight",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.policy.for_people",
+    "config.middleware.for_people",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -163,8 +163,8 @@ AXES_COOLOFF_TIME = timedelta(minutes=env.float("PENSTOCK_LOGIN_LOCK_MINUTES", d
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else whoever goes on keeps it locked
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "integrations.locking.ip_address"
-AXES_LOCKOUT_CALLABLE = "integrations.locking.locked_out"
+AXES_CLIENT_IP_CALLABLE = "integrations.api.lockout.ip_address"
+AXES_LOCKOUT_CALLABLE = "integrations.api.lockout.locked_out"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
@@ -259,7 +259,7 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "integrations.caller.RequestIdFilter"}},
+    "filters": {"request_id": {"()": "integrations.request_context.RequestIdFilter"}},
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
     },

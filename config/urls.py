@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from integrations.api import documents, errors
-from integrations.api.views import blueprint_schema
+from integrations.api.resources.catalog import blueprint_schema
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

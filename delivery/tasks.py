@@ -3,20 +3,26 @@ changes when something is delivered, never whether."""
 
 from django.utils import timezone
 
-from delivery import alarms, controls, lanes, limits, metrics, replaying, retention, worker
-from delivery.crew import crew
+from delivery.accounting import metrics
+from delivery.actions import installations
+from delivery.lanes import leases
 from delivery.models import Heartbeat
-from integrations import expiry
+from delivery.operations import alerts, retention
+from delivery.replay import job
+from delivery.worker import drain as worker_drain
+from delivery.worker import rate_limits
+from delivery.worker.lane_threads import crew
+from integrations.access import expiry
 
 
 def drain(lane_id: int) -> int | None:
     """Deliver what a lane has; return how many deliveries left the queue, if that is known yet."""
-    return crew().take(worker.drain, lane_id)
+    return crew().take(worker_drain.drain, lane_id)
 
 
 def replay(pk: int) -> None:
     """Go on with a replay."""
-    crew().take(replaying.run, pk)
+    crew().take(job.run, pk)
 
 
 def roll_up() -> int:
@@ -34,14 +40,14 @@ def sweep() -> int:
     """Ring for every lane that has work and no worker; return how many there were."""
     now = timezone.now()
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
-    stranded = lanes.stranded(now)
-    lanes.wake(stranded)
-    replaying.ring(now)
-    limits.forget(now)
-    controls.cancel_orphans(now)
+    stranded = leases.stranded(now)
+    leases.wake(stranded)
+    job.ring(now)
+    rate_limits.forget(now)
+    installations.cancel_orphans(now)
     metrics.roll_up(now)
     expiry.forget(now)
-    lanes.ring_task("purge")
-    alarms.look(now)
-    alarms.tell(now)
+    leases.ring_task("purge")
+    alerts.look(now)
+    alerts.tell(now)
     return len(stranded)

@@ -6,7 +6,8 @@ class IntegrationsConfig(AppConfig):
     name = "integrations"
 
     def ready(self) -> None:
-        from integrations import checks, logins  # noqa: F401  (registers them)
+        from integrations import checks  # noqa: F401  (registers them)
+        from integrations.access import logins  # noqa: F401  (registers them)
 
         user_logged_in.connect(logins.note_login)
         user_login_failed.connect(logins.note_failure)

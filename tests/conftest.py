@@ -20,9 +20,9 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 from delivery.ingest import authentication
-from delivery.shaping import compiled, compiled_of
-from integrations import buckets
+from delivery.transform.shape import compiled, compiled_of
 from integrations.destinations.heap.sandbox import Sandbox
+from integrations.rate_limits import token_bucket
 from tests import live, migrated, services
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium
@@ -105,7 +105,7 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_source_of_another_test() -> None:
     authentication.forget()
-    buckets.forget()
+    token_bucket.forget()
 
 
 def require(name: str) -> str:

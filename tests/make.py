@@ -5,11 +5,11 @@ from itertools import count
 
 from django.utils import timezone
 
-from delivery import lanes
+from delivery.lanes import leases
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody, Lane
-from integrations import groups
+from integrations.access import groups
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import ApiToken, Source, digest
 
 TOKEN = "pst_only-for-tests"
@@ -24,7 +24,7 @@ def make_source(name="Shop", **fields):
 def make_installation(name="Heap", destination="heap", config=CONFIG, **fields):
     """Install, and make the lane that the first event would make."""
     installation = install(catalog()[destination], name=name, config=config, **fields)
-    lanes.plan()
+    leases.plan()
     return installation
 
 

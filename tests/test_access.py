@@ -9,9 +9,9 @@ from django.urls.resolvers import URLPattern
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
+from integrations.access.groups import plan
 from integrations.api.endpoint import Endpoint
 from integrations.api.permissions import ANY, ScopeAndRole, scope_of
-from integrations.groups import plan
 from integrations.models import ApiToken
 from integrations.roles import ROLES, SCOPES, includes, role_of
 from tests.make import make_installation, make_token, make_user

@@ -7,9 +7,9 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
-from delivery import controls
+from delivery.actions import installations
+from delivery.log.field_suggestions import vocabulary
 from delivery.models import Attempt
-from delivery.vocabulary import vocabulary
 from integrations.models import Installation
 from tests.make import make_event, make_installation, make_user
 from tests.vendor import Vendor
@@ -172,7 +172,7 @@ def test_the_revisions_are_listed_compared_and_rolled_back(admin, heap):
     + ["pause/", "resume/", "connection/", "test-event/"],
 )
 def test_what_is_uninstalled_is_changed_and_tried_no_more(admin, heap, page):
-    controls.uninstall(heap, timezone.now())
+    installations.uninstall(heap, timezone.now())
     form = {"blueprint": edited(heap), "message": MESSAGE, "based_on": "1"}
     assert admin.post(address(heap, page), form).status_code == 403
     heap.refresh_from_db()
@@ -180,7 +180,7 @@ def test_what_is_uninstalled_is_changed_and_tried_no_more(admin, heap, page):
 
 
 def test_many_revisions_come_in_pages(admin, heap, monkeypatch):
-    monkeypatch.setattr("delivery.admin.blueprints.REVISIONS", 2)
+    monkeypatch.setattr("delivery.admin.installations.blueprints.REVISIONS", 2)
     for name in ("B", "C"):
         admin.post(address(heap), {"blueprint": edited(heap, name=name)})
     page = admin.get(address(heap, "revisions/"))

@@ -10,16 +10,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery import metrics
+from delivery.accounting import metrics
+from delivery.accounting.metrics import Series, Step, Sums
 from delivery.admin.charts import chart, compact, short, success
 from delivery.admin.home import listed
-from delivery.metrics import Series, Step, Sums
 from delivery.models import Attempt, Delivery, EventBody, Heartbeat, Incident, Lane
-from delivery.system import system
+from delivery.operations.system import system
 from integrations.catalog import catalog
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
-from integrations.snippets import SNIPPETS
+from integrations.sources.sdk_snippets import SNIPPETS
 from tests.make import (
     CONFIG,
     make_delivery,

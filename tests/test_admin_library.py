@@ -12,12 +12,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from delivery import controls, limits, metrics
-from delivery.metrics import Sums
+from delivery.accounting import metrics
+from delivery.accounting.metrics import Sums
+from delivery.actions import installations
 from delivery.models import Delivery, Lane
-from integrations.changing import fed_by
+from delivery.worker import rate_limits
+from integrations.encryption import reveal
+from integrations.installations.change import fed_by
 from integrations.models import ApiToken, Installation, Source, digest
-from integrations.secrets import reveal
 from tests.make import (
     make_attempt,
     make_delivery,
@@ -219,7 +221,7 @@ def test_uninstalling_asks_for_the_name_and_says_what_follows(client):
 def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
     delivery = make_delivery(state="delivered")
     installation = delivery.installation
-    controls.uninstall(installation, timezone.now())
+    installations.uninstall(installation, timezone.now())
     own = f"{MINE}{installation.pk}"
     for address in ("change/", "blueprint/", "revisions/", "revisions/1/", "activity/"):
         html = page(client, f"{own}/{address}")
@@ -253,11 +255,11 @@ def test_the_list_has_figures_of_the_last_day(client):
 
 def test_who_is_paused_is_said_with_since_when(client):
     installation = make_delivery().installation
-    controls.pause(installation)
+    installations.pause(installation)
     now = timezone.now()
     assert f"since {now:%H:%M}" in state(client)
-    controls.resume(installation)
-    controls.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
+    installations.resume(installation)
+    installations.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
     assert "since" not in state(client)  # nobody wrote down when
 
 
@@ -281,7 +283,7 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
 def test_a_lane_that_was_paused_just_goes_on(client):
     installation = make_delivery().installation
     Lane.objects.update(paused=True, failures=3, last_error="HTTP 401")
-    controls.resume(installation)
+    installations.resume(installation)
     lane = Lane.objects.get()
     assert (lane.paused, lane.due_at, lane.failures) == (False, None, 0)
     assert "Delivering" in state(client)
@@ -386,7 +388,7 @@ def test_an_installation_that_is_switched_off_says_who_did_it_and_what_waits(cli
 
 
 def test_the_queue_is_counted_no_further_than_it_is_shown(client, monkeypatch):
-    monkeypatch.setattr("delivery.state.MOST", 2)
+    monkeypatch.setattr("delivery.status.installations.MOST", 2)
     installation = make_installation()
     for _ in range(4):
         make_delivery(installation)
@@ -459,7 +461,7 @@ def test_the_overview_says_how_it_has_been_doing(client):
     assert re.search(r"Without trouble since \d+ s ago", text)
     Lane.objects.update(failures=3, changed_at=now - timedelta(minutes=7, seconds=5))
     assert "In trouble since 7 min ago" in text_of(page(client, address_of(installation)))
-    controls.pause(installation)
+    installations.pause(installation)
     text = text_of(page(client, address_of(installation)))
     assert re.search(r"Paused since \d+ s ago", text)
 
@@ -468,9 +470,9 @@ def test_the_overview_shows_how_much_of_the_vendors_limits_is_used(client):
     installation = make_installation(config={"app_id": "1234567890", "region": "us"})
     limit = installation.destination.limits(installation.settings())[0]
     now = timezone.now()
-    limits.take(limit, {"": limit.items // 2}, now)
-    assert limits.use([limit], now)[0].percent == 50
-    assert limits.use([limit], now + timezone.timedelta(hours=1))[0].used == 0
+    rate_limits.take(limit, {"": limit.items // 2}, now)
+    assert rate_limits.use([limit], now)[0].percent == 50
+    assert rate_limits.use([limit], now + timezone.timedelta(hours=1))[0].used == 0
     assert limit.name.capitalize() in text_of(page(client, address_of(installation)))
 
 

@@ -14,8 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from benchmarks.pages import UNBOUNDED
-from delivery import log
-from delivery.client import MAX_ANSWER
+from delivery.log import detail
 from delivery.models import (
     AttemptBody,
     Delivery,
@@ -26,9 +25,10 @@ from delivery.models import (
     Replayed,
     Settlement,
 )
-from delivery.selecting import range_of_replay
+from delivery.outbound.client import MAX_ANSWER
+from delivery.replay.selection import range_of_replay
+from integrations.keyset import first_id
 from integrations.models import AuditEntry, Installation
-from integrations.paging import first_id
 from tests.make import (
     make_attempt,
     make_delivery,
@@ -96,7 +96,7 @@ def test_an_attempt_without_an_answer_says_so(client):
 
 
 def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.explorer.ROWS", 2)
+    monkeypatch.setattr("delivery.admin.log.explorer.ROWS", 2)
     ids = [make_delivery().pk for _ in range(5)][::-1]
     other = make_delivery(state="cancelled")
     assert listed(client, state="queued") == ids[:2]
@@ -109,7 +109,7 @@ def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch
 
 
 def test_pages_of_a_search_that_an_index_answers_go_back_too(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.explorer.ROWS", 2)
+    monkeypatch.setattr("delivery.admin.log.explorer.ROWS", 2)
     ids = [make_delivery(state="failed").pk for _ in range(5)][::-1]
     assert listed(client, q="state:failed", after=ids[4]) == ids[2:4]
     html = page(client, LOG, q="state:failed", before=ids[1])
@@ -282,7 +282,7 @@ def test_attempts_that_differ_in_nothing_are_not_said_to_be_marked(client):
 
 
 def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
-    monkeypatch.setattr(log, "SHOWN", 50)
+    monkeypatch.setattr(detail, "SHOWN", 50)
     attempt = make_attempt(make_delivery(state="delivered"), request={"events": ["x" * 100]})
     html = page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk]))
     assert "first 50 characters" in html
@@ -306,11 +306,11 @@ def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
     ],
 )
 def test_the_own_part_of_a_body(body, position, items, own):
-    assert log.own_part(body, position, items) == own
+    assert detail.own_part(body, position, items) == own
 
 
 def test_only_the_newest_attempts_are_loaded_with_their_bodies(client, monkeypatch):
-    monkeypatch.setattr(log, "WITH_BODIES", 2)
+    monkeypatch.setattr(detail, "WITH_BODIES", 2)
     delivery = make_delivery()
     attempts = [make_attempt(delivery, request={"number": n}) for n in range(4)]
     html = page(client, f"{LOG}{delivery.pk}/change/")
@@ -397,7 +397,7 @@ def test_what_is_not_there_is_not_found(client, name, pk):
 def woken(monkeypatch):
     """The lanes that were woken."""
     lanes = []
-    monkeypatch.setattr("delivery.lanes.wake", lanes.extend)
+    monkeypatch.setattr("delivery.lanes.leases.wake", lanes.extend)
     return lanes
 
 
@@ -578,7 +578,7 @@ def exported(client, **params):
 
 
 def test_all_that_match_are_exported_as_the_api_lists_them(client, monkeypatch):
-    monkeypatch.setattr("delivery.exporting.AT_ONCE", 2)
+    monkeypatch.setattr("delivery.log.export.AT_ONCE", 2)
     failed = [make_delivery(state="failed").pk for _ in range(5)][::-1]
     make_delivery()
     lines = [
@@ -591,8 +591,8 @@ def test_all_that_match_are_exported_as_the_api_lists_them(client, monkeypatch):
 
 
 def test_an_export_ends_at_the_number_that_is_said(client, monkeypatch):
-    monkeypatch.setattr("delivery.exporting.AT_ONCE", 2)
-    monkeypatch.setattr("delivery.exporting.MOST", 3)
+    monkeypatch.setattr("delivery.log.export.AT_ONCE", 2)
+    monkeypatch.setattr("delivery.log.export.MOST", 3)
     for _ in range(5):
         make_delivery()
     assert len(exported(client, format="ndjson").splitlines()) == 3

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from delivery.state import Words, clock
+from delivery.status.installations import Words, clock
 from integrations.models import Installation, Source
 from integrations.templatetags.penstock import (
     ago,

@@ -10,8 +10,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import alarms, checks, lanes, metrics
+from delivery import checks
+from delivery.accounting import metrics
+from delivery.lanes import leases
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
+from delivery.operations import alerts
 from tests import make
 from tests.test_ledger import put_in
 from tests.vendor import Vendor
@@ -90,12 +93,12 @@ def refuse(*installations):
 
 
 def sweep(at):
-    alarms.look(at)
-    alarms.tell(at)
+    alerts.look(at)
+    alerts.tell(at)
 
 
 def found():
-    return [(each.kind, each.about, each.text) for each in alarms.findings(NOW)]
+    return [(each.kind, each.about, each.text) for each in alerts.findings(NOW)]
 
 
 # --- what is wrong -----------------------------------------------------------------------------
@@ -144,13 +147,13 @@ def test_a_high_share_of_failures_is_found_when_enough_was_sent(settings):
 def test_deliveries_that_fail_without_being_sent_are_found(settings):
     heap, source = make.make_installation(), make.make_source()
     queued = {"delivery_id": 0, "source_id": source.pk, "queued_at": NOW}
-    failed = lanes.Settled(state="failed", **queued)
+    failed = leases.Settled(state="failed", **queued)
     for count, at in ((15, minutes(-2)), (9, minutes(-1))):
         assert found() == []  # 15 say nothing yet
         metrics.note(heap.pk, [failed] * count, [], at)
     text = "100 % of 24 deliveries settled within 10 minutes failed."
     assert found() == [("failing", "Heap", text)]
-    metrics.note(heap.pk, [lanes.Settled(state="delivered", **queued)] * 25, [], minutes(-1))
+    metrics.note(heap.pk, [leases.Settled(state="delivered", **queued)] * 25, [], minutes(-1))
     assert found() == []
 
 
@@ -228,7 +231,7 @@ def test_the_call_is_signed_over_its_time_and_body(hook):
     _, headers, body = hook.received[0]
     at, mac = re.fullmatch(r"t=(\d+),v1=(\w+)", headers["X-Penstock-Signature"]).groups()
     assert abs(int(at) - NOW.timestamp()) <= 1
-    text = alarms.json.dumps(body, ensure_ascii=False)
+    text = alerts.json.dumps(body, ensure_ascii=False)
     assert mac == hmac.new(b"hook-secret", f"{at}.{text}".encode(), "sha256").hexdigest()
 
 

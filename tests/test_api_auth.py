@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from integrations import expiry
+from integrations.access import expiry
 from integrations.models import AuditEntry, Login, LoginToken
 from tests.make import make_token, make_user
 

@@ -6,8 +6,8 @@ import logging
 import pytest
 from django.db import connection
 
+from integrations.encryption import reveal
 from integrations.models import Installation
-from integrations.secrets import reveal
 from tests.make import TOKEN, make_installation, make_token, make_user
 
 pytestmark = pytest.mark.django_db

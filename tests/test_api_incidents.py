@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import alarms
 from delivery.models import Incident, Lane
+from delivery.operations import alerts
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +19,7 @@ def refused():
     """An installation whose vendor refused the credentials, as the alarms found it."""
     heap = make.make_installation()
     Lane.objects.update(paused=True, last_error="HTTP 401")
-    alarms.look(timezone.now() - timedelta(hours=1))
+    alerts.look(timezone.now() - timedelta(hours=1))
     return heap
 
 
@@ -40,7 +40,7 @@ def test_an_incident_tells_what_is_wrong_with_what_and_since_when(api, refused):
 
 def test_what_is_over_is_listed_apart(api, refused):
     Lane.objects.update(paused=False)
-    alarms.look(timezone.now())
+    alerts.look(timezone.now())
     now = timezone.now()
     Incident.objects.create(
         kind="silent", about="All sources", text="Nothing.", opened_at=now, seen_at=now

@@ -6,8 +6,8 @@ import pytest
 from django.utils import timezone
 
 from delivery.models import Delivery, Replay
-from delivery.replaying import Window, step
-from delivery.selecting import range_of_replay
+from delivery.replay.job import Window, step
+from delivery.replay.selection import range_of_replay
 from integrations.models import AuditEntry
 from tests.make import (
     make_attempt,

@@ -7,13 +7,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery import metrics, tasks
+from delivery import tasks
+from delivery.accounting import metrics
+from delivery.accounting.ledger import ledger
 from delivery.ingest import authentication
 from delivery.ingest.errors import NotAllowed
-from delivery.ledger import ledger
 from delivery.models import Attempt, Delivery, Event
+from integrations.encryption import MASK
 from integrations.models import AuditEntry, Installation, Source
-from integrations.secrets import MASK
 from tests import make
 from tests.test_ledger import put_in
 

@@ -8,7 +8,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from integrations import audit
+from integrations.access import audit
 from integrations.models import ApiToken, AuditEntry, digest
 from tests.conftest import caller
 from tests.make import make_token, make_user

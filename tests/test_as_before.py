@@ -6,11 +6,15 @@ import json
 import pytest
 from django.utils import timezone
 
-from delivery import batch, controls, lanes, replaying, worker
-from delivery.ledger import ledger
+from delivery.accounting.ledger import ledger
+from delivery.actions import installations
+from delivery.lanes import leases
 from delivery.models import Delivery, Lane, Replay
-from delivery.replaying import Window
-from delivery.selecting import LAST, Wanted
+from delivery.replay import job
+from delivery.replay.job import Window
+from delivery.replay.selection import LAST, Wanted
+from delivery.worker import batch
+from delivery.worker import drain as worker_drain
 from tests.make import (
     make_delivery,
     make_event,
@@ -29,8 +33,8 @@ API = "/v1/admin/deliveries"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(worker, "LINGER", 0)
-    monkeypatch.setattr(lanes, "wake", lambda lanes: None)
+    monkeypatch.setattr(worker_drain, "LINGER", 0)
+    monkeypatch.setattr(leases, "wake", lambda lanes: None)
     yield
     batch.session().close()
 
@@ -62,7 +66,7 @@ def api(client):
 
 def drain():
     for lane in Lane.objects.all():
-        worker.drain(lane.pk)
+        worker_drain.drain(lane.pk)
 
 
 def rename(heap, name):
@@ -71,13 +75,13 @@ def rename(heap, name):
     for action in blueprint["actions"]:
         if action["kind"] == "track":
             action["mapping"]["event"] = name
-    return controls.save_revision(heap, blueprint, by=None)
+    return installations.save_revision(heap, blueprint, by=None)
 
 
 def go_and_send(replay, steps=50):
     window = Window()
     for _ in range(steps):
-        over = replaying.step(replay.pk, window, timezone.now()) is None
+        over = job.step(replay.pk, window, timezone.now()) is None
         drain()
         if over:
             break
@@ -106,11 +110,11 @@ def sent_once(heap, vendor, count=1, **fields):
 def test_a_replay_as_before_sends_what_was_sent_and_one_of_now_what_is_made_now(heap, vendor):
     first = sent_once(heap, vendor, 3)
     wanted = Wanted(states=("delivered",), blueprint=LAST)
-    go_and_send(replaying.start("replay", heap, wanted))
+    go_and_send(job.start("replay", heap, wanted))
     assert entries(vendor) == first  # names, times, idempotency keys, and the order
     assert set(Delivery.objects.values_list("revision__number", flat=True)) == {1}
     vendor.received.clear()
-    go_and_send(replaying.start("replay", heap, Wanted(states=("delivered",))))
+    go_and_send(job.start("replay", heap, Wanted(states=("delivered",))))
     assert {each["event"] for each in entries(vendor)} == {"Renamed"}
     keys = [each["idempotency_key"] for each in first]
     assert [each["idempotency_key"] for each in entries(vendor)] == keys
@@ -123,7 +127,7 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
     drain()  # by the second
     rename(heap, "Renamed again")
     vendor.received.clear()
-    go_and_send(replaying.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST)))
+    go_and_send(job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST)))
     assert [each["event"] for each in entries(vendor)] == ["Event 0", "Renamed"]
     assert len(vendor.received) == 1  # in one request all the same
 
@@ -131,11 +135,11 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
 def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor):
     sent_once(heap, vendor)
     never = make_delivery(heap, make_event())
-    controls.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
     states = ("delivered", "cancelled")
-    found = replaying.preview("replay", heap, Wanted(states=states, blueprint=LAST))
+    found = job.preview("replay", heap, Wanted(states=states, blueprint=LAST))
     assert (found.count, found.unshaped) == (1, 1)
-    assert replaying.preview("replay", heap, Wanted(states=states)).unshaped == 0
+    assert job.preview("replay", heap, Wanted(states=states)).unshaped == 0
     asked = {"installation": heap.pk, "states": list(states), "blueprint": "last"}
     told = api("POST", "/v1/admin/replays/preview", asked)[1]
     assert (told["count"], told["unshaped"]) == (1, 1)
@@ -149,20 +153,20 @@ def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor)
 def test_the_ledger_closes_and_a_cancelled_one_gives_back(heap, vendor):
     sent_once(heap, vendor, 2)
     before = ledger()
-    replay = replaying.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
-    replaying.step(replay.pk, Window(), timezone.now())
-    assert Delivery.objects.filter(state="queued", lane__number=lanes.AS_BEFORE).count() == 2
-    replaying.cancel(replay)
+    replay = job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
+    job.step(replay.pk, Window(), timezone.now())
+    assert Delivery.objects.filter(state="queued", lane__number=leases.AS_BEFORE).count() == 2
+    job.cancel(replay)
     assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
     assert ledger() == before
 
 
 def test_it_is_over_when_the_last_of_it_was_sent(heap, vendor):
     sent_once(heap, vendor)
-    replay = replaying.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
+    replay = job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
     window = Window()
     for _ in range(5):
-        assert replaying.step(replay.pk, window, timezone.now()) is not None
+        assert job.step(replay.pk, window, timezone.now()) is not None
     go_and_send(replay)
 
 
@@ -178,7 +182,7 @@ def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     new = "/admin/delivery/replay/new/"
     given = {"installation": heap.pk, "states": ["delivered"], "blueprint": "last"}
     never = make_delivery(heap, make_event())
-    controls.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
     given["states"] = ["delivered", "cancelled"]
     page = client.post(new, {**given, "preview": "1"}).content.decode()
     assert "<strong>1</strong> more, never shaped, left out" in page
@@ -204,13 +208,13 @@ def test_one_is_delivered_again_as_before_and_then_as_now(client, heap, vendor):
     client.post(again)
     drain()
     assert [each["event"] for each in entries(vendor)] == ["Renamed"]
-    assert Delivery.objects.get().lane.number == lanes.REPLAYS
+    assert Delivery.objects.get().lane.number == leases.REPLAYS
 
 
 def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, vendor):
     first = sent_once(heap, vendor)
     shaped, never = Delivery.objects.get(), make_delivery(heap, make_event())
-    controls.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
     asked = {"blueprint": "last"}
     status, said = api("POST", f"{API}/{never.pk}/deliver-again", asked)
     assert (status, "never shaped" in said["error"]["message"]) == (409, True)
@@ -226,7 +230,7 @@ def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, ven
 def test_what_is_queued_already_stays_in_its_lane(heap, vendor):
     sent_once(heap, vendor)
     Delivery.objects.update(state="queued", settled_at=None)
-    controls.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    installations.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
     assert Delivery.objects.get().lane.number == 0
 
 
@@ -238,7 +242,7 @@ def test_a_revision_that_this_version_cannot_use_fails_its_deliveries_alone(heap
     make_delivery(heap, make_event(name="Later"))
     drain()
     vendor.received.clear()
-    controls.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    installations.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
     drain()
     sick.refresh_from_db()
     assert (sick.state, "cannot be used any more" in sick.reason) == ("failed", True)

@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
-from delivery import controls, retention
+from delivery.actions import installations
 from delivery.models import Delivery
-from integrations import audit
+from delivery.operations import retention
+from integrations.access import audit
 from integrations.models import ApiToken, AuditEntry, Installation, NeverChanged, Source
 from tests.make import (
     CONFIG,
@@ -77,7 +78,7 @@ def test_who_is_behind_a_trusted_proxy_is_who_is_named(settings):
 
 def test_a_change_is_told_as_old_and_new_and_a_secret_only_as_changed(installation):
     config = {**installation.config, "app_id": "42", "api_key": CANARY}
-    controls.reconfigure(installation, name="Heap EU", config=config, lane_count=2)
+    installations.reconfigure(installation, name="Heap EU", config=config, lane_count=2)
     changes = entry("installation.updated").changes
     assert changes == {
         "config.api_key": {"old": "***", "new": "***"},
@@ -88,15 +89,17 @@ def test_a_change_is_told_as_old_and_new_and_a_secret_only_as_changed(installati
 
 
 def test_a_secret_that_stays_is_no_change(installation):
-    controls.reconfigure(installation, name="Heap", config={**installation.config, "api_key": ""})
+    installations.reconfigure(
+        installation, name="Heap", config={**installation.config, "api_key": ""}
+    )
     assert entry("installation.updated").changes == {}
 
 
 def test_pausing_resuming_and_delivering_again_are_in_it(installation):
     make_delivery(installation, state="failed")
-    controls.pause(installation)
-    controls.resume(installation)
-    controls.deliver_again(Delivery.objects.all(), timezone.now())
+    installations.pause(installation)
+    installations.resume(installation)
+    installations.deliver_again(Delivery.objects.all(), timezone.now())
     assert [each.action for each in AuditEntry.objects.order_by("pk")] == [
         "installation.paused", "installation.resumed", "delivery.queued_again",
     ]  # fmt: skip
@@ -107,7 +110,7 @@ def test_pausing_resuming_and_delivering_again_are_in_it(installation):
 
 def test_what_did_not_happen_is_not_in_it(installation):
     make_delivery(installation, state="queued")
-    controls.deliver_again(Delivery.objects.all(), timezone.now())
+    installations.deliver_again(Delivery.objects.all(), timezone.now())
     assert not AuditEntry.objects.exists()
 
 
@@ -156,7 +159,7 @@ def test_a_token_is_in_it_and_its_text_is_not(client):
 def test_it_is_told_in_words_with_the_name_of_what_it_is_about(client, installation):
     delivery = make_delivery(installation, state="failed")
     client.post("/admin/login/", {"username": make_user().username, "password": "secret"})
-    controls.deliver_again(Delivery.objects.all(), timezone.now())
+    installations.deliver_again(Delivery.objects.all(), timezone.now())
     html = client.get("/admin/integrations/auditentry/").content.decode()
     assert "Logged in" in html
     assert f"Delivery {delivery.pk}" in html

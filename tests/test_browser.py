@@ -6,8 +6,8 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from delivery import worker
 from delivery.models import Lane
+from delivery.worker import drain
 from integrations.models import Installation, Source
 from tests.make import make_installation
 
@@ -46,7 +46,7 @@ def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
         f"{live_server.url}/v1/track", json=EVENT, auth=(source.write_key, ""), timeout=10
     )
     assert answer.json() == {"success": True}
-    assert worker.drain(Lane.objects.get().pk) == 1
+    assert drain.drain(Lane.objects.get().pk) == 1
     assert len(sandbox.state.events) == 1
 
     sidebar.get_by_text("Deliveries", exact=True).click()

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from integrations.caller import Caller, RequestIdFilter, calling
+from integrations.request_context import Caller, RequestIdFilter, calling
 from tests.make import make_token
 
 pytestmark = pytest.mark.django_db
@@ -66,12 +66,12 @@ def test_under_v1_what_no_view_answers_is_json(client):
 
 
 def test_an_error_of_ours_is_json_without_a_traceback(client, monkeypatch):
-    from delivery.api import views
+    from delivery.api import deliveries as api_deliveries
 
     def broken(*args, **kwargs):
         raise RuntimeError("canary-5b1d9c")
 
-    monkeypatch.setattr(views, "as_answered", broken)
+    monkeypatch.setattr(api_deliveries, "as_answered", broken)
     client.raise_request_exception = False
     headers = {"authorization": f"Bearer {make_token()}"}
     answer = client.get("/v1/admin/deliveries", headers=headers)

@@ -7,8 +7,9 @@ from unittest.mock import patch
 import pytest
 from django.utils import timezone
 
-from delivery import alarms, batch, worker
 from delivery.models import Delivery, Lane
+from delivery.operations import alerts
+from delivery.worker import batch, drain
 from integrations.catalog import catalog
 from integrations.destination import Item, Probe, Request, Shaped
 from integrations.models import Installation
@@ -31,7 +32,7 @@ MESSAGE = {"type": "track", "event": "Order Completed", "userId": "ada"}
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(worker, "LINGER", 0)
+    monkeypatch.setattr(drain, "LINGER", 0)
     yield
     batch.session().close()
 
@@ -106,7 +107,7 @@ def test_an_item_for_a_call_that_there_is_not_is_a_bug_too(api, heap):
     with patch.dict(catalog(), heap=replace(catalog()["heap"], items=items)):
         _, made = api("POST", f"installations/{heap.pk}/preview", {"message": MESSAGE})
         make_delivery(heap)
-        worker.drain(Lane.objects.get().pk)
+        drain.drain(Lane.objects.get().pk)
     assert "KeyError('nowhere')" in made["reason"]
     lane = Lane.objects.get()
     assert (lane.paused, "KeyError('nowhere')" in lane.last_error) == (True, True)
@@ -138,7 +139,7 @@ def test_pages_open_while_there_is_a_bug(client, heap, part):
 def test_a_delivery_that_fails_on_a_bug_names_the_destination(heap):
     make_delivery(heap)
     with with_bug("items"):
-        worker.drain(Lane.objects.get().pk)
+        drain.drain(Lane.objects.get().pk)
     delivery = Delivery.objects.get()
     assert (delivery.state, names_the_bug(delivery.reason)) == ("failed", True)
 
@@ -176,18 +177,18 @@ def test_deliveries_wait_for_a_version_that_has_it_and_go_by_themselves(heap):
     make_delivery(heap)
     lane = Lane.objects.get()
     with without_heap():
-        assert worker.drain(lane.pk) == 0
+        assert drain.drain(lane.pk) == 0
     lane.refresh_from_db()
     assert "heap is not in this version's catalog" in lane.last_error
     assert (Delivery.objects.get().state, lane.paused) == ("queued", False)
     Lane.objects.update(due_at=timezone.now())  # a minute later
-    assert worker.drain(lane.pk) == 1
+    assert drain.drain(lane.pk) == 1
     assert Delivery.objects.get().state == "delivered"
 
 
 def test_an_alarm_tells_of_it_while_nothing_is_queued(heap):
     with without_heap():
-        [finding] = alarms.findings(timezone.now())
+        [finding] = alerts.findings(timezone.now())
     assert (finding.kind, finding.about) == ("attention", "Heap")
     assert "not in this version's catalog" in finding.text
 

@@ -6,11 +6,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from delivery import finding, replaying
+from delivery.log import query
+from delivery.log.search_language import parse
+from delivery.log.tail import tail
 from delivery.management.commands import penstock
 from delivery.models import Delivery, Replay
-from delivery.search import parse
-from delivery.tailing import tail
+from delivery.replay import job
 from integrations.models import AuditEntry, Installation, Source
 from tests import make
 
@@ -108,7 +109,7 @@ def test_who_follows_sees_each_delivery_come_in_and_settle():
             step()
         return step is not None
 
-    scope = finding.scope(parse("", []), timezone.now())
+    scope = query.scope(parse("", []), timezone.now())
     seen = [[(each.event.user_id, each.state) for each in some] for some in tail(scope, wait)]
     assert seen == [
         [("new", "queued")],
@@ -136,7 +137,7 @@ def test_who_waits_is_told_how_a_replay_ended(run, monkeypatch):
     make.make_delivery(heap, state="failed")
 
     def work(seconds):
-        replaying.cancel(Replay.objects.get())
+        job.cancel(Replay.objects.get())
 
     monkeypatch.setattr(penstock.time, "sleep", work)
     assert "is cancelled: 0 queued" in run("replay", "Heap")

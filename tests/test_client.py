@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery import client
-from delivery.client import MAX_ANSWER, new_session, seconds, send
+from delivery.outbound import client
+from delivery.outbound.client import MAX_ANSWER, new_session, seconds, send
 from integrations.destination import Request
 from integrations.errors import VendorUnavailable
 from tests.faults.wire import Wire, bytes_of, in_turn, self_signed, status

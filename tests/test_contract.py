@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery import batch, limits, log, worker
+from delivery.log import detail
 from delivery.models import Attempt, Bucket, Carried, Delivery, Lane
+from delivery.worker import batch, rate_limits
+from delivery.worker import drain as worker_drain
 from integrations.catalog import catalog
 from integrations.destination import Allowance, Endpoint
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Revision
 from tests import make
 from tests.test_worker import send_in, tracks
@@ -22,8 +24,8 @@ HEADER = "Idempotency-Key"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(worker, "LINGER", 0)
-    monkeypatch.setattr(worker, "SHORT_WAIT", -1)  # a lane that must wait is left at once
+    monkeypatch.setattr(worker_drain, "LINGER", 0)
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # a lane that must wait is left at once
     yield
     batch.session().close()
 
@@ -48,7 +50,7 @@ def installed(monkeypatch, **changes):
 
 def drain():
     Lane.objects.update(due_at=None)
-    worker.drain(Lane.objects.get().pk)
+    worker_drain.drain(Lane.objects.get().pk)
 
 
 # --- a key for the request as a whole ----------------------------------------------------------
@@ -160,13 +162,13 @@ def test_what_fails_and_is_sent_again_is_counted_once(source, vendor, monkeypatc
 def test_each_month_is_counted_anew_and_forgotten_after_it():
     december = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
     january = datetime(2027, 1, 1, 0, 0, tzinfo=UTC)
-    key = limits.month_of(ALLOWANCE, "ada", december)
-    limits.count({key: 2}, december)
-    limits.count({key: 1}, december)
-    assert limits.used(key) == 3
-    assert limits.used(limits.month_of(ALLOWANCE, "ada", january)) == 0
-    assert limits.forget(december) == limits.forget(january) == 0
-    assert limits.forget(datetime(2027, 1, 1, 2, 0, tzinfo=UTC)) == 1
+    key = rate_limits.month_of(ALLOWANCE, "ada", december)
+    rate_limits.count({key: 2}, december)
+    rate_limits.count({key: 1}, december)
+    assert rate_limits.used(key) == 3
+    assert rate_limits.used(rate_limits.month_of(ALLOWANCE, "ada", january)) == 0
+    assert rate_limits.forget(december) == rate_limits.forget(january) == 0
+    assert rate_limits.forget(datetime(2027, 1, 1, 2, 0, tzinfo=UTC)) == 1
 
 
 def test_heap_says_how_many_visitors_it_links_to_one_user():
@@ -197,6 +199,6 @@ def test_two_actions_may_make_two_entries_of_one_request(source, vendor, monkeyp
     assert set(Delivery.objects.values_list("state", "attempts")) == {("delivered", 1)}
     places = Carried.objects.order_by("delivery_id").values_list("position", "items")
     assert list(places) == [(0, 2), (2, 2)]
-    sent = log.story(Delivery.objects.latest("pk").pk, shows_bodies=True).sent[0]
+    sent = detail.story(Delivery.objects.latest("pk").pk, shows_bodies=True).sent[0]
     assert sent.place == "items 3 to 4 of 4 in this request"
-    assert log.parsed(sent.body)["events"] == body["events"][2:]
+    assert detail.parsed(sent.body)["events"] == body["events"][2:]

@@ -7,14 +7,14 @@ import time
 import pytest
 from django.db import connection
 
-from delivery import crew
-from delivery.crew import Crew, standing_aside
 from delivery.models import Lane
+from delivery.worker import lane_threads
+from delivery.worker.lane_threads import Crew, standing_aside
 
 
 @pytest.fixture(autouse=True)
 def _no_database(monkeypatch):
-    monkeypatch.setattr(crew, "close_old_connections", lambda: None)
+    monkeypatch.setattr(lane_threads, "close_old_connections", lambda: None)
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_an_error_reaches_the_task():
 
 def test_work_that_takes_long_is_not_left():
     started = time.monotonic()
-    assert Crew(2).take(lambda: time.sleep(2 * crew.PATIENCE) or "done") == "done"
-    assert time.monotonic() - started > crew.PATIENCE
+    assert Crew(2).take(lambda: time.sleep(2 * lane_threads.PATIENCE) or "done") == "done"
+    assert time.monotonic() - started > lane_threads.PATIENCE
 
 
 def test_a_lane_that_waits_is_left_and_the_next_one_taken(answered):
@@ -56,7 +56,7 @@ def test_a_lane_that_waits_is_left_and_the_next_one_taken(answered):
 
 
 def test_a_lane_with_nothing_to_send_is_left_at_once(answered, monkeypatch):
-    monkeypatch.setattr(crew, "PATIENCE", 5.0)
+    monkeypatch.setattr(lane_threads, "PATIENCE", 5.0)
 
     def linger():
         with standing_aside(at_once=True):
@@ -68,7 +68,7 @@ def test_a_lane_with_nothing_to_send_is_left_at_once(answered, monkeypatch):
 
 
 def test_with_every_seat_taken_the_process_stays(answered, monkeypatch):
-    monkeypatch.setattr(crew, "LONGEST", 0.8)
+    monkeypatch.setattr(lane_threads, "LONGEST", 0.8)
     full = Crew(1)
     started = time.monotonic()
     full.take(hang, answered)
@@ -110,7 +110,7 @@ def test_of_many_lanes_that_wait_few_keep_a_connection(answered):
 
     for _ in range(12):
         assert many.take(lane) is None
-    assert kept == [True] * crew.CONNECTED + [False] * 4
+    assert kept == [True] * lane_threads.CONNECTED + [False] * 4
     answered.set()
     many.pool.shutdown()
     assert answers == [False] * 12

@@ -16,11 +16,11 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from delivery import doctor
 from delivery.models import Delivery, Event, Heartbeat, Lane
-from delivery.watch import here
+from delivery.operations import doctor
+from delivery.operations.supervisor import here
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Source
 from tests.conftest import a_free_port
 from tests.live import ROOT, environment, eventually

@@ -6,16 +6,19 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from delivery import controls, metrics, tasks
+from delivery import tasks
+from delivery.accounting import metrics
+from delivery.accounting.ledger import ledger
+from delivery.actions import installations
 from delivery.ingest import authentication
 from delivery.ingest.errors import NotAllowed
-from delivery.ledger import ledger
-from delivery.log import absences
+from delivery.log.detail import absences
 from delivery.models import Delivery, Event
-from integrations import changing, sources
-from integrations.installing import InvalidInstallation
+from integrations.encryption import MASK
+from integrations.installations import change
+from integrations.installations.install import InvalidInstallation
 from integrations.models import AuditEntry, Installation, Source
-from integrations.secrets import MASK
+from integrations.sources import manage
 from tests import make
 from tests.test_ledger import put_in
 
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 def test_an_installation_gets_events_of_its_sources_only():
     heap, shop, app = make.make_installation(), make.make_source(), make.make_source("App")
-    changing.feed(heap, [shop.pk])
+    change.feed(heap, [shop.pk])
     put_in(shop, 2)
     put_in(app, 3)
     assert set(Delivery.objects.values_list("event__source", flat=True)) == {shop.pk}
@@ -36,20 +39,20 @@ def test_an_installation_gets_events_of_its_sources_only():
     assert ledger().closes
     [(_, reason)] = absences(Event.objects.filter(source=app).first(), "{}", [])
     assert reason == "The source App does not feed it."
-    changing.feed(heap, "all")
+    change.feed(heap, "all")
     put_in(app, 1)
     assert Delivery.objects.filter(event__source=app).count() == 1
 
 
 def test_an_installation_without_any_source_gets_nothing():
-    changing.feed(make.make_installation(), [])
+    change.feed(make.make_installation(), [])
     put_in(make.make_source(), 2)
     assert not Delivery.objects.exists()
 
 
 def test_a_source_that_is_not_there_feeds_nothing():
     with pytest.raises(InvalidInstallation) as refused:
-        changing.feed(make.make_installation(), [99])
+        change.feed(make.make_installation(), [99])
     assert refused.value.fields == {"sources": "There is no source 99."}
 
 
@@ -58,13 +61,13 @@ def test_a_source_that_is_not_there_feeds_nothing():
 
 def test_what_is_changed_is_changed_and_the_rest_stays():
     heap = make.make_installation()
-    controls.change(heap, {"name": "Renamed", "config": {"app_id": "42"}, "lane_count": 3})
+    installations.change(heap, {"name": "Renamed", "config": {"app_id": "42"}, "lane_count": 3})
     heap.refresh_from_db()
     assert (heap.name, heap.lane_count, heap.enabled) == ("Renamed", 3, True)
     assert (heap.settings()["app_id"], heap.settings()["api_key"]) == ("42", "your_api_key")
-    controls.change(heap, {"config": {"api_key": MASK}})
+    installations.change(heap, {"config": {"api_key": MASK}})
     assert heap.settings()["api_key"] == "your_api_key"
-    controls.change(heap, {"config": {"api_key": "another_key"}})
+    installations.change(heap, {"config": {"api_key": "another_key"}})
     heap.refresh_from_db()
     assert heap.settings()["api_key"] == "another_key"
     assert "another_key" not in str(list(AuditEntry.objects.values()))
@@ -83,7 +86,7 @@ def test_uninstalling_cancels_what_is_queued_and_keeps_the_log():
     heap, source = make.make_installation(), make.make_source()
     put_in(source, 3)
     make.make_delivery(heap, state="delivered", event=make.make_event(source))
-    assert controls.uninstall(heap, timezone.now()) == 3
+    assert installations.uninstall(heap, timezone.now()) == 3
     assert Delivery.objects.filter(state="cancelled").count() == 3
     assert Delivery.objects.filter(state="delivered").count() == 1
     gone = Installation.objects.get()
@@ -94,7 +97,7 @@ def test_uninstalling_cancels_what_is_queued_and_keeps_the_log():
 def test_after_uninstalling_nothing_is_offered_the_ledger_closes_and_the_name_is_free():
     heap, source = make.make_installation(), make.make_source()
     put_in(source, 3)
-    controls.uninstall(heap, timezone.now())
+    installations.uninstall(heap, timezone.now())
     put_in(source, 2)
     [line] = ledger().lines
     assert (line.in_scope, line.cancelled, line.difference) == (3, 3, 0)
@@ -128,38 +131,38 @@ def is_accepted(key):
 
 
 def test_a_source_is_made_and_changed_within_what_it_can_be():
-    source = sources.create({"name": " Shop ", "rate_limit": 5})
+    source = manage.create({"name": " Shop ", "rate_limit": 5})
     assert (source.name, is_accepted(source.write_key)) == ("Shop", "Shop")
-    sources.change(source, {"allowed_origins": "https://shop.example"})
+    manage.change(source, {"allowed_origins": "https://shop.example"})
     with pytest.raises(ValidationError, match="is no origin"):
-        sources.change(source, {"allowed_origins": "shop"})
+        manage.change(source, {"allowed_origins": "shop"})
     with pytest.raises(ValidationError, match="already exists"):
-        sources.create({"name": "Shop"})
+        manage.create({"name": "Shop"})
 
 
 def test_a_rotated_key_is_valid_until_its_time_is_up():
     source, now = make.make_source(), timezone.now()
     old = source.write_key
-    new = sources.rotate_key(source, overlap=timedelta(hours=2), now=now)
+    new = manage.rotate_key(source, overlap=timedelta(hours=2), now=now)
     assert is_accepted(old) == is_accepted(new) == "Shop"
     source.further_keys.update(expires_at=now - timedelta(seconds=1))
     assert is_accepted(old) is None
-    last = sources.rotate_key(source, overlap=timedelta(0), now=now)
+    last = manage.rotate_key(source, overlap=timedelta(0), now=now)
     assert (is_accepted(new), is_accepted(last)) == (None, "Shop")
     with pytest.raises(ValidationError, match="From 0 to 2160"):
-        sources.rotate_key(source, overlap=timedelta(days=91), now=now)
+        manage.rotate_key(source, overlap=timedelta(days=91), now=now)
 
 
 def test_a_key_is_added_and_revoked():
-    key = sources.add_key(make.make_source(), note="The app")
+    key = manage.add_key(make.make_source(), note="The app")
     assert is_accepted(key.key) == "Shop"
-    sources.revoke_key(key)
+    manage.revoke_key(key)
     assert is_accepted(key.key) is None
 
 
 def test_a_signing_secret_is_in_no_audit_log():
     source = make.make_source()
-    secret = sources.new_signing_secret(source)
+    secret = manage.new_signing_secret(source)
     source.refresh_from_db()
     assert source.signing_secret == secret
     assert secret not in str(list(AuditEntry.objects.values()))
@@ -168,9 +171,9 @@ def test_a_signing_secret_is_in_no_audit_log():
 def test_a_source_that_sent_nothing_is_deleted_and_any_other_archived():
     unused, used = make.make_source(), make.make_source("App")
     make.make_event(used)
-    assert controls.remove_source(unused, timezone.now())
-    assert not controls.remove_source(used, timezone.now())
+    assert installations.remove_source(unused, timezone.now())
+    assert not installations.remove_source(used, timezone.now())
     assert Source.objects.get() == used
     assert is_accepted(used.write_key) is None
-    sources.bring_back(used)
+    manage.bring_back(used)
     assert is_accepted(used.write_key) == "App"

@@ -7,10 +7,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery import finding
-from delivery.finding import named, scope
+from delivery.log import query
+from delivery.log.query import named, scope
+from delivery.log.search_language import parse
 from delivery.models import Replay, Replayed
-from delivery.search import parse
 from integrations.models import Installation, Source
 from tests.make import make_attempt, make_delivery, make_event, make_installation, make_source
 
@@ -153,7 +153,7 @@ def test_a_search_with_a_problem_finds_nothing_rather_than_something_else(log):
     "text", ["", "state:failed", "event:page", "user:ada", "state:failed user:ada"]
 )
 def test_pages_follow_each_other_without_gap_or_repetition(monkeypatch, text):
-    monkeypatch.setattr(finding, "LOOK", 3)
+    monkeypatch.setattr(query, "LOOK", 3)
     make_installation()
     everything = [
         make_delivery(event=make_event(type="page", name="Home"), state="failed").pk
@@ -219,7 +219,7 @@ def test_what_a_backfill_made_long_after_its_event_is_found_by_the_events_time()
 
 
 def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
-    monkeypatch.setattr(finding, "LOOK", 2)
+    monkeypatch.setattr(query, "LOOK", 2)
     old = make_delivery(event=make_event(name="Rare"))
     rest = [make_delivery() for _ in range(8)]
     first = page("event:Rare")
@@ -229,23 +229,23 @@ def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
 
 
 def test_a_look_reads_a_bounded_part_of_the_log(monkeypatch):
-    monkeypatch.setattr(finding, "LOOK", 5)
+    monkeypatch.setattr(query, "LOOK", 5)
     for _ in range(40):
         make_delivery()
     with CaptureQueriesContext(connection) as queries:
         page("event:Rare status:503")
-    assert len(queries) <= 2 * finding.LOOKS
+    assert len(queries) <= 2 * query.LOOKS
     assert all("OFFSET" not in each["sql"] for each in queries)
 
 
 def test_of_a_person_with_very_many_events_the_newest_are_looked_at(monkeypatch):
-    monkeypatch.setattr(finding, "OF_A_PERSON", 3)
+    monkeypatch.setattr(query, "OF_A_PERSON", 3)
     ids = [make_delivery().pk for _ in range(5)]
     assert [row.pk for row in found("user:ada")] == ids[:1:-1]
 
 
 def test_a_count_ends_at_its_bound(monkeypatch):
-    monkeypatch.setattr(finding, "MOST", 3)
+    monkeypatch.setattr(query, "MOST", 3)
     for _ in range(6):
         make_delivery()
     assert scope(parse(""), timezone.now()).count() == 4

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from delivery.watch import title
+from delivery.operations.supervisor import title
 from tests.conftest import a_free_port, new_database
 from tests.live import Running, environment, manage
 

@@ -6,7 +6,7 @@ import pytest
 
 from delivery.ingest import enrichment
 from delivery.models import Event
-from delivery.shaping import COLUMNS, message_of
+from delivery.transform.shape import COLUMNS, message_of
 from integrations.models import Source
 from tests.make import make_source
 from tests.test_ingest import TRACK, basic, post

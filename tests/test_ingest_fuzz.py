@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from delivery.ingest import parsing
 from delivery.ingest.errors import Unreadable
 from delivery.ingest.parsing import Limits, Terms
-from delivery.ingest.times import read_time
+from delivery.ingest.timestamps import read_time
 from delivery.models import Event, Rejection
-from delivery.shaping import message_of, view_of
+from delivery.transform.shape import message_of, view_of
 from integrations.messages import TYPES
 from tests.make import make_source
 

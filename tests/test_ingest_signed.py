@@ -10,7 +10,8 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from delivery.ingest import pixel, signing, storing, views
+from delivery.ingest import pixel, signatures, views
+from delivery.ingest import store as ingest_store
 from delivery.models import Event, EventBody, Rejection, Signature
 from integrations.jsonpath import MISSING, find
 from integrations.models import Source, WebhookSource
@@ -125,7 +126,7 @@ def test_what_could_not_be_stored_may_come_again(client, secret, monkeypatch):
 
     headers = signed(secret, ONE)
     with monkeypatch.context() as broken:
-        broken.setattr(storing, "_fan_out", away)
+        broken.setattr(ingest_store, "_fan_out", away)
         assert post(client, "/v1/events", ONE, **headers).status_code == 503
     assert post(client, "/v1/events", ONE, **headers).status_code == 200
 
@@ -380,4 +381,4 @@ def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, sourc
 
 
 def test_the_window_of_a_signature_is_remembered_whole():
-    assert storing.REMEMBERED > 2 * signing.WINDOW
+    assert ingest_store.REMEMBERED > 2 * signatures.WINDOW

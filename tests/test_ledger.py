@@ -7,15 +7,17 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from delivery import bulk, metrics, replaying
-from delivery.accounts import by_event, by_hour, holes, whole_since
+from delivery import bulk
+from delivery.accounting import metrics
+from delivery.accounting.ledger import ledger
+from delivery.accounting.reconciliation import by_event, by_hour, holes, whole_since
 from delivery.ingest.parsing import Parsed
-from delivery.ingest.storing import store
-from delivery.ledger import ledger
+from delivery.ingest.store import store
 from delivery.models import Attempt, Delivery, Event, Tally
-from delivery.selecting import Wanted
+from delivery.replay import job
+from delivery.replay.selection import Wanted
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Revision, Source
 from tests import make
 
@@ -256,8 +258,8 @@ def test_what_a_backfill_made_is_no_hole(source):
     hours_ago(2)
     heap = installed(trigger='type = "track"')
     put_in(source, 1)
-    replay = replaying.start("backfill", heap, Wanted())
-    replaying.step(replay.pk, replaying.Window(), timezone.now())
+    replay = job.start("backfill", heap, Wanted())
+    job.step(replay.pk, job.Window(), timezone.now())
     assert Delivery.objects.count() == 3
     assert found() == []
     assert [each.difference for each in by_hour(whole_since(timezone.now()))] == [0, 0]
@@ -266,7 +268,7 @@ def test_what_a_backfill_made_is_no_hole(source):
 
 
 def test_of_many_holes_some_are_named_and_the_others_counted(source, monkeypatch):
-    monkeypatch.setattr("delivery.accounts.EXAMPLES", 2)
+    monkeypatch.setattr("delivery.accounting.reconciliation.EXAMPLES", 2)
     for number in range(5):
         installed(f"Heap {number}")
     put_in(source, 1)

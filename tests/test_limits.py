@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import batch, limits, worker
 from delivery.models import Bucket, Delivery, Lane
+from delivery.worker import batch, drain, rate_limits
 from integrations.catalog import catalog
 from integrations.destination import Limit
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Source
 from tests.test_worker import keys, send_in, tracks
 from tests.vendor import Vendor
@@ -27,37 +27,37 @@ def later(seconds):
 
 
 def test_a_full_bucket_gives_all_at_once_and_then_as_time_passes():
-    assert limits.take(LIMIT, {"": 60}, NOW) == {}
-    assert limits.take(LIMIT, {"": 10}, NOW) == {"": pytest.approx(10)}
-    assert limits.take(LIMIT, {"": 10}, later(9)) == {"": pytest.approx(1)}
-    assert limits.take(LIMIT, {"": 10}, later(10)) == {}
+    assert rate_limits.take(LIMIT, {"": 60}, NOW) == {}
+    assert rate_limits.take(LIMIT, {"": 10}, NOW) == {"": pytest.approx(10)}
+    assert rate_limits.take(LIMIT, {"": 10}, later(9)) == {"": pytest.approx(1)}
+    assert rate_limits.take(LIMIT, {"": 10}, later(10)) == {}
 
 
 def test_a_bucket_holds_no_more_than_the_limit_however_long_it_was_quiet():
-    limits.take(LIMIT, {"": 1}, NOW)
-    assert limits.take(LIMIT, {"": 60}, later(10_000)) == {}
-    assert limits.take(LIMIT, {"": 1}, later(10_000)) == {"": pytest.approx(1)}
+    rate_limits.take(LIMIT, {"": 1}, NOW)
+    assert rate_limits.take(LIMIT, {"": 60}, later(10_000)) == {}
+    assert rate_limits.take(LIMIT, {"": 1}, later(10_000)) == {"": pytest.approx(1)}
 
 
 def test_who_is_over_the_limit_waits_alone():
-    assert limits.take(PERSONAL, {"ada": 5, "bob": 1}, NOW) == {}
-    assert limits.take(PERSONAL, {"ada": 1, "bob": 1}, NOW) == {"ada": pytest.approx(12)}
+    assert rate_limits.take(PERSONAL, {"ada": 5, "bob": 1}, NOW) == {}
+    assert rate_limits.take(PERSONAL, {"ada": 1, "bob": 1}, NOW) == {"ada": pytest.approx(12)}
 
 
 def test_more_than_the_limit_ever_holds_goes_once_it_is_full():
-    assert limits.take(PERSONAL, {"ada": 8}, NOW) == {}
-    assert limits.take(PERSONAL, {"ada": 1}, NOW)["ada"] == pytest.approx(48)
+    assert rate_limits.take(PERSONAL, {"ada": 8}, NOW) == {}
+    assert rate_limits.take(PERSONAL, {"ada": 1}, NOW)["ada"] == pytest.approx(48)
 
 
 def test_a_clock_set_back_gives_nothing_away():
-    limits.take(LIMIT, {"": 60}, NOW)
-    assert limits.take(LIMIT, {"": 1}, later(-3_600)) == {"": pytest.approx(1)}
+    rate_limits.take(LIMIT, {"": 60}, NOW)
+    assert rate_limits.take(LIMIT, {"": 1}, later(-3_600)) == {"": pytest.approx(1)}
 
 
 def test_buckets_that_are_full_again_are_forgotten():
-    limits.take(LIMIT, {"": 60}, NOW)
-    assert limits.forget(later(60)) == 0
-    assert limits.forget(later(7_200)) == 1
+    rate_limits.take(LIMIT, {"": 60}, NOW)
+    assert rate_limits.forget(later(60)) == 0
+    assert rate_limits.forget(later(7_200)) == 1
     assert not Bucket.objects.exists()
 
 
@@ -66,8 +66,8 @@ def test_buckets_that_are_full_again_are_forgotten():
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(worker, "LINGER", 0)
-    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    monkeypatch.setattr(drain, "LINGER", 0)
+    monkeypatch.setattr(drain, "SHORT_WAIT", 0)
     yield
     batch.session().close()
 
@@ -96,7 +96,7 @@ def test_the_lane_waits_when_the_limit_is_used_up_and_nothing_counts_as_failed(
     settings.BATCH_SIZE = 40
     installed(monkeypatch, LIMIT)
     send_in(source, *tracks(100))
-    worker.drain(Lane.objects.get().pk)
+    drain.drain(Lane.objects.get().pk)
     assert [len(each) for each in keys(vendor)] == [40]
     lane = Lane.objects.get()
     assert lane.failures == 0
@@ -110,7 +110,7 @@ def test_installations_of_one_account_share_its_limit(source, vendor, monkeypatc
         installed(monkeypatch, LIMIT, name=name)
     send_in(source, *tracks(40))
     for lane in Lane.objects.all():
-        worker.drain(lane.pk)
+        drain.drain(lane.pk)
     assert [len(each) for each in keys(vendor)] == [40]
 
 
@@ -118,11 +118,11 @@ def test_a_user_over_the_limit_is_deferred_alone(source, vendor, monkeypatch):
     installed(monkeypatch, PERSONAL)
     send_in(source, *tracks(5))
     send_in(source, *tracks(3, userId="bob", messageId="of-bob"))
-    worker.drain(Lane.objects.get().pk)
+    drain.drain(Lane.objects.get().pk)
     vendor.received.clear()
     more = [t | {"messageId": f"more-{n}-message"} for n, t in enumerate(tracks(2))]
     send_in(source, *more, *tracks(1, userId="bob", messageId="again-of-bob"))
-    worker.drain(Lane.objects.get().pk)
+    drain.drain(Lane.objects.get().pk)
     assert keys(vendor) == [["again-of-bob"]]
     deferred = Delivery.objects.filter(state="queued")
     assert {d.event.user_id for d in deferred.select_related("event")} == {"ada"}
@@ -130,8 +130,8 @@ def test_a_user_over_the_limit_is_deferred_alone(source, vendor, monkeypatch):
     assert Lane.objects.get().due_at is None
     Bucket.objects.all().delete()  # what came later does not overtake what waits
     send_in(source, *tracks(1, messageId="even-later-message"))
-    worker.drain(Lane.objects.get().pk)
+    drain.drain(Lane.objects.get().pk)
     assert keys(vendor) == [["again-of-bob"]]
     deferred.update(due_at=timezone.now())
-    worker.drain(Lane.objects.get().pk)
+    drain.drain(Lane.objects.get().pk)
     assert keys(vendor)[1:] == [["more-0-message", "more-1-message", "even-later-message"]]

@@ -14,11 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.pages import MOST_QUERIES, UNBOUNDED
-from delivery import finding
-from delivery.finding import named, scope
-from delivery.people import person
-from delivery.search import parse
-from delivery.summary import summary
+from delivery.log import query as log_query
+from delivery.log.profiles import person
+from delivery.log.query import named, scope
+from delivery.log.search_language import parse
+from delivery.log.summary import summary
 from tests.make import make_installation, make_source, make_user
 
 pytestmark = pytest.mark.django_db
@@ -145,8 +145,8 @@ def costs():
 
 
 def test_a_page_costs_the_same_in_a_long_log(grow, monkeypatch):
-    monkeypatch.setattr(finding, "LOOK", 1_000)
-    monkeypatch.setattr(finding, "MOST", 1_000)
+    monkeypatch.setattr(log_query, "LOOK", 1_000)
+    monkeypatch.setattr(log_query, "MOST", 1_000)
     grow(1, FEW)
     few = costs()
     grow(FEW + 1, MANY)
@@ -170,7 +170,7 @@ def test_a_page_costs_the_same_in_a_long_log(grow, monkeypatch):
     ],
 )
 def test_a_page_and_its_sample_read_little_more_than_they_show(grow, monkeypatch, text):
-    monkeypatch.setattr(finding, "LOOK", 1_000)
+    monkeypatch.setattr(log_query, "LOOK", 1_000)
     grow(1, MANY)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE delivery_delivery SET state = 'failed' WHERE id % 20 = 3")
@@ -184,7 +184,7 @@ def test_a_page_and_its_sample_read_little_more_than_they_show(grow, monkeypatch
 def test_a_page_of_the_admin_takes_few_queries_none_of_which_counts_or_skips(
     client, grow, monkeypatch
 ):
-    monkeypatch.setattr(finding, "LOOK", 100)
+    monkeypatch.setattr(log_query, "LOOK", 100)
     grow(1, 2_000)
     client.force_login(make_user())
     for address in (
@@ -217,7 +217,7 @@ OTHERS = (
 
 
 def test_no_combination_takes_many_queries(client, grow, monkeypatch):
-    monkeypatch.setattr(finding, "LOOK", 100)
+    monkeypatch.setattr(log_query, "LOOK", 100)
     grow(1, 2_000)
     client.force_login(make_user())
     many = {}

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from delivery.lookout import INTERVAL, Lookout
+from delivery.worker.idle_poller import INTERVAL, Lookout
 
 
 class Queues:

@@ -8,10 +8,14 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from delivery import batch, lanes, latency, metrics, tasks, worker
-from delivery.ledger import ledger
+from delivery import tasks
+from delivery.accounting import histogram, metrics
+from delivery.accounting.ledger import ledger
+from delivery.lanes import leases
 from delivery.models import Delivery, Lane, Metric, Settlement, Tally
-from delivery.queue import next_batch
+from delivery.worker import batch
+from delivery.worker import drain as worker_drain
+from delivery.worker.backlog import next_batch
 from tests import make
 from tests.test_ledger import installed, put_in
 from tests.vendor import Vendor
@@ -30,7 +34,7 @@ def source():
 
 @pytest.fixture
 def vendor(settings, monkeypatch):
-    monkeypatch.setattr(worker, "LINGER", 0)
+    monkeypatch.setattr(worker_drain, "LINGER", 0)
     with Vendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor
@@ -44,12 +48,12 @@ def today(**of):
 
 def drain():
     for lane in Lane.objects.all():
-        worker.drain(lane.pk)
+        worker_drain.drain(lane.pk)
 
 
 def settled(source, *, at, installation, count=1, state="delivered", seconds=1.0):
     """Note a batch in which that many were settled, each so many seconds after it was queued."""
-    each = lanes.Settled(
+    each = leases.Settled(
         delivery_id=0, source_id=source.pk, queued_at=at - timedelta(seconds=seconds), state=state
     )
     metrics.note(installation.pk, [each] * count, ["accepted"], at)
@@ -151,12 +155,12 @@ def test_percentiles_are_right_to_within_the_error_that_is_documented():
     times = [dice.lognormvariate(0, 3) for _ in range(5_000)]
     counts = {}
     for seconds in times:
-        number = latency.bucket(seconds)
+        number = histogram.bucket(seconds)
         counts[number] = counts.get(number, 0) + 1
-    for percent in latency.PERCENTILES:
+    for percent in histogram.PERCENTILES:
         exact = 1_000 * sorted(times)[len(times) * percent // 100 - 1]
-        assert latency.percentile(counts, percent) == pytest.approx(exact, rel=0.1)
-    assert latency.percentile({}, 50) is None
+        assert histogram.percentile(counts, percent) == pytest.approx(exact, rel=0.1)
+    assert histogram.percentile({}, 50) is None
 
 
 def test_latencies_of_several_batches_add_up(source):
@@ -166,8 +170,8 @@ def test_latencies_of_several_batches_add_up(source):
     metrics.roll_up(now)
     settled(source, at=now, installation=heap, count=2, seconds=10)
     total = today().total
-    assert total.p50_ms == pytest.approx(100, rel=latency.ERROR)
-    assert total.p99_ms == pytest.approx(10_000, rel=latency.ERROR)
+    assert total.p50_ms == pytest.approx(100, rel=histogram.ERROR)
+    assert total.p99_ms == pytest.approx(10_000, rel=histogram.ERROR)
 
 
 def test_latencies_of_several_installations_add_up(source):
@@ -178,7 +182,7 @@ def test_latencies_of_several_installations_add_up(source):
     for _ in "ab":
         total = today().total
         assert total.delivered == 160
-        assert total.p50_ms == pytest.approx(10_000, rel=latency.ERROR)
+        assert total.p50_ms == pytest.approx(10_000, rel=histogram.ERROR)
         metrics.roll_up(now)
 
 
@@ -187,7 +191,7 @@ def test_what_was_cancelled_while_it_was_on_its_way_is_not_counted_as_delivered(
     put_in(source, 3)
     first = Delivery.objects.order_by("pk").first()
     lane = Lane.objects.get()
-    held = lanes.lease(lane.pk, timezone.now())
+    held = leases.lease(lane.pk, timezone.now())
     queued = next_batch(lane.pk, limit=10, now=timezone.now())
     run = batch.Run(held, Lane.objects.get(), queued)
     run.send(lambda: True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.shaping import pack
+from delivery.transform.shape import pack
 from integrations.destination import Destination, Endpoint, Item
 
 ENDPOINTS = {

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from integrations.keyset import end_id, first_id
 from integrations.models import AuditEntry
-from integrations.paging import end_id, first_id
 
 pytestmark = pytest.mark.django_db
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from delivery import people
-from delivery.people import person
+from delivery.log import profiles
+from delivery.log.profiles import person
 from tests.make import make_delivery, make_event, make_installation, make_user
 
 pytestmark = pytest.mark.django_db
@@ -93,4 +93,4 @@ def test_it_takes_a_permission_to_see_a_person(client):
 
 
 def test_an_event_without_a_person_has_no_others():
-    assert people.of_event(make_event(user_id="", anonymous_id="")) is None
+    assert profiles.of_event(make_event(user_id="", anonymous_id="")) is None

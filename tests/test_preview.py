@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import alarms, metrics, trial
-from delivery.ledger import ledger
+from delivery.accounting import metrics
+from delivery.accounting.ledger import ledger
 from delivery.models import Attempt, AttemptBody, Delivery, Event, Told
-from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
-from delivery.shaping import shape
-from delivery.state import with_state
+from delivery.operations import alerts
+from delivery.status.installations import with_state
+from delivery.tester import test_message
+from delivery.tester.preview import NoSuchEvent, Unusable, pasted, preview, stored
+from delivery.transform.shape import shape
 from integrations.blueprints import BlueprintError, compile_blueprint
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation
@@ -230,7 +232,7 @@ def test_a_preview_and_a_delivery_agree(settings, variant, kind):
 
 
 def test_a_test_event_is_sent_at_once_and_kept_as_attempts_of_a_test(vendor, heap):
-    tried = trial.send_test_event(heap, track(), now=NOW)
+    tried = test_message.send_test_event(heap, track(), now=NOW)
     [(path, _, body)] = vendor.received
     [event] = body["events"]
     assert (path, event["event"], event["identity"]) == ("/api/track", "Order Completed", "ada")
@@ -242,7 +244,7 @@ def test_a_test_event_is_sent_at_once_and_kept_as_attempts_of_a_test(vendor, hea
 
 def test_a_test_event_is_new_to_the_vendor_each_time_and_happens_now(vendor, heap):
     message = stored(make_event(message_id="message-1").pk)
-    tried = [trial.send_test_event(heap, message, now=NOW) for _ in range(2)]
+    tried = [test_message.send_test_event(heap, message, now=NOW) for _ in range(2)]
     events = [body["events"][0] for _, _, body in vendor.received]
     assert [each["idempotency_key"] for each in events] == [each.message_id for each in tried]
     assert len({each.message_id for each in tried}) == 2
@@ -252,7 +254,7 @@ def test_a_test_event_is_new_to_the_vendor_each_time_and_happens_now(vendor, hea
 
 def test_the_ledger_knows_nothing_of_a_test_event(vendor, heap):
     before = ledger()
-    trial.send_test_event(heap, track(), now=NOW)
+    test_message.send_test_event(heap, track(), now=NOW)
     assert ledger() == before
     assert ledger().closes
 
@@ -261,13 +263,13 @@ def test_test_events_that_fail_count_nowhere(vendor, heap):
     """Not in the metrics, not for an alarm, not against the lane, and nothing was delivered."""
     vendor.answers = [(500, {}, "")] * 25
     for _ in range(25):
-        assert not trial.send_test_event(heap, track(), now=timezone.now()).accepted
-    assert trial.send_test_event(heap, track(), now=timezone.now()).accepted
+        assert not test_message.send_test_event(heap, track(), now=timezone.now()).accepted
+    assert test_message.send_test_event(heap, track(), now=timezone.now()).accepted
     assert Attempt.objects.filter(is_test=True).count() == 26
     now = timezone.now()
     counted = metrics.series(since=now - HOUR, until=now, step=metrics.Step.MINUTE).total
     assert (counted.attempts, counted.refused, counted.delivered) == (0, 0, 0)
-    assert list(alarms.findings(now)) == []
+    assert list(alerts.findings(now)) == []
     lane = heap.lanes.get()
     assert (lane.failures, lane.due_at, lane.last_error, lane.paused) == (0, None, "", False)
     assert with_state(Installation.objects.all()).get().delivered_at is None
@@ -277,7 +279,7 @@ def test_test_events_that_fail_count_nowhere(vendor, heap):
 def test_what_a_test_event_told_the_vendor_is_not_told_again(vendor, heap):
     message = track(anonymousId="visitor")
     for _ in range(2):
-        assert trial.send_test_event(heap, message, now=NOW).accepted
+        assert test_message.send_test_event(heap, message, now=NOW).accepted
     assert [path for path, _, _ in vendor.received] == [
         "/api/v1/identify", "/api/track", "/api/track",
     ]  # fmt: skip
@@ -285,7 +287,7 @@ def test_what_a_test_event_told_the_vendor_is_not_told_again(vendor, heap):
 
 def test_a_refused_test_event_says_what_the_vendor_said_and_stops(vendor, heap):
     vendor.answers = [(400, {}, f"postBody.identity is odd {SECRET}")]
-    tried = trial.send_test_event(heap, track(anonymousId="visitor"), now=NOW)
+    tried = test_message.send_test_event(heap, track(anonymousId="visitor"), now=NOW)
     assert not tried.accepted
     assert tried.summary == "Heap did not take it. HTTP 400: postBody.identity is odd ***"
     assert "compare Heap's answer" in tried.fix
@@ -294,15 +296,15 @@ def test_a_refused_test_event_says_what_the_vendor_said_and_stops(vendor, heap):
 
 
 def test_a_test_event_that_cannot_be_shaped_says_why(vendor, heap):
-    tried = trial.send_test_event(heap, track(userId="a" * 256), now=NOW)
+    tried = test_message.send_test_event(heap, track(userId="a" * 256), now=NOW)
     assert tried.summary.startswith("Nothing was sent. The userId has 256 characters")
-    tried = trial.send_test_event(heap, track(), with_trigger(heap, "event = A"), now=NOW)
+    tried = test_message.send_test_event(heap, track(), with_trigger(heap, "event = A"), now=NOW)
     assert tried.summary == "Nothing was sent. No action of the blueprint is triggered by it."
     assert vendor.received == []
 
 
 def test_a_vendor_that_is_away_is_said_to_be(heap):
-    tried = trial.send_test_event(heap, track(), now=NOW)
+    tried = test_message.send_test_event(heap, track(), now=NOW)
     assert (tried.accepted, tried.exchanges[0].outcome) == (False, "VendorUnavailable")
     assert "Connection refused" in tried.summary
 
@@ -313,7 +315,7 @@ def test_a_vendor_that_is_away_is_said_to_be(heap):
 def test_the_connection_is_tested_without_leaving_anything_behind(heap, settings):
     with Sandbox() as sandbox:
         settings.SANDBOX_URL = sandbox.url
-        found = trial.test_connection(heap)
+        found = test_message.test_connection(heap)
         assert [each.level for each in found] == ["good", "good", "unknown"]
         assert "accepts the API key" in found[1].text
         assert "takes any number as App ID" in found[2].text
@@ -323,7 +325,7 @@ def test_the_connection_is_tested_without_leaving_anything_behind(heap, settings
 
 def test_without_a_key_there_is_nothing_to_ask_about_it(vendor, settings):
     bare = make_installation("Bare", config={"app_id": "1", "region": "sandbox"})
-    assert [each.level for each in trial.test_connection(bare)] == ["good", "unknown"]
+    assert [each.level for each in test_message.test_connection(bare)] == ["good", "unknown"]
 
 
 @pytest.mark.parametrize(
@@ -336,17 +338,17 @@ def test_without_a_key_there_is_nothing_to_ask_about_it(vendor, settings):
 )
 def test_what_the_vendor_answers_is_put_in_words(vendor, heap, answers, levels, said):
     vendor.answers = answers
-    found = trial.test_connection(heap)
+    found = test_message.test_connection(heap)
     assert [each.level for each in found] == levels
     assert said in " ".join(each.text for each in found)
 
 
 def test_a_vendor_that_is_not_there_is_bad_news(heap, settings):
-    assert [each.level for each in trial.test_connection(heap)] == ["bad", "bad", "unknown"]
+    assert [each.level for each in test_message.test_connection(heap)] == ["bad", "bad", "unknown"]
     settings.SANDBOX_URL = ""
-    assert "No sandbox runs here" in trial.test_connection(heap)[0].text
+    assert "No sandbox runs here" in test_message.test_connection(heap)[0].text
 
 
 def test_a_connection_shows_no_secret(vendor, heap):
     vendor.answers = [(500, {}, f"you said {SECRET}")]
-    assert SECRET not in str(trial.test_connection(heap))
+    assert SECRET not in str(test_message.test_connection(heap))

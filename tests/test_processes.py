@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from delivery.processes import RESTART_DELAYS, STABLE_AFTER, Backoff, Group, living
+from delivery.operations.processes import RESTART_DELAYS, STABLE_AFTER, Backoff, Group, living
 
 # a command whose child ignores SIGTERM and lives on when the command itself is gone
 WITH_CHILD = """

@@ -7,13 +7,17 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import controls, ledger, matching, replaying, retention, search
+from delivery.accounting import ledger
+from delivery.actions import apply_to_search, installations
+from delivery.actions.resolve import BadNote, resolve
 from delivery.admin import home
-from delivery.finding import named, scope
+from delivery.log import search_language
+from delivery.log.query import named, scope
 from delivery.models import Delivery, Replay, Resolution
-from delivery.resolving import BadNote, resolve
-from delivery.selecting import Kind, Wanted, range_of
-from delivery.state import with_state
+from delivery.operations import retention
+from delivery.replay import job
+from delivery.replay.selection import Kind, Wanted, range_of
+from delivery.status.installations import with_state
 from integrations.models import AuditEntry, Installation
 from tests.make import make_delivery, make_event, make_installation, make_token, make_user
 
@@ -26,7 +30,7 @@ FAILED = {"state": "failed", "error": "MessageRejected", "reason": "HTTP 400: no
 
 @pytest.fixture(autouse=True)
 def _nobody_delivers(monkeypatch):
-    monkeypatch.setattr("delivery.lanes.wake", lambda lanes: None)
+    monkeypatch.setattr("delivery.lanes.leases.wake", lambda lanes: None)
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def api(client):
 
 
 def found(text):
-    rows = scope(named(search.parse(text)), timezone.now()).page(limit=100).rows
+    rows = scope(named(search_language.parse(text)), timezone.now()).page(limit=100).rows
     return {each.pk for each in rows}
 
 
@@ -134,7 +138,7 @@ def test_home_looks_through_so_many_failures_and_no_further(heap, monkeypatch):
 def test_to_deliver_it_again_undoes_it_and_a_new_failure_is_not_resolved(heap):
     delivery = make_delivery(heap, **FAILED)
     resolve_all()
-    controls.deliver_again(Delivery.objects.all(), timezone.now())
+    installations.deliver_again(Delivery.objects.all(), timezone.now())
     delivery.refresh_from_db()
     assert delivery.resolved is None
     later = timezone.now()
@@ -149,10 +153,10 @@ def test_a_replay_that_is_cancelled_gives_it_back_resolved(heap):
     delivery = make_delivery(heap, **FAILED)
     resolve_all()
     wanted = Wanted(resolved="any")
-    replay = replaying.start(Kind.REPLAY, heap, wanted)
-    replaying.step(replay.pk, replaying.Window(), timezone.now())
+    replay = job.start(Kind.REPLAY, heap, wanted)
+    job.step(replay.pk, job.Window(), timezone.now())
     assert Delivery.objects.get().state == "queued"
-    replaying.cancel(Replay.objects.get())
+    job.cancel(Replay.objects.get())
     assert Delivery.objects.get().resolved.note == "Sent by hand."
     assert found("resolved:yes") == {delivery.pk}
 
@@ -251,7 +255,7 @@ def test_a_search_that_is_not_about_one_installation_s_failed_ones_is_refused(cl
 
 def test_many_have_to_be_confirmed_by_the_name(client, heap, monkeypatch):
     client.force_login(make_user())
-    monkeypatch.setattr("delivery.admin.acting.MANY", 1)
+    monkeypatch.setattr("delivery.admin.log.bulk_actions.MANY", 1)
     for _ in range(2):
         make_delivery(heap, **FAILED)
     given = {"q": "installation:Heap state:failed", "go": "1", "note": "Sent by hand."}
@@ -263,24 +267,28 @@ def test_many_have_to_be_confirmed_by_the_name(client, heap, monkeypatch):
 
 
 def test_what_takes_too_long_ends_after_a_part_and_goes_on_when_asked_again(heap, monkeypatch):
-    monkeypatch.setattr(matching, "AT_ONCE", 2)
+    monkeypatch.setattr(apply_to_search, "AT_ONCE", 2)
     for _ in range(5):
         make_delivery(heap, **FAILED)
-    asked = named(search.parse("installation:Heap"))
+    asked = named(search_language.parse("installation:Heap"))
 
     def some(budget):
         def act(rows):
             return resolve(rows, "Sent by hand.", timezone.now())
 
-        return matching.to_all(matching.unresolved(asked, timezone.now()), act, budget=budget)
+        return apply_to_search.to_all(
+            apply_to_search.unresolved(asked, timezone.now()), act, budget=budget
+        )
 
-    assert matching.count(matching.unresolved(asked, timezone.now())) == matching.Done(5, True)
+    assert apply_to_search.count(
+        apply_to_search.unresolved(asked, timezone.now())
+    ) == apply_to_search.Done(5, True)
     with monkeypatch.context() as short:
-        short.setattr("delivery.finding.LOOK", 3)
-        found = matching.unresolved(asked, timezone.now())
-        assert matching.count(found) == matching.Done(3, False)
-    assert some(-1.0) == matching.Done(2, False)
-    assert some(60.0) == matching.Done(3, True)
+        short.setattr("delivery.log.query.LOOK", 3)
+        found = apply_to_search.unresolved(asked, timezone.now())
+        assert apply_to_search.count(found) == apply_to_search.Done(3, False)
+    assert some(-1.0) == apply_to_search.Done(2, False)
+    assert some(60.0) == apply_to_search.Done(3, True)
 
 
 def test_all_queued_ones_of_an_installation_are_cancelled_and_counted(client, api, heap):

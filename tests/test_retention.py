@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 
-from delivery import replaying, requeueing, retention, tasks
-from delivery.ledger import ledger
+from delivery import tasks
+from delivery.accounting.ledger import ledger
 from delivery.models import (
     Attempt,
     AttemptBody,
@@ -22,7 +22,10 @@ from delivery.models import (
     Rejection,
     Tally,
 )
-from delivery.selecting import Wanted, range_of_replay
+from delivery.operations import retention
+from delivery.replay import chunk as replay_chunk
+from delivery.replay import job
+from delivery.replay.selection import Wanted, range_of_replay
 from tests import make
 from tests.test_ledger import installed, put_in
 
@@ -128,10 +131,10 @@ def test_a_purge_goes_on_in_batches_until_its_time_is_up(source, monkeypatch):
 
 def backfill_of(heap):
     """Start one; return what takes its first step as far as its deliveries."""
-    replay = replaying.start("backfill", heap, Wanted())
+    replay = job.start("backfill", heap, Wanted())
     span = range_of_replay(replay)
-    chunk = requeueing.next_chunk(span, replay.first, 10, heap.revision_id)
-    return partial(requeueing.backfill, replay, chunk, requeueing.lane_of(replay), NOW)
+    chunk = replay_chunk.next_chunk(span, replay.first, 10, heap.revision_id)
+    return partial(replay_chunk.backfill, replay, chunk, replay_chunk.lane_of(replay), NOW)
 
 
 @pytest.mark.django_db(transaction=True)

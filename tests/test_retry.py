@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.retry import JITTER, LONGEST, SCHEDULE, wait
+from delivery.outbound.retry import JITTER, LONGEST, SCHEDULE, wait
 
 failures = st.integers(1, 200)
 dice = st.floats(0, 1, exclude_max=True)

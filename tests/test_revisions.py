@@ -8,11 +8,13 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
-from delivery import controls, lanes
+from delivery.actions import installations
+from delivery.lanes import leases
 from delivery.models import Lane
-from integrations import changing, revising
 from integrations.blueprints import BlueprintError
-from integrations.blueprints.comparing import changes, difference, text_of
+from integrations.blueprints.diff import changes, difference, text_of
+from integrations.installations import change
+from integrations.installations import revisions as installations_revisions
 from integrations.models import Installation, Revision
 from tests.make import make_installation, make_user
 
@@ -34,7 +36,7 @@ def edited(installation, **fields):
 def test_each_save_is_a_new_revision_and_the_installation_follows_it(heap):
     ada = make_user("ada")
     off = edited(heap, enabled=False)
-    saved = revising.save_revision(heap, off, by=ada, summary="No events for now.")
+    saved = installations_revisions.save_revision(heap, off, by=ada, summary="No events for now.")
     assert (saved.number, saved.change_summary, saved.author) == (2, "No events for now.", "ada")
     assert Installation.objects.get(pk=heap.pk).revision == saved == heap.revision
     assert [each.number for each in heap.revisions.order_by("pk")] == [1, 2]
@@ -42,19 +44,19 @@ def test_each_save_is_a_new_revision_and_the_installation_follows_it(heap):
 
 
 def test_a_save_without_a_summary_says_what_was_changed(heap):
-    saved = revising.save_revision(heap, edited(heap, trigger="event = A"), by=None)
+    saved = installations_revisions.save_revision(heap, edited(heap, trigger="event = A"), by=None)
     assert saved.change_summary == "Action “Tracked events”: trigger changed."
 
 
 def test_a_summary_too_long_for_its_column_is_cut(heap):
-    saved = revising.save_revision(heap, edited(heap), by=None, summary="a" * 201)
+    saved = installations_revisions.save_revision(heap, edited(heap), by=None, summary="a" * 201)
     assert saved.change_summary == "a" * 199 + "…"
 
 
 def test_what_is_wrong_is_said_at_once_and_nothing_is_saved(heap):
     wrong = edited(heap, trigger='evnt = "A"', kind="email", mapping={"a": {"@pth": "$.a"}})
     with pytest.raises(BlueprintError) as error:
-        revising.save_revision(heap, wrong, by=None)
+        installations_revisions.save_revision(heap, wrong, by=None)
     assert [each.place for each in error.value.problems] == [
         "actions/0/trigger",
         "actions/0/kind",
@@ -64,16 +66,18 @@ def test_what_is_wrong_is_said_at_once_and_nothing_is_saved(heap):
 
 
 def test_who_edited_an_older_revision_is_told_so(heap):
-    revising.save_revision(heap, edited(heap), by=make_user("ada"), based_on=1)
-    with pytest.raises(revising.Outdated, match="Revision 2 was saved meanwhile, by ada"):
-        revising.save_revision(heap, edited(heap), by=None, based_on=1)
+    installations_revisions.save_revision(heap, edited(heap), by=make_user("ada"), based_on=1)
+    with pytest.raises(
+        installations_revisions.Outdated, match="Revision 2 was saved meanwhile, by ada"
+    ):
+        installations_revisions.save_revision(heap, edited(heap), by=None, based_on=1)
     assert heap.revisions.count() == 2
 
 
 def test_rolling_back_saves_the_old_blueprint_again(heap):
     first = heap.revision.blueprint
-    revising.save_revision(heap, edited(heap, enabled=False), by=None)
-    back = revising.roll_back(heap, 1, by=None)
+    installations_revisions.save_revision(heap, edited(heap, enabled=False), by=None)
+    back = installations_revisions.roll_back(heap, 1, by=None)
     assert (back.number, back.change_summary) == (3, "Rolled back to revision 1.")
     assert back.blueprint == first
     assert Installation.objects.get(pk=heap.pk).revision == back
@@ -81,32 +85,32 @@ def test_rolling_back_saves_the_old_blueprint_again(heap):
 
 def test_a_mapping_keeps_the_order_of_its_keys(heap):
     mapping = {"zebra": 1, "a": {"@literal": {"long": 1, "b": 2}}, "nul": "\x00"}
-    saved = revising.save_revision(heap, edited(heap, mapping=mapping), by=None)
+    saved = installations_revisions.save_revision(heap, edited(heap, mapping=mapping), by=None)
     kept = Revision.objects.get(pk=saved.pk).blueprint["actions"][0]["mapping"]
     assert json.dumps(kept) == json.dumps(mapping)
 
 
 def test_an_uninstalled_installation_gets_no_revision(heap):
-    changing.mark_uninstalled(heap, timezone.now())
+    change.mark_uninstalled(heap, timezone.now())
     with pytest.raises(Installation.DoesNotExist):
-        revising.roll_back(heap, 1, by=None)
+        installations_revisions.roll_back(heap, 1, by=None)
     assert heap.revisions.count() == 1
 
 
 def test_there_is_no_way_back_to_a_revision_that_never_was(heap):
     with pytest.raises(Revision.DoesNotExist):
-        revising.roll_back(heap, 7, by=None)
+        installations_revisions.roll_back(heap, 7, by=None)
 
 
 def test_a_lane_that_stood_still_for_its_blueprint_goes_on(heap, monkeypatch):
     woken = []
-    monkeypatch.setattr(lanes, "wake", woken.extend)
+    monkeypatch.setattr(leases, "wake", woken.extend)
     lane = Lane.objects.get(installation=heap)
     Lane.objects.update(paused=True, last_error="The blueprint cannot be used.")
     from django.test import TestCase
 
     with TestCase.captureOnCommitCallbacks(execute=True):
-        controls.save_revision(heap, edited(heap), by=None)
+        installations.save_revision(heap, edited(heap), by=None)
     lane.refresh_from_db()
     assert not lane.paused
     assert woken == [lane.pk]
@@ -123,7 +127,7 @@ def test_two_who_save_at_once_get_two_numbers():
         try:
             mine = Installation.objects.get(pk=heap.pk)
             together.wait()
-            saved.append(revising.save_revision(mine, edited(mine), by=None).number)
+            saved.append(installations_revisions.save_revision(mine, edited(mine), by=None).number)
         finally:
             connections.close_all()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from integrations.api import shapes
+from integrations.api import serializers
 from tests import calls
 from tests.calls import GIVEN, OPERATIONS, REFUSED, SCHEMA, TOKEN, ends
 from tests.test_access import CALLS, OPEN
@@ -53,7 +53,7 @@ def test_every_scope_and_role_is_in_it():
     assert SCHEMA["openapi"].startswith("3.1")
     named = SCHEMA["components"]["schemas"]["TokenInput"]["properties"]["scopes"]
     assert named["type"] == "array"
-    assert shapes.SCOPE_CHOICES
+    assert serializers.SCOPE_CHOICES
 
 
 def test_it_is_served_as_it_is_in_the_repository(client):

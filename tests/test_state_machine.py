@@ -24,12 +24,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from delivery import batch, lanes, retention
-from delivery.batch import Run
-from delivery.lanes import Lease, LeaseLost
-from delivery.ledger import ledger
+from delivery.accounting.ledger import ledger
+from delivery.lanes import leases as lanes_leases
+from delivery.lanes.leases import Lease, LeaseLost
 from delivery.models import Attempt, Carried, Delivery, Event, Lane
-from delivery.queue import next_batch
+from delivery.operations import retention
+from delivery.worker import batch
+from delivery.worker.backlog import next_batch
+from delivery.worker.batch import Run
 from integrations.models import Source
 from tests.faults.wire import OK, Wire, status
 from tests.test_ledger import installed
@@ -56,7 +58,7 @@ class Penstock(RuleBasedStateMachine):
         self.atomic.__enter__()
         self.source = Source.objects.create(name="Machine")
         installed(trigger='type = "track" or type = "identify"')
-        lanes.plan()
+        lanes_leases.plan()
         self.lane = Lane.objects.get().pk
         self.leases: dict[int, Lease] = {}
         self.runs: dict[int, Run] = {}
@@ -140,7 +142,7 @@ class Penstock(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(sorted(set(WORKERS) - set(self.runs))))
         if late:  # whoever has the lane has been paused for longer than its lease
             self.leases_run_out()
-        if self.owner() != worker and (held := lanes.lease(self.lane, timezone.now())):
+        if self.owner() != worker and (held := lanes_leases.lease(self.lane, timezone.now())):
             self.leases[worker] = held
         if worker not in self.leases:
             return
@@ -183,7 +185,7 @@ class Penstock(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data) -> None:
         worker = data.draw(st.sampled_from(self.idle()))
-        lanes.release(self.leases.pop(worker))
+        lanes_leases.release(self.leases.pop(worker))
 
     # --- what time does ---
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery.ingest import storing
+from delivery.ingest import store as ingest_store
 from delivery.ingest.parsing import Parsed
-from delivery.ingest.storing import Intake
+from delivery.ingest.store import Intake
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 from tests.make import make_source
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +36,7 @@ def sources():
 
 
 def store(*intakes):
-    storing._store(
+    ingest_store._store(
         [Intake(source, messages, refused, now) for source, messages, refused, now in intakes]
     )
 
@@ -82,10 +82,10 @@ def test_what_was_refused_of_each_is_kept(sources):
 
 def test_large_and_signed_requests_have_a_transaction_to_themselves(sources, monkeypatch):
     shared = []
-    monkeypatch.setattr(storing, "_gathering", type("Shared", (), {"do": shared.append}))
-    few, many = [message("1")], [message(str(n)) for n in range(storing.FEW + 1)]
-    storing.store(sources[0], few, [], now=NOW)
-    storing.store(sources[0], few, [], now=NOW, signature="sha256=1")
-    storing.store(sources[0], many, [], now=NOW)
+    monkeypatch.setattr(ingest_store, "_gathering", type("Shared", (), {"do": shared.append}))
+    few, many = [message("1")], [message(str(n)) for n in range(ingest_store.FEW + 1)]
+    ingest_store.store(sources[0], few, [], now=NOW)
+    ingest_store.store(sources[0], few, [], now=NOW, signature="sha256=1")
+    ingest_store.store(sources[0], many, [], now=NOW)
     assert [intake.messages for intake in shared] == [few]
     assert Event.objects.count() == len(many)

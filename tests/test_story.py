@@ -15,9 +15,11 @@ from axe_playwright_python.sync_playwright import Axe
 from django.utils.timezone import now
 from playwright.sync_api import expect
 
-from delivery import controls, metrics, worker
-from delivery.metrics import Sums
+from delivery.accounting import metrics
+from delivery.accounting.metrics import Sums
+from delivery.actions import installations
 from delivery.models import Delivery, EventBody, Incident, Lane, Rejection
+from delivery.worker import drain as worker_drain
 from integrations.models import Source
 from tests.conftest import require
 from tests.make import make_attempt, make_delivery, make_event, make_installation, make_source
@@ -62,7 +64,7 @@ def script(sandbox, *faults):
 
 def drain():
     for lane in Lane.objects.all():
-        worker.drain(lane.pk)
+        worker_drain.drain(lane.pk)
 
 
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
@@ -446,7 +448,7 @@ def further_rows(delivery, source):
         text="The oldest is 20 minutes old.", opened_at=now(), seen_at=now(),
     )  # fmt: skip
     gone = make_delivery(event=delivery.event, installation=make_installation(name="Heap Old"))
-    controls.uninstall(gone.installation, now())
+    installations.uninstall(gone.installation, now())
     return rejection, incident, gone
 
 

@@ -10,13 +10,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.pages import UNBOUNDED
-from delivery import controls, metrics, summary
+from delivery.accounting import metrics
+from delivery.accounting.metrics import Sums
+from delivery.actions import installations
 from delivery.admin.charts import trend
-from delivery.finding import named, scope
-from delivery.metrics import Sums
+from delivery.log import summary
+from delivery.log.query import named, scope
+from delivery.log.search_language import parse
+from delivery.log.summary import Bar
 from delivery.models import Lane, Metric
-from delivery.search import parse
-from delivery.summary import Bar
 from integrations.models import Source
 from tests.make import make_attempt, make_delivery, make_event, make_installation, make_user
 
@@ -124,7 +126,7 @@ def test_who_stands_still_is_said_with_why_and_until_when():
     assert (waiting.installation, waiting.error, waiting.due_at) == (heap, "HTTP 503: busy", soon)
     assert (stopped.installation, stopped.due_at) == (eu, None)
     assert [each.installation for each in of('installation:"Heap EU"').standstills] == [eu]
-    controls.pause(eu)
+    installations.pause(eu)
     assert [each.installation for each in of("").standstills] == [heap]
 
 

@@ -7,19 +7,19 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import log
-from delivery.curl import as_curl, variable
+from delivery.log import detail
+from delivery.log.curl import as_curl, variable
+from delivery.log.field_trace import trace
+from delivery.log.rejections import marked
+from delivery.log.timeline import timeline, tries
 from delivery.models import Attempt, EventBody, Lane
-from delivery.refusals import marked
-from delivery.timeline import timeline, tries
-from delivery.tracing import trace
 from tests.make import make_attempt, make_delivery, make_event
 
 # --- the timeline ------------------------------------------------------------------------------
 
 
 def moments(delivery):
-    return timeline(log.story(delivery.pk, shows_bodies=True), timezone.now())
+    return timeline(detail.story(delivery.pk, shows_bodies=True), timezone.now())
 
 
 def titles(delivery):
@@ -109,7 +109,7 @@ def test_attempts_are_compared_each_with_the_one_before_it():
          {"status": None, "error": "timed out"}, {"outcome": "accepted", "worker": "web-2:8"})
     ):  # fmt: skip
         make_attempt(delivery, started_at=at + timedelta(seconds=2 + seconds), **fields | changed)
-    found = tries(log.story(delivery.pk, shows_bodies=True))
+    found = tries(detail.story(delivery.pk, shows_bodies=True))
     assert [each.number for each in found] == [4, 3, 2, 1]
     assert [set(each.changed) for each in found] == [
         {"answer", "outcome", "error", "worker"}, {"answer", "error"}, set(), set(),
@@ -136,9 +136,9 @@ def test_the_same_persons_deliveries_are_beside_each_other():
     first, other, second = (
         make_delivery(event=make_event(user_id=user)) for user in ("ada", "grace", "ada")
     )
-    assert log.beside(first, newer=True) == second.pk
-    assert log.beside(second, newer=False) == first.pk
-    assert log.beside(other, newer=True) is log.beside(other, newer=False) is None
+    assert detail.beside(first, newer=True) == second.pk
+    assert detail.beside(second, newer=False) == first.pk
+    assert detail.beside(other, newer=True) is detail.beside(other, newer=False) is None
 
 
 # --- curl --------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from delivery.processes import living
-from delivery.watch import title
+from delivery.operations.processes import living
+from delivery.operations.supervisor import title
 from tests.conftest import a_free_port
 from tests.live import Running, environment, eventually
 

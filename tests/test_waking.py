@@ -6,12 +6,13 @@ import pytest
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from delivery import lanes, tasks
+from delivery import tasks
 from delivery.ingest.parsing import Parsed
-from delivery.ingest.storing import store
+from delivery.ingest.store import store
+from delivery.lanes import leases
 from delivery.models import Heartbeat, Lane
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Source
 
 pytestmark = pytest.mark.django_db
@@ -59,19 +60,19 @@ def test_many_events_ring_once(lane):
 
 
 def test_a_bell_that_nobody_answers_is_rung_again(lane):
-    Lane.objects.update(woken_at=timezone.now() - 2 * lanes.WAKE_AGAIN)
+    Lane.objects.update(woken_at=timezone.now() - 2 * leases.WAKE_AGAIN)
     tasks.sweep()
     assert len(rung()) == 2
 
 
 def test_a_lane_at_work_is_not_rung_for(lane):
-    lanes.lease(lane.pk, timezone.now())
+    leases.lease(lane.pk, timezone.now())
     put_in(Source.objects.get(), "second")
     assert len(rung()) == 1
 
 
 def test_a_lane_is_rung_for_again_once_somebody_has_answered(lane):
-    lanes.release(lanes.lease(lane.pk, timezone.now()))
+    leases.release(leases.lease(lane.pk, timezone.now()))
     put_in(Source.objects.get(), "second")
     assert len(rung()) == 2
 
@@ -95,19 +96,19 @@ def test_stranded_lanes_have_work_may_work_and_have_no_worker(lane, change, foun
     Lane.objects.update(
         **{k: now + v if isinstance(v, timedelta) else v for k, v in change.items()}
     )
-    assert lanes.stranded(now) == ([lane.pk] if found else [])
+    assert leases.stranded(now) == ([lane.pk] if found else [])
 
 
 def test_an_empty_lane_is_not_stranded(lane):
     lane.delivery_set.update(state="delivered")
-    assert lanes.stranded(timezone.now()) == []
+    assert leases.stranded(timezone.now()) == []
 
 
 def test_a_lane_whose_deliveries_are_all_set_aside_is_not_stranded(lane):
     now = timezone.now()
     lane.delivery_set.update(due_at=now + timedelta(seconds=60))
-    assert lanes.stranded(now) == []
-    assert lanes.stranded(now + timedelta(seconds=61)) == [lane.pk]
+    assert leases.stranded(now) == []
+    assert leases.stranded(now + timedelta(seconds=61)) == [lane.pk]
 
 
 def test_the_sweep_leaves_a_sign_of_life(lane):
@@ -120,7 +121,7 @@ def test_a_broker_that_fails_loses_no_event(lane, monkeypatch, caplog):
     def broken(*args):
         raise ConnectionError("no broker")
 
-    monkeypatch.setattr(lanes, "async_task", broken)
+    monkeypatch.setattr(leases, "async_task", broken)
     Lane.objects.update(woken_at=None)
     put_in(Source.objects.get(), "second")
     assert lane.delivery_set.count() == 2
@@ -130,8 +131,8 @@ def test_a_broker_that_fails_loses_no_event(lane, monkeypatch, caplog):
 def test_the_leases_of_a_dead_cluster_are_freed_and_only_those(lane, monkeypatch):
     monkeypatch.setenv("PENSTOCK_CLUSTER", "dead")
     now = timezone.now()
-    lanes.lease(lane.pk, now)
-    assert lanes.live_leases("dead", now) == 1
-    assert lanes.release_held_by("other") == 0
-    assert lanes.release_held_by("dead") == 1
-    assert lanes.lease(lane.pk, now) is not None
+    leases.lease(lane.pk, now)
+    assert leases.live_leases("dead", now) == 1
+    assert leases.release_held_by("other") == 0
+    assert leases.release_held_by("dead") == 1
+    assert leases.lease(lane.pk, now) is not None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delivery.ingest.enrichment import NOTHING, Added
 from delivery.ingest.parsing import Limits, Terms, opened, parse
-from delivery.shaping import COLUMNS, Arrival, message_of
+from delivery.transform.shape import COLUMNS, Arrival, message_of
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.messages import TYPES
 

@@ -13,9 +13,12 @@ from django.db import OperationalError
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from delivery import lanes, metrics, tasks, watch
+from delivery import tasks
+from delivery.accounting import metrics
+from delivery.lanes import leases
 from delivery.models import Delivery, Event, Heartbeat, Lane, Tally
-from delivery.processes import StopRequest
+from delivery.operations import supervisor
+from delivery.operations.processes import StopRequest
 from integrations.models import Installation, Source
 from tests import make
 
@@ -34,7 +37,7 @@ def at(seconds: float):
 
 class TestRoll:
     def test_who_left_is_named(self):
-        roll = watch.Roll()
+        roll = supervisor.Roll()
         assert roll.missing(NAMES) == ""
 
         reason = roll.missing({10: NAMES[10]})
@@ -42,20 +45,20 @@ class TestRoll:
         assert reason == "gone: qcluster Process-1 idle (pid 11)"
 
     def test_who_came_is_watched_from_then_on(self):
-        roll = watch.Roll()
+        roll = supervisor.Roll()
         roll.missing({10: NAMES[10]})
         assert roll.missing(NAMES) == ""
 
         assert "pid 11" in roll.missing({10: NAMES[10]})
 
     def test_what_is_not_of_django_q_may_come_and_go(self):
-        roll = watch.Roll()
+        roll = supervisor.Roll()
         roll.missing(NAMES)
 
         assert roll.missing({10: NAMES[10], 11: NAMES[11]}) == ""
 
     def test_the_last_name_is_the_one_that_counts(self):
-        roll = watch.Roll()
+        roll = supervisor.Roll()
         roll.missing({11: "qcluster Process-1 idle"})
         roll.missing({11: "qcluster Process-1 processing north 'delivery.tasks.drain'"})
 
@@ -66,9 +69,9 @@ class TestBells:
     """`rung` maps lanes without a worker to the time of their last ringing."""
 
     def test_a_bell_that_nobody_answers_is_silence(self):
-        bells = watch.Bells()
+        bells = supervisor.Bells()
         rung_at = timezone.now()
-        again = rung_at + lanes.WAKE_AGAIN
+        again = rung_at + leases.WAKE_AGAIN
 
         looks = [(100.0, rung_at), (103.0, rung_at), (106.0, again), (109.0, again)]
         silences = [bells.silence({1: at}, busy=False, clock=clock) for clock, at in looks]
@@ -76,14 +79,14 @@ class TestBells:
         assert silences == [0, 3, 6, 9]
 
     def test_busy_workers_are_no_silence(self):
-        bells = watch.Bells()
+        bells = supervisor.Bells()
         rung = {1: timezone.now()}
         bells.silence(rung, busy=True, clock=100.0)
 
         assert bells.silence(rung, busy=True, clock=150.0) == 0
 
     def test_a_lane_that_somebody_took_is_an_answer(self):
-        bells = watch.Bells()
+        bells = supervisor.Bells()
         rung_at = timezone.now()
         bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=100.0)
         bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=107.0)
@@ -91,16 +94,16 @@ class TestBells:
         assert bells.silence({2: rung_at}, busy=False, clock=110.0) == 0
 
     def test_a_lane_taken_and_rung_again_between_two_looks_is_an_answer(self):
-        bells = watch.Bells()
+        bells = supervisor.Bells()
         rung_at = timezone.now()
         bells.silence({1: rung_at}, busy=False, clock=100.0)
         bells.silence({1: rung_at}, busy=False, clock=107.0)
-        sooner = rung_at + lanes.WAKE_AGAIN / 2
+        sooner = rung_at + leases.WAKE_AGAIN / 2
 
         assert bells.silence({1: sooner}, busy=False, clock=110.0) == 0
 
     def test_nothing_to_do_is_no_silence(self):
-        bells = watch.Bells()
+        bells = supervisor.Bells()
         bells.silence({}, busy=False, clock=100.0)
 
         assert bells.silence({}, busy=False, clock=200.0) == 0
@@ -119,8 +122,8 @@ def stop(monkeypatch):
 @pytest.fixture
 def cluster(monkeypatch):
     """A cluster whose qcluster is a stand-in that does nothing."""
-    monkeypatch.setattr(watch, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
-    cluster = watch.Cluster()
+    monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    cluster = supervisor.Cluster()
     yield cluster
     cluster.group.kill()
     cluster.group.close()
@@ -145,7 +148,7 @@ def lane(db):
 
 class TestCluster:
     def test_each_start_has_a_name_of_its_own(self, cluster):
-        another = watch.Cluster()
+        another = supervisor.Cluster()
         another.group.kill()
         another.group.close()
         another.folder.cleanup()
@@ -174,7 +177,7 @@ class TestCluster:
 
     def test_a_stranded_lane_is_rung_at_each_look(self, cluster, lane, monkeypatch):
         rung = []
-        monkeypatch.setattr(lanes, "async_task", lambda *task: rung.append(task))
+        monkeypatch.setattr(leases, "async_task", lambda *task: rung.append(task))
 
         assert cluster.unanswered(timezone.now()) == ""
 
@@ -248,7 +251,7 @@ class TestCluster:
 
         cluster.end()
 
-        assert lanes.stranded(timezone.now()) == [lane.pk]
+        assert leases.stranded(timezone.now()) == [lane.pk]
         assert Lane.objects.get().deaths == 0
 
     @pytest.mark.django_db(transaction=True)
@@ -260,10 +263,10 @@ class TestCluster:
             if len(tries) < 3:
                 raise OperationalError("connection refused")
 
-        monkeypatch.setattr(watch, "DATABASE_LOOK", 0.0)
-        monkeypatch.setattr(watch.Heartbeat.objects, "exists", refuse_twice)
+        monkeypatch.setattr(supervisor, "DATABASE_LOOK", 0.0)
+        monkeypatch.setattr(supervisor.Heartbeat.objects, "exists", refuse_twice)
 
-        watch.wait_for_database(stop)
+        supervisor.wait_for_database(stop)
 
         assert len(tries) == 3
         assert caplog.text.count("starts when the database answers: connection refused") == 1
@@ -278,12 +281,12 @@ class TestCluster:
 
     @pytest.mark.django_db
     def test_what_was_counted_is_rolled_up_every_few_seconds(self, cluster):
-        later = cluster.started_at + watch.ROLL_UP
+        later = cluster.started_at + supervisor.ROLL_UP
         cluster.ring_roll_up(later)
         assert not OrmQ.objects.exists()  # there is nothing to roll up
         Tally.objects.create(source=make.make_source(), at=later, events=1, unwanted="{}")
 
-        for moment in (cluster.started_at, later, later, later + watch.ROLL_UP):
+        for moment in (cluster.started_at, later, later, later + supervisor.ROLL_UP):
             cluster.ring_roll_up(moment)
 
         assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.roll_up"] * 2
@@ -304,7 +307,7 @@ class TestCluster:
 
         cluster.end()
 
-        assert lanes.stranded(timezone.now()) == [lane.pk]
+        assert leases.stranded(timezone.now()) == [lane.pk]
         assert not cluster.group.members()
 
     @pytest.mark.django_db
@@ -326,22 +329,22 @@ class TestOrphans:
 
     def leased_by(self, lane, holder) -> bool:
         Lane.objects.update(holder=holder, lease=os.urandom(16).hex(), lease_until=at(20))
-        watch.release_orphaned()
-        return not lanes.stranded(timezone.now())
+        supervisor.release_orphaned()
+        return not leases.stranded(timezone.now())
 
     def test_a_watch_that_is_gone_loses_its_lanes(self, lane):
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
 
-        assert not self.leased_by(lane, f"{watch.here()}:{gone.pid}:1f")
+        assert not self.leased_by(lane, f"{supervisor.here()}:{gone.pid}:1f")
         assert Lane.objects.get().deaths == 1
 
     def test_a_watch_that_lives_keeps_them(self, lane):
-        assert self.leased_by(lane, f"{watch.here()}:{os.getppid()}:1f")
+        assert self.leased_by(lane, f"{supervisor.here()}:{os.getppid()}:1f")
 
     def test_our_own_last_cluster_loses_them_and_nobody_died_of_a_message(self, lane):
         """It ended while the database was away, so that they could not be given back."""
-        assert not self.leased_by(lane, f"{watch.here()}:{os.getpid()}:1f")
+        assert not self.leased_by(lane, f"{supervisor.here()}:{os.getpid()}:1f")
         assert Lane.objects.get().deaths == 0
 
     @pytest.mark.parametrize("holder", ["elsewhere/1/2:99999999:1f", "", "by hand"])
@@ -351,12 +354,12 @@ class TestOrphans:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, caplog, stop):
-    monkeypatch.setattr(watch, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
-    monkeypatch.setattr(watch, "title", lambda process: "qcluster")
-    monkeypatch.setattr(watch, "TICK", 0.1)
+    monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    monkeypatch.setattr(supervisor, "title", lambda process: "qcluster")
+    monkeypatch.setattr(supervisor, "TICK", 0.1)
     groups = []
 
-    class Sabotaged(watch.Cluster):
+    class Sabotaged(supervisor.Cluster):
         """Loses its youngest process at the fifth look, once."""
 
         looks = 0
@@ -371,10 +374,10 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
                 stop.asked = True
             return super().missing()
 
-    monkeypatch.setattr(watch, "Cluster", Sabotaged)
+    monkeypatch.setattr(supervisor, "Cluster", Sabotaged)
 
     with caplog.at_level(logging.WARNING):
-        watch.run(stop)
+        supervisor.run(stop)
 
     assert len(groups) == 2
     assert [m for m in caplog.messages if m.startswith("Restarting the cluster: gone: qcluster")]

@@ -13,17 +13,20 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from delivery import batch, client, crew, lanes, worker
-from delivery.batch import deliver
 from delivery.ingest import parsing
 from delivery.ingest.parsing import Limits, Terms
-from delivery.ingest.storing import store
-from delivery.lanes import LeaseLost
+from delivery.ingest.store import store
+from delivery.lanes import leases
+from delivery.lanes.leases import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
-from delivery.state import state_in_words, with_state
+from delivery.outbound import client
+from delivery.status.installations import state_in_words, with_state
+from delivery.worker import batch, lane_threads
+from delivery.worker import drain as worker_drain
+from delivery.worker.batch import deliver
 from integrations.catalog import catalog
 from integrations.destination import Shaped
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Installation, Source
 from tests.live import eventually
 from tests.vendor import Vendor, reset
@@ -35,7 +38,7 @@ CANARY = "canary-/\"secret'+ü"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(worker, "LINGER", 0)
+    monkeypatch.setattr(worker_drain, "LINGER", 0)
     yield
     batch.session().close()  # its connections, so that the vendor's threads end
 
@@ -79,7 +82,7 @@ def tracks(count, **fields):
 
 
 def drain():
-    done = worker.drain(Lane.objects.get().pk)
+    done = worker_drain.drain(Lane.objects.get().pk)
     return done, {d.event.message_id: d for d in Delivery.objects.select_related("event")}
 
 
@@ -129,7 +132,7 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     vendor.answers = [answer]
     send_in(source, *tracks(3))
     before = timezone.now()
-    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
     done, deliveries = drain()
     lane = Lane.objects.get()
     assert done == 0
@@ -139,7 +142,7 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     assert lane.failures == 1
     assert timedelta(seconds=0.8) <= lane.due_at - before <= timedelta(seconds=2)
     assert lane.lease is None
-    assert worker.drain(lane.pk) == 0  # it is not due yet
+    assert worker_drain.drain(lane.pk) == 0  # it is not due yet
     Lane.objects.update(due_at=timezone.now())
     done, deliveries = drain()
     assert {(d.state, d.attempts, d.error) for d in deliveries.values()} == {("delivered", 2, "")}
@@ -182,7 +185,7 @@ def test_what_is_too_old_is_given_up_when_the_vendor_stays_away(source, heap, ve
     send_in(source, *tracks(2))
     old = Delivery.objects.order_by("pk").first()
     Delivery.objects.filter(pk=old.pk).update(queued_at=timezone.now() - timedelta(days=7.1))
-    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
     done, deliveries = drain()
     assert done == 1
     assert [d.state for _, d in sorted(deliveries.items())] == ["failed", "queued"]
@@ -265,7 +268,7 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
     lane = Lane.objects.get().pk
     monkeypatch.setattr(batch, "shape", shape_or_die)
     died = 0
-    while (held := lanes.lease(lane, timezone.now())) and died < 10:
+    while (held := leases.lease(lane, timezone.now())) and died < 10:
         try:
             deliver(held, go_on=lambda: True)
             break
@@ -276,7 +279,7 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
     states = {d.event.message_id: d for d in Delivery.objects.select_related("event")}
     assert states.pop("message-0003").reason == "4 workers died, the last two over this."
     assert {d.state for d in states.values()} == {"delivered"}
-    lanes.release(held)
+    leases.release(held)
     lane = Lane.objects.get()
     assert (lane.deaths, lane.suspect, lane.suspected) == (0, None, 0)
 
@@ -287,10 +290,10 @@ def test_care_ends_when_as_many_are_done_as_the_dead_could_have_had(
     monkeypatch.setattr(batch, "CAREFUL_SIZE", 2)
     settings.BATCH_SIZE = 4
     send_in(source, *tracks(5))
-    Lane.objects.update(deaths=lanes.CAREFUL_AFTER)
+    Lane.objects.update(deaths=leases.CAREFUL_AFTER)
     noted = []
-    real = lanes.suspect
-    monkeypatch.setattr(lanes, "suspect", lambda *given: (noted.append(given[1]), real(*given)))
+    real = leases.suspect
+    monkeypatch.setattr(leases, "suspect", lambda *given: (noted.append(given[1]), real(*given)))
     drain()
     assert len([pk for pk in noted if pk]) == 4
 
@@ -299,7 +302,7 @@ def test_a_lease_from_a_clock_that_was_set_back_is_no_lease(source, heap, vendor
     send_in(source, *tracks(1))
     lane = Lane.objects.get().pk
     ahead = timezone.now() + timedelta(hours=1)
-    assert lanes.lease(lane, ahead)
+    assert leases.lease(lane, ahead)
     assert drain()[0] == 1
 
 
@@ -343,7 +346,7 @@ def test_what_cannot_be_written_down_whole_is_not_written_at_all(source, heap, v
 
     send_in(source, *tracks(1))
     with monkeypatch.context() as broke:
-        broke.setattr(lanes, "_settle", broken)
+        broke.setattr(leases, "_settle", broken)
         with pytest.raises(OperationalError):
             drain()
     assert not Attempt.objects.exists()
@@ -409,7 +412,7 @@ def test_secrets_reach_neither_attempt_nor_delivery(source, heap, vendor, monkey
 def test_what_a_lane_says_holds_no_secret(source, heap, vendor, status):
     vendor.answers = [(status, {}, f"you said {CANARY}")]
     send_in(source, *tracks(1))
-    with patch.object(worker, "SHORT_WAIT", 0):
+    with patch.object(worker_drain, "SHORT_WAIT", 0):
         drain()
     assert Lane.objects.get().last_error.endswith(f"HTTP {status}: you said ***")
 
@@ -460,7 +463,7 @@ def fail_on(vendor, words, status=500):
 
 
 def drain_without_waiting(monkeypatch, times):
-    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
     for _ in range(times):
         Lane.objects.update(due_at=None)
         _, deliveries = drain()
@@ -589,7 +592,7 @@ def test_while_a_vendor_that_failed_is_tried_again_it_is_still_waited_for(
 ):
     vendor.answers = [503] * 2
     send_in(source, *tracks(1))
-    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
     send, said = client.send, []
 
     def state():
@@ -612,16 +615,16 @@ def test_what_one_lane_learns_of_the_vendor_its_other_lanes_know(source, heap, v
     for user in "abcdefgh":
         send_in(source, *tracks(1, userId=user, messageId=f"of-user-{user}"))
     one, other = Lane.objects.order_by("pk")
-    monkeypatch.setattr(worker, "SHORT_WAIT", 0)
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
     for _ in range(5):
         Lane.objects.filter(pk=one.pk).update(due_at=None)
-        worker.drain(one.pk)
+        worker_drain.drain(one.pk)
     one.refresh_from_db()
     other.refresh_from_db()
     assert other.failures == 5
     assert other.due_at > one.due_at
     Lane.objects.filter(pk=one.pk).update(due_at=None)
-    worker.drain(one.pk)
+    worker_drain.drain(one.pk)
     other.refresh_from_db()
     assert (other.failures, other.due_at) == (0, None)
 
@@ -641,7 +644,7 @@ def test_each_user_stays_in_one_lane(source, heap, vendor):
     assert {len(used) for used in by_user.values()} == {1}
     assert len(set.union(*by_user.values())) == 4
     for lane in Lane.objects.all():
-        worker.drain(lane.pk)
+        worker_drain.drain(lane.pk)
     assert Delivery.objects.filter(state="delivered").count() == 60
 
 
@@ -665,11 +668,11 @@ def test_a_lane_has_one_worker_at_a_time(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get()
     now = timezone.now()
-    held = lanes.lease(lane.pk, now)
-    assert lanes.lease(lane.pk, now) is None
-    assert worker.drain(lane.pk) == 0
-    lanes.release(held)
-    assert lanes.lease(lane.pk, now) is not None
+    held = leases.lease(lane.pk, now)
+    assert leases.lease(lane.pk, now) is None
+    assert worker_drain.drain(lane.pk) == 0
+    leases.release(held)
+    assert leases.lease(lane.pk, now) is not None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -681,7 +684,7 @@ def test_of_workers_that_lease_in_the_same_moment_one_gets_the_lane(source, heap
     taken = []
 
     def lease():
-        taken.append(lanes.lease(lane.pk, timezone.now()))
+        taken.append(leases.lease(lane.pk, timezone.now()))
         connection.close()
 
     threads = [threading.Thread(target=lease) for _ in range(4)]
@@ -710,21 +713,21 @@ def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get()
     now = timezone.now()
-    lanes.lease(lane.pk, now - 2 * lanes.LEASE)
-    assert lanes.lease(lane.pk, now) is not None
+    leases.lease(lane.pk, now - 2 * leases.LEASE)
+    assert leases.lease(lane.pk, now) is not None
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
     send_in(source, *tracks(2))
     lane = Lane.objects.get()
-    slow = lanes.lease(lane.pk, timezone.now() - 2 * lanes.LEASE)
-    quick = lanes.lease(lane.pk, timezone.now())
+    slow = leases.lease(lane.pk, timezone.now() - 2 * leases.LEASE)
+    quick = leases.lease(lane.pk, timezone.now())
     with pytest.raises(LeaseLost):
         deliver(slow, go_on=lambda: True)
     assert len(vendor.received) == 1  # it had sent, and that is all it did
     assert not Attempt.objects.exists()
     assert Delivery.objects.filter(state="queued", attempts=0).count() == 2
-    lanes.release(slow)
+    leases.release(slow)
     lane.refresh_from_db()
     assert lane.lease == quick.token
     deliver(quick, go_on=lambda: True)
@@ -734,13 +737,13 @@ def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
 
 def test_the_lease_outlasts_an_exchange_and_its_settling():
     longest = batch.SETTLE_AFTER + client.TOTAL
-    assert lanes.LEASE.total_seconds() > longest + 5
-    assert lanes.LEASE.total_seconds() > 5 * worker.STEP
+    assert leases.LEASE.total_seconds() > longest + 5
+    assert leases.LEASE.total_seconds() > 5 * worker_drain.STEP
 
 
 def test_a_process_leaves_a_lane_before_the_cluster_would_kill_it(settings):
-    assert 1.5 * crew.LONGEST < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
-    assert crew.LONGEST > worker.BUDGET
+    assert 1.5 * lane_threads.LONGEST < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
+    assert lane_threads.LONGEST > worker_drain.BUDGET
 
 
 def _with_items(destination, items):

@@ -6,13 +6,12 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 
 from delivery.admin import (  # noqa: F401  (they register theirs)
     audit,
-    deliveries,
-    events,
     incidents,
-    installations,
     replays,
     sources,
 )
+from delivery.admin.installations import pages  # noqa: F401
+from delivery.admin.log import deliveries, events  # noqa: F401
 
 # The bell's own tables say nothing about deliveries, and their forms do not fit the theme.
 for model in (Failure, OrmQ, Schedule, Success):

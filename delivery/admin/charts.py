@@ -8,9 +8,9 @@ from typing import Any
 
 from django.utils.html import format_html, format_html_join
 
-from delivery.metrics import Point, Queue, Series
+from delivery.accounting.metrics import Point, Queue, Series
 from delivery.models import Metric
-from delivery.state import MOST, bounded
+from delivery.status.installations import MOST, bounded
 from integrations.templatetags.penstock import path
 
 Step = Metric.Step

@@ -9,7 +9,8 @@ from typing import Any
 from django.db.models import Min
 from django.utils import timezone
 
-from delivery import log, metrics
+from delivery.accounting import metrics
+from delivery.accounting.metrics import Point, Queue, Series
 from delivery.admin.charts import (
     CHART_OF_ALL,
     Span,
@@ -20,11 +21,17 @@ from delivery.admin.charts import (
     short,
     span_of,
 )
-from delivery.admin.installations import sending
-from delivery.finding import IS_UNSENT
-from delivery.metrics import Point, Queue, Series
+from delivery.admin.installations.pages import sending
+from delivery.log import detail as log_detail
+from delivery.log.query import IS_UNSENT
 from delivery.models import Delivery, Incident, Rejection
-from delivery.state import Words, bounded, incident_in_words, state_in_words, with_state
+from delivery.status.installations import (
+    Words,
+    bounded,
+    incident_in_words,
+    state_in_words,
+    with_state,
+)
 from integrations.models import Installation
 
 LOOKED_AT = 200  # newest failed deliveries, and rejections
@@ -72,7 +79,7 @@ def home(request, context):
     now, span = timezone.now(), span_of(request)
     whole, each = metrics.of_all_and_each(since=now - span.length, until=now, step=span.step)
     rows = installations(each, now)
-    has_events = log.any_event()
+    has_events = log_detail.any_event()
     steps = {**sending(request), "has_events": has_events}
     steps["first_installation"] = rows[0].installation if rows else None
     return {

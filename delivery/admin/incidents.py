@@ -12,10 +12,10 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
-from delivery import alarms
 from delivery.admin.keyset import LogAdmin
 from delivery.models import Incident
-from delivery.state import incident_in_words
+from delivery.operations import alerts
+from delivery.status.installations import incident_in_words
 from integrations.templatetags.penstock import ago, chip
 
 HOW = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
@@ -49,7 +49,7 @@ class IncidentAdmin(LogAdmin):
         """Tell everybody who would be told of an incident that this is a test."""
         if not may_test(request):
             raise PermissionDenied
-        results = alarms.test(timezone.now())
+        results = alerts.test(timezone.now())
         if not results:
             messages.warning(request, f"Nobody would be told: {HOW}")
         for way, error in results.items():

@@ -10,9 +10,9 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from delivery import bodies
-from integrations import paging
-from integrations.paging import Page
+from delivery.log import body_access
+from integrations import keyset as integrations_keyset
+from integrations.keyset import Page
 from integrations.roles import REVEAL_BODIES
 
 LOOK = 30_000  # rows that a filter is tried on for one page
@@ -40,7 +40,7 @@ class KeysetChangeList(ChangeList):
         self.paginator = self
 
     def _whole(self):
-        return paging.page(self.queryset, limit=self.list_per_page, **self.place)
+        return integrations_keyset.page(self.queryset, limit=self.list_per_page, **self.place)
 
     def _filtered(self):
         """Return the page among the newest LOOK rows: no index knows what the filters ask for."""
@@ -48,7 +48,7 @@ class KeysetChangeList(ChangeList):
         rows = rows if before is None else rows.filter(pk__lt=before)
         end = rows.order_by("-pk").values("pk")[:LOOK].aggregate(end=Min("pk"))["end"]
         fitting = self.queryset if end is None else self.queryset.filter(pk__gte=end)
-        page = paging.page(fitting, limit=self.list_per_page, before=before)
+        page = integrations_keyset.page(fitting, limit=self.list_per_page, before=before)
         beyond = rows.filter(pk__lt=end).order_by("-pk").values("pk") if end is not None else None
         if page.has_older or beyond is None or not beyond.first():
             return page
@@ -157,16 +157,16 @@ class BodyAdmin(LogAdmin):
         found = self.found(request, str(pk))
         if not request.user.has_perm(REVEAL_BODIES):
             raise PermissionDenied
-        bodies.reveal(found)
+        body_access.reveal(found)
         return self.page(request, found, is_revealed=True)
 
     def page(self, request, found, *, is_revealed=False):
-        sees = bodies.shown_to(request.user)
+        sees = body_access.shown_to(request.user)
         may = request.user.has_perm(REVEAL_BODIES)
         told = {
             "sees_bodies": sees,
             "shows_bodies": sees or is_revealed,
             "reveal_url": reverse(f"admin:{self._reveal}", args=[found.pk]) if may else "",
-            "hidden": bodies.HIDDEN,
+            "hidden": body_access.HIDDEN,
         }
         return super().page(request, found, **told)

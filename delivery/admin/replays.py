@@ -8,20 +8,20 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from unfold.decorators import display
 
-from delivery import replaying
 from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
-from delivery.forms import BLUEPRINTS, RESOLVED, ReplayForm
 from delivery.models import Replay
-from delivery.replaying import AlreadyRunning, NotPossible
-from delivery.selecting import Kind, from_json
-from delivery.state import replay_in_words
+from delivery.replay import job
+from delivery.replay.form import BLUEPRINTS, RESOLVED, ReplayForm
+from delivery.replay.job import AlreadyRunning, NotPossible
+from delivery.replay.selection import Kind, from_json
+from delivery.status.installations import replay_in_words
 from integrations.templatetags.penstock import ago, chip
 
 TURNS = {
-    "pause": (replaying.pause, "is paused: it queues no more until it is resumed."),
-    "resume": (replaying.resume, "goes on."),
-    "cancel": (replaying.cancel, "is cancelled."),
+    "pause": (job.pause, "is paused: it queues no more until it is resumed."),
+    "resume": (job.resume, "goes on."),
+    "cancel": (job.cancel, "is cancelled."),
 }
 
 MANY = 10_000  # deliveries, beyond which the installation's name has to be typed
@@ -107,7 +107,7 @@ class ReplayAdmin(LogAdmin):
         found, must_type = None, False
         if request.method == "POST" and form.is_valid():
             asked = (form.chosen_kind, form.cleaned_data["installation"], form.wanted())
-            found = replaying.preview(*asked, rate=form.cleaned_data["rate"])
+            found = job.preview(*asked, rate=form.cleaned_data["rate"])
             is_certain = found.exact and found.count <= MANY
             typed = request.POST.get("typed", "") == form.cleaned_data["installation"].name
             if "preview" not in request.POST and (is_certain or typed):
@@ -126,7 +126,7 @@ class ReplayAdmin(LogAdmin):
 
     def _start(self, request, form, asked):
         try:
-            replay = replaying.start(*asked, rate=form.cleaned_data["rate"], by=request.user)
+            replay = job.start(*asked, rate=form.cleaned_data["rate"], by=request.user)
         except AlreadyRunning as error:
             messages.error(request, str(error))
             return redirect("admin:delivery_replay_changelist")

@@ -15,14 +15,14 @@ from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from delivery import metrics
+from delivery.accounting import metrics
+from delivery.accounting.last_seen import last_seen_at, with_last_seen
 from delivery.admin.charts import Figure, Step, chart, compact
-from delivery.seen import last_seen_at, with_last_seen
-from integrations import sources
-from integrations.admin import Audited, show_once
-from integrations.forms import KeyForm, RotateForm, SourceForm
+from integrations.admin.access import Audited, show_once
+from integrations.installations.forms import KeyForm, RotateForm, SourceForm
 from integrations.models import Source, WriteKey
-from integrations.snippets import SNIPPETS, snippet
+from integrations.sources import manage
+from integrations.sources.sdk_snippets import SNIPPETS, snippet
 from integrations.templatetags.penstock import ago, chip_of, sparkline
 
 DAY = timedelta(days=1)
@@ -158,7 +158,7 @@ class SourceAdmin(Audited):
         form = RotateForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             overlap = timedelta(hours=form.cleaned_data["overlap"])
-            sources.rotate_key(source, overlap=overlap, now=timezone.now())
+            manage.rotate_key(source, overlap=overlap, now=timezone.now())
             messages.success(request, f"{source} has another write key: the snippets have it.")
             return redirect("admin:source_connect", pk)
         context = {
@@ -175,7 +175,7 @@ class SourceAdmin(Audited):
         if request.method == "POST" and form.is_valid():
             days = form.cleaned_data["days"]
             expires_at = now + timedelta(days=days) if days else None
-            sources.add_key(source, note=form.cleaned_data["note"], expires_at=expires_at)
+            manage.add_key(source, note=form.cleaned_data["note"], expires_at=expires_at)
             messages.success(request, "The key is valid from now on, beside those there were.")
             return redirect("admin:source_connect", pk)
         context = {
@@ -192,7 +192,7 @@ class SourceAdmin(Audited):
         source = self._to_change(request, pk)
         back_url = reverse("admin:source_connect", args=[pk])
         if request.method == "POST":
-            sources.archive(source, timezone.now())
+            manage.archive(source, timezone.now())
             messages.success(request, f"{source} is archived: what it sends is refused.")
             return redirect(back_url)
         context = {
@@ -209,7 +209,7 @@ class SourceAdmin(Audited):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         source = self._to_change(request, pk)
-        sources.bring_back(source)
+        manage.bring_back(source)
         messages.success(request, f"{source} may send again, with the keys it had.")
         return redirect("admin:source_connect", pk)
 
@@ -218,7 +218,7 @@ class SourceAdmin(Audited):
         source = self._to_change(request, further.source_id)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        sources.revoke_key(further)
+        manage.revoke_key(further)
         messages.success(request, "Revoked: what it sends from now on is refused.")
         return redirect("admin:source_connect", source.pk)
 

@@ -6,8 +6,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from delivery.admin.charts import Figure
-from delivery.state import Words
-from delivery.system import System, system
+from delivery.operations.system import System, system
+from delivery.status.installations import Words
 
 
 def page(request):

@@ -10,19 +10,21 @@ from rest_framework import status
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
-from delivery import bodies, controls, log, trial
-from delivery.api import blueprint_shapes as shapes
-from delivery.preview import NoSuchEvent, Unusable, pasted, preview, stored
+from delivery.actions import installations
+from delivery.api import blueprint_serializers as shapes
+from delivery.log import body_access, detail
+from delivery.tester import test_message
+from delivery.tester.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from integrations.api.endpoint import Endpoint, unchecked
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.api.lists import LARGEST, answered, number, paged
 from integrations.api.schema import PAGING, Error, page_of
 from integrations.blueprints import BlueprintError
-from integrations.blueprints.comparing import changes, difference, in_order
+from integrations.blueprints.diff import changes, difference, in_order
+from integrations.encryption import SecretsUnreadable
+from integrations.installations.revisions import Outdated
 from integrations.models import ApiToken, Installation, Revision
-from integrations.revising import Outdated
 from integrations.roles import includes
-from integrations.secrets import SecretsUnreadable
 
 LOOK = {"GET": "installations:read"}
 EDIT = {"POST": "installations:write"}
@@ -52,7 +54,7 @@ class RevisionsView(Endpoint):
         """
         installation, given = found(pk), unchecked(request, shapes.NewRevision)
         with said():
-            saved = controls.save_revision(
+            saved = installations.save_revision(
                 installation,
                 given.get("blueprint"),
                 by=request.user,
@@ -108,7 +110,7 @@ class RollBackView(Endpoint):
         installation = found(pk)
         numbered(installation, revision)
         with said():
-            saved = controls.roll_back(installation, revision, by=request.user)
+            saved = installations.roll_back(installation, revision, by=request.user)
         return Response(told(saved, installation), status=status.HTTP_201_CREATED)
 
 
@@ -139,7 +141,7 @@ class TestEventView(Endpoint):
         """
         installation, given = found(pk), unchecked(request, shapes.Given)
         with said():
-            tried = trial.send_test_event(
+            tried = test_message.send_test_event(
                 installation,
                 message(request, given),
                 given.get("blueprint"),
@@ -157,7 +159,7 @@ class TestConnectionView(Endpoint):
         credentials right."""
         installation = found(pk)
         with said():
-            findings = trial.test_connection(installation)
+            findings = test_message.test_connection(installation)
         return Response(
             {
                 "ok": all(each.level != "bad" for each in findings),
@@ -212,8 +214,8 @@ def message(request, given):
     )
     if not has_scope or not request.user.has_perm("delivery.view_event"):
         raise PermissionDenied("To use a stored event takes the scope events:read.")
-    if not bodies.shown_to(request.user):
-        raise PermissionDenied(f"{bodies.HIDDEN} Give a message instead of a stored event.")
+    if not body_access.shown_to(request.user):
+        raise PermissionDenied(f"{body_access.HIDDEN} Give a message instead of a stored event.")
     return stored(event_id)
 
 
@@ -257,7 +259,7 @@ def previewed(made):
         "outcome": made.outcome,
         "reason": made.reason,
         "actions": [action(each) for each in made.steps],
-        "requests": [{**asdict(each), "body": log.parsed(each.body)} for each in made.requests],
+        "requests": [{**asdict(each), "body": detail.parsed(each.body)} for each in made.requests],
         "notes": list(made.notes),
     }
 
@@ -291,8 +293,8 @@ def tried_out(tried):
 def exchanged(exchange):
     answer = {
         "status": exchange.status,
-        "headers": log.parsed(exchange.response_headers),
-        "body": log.parsed(exchange.response_body),
+        "headers": detail.parsed(exchange.response_headers),
+        "body": detail.parsed(exchange.response_body),
     }
     return {
         "started_at": exchange.started_at,
@@ -302,8 +304,8 @@ def exchanged(exchange):
         "request": {
             "method": exchange.method,
             "url": exchange.url,
-            "headers": log.parsed(exchange.request_headers),
-            "body": log.parsed(exchange.request_body),
+            "headers": detail.parsed(exchange.request_headers),
+            "body": detail.parsed(exchange.request_body),
         },
         "response": answer if exchange.status is not None else None,
     }

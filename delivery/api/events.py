@@ -6,11 +6,11 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from delivery import bodies, lists, log
-from delivery.api import shapes
-from delivery.api.presentation import hidden
+from delivery.api import serializers
+from delivery.log import body_access, detail, listing
+from delivery.log.representation import hidden
 from delivery.models import Attempt, AttemptBody, Carried, Event
-from delivery.state import delivery_in_words
+from delivery.status.installations import delivery_in_words
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
 from integrations.api.schema import ID, PAGING, page_of
@@ -51,7 +51,7 @@ class EventsView(Endpoint):
             *TIMES,
             *PAGING,
         ],
-        responses={200: page_of(shapes.Event)},
+        responses={200: page_of(serializers.Event)},
     )
     def get(self, request):
         """List events, the newest first.
@@ -60,28 +60,28 @@ class EventsView(Endpoint):
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
         page = place(self.asked)
-        found = lists.events(**self.asked).page(**page, looks=1)
+        found = listing.events(**self.asked).page(**page, looks=1)
         return Response(as_answered(found, event_presented))
 
 
 class EventView(Endpoint):
     scopes = {"GET": "events:read"}
 
-    @extend_schema(responses={200: shapes.EventWithDeliveries})
+    @extend_schema(responses={200: serializers.EventWithDeliveries})
     def get(self, request, pk):
         """Show an event: what was sent, where it went, and why not elsewhere."""
-        return Response(event_told(event(pk), shows_bodies=bodies.shown_to(request.user)))
+        return Response(event_told(event(pk), shows_bodies=body_access.shown_to(request.user)))
 
 
 class RevealEventView(Endpoint):
     scopes = {"POST": "events:read"}
     permissions = {"POST": REVEAL_BODIES}
 
-    @extend_schema(request=None, responses={200: shapes.EventWithDeliveries})
+    @extend_schema(request=None, responses={200: serializers.EventWithDeliveries})
     def post(self, request, pk):
         """Show an event with its body to who may only reveal it; the audit log says so."""
         found = event(pk)
-        bodies.reveal(found)
+        body_access.reveal(found)
         return Response(event_told(found, shows_bodies=True))
 
 
@@ -107,7 +107,7 @@ class AttemptsView(Endpoint):
             *TIMES,
             *PAGING,
         ],
-        responses={200: page_of(shapes.Exchange)},
+        responses={200: page_of(serializers.Exchange)},
     )
     def get(self, request):
         """List requests to vendors, the newest first.
@@ -116,7 +116,7 @@ class AttemptsView(Endpoint):
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
         page = place(self.asked)
-        found = lists.attempts(**self.asked).page(**page, looks=1)
+        found = listing.attempts(**self.asked).page(**page, looks=1)
         return Response(as_answered(found, attempt_presented))
 
 
@@ -124,21 +124,21 @@ class AttemptView(Endpoint):
     scopes = {"GET": "deliveries:read"}
     permissions = {"GET": "delivery.view_attempt"}
 
-    @extend_schema(responses={200: shapes.WholeExchange})
+    @extend_schema(responses={200: serializers.WholeExchange})
     def get(self, request, pk):
         """Show a request to a vendor and its answer, secrets masked, while they are kept."""
-        return Response(attempt_told(attempt(pk), shows_bodies=bodies.shown_to(request.user)))
+        return Response(attempt_told(attempt(pk), shows_bodies=body_access.shown_to(request.user)))
 
 
 class RevealAttemptView(Endpoint):
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": REVEAL_BODIES}
 
-    @extend_schema(request=None, responses={200: shapes.WholeExchange})
+    @extend_schema(request=None, responses={200: serializers.WholeExchange})
     def post(self, request, pk):
         """Show a request and its answer to who may only reveal them; the audit log says so."""
         found = attempt(pk)
-        bodies.reveal(found)
+        body_access.reveal(found)
         return Response(attempt_told(found, shows_bodies=True))
 
 
@@ -174,19 +174,19 @@ def event_presented(event):
 
 def event_told(event, *, shows_bodies):
     """Return all there is to tell about an event."""
-    body = log.body_of(event.pk)
-    deliveries = list(log.deliveries().filter(event=event).order_by("pk"))
+    body = detail.body_of(event.pk)
+    deliveries = list(detail.deliveries().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]
     return {
         **event_presented(event),
         "hidden": hidden(shows_bodies),
-        "body": log.parsed(body) if body and shows_bodies else None,
-        "added_context": log.parsed(event.added_context or "{}") if shows_bodies else None,
-        "notes": log.notes(event.notes) if shows_bodies else [],
+        "body": detail.parsed(body) if body and shows_bodies else None,
+        "added_context": detail.parsed(event.added_context or "{}") if shows_bodies else None,
+        "notes": detail.notes(event.notes) if shows_bodies else [],
         "deliveries": [delivery_presented(each, timezone.now()) for each in deliveries],
         "absences": [
             {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
-            for each, reason in log.absences(event, body, present)
+            for each, reason in detail.absences(event, body, present)
         ],
     }
 
@@ -237,4 +237,4 @@ def attempt_told(attempt, *, shows_bodies):
 
 
 def sent(headers, body):
-    return {"headers": log.parsed(headers), "body": log.parsed(body[: log.SHOWN])}
+    return {"headers": detail.parsed(headers), "body": detail.parsed(body[: detail.SHOWN])}

@@ -7,19 +7,20 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery import controls, metrics
-from delivery.api import shapes
-from delivery.state import state_in_words, with_state
-from integrations import installing
-from integrations.api.conditions import changing, tagged
+from delivery.accounting import metrics
+from delivery.actions import installations as actions_installations
+from delivery.api import serializers
+from delivery.status.installations import state_in_words, with_state
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import as_answered, flag, paged, place, text
+from integrations.api.preconditions import changing, tagged
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.catalog import catalog
-from integrations.changing import fed_by, feed
+from integrations.installations import install
+from integrations.installations.change import fed_by, feed
+from integrations.keyset import page
 from integrations.models import Installation
-from integrations.paging import page
 
 
 class InstallationsView(Endpoint):
@@ -35,7 +36,7 @@ class InstallationsView(Endpoint):
             OpenApiParameter("uninstalled", bool, description="Those that are gone, instead."),
             *PAGING,
         ],
-        responses={200: page_of(shapes.InstallationWithHealth)},
+        responses={200: page_of(serializers.InstallationWithHealth)},
     )
     def get(self, request):
         """List what is installed, the newest first."""
@@ -49,17 +50,17 @@ class InstallationsView(Endpoint):
         return Response(as_answered(found, lambda each: presented(each, queues)))
 
     @extend_schema(
-        request=shapes.InstallationInput,
-        responses={201: shapes.WholeInstallation, 409: Error},
+        request=serializers.InstallationInput,
+        responses={201: serializers.WholeInstallation, 409: Error},
     )
     def post(self, request):
         """Install a destination of the catalog."""
-        wanted = given(request, shapes.InstallationInput)
+        wanted = given(request, serializers.InstallationInput)
         destination = catalog().get(wanted["destination"])
         if destination is None:
             raise Unprocessable({"destination": f"One of: {', '.join(catalog())}."})
         with transaction.atomic():
-            installation = installing.install(
+            installation = install.install(
                 destination,
                 name=wanted.get("name", destination.name),
                 variant=wanted.get("variant", "default"),
@@ -79,21 +80,21 @@ class InstallationView(Endpoint):
     permissions = {"DELETE": "integrations.delete_installation"}
     parameters = {"DELETE": {"confirm": text}}
 
-    @extend_schema(responses={200: shapes.WholeInstallation})
+    @extend_schema(responses={200: serializers.WholeInstallation})
     def get(self, request, pk):
         """Show an installation, with its blueprint."""
         return whole(pk)
 
     @extend_schema(
-        request=shapes.InstallationChange,
+        request=serializers.InstallationChange,
         parameters=[IF_MATCH],
-        responses={200: shapes.WholeInstallation, 409: Error, 412: Error},
+        responses={200: serializers.WholeInstallation, 409: Error, 412: Error},
     )
     def patch(self, request, pk):
         """Change what is given, and let its lanes try anew with that."""
-        wanted = given(request, shapes.InstallationChange)
+        wanted = given(request, serializers.InstallationChange)
         with changing(request, Installation.objects.installed(), pk) as installation:
-            controls.change(installation, wanted)
+            actions_installations.change(installation, wanted)
         return whole(pk)
 
     @extend_schema(
@@ -101,7 +102,7 @@ class InstallationView(Endpoint):
             OpenApiParameter("confirm", str, required=True, description="Its name."),
             IF_MATCH,
         ],
-        responses={200: shapes.Uninstalled, 412: Error},
+        responses={200: serializers.Uninstalled, 412: Error},
     )
     def delete(self, request, pk):
         """Uninstall: cancel what is queued, forget the secrets, keep the log."""
@@ -109,7 +110,9 @@ class InstallationView(Endpoint):
         with changing(request, Installation.objects.installed(), pk) as installation:
             if confirmed != installation.name:
                 raise Unprocessable({"confirm": f"Say ?confirm={installation.name} to uninstall."})
-        cancelled = controls.uninstall(installation, timezone.now())  # in small transactions
+        cancelled = actions_installations.uninstall(
+            installation, timezone.now()
+        )  # in small transactions
         said = f"{confirmed} is uninstalled. {cancelled:,} queued deliveries were cancelled."
         return Response({"cancelled": cancelled, "message": said})
 
@@ -122,7 +125,7 @@ class Switch(Endpoint):
     def act(self, installation):
         raise NotImplementedError
 
-    @extend_schema(request=None, responses={200: shapes.WholeInstallation})
+    @extend_schema(request=None, responses={200: serializers.WholeInstallation})
     def post(self, request, pk):
         self.act(found(pk))
         return whole(pk)
@@ -132,21 +135,21 @@ class EnableView(Switch):
     """Send to an installation that was disabled, at once."""
 
     def act(self, installation):
-        controls.resume(installation)
+        actions_installations.resume(installation)
 
 
 class DisableView(Switch):
     """Send nothing to an installation; what comes in waits in its queue."""
 
     def act(self, installation):
-        controls.pause(installation)
+        actions_installations.pause(installation)
 
 
 class ResumeView(Switch):
     """Try again at once, whatever held it up: refused credentials, or a vendor that is away."""
 
     def act(self, installation):
-        controls.resume(installation)
+        actions_installations.resume(installation)
 
 
 def rows():

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from delivery.finding import named
+from delivery.log.query import named
+from delivery.log.search_language import Search, Term, parse
 from delivery.models import Delivery
-from delivery.search import Search, Term, parse
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import moment, number, one_of, text
 

@@ -8,14 +8,14 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery import controls
-from delivery.api import shapes
-from integrations import sources
-from integrations.api.conditions import changing, tagged
+from delivery.actions import installations
+from delivery.api import serializers
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.lists import answered, flag, paged, text
+from integrations.api.preconditions import changing, tagged
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.models import Source, WriteKey
+from integrations.sources import manage
 
 USUAL_OVERLAP = 24  # hours
 
@@ -31,7 +31,7 @@ class SourcesView(Endpoint):
             OpenApiParameter("archived", bool, description="Those that are archived, instead."),
             *PAGING,
         ],
-        responses={200: page_of(shapes.Source)},
+        responses={200: page_of(serializers.Source)},
     )
     def get(self, request):
         """List sources, the newest first."""
@@ -39,54 +39,54 @@ class SourcesView(Endpoint):
         wanted["archived_at__isnull"] = not wanted.pop("archived", False)
         return Response(answered(rows(), presented, **wanted))
 
-    @extend_schema(request=shapes.SourceInput, responses={201: shapes.Source, 409: Error})
+    @extend_schema(request=serializers.SourceInput, responses={201: serializers.Source, 409: Error})
     def post(self, request):
         """Make a source, with a new write key. It feeds every installation that takes all."""
-        source = sources.create(given(request, shapes.SourceInput))
+        source = manage.create(given(request, serializers.SourceInput))
         return whole(source.pk, status.HTTP_201_CREATED)
 
 
 class SourceView(Endpoint):
     scopes = {"GET": "sources:read", "PATCH": "sources:write", "DELETE": "sources:write"}
 
-    @extend_schema(responses={200: shapes.Source})
+    @extend_schema(responses={200: serializers.Source})
     def get(self, request, pk):
         """Show a source, with its write keys."""
         return whole(pk)
 
     @extend_schema(
-        request=shapes.SourceChange,
+        request=serializers.SourceChange,
         parameters=[IF_MATCH],
-        responses={200: shapes.Source, 409: Error, 412: Error},
+        responses={200: serializers.Source, 409: Error, 412: Error},
     )
     def patch(self, request, pk):
         """Change what is given of a source. Web processes notice within 5 seconds."""
-        wanted = given(request, shapes.SourceChange)
+        wanted = given(request, serializers.SourceChange)
         archived = wanted.pop("archived", None)
         with changing(request, Source.objects.all(), pk) as source:
             if wanted:
-                sources.change(source, wanted)
+                manage.change(source, wanted)
             if archived is True:
-                sources.archive(source, timezone.now())
+                manage.archive(source, timezone.now())
             if archived is False:
-                sources.bring_back(source)
+                manage.bring_back(source)
         return whole(pk)
 
-    @extend_schema(parameters=[IF_MATCH], responses={200: shapes.Removed, 412: Error})
+    @extend_schema(parameters=[IF_MATCH], responses={200: serializers.Removed, 412: Error})
     def delete(self, request, pk):
         """Delete a source that never sent anything; archive any other, whose events stay."""
         with changing(request, Source.objects.all(), pk) as source:
-            deleted = controls.remove_source(source, timezone.now())
+            deleted = installations.remove_source(source, timezone.now())
         return Response({"deleted": deleted})
 
 
 class KeysView(Endpoint):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=shapes.KeyInput, responses={201: shapes.FurtherKey})
+    @extend_schema(request=serializers.KeyInput, responses={201: serializers.FurtherKey})
     def post(self, request, pk):
         """Add a write key that is valid beside the source's own."""
-        key = sources.add_key(found(pk), **given(request, shapes.KeyInput))
+        key = manage.add_key(found(pk), **given(request, serializers.KeyInput))
         return Response(key_presented(key), status=status.HTTP_201_CREATED)
 
 
@@ -99,28 +99,28 @@ class KeyView(Endpoint):
         row = WriteKey.objects.select_related("source").filter(source=pk, pk=key).first()
         if row is None:
             raise Http404(f"Source {pk} has no further key {key}.")
-        sources.revoke_key(row)
+        manage.revoke_key(row)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class RotateView(Endpoint):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=shapes.RotateInput, responses={200: shapes.Source})
+    @extend_schema(request=serializers.RotateInput, responses={200: serializers.Source})
     def post(self, request, pk):
         """Give a source a new write key; the old one stays valid for a while."""
-        hours = given(request, shapes.RotateInput).get("overlap_hours", USUAL_OVERLAP)
-        sources.rotate_key(found(pk), overlap=timedelta(hours=hours), now=timezone.now())
+        hours = given(request, serializers.RotateInput).get("overlap_hours", USUAL_OVERLAP)
+        manage.rotate_key(found(pk), overlap=timedelta(hours=hours), now=timezone.now())
         return whole(pk)
 
 
 class SigningSecretView(Endpoint):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=None, responses={201: shapes.SigningSecret})
+    @extend_schema(request=None, responses={201: serializers.SigningSecret})
     def post(self, request, pk):
         """Make a secret to sign requests with, in place of one there may be. It is told once."""
-        answer = {"signing_secret": sources.new_signing_secret(found(pk))}
+        answer = {"signing_secret": manage.new_signing_secret(found(pk))}
         return Response(answer, status=status.HTTP_201_CREATED)
 
 

@@ -5,7 +5,7 @@ from base64 import b64decode
 
 from django.utils import timezone
 
-from delivery.ingest import parsing, signing
+from delivery.ingest import parsing, signatures
 from delivery.ingest.errors import NotAllowed
 from integrations.models import Source, WebhookSource, WriteKey
 
@@ -65,7 +65,7 @@ def signed(request, envelope, now):
             "invalid_signature",
             "X-Source names no source that has a signing secret: give the id or the name of one.",
         )
-    signing.check_signed(request.headers, request.body, source.signing_secret, now)
+    signatures.check_signed(request.headers, request.body, source.signing_secret, now)
     return source
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from delivery.ingest.documented import MESSAGES, Refused, Taken, TakenBatch
+from delivery.ingest.openapi_schemas import MESSAGES, Refused, Taken, TakenBatch
 
 Json = dict[str, Any]
 

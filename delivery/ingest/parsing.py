@@ -18,10 +18,10 @@ from uuid import uuid4
 
 import msgspec
 
-from delivery.ingest import mending
+from delivery.ingest import json_repair
 from delivery.ingest.enrichment import NOTHING, Added
 from delivery.ingest.errors import Unreadable
-from delivery.ingest.times import corrected, read_time
+from delivery.ingest.timestamps import corrected, read_time
 from integrations.messages import TYPES
 
 COLUMN = 255  # characters of an id or a name that its column holds; the body holds all
@@ -164,10 +164,10 @@ def opened(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
     except (ValueError, RecursionError) as error:
         complaint = str(error)
     try:
-        clean = mending.cut(body, LEVELS + AROUND)
+        clean = json_repair.cut(body, LEVELS + AROUND)
         if clean != body and (envelope := _decoded_or_none(clean)):
             return clean, envelope, ()
-        clean = mending.mended(clean)
+        clean = json_repair.mended(clean)
         return clean, _decoded(clean), (MENDED,)
     except (ValueError, RecursionError):
         message = f"The body is not usable: {complaint}"
@@ -220,7 +220,7 @@ def _check_whole(body: bytes, messages: int, shared: bytes, limits: Limits) -> N
     if messages * len(shared) > limits.request_bytes:
         message = f"{messages:,} messages cannot share a context of {len(shared):,} bytes."
         raise Unreadable("too_large", message, status=413, text=body)
-    if mending.is_deeper(shared, LEVELS):
+    if json_repair.is_deeper(shared, LEVELS):
         message = f"The context that is shared is nested deeper than {LEVELS} levels."
         raise Unreadable("too_deep", message, text=body)
 
@@ -230,9 +230,9 @@ def _check(raw: bytes, shared: int, limits: Limits) -> None:
     size = len(raw) + shared
     if size > limits.message_bytes:
         raise Refused(f"The message has {size:,} bytes; at most {limits.message_bytes:,}.")
-    if mending.is_deeper(raw, LEVELS):
+    if json_repair.is_deeper(raw, LEVELS):
         raise Refused(f"The message is nested deeper than {LEVELS} levels.")
-    if mending.has_more_keys(raw, KEYS):
+    if json_repair.has_more_keys(raw, KEYS):
         raise Refused(f"The message has more than {KEYS:,} keys.")
 
 
@@ -299,7 +299,7 @@ def _call(raw: bytes) -> tuple[bytes, Call, tuple[str, ...]]:
         try:
             data = msgspec.json.decode(raw)
         except ValueError:
-            raw, notes = mending.mended(raw), (MENDED,)
+            raw, notes = json_repair.mended(raw), (MENDED,)
             data = msgspec.json.decode(raw)
         return raw, msgspec.convert(data, Call), notes
     except ValueError as error:

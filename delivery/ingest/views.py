@@ -13,9 +13,9 @@ from rest_framework.views import APIView
 from delivery.ingest import browsers, enrichment, parsing, pixel, webhooks
 from delivery.ingest.authentication import authenticated, signed, source_of, webhook_of
 from delivery.ingest.errors import NotAllowed, RequestRefused, Unreadable
-from delivery.ingest.limiting import check_rate
 from delivery.ingest.parsing import Limits, Terms
-from delivery.ingest.storing import store
+from delivery.ingest.rate_limit import check_rate
+from delivery.ingest.store import store
 
 logger = logging.getLogger(__name__)
 

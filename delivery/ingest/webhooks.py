@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from delivery.ingest import mending, signing
+from delivery.ingest import json_repair, signatures
 from delivery.ingest.errors import Unreadable
 from delivery.ingest.parsing import LEVELS
-from delivery.ingest.signing import Headers
+from delivery.ingest.signatures import Headers
 from integrations.jsonpath import MISSING, find
 from integrations.models import WebhookSource
 
@@ -23,13 +23,13 @@ def check(
     """Raise NotAllowed when the call is not from whom the webhook is for."""
     secret = webhook.secret
     if webhook.source_type == SourceType.STRIPE:
-        signing.check_stripe(headers, body, secret, now)
+        signatures.check_stripe(headers, body, secret, now)
     elif webhook.source_type == SourceType.SHOPIFY:
-        signing.check_shopify(headers, body, secret)
+        signatures.check_shopify(headers, body, secret)
     elif webhook.source_type == SourceType.HUBSPOT:
-        signing.check_hubspot(headers, body, secret, now, method=method, url=url)
+        signatures.check_hubspot(headers, body, secret, now, method=method, url=url)
     elif webhook.source_type == SourceType.HMAC:
-        signing.check_hmac(headers, body, secret, header=webhook.signature_header)
+        signatures.check_hmac(headers, body, secret, header=webhook.signature_header)
 
 
 def messages_of(webhook: WebhookSource, headers: Headers, body: bytes) -> bytes:
@@ -49,11 +49,11 @@ def messages_of(webhook: WebhookSource, headers: Headers, body: bytes) -> bytes:
 
 
 def _decoded(body: bytes) -> Any:
-    if mending.is_deeper(body, LEVELS):
+    if json_repair.is_deeper(body, LEVELS):
         message = f"The body is nested deeper than {LEVELS} levels."
         raise Unreadable("invalid_json", message, text=body)
     try:
-        return msgspec.json.decode(mending.mended(body))
+        return msgspec.json.decode(json_repair.mended(body))
     except ValueError as error:
         raise Unreadable("invalid_json", f"The body is not JSON: {error}", text=body) from None
 

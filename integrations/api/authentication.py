@@ -4,7 +4,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 
-from integrations import logins
+from integrations.access import logins
 from integrations.models import ApiToken
 
 

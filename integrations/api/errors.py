@@ -10,8 +10,8 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_framework_handler
 
-from integrations.caller import caller
-from integrations.installing import InvalidInstallation, NameTaken
+from integrations.installations.install import InvalidInstallation, NameTaken
+from integrations.request_context import caller
 
 CODES = {
     400: "BAD_REQUEST",

@@ -16,11 +16,11 @@ from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
+from integrations.access.expiry import ANSWERS_KEPT
 from integrations.api.authentication import caller_key
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.expiry import ANSWERS_KEPT
+from integrations.encryption import SecretsUnreadable, reveal, seal
 from integrations.models import IdempotentCall
-from integrations.secrets import SecretsUnreadable, reveal, seal
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 HEADERS = ("ETag",)  # of an answer that are kept with it

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 
 from integrations.api.errors import Unprocessable
-from integrations.paging import Page, arrived, page
+from integrations.keyset import Page, arrived, page
 
 MOST = 100  # rows a page
 USUAL = 50

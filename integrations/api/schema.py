@@ -13,7 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
-from integrations.api import conditions
+from integrations.api import preconditions
 from integrations.api.errors import CODES
 from integrations.api.permissions import scope_of
 
@@ -77,7 +77,7 @@ RECEIVED = [
 ]
 IF_MATCH = OpenApiParameter(
     "If-Match",
-    {"type": "string", "pattern": conditions.TAGS.pattern},
+    {"type": "string", "pattern": preconditions.TAGS.pattern},
     OpenApiParameter.HEADER,
     description="The ETag that you read: 412 when it was changed since.",
 )

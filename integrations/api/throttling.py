@@ -5,8 +5,8 @@ import math
 from django.conf import settings
 from rest_framework.throttling import BaseThrottle
 
-from integrations import buckets
 from integrations.api.authentication import caller_key
+from integrations.rate_limits import token_bucket
 
 
 class PerToken(BaseThrottle):
@@ -16,7 +16,7 @@ class PerToken(BaseThrottle):
         limit = settings.API_RATE_LIMIT
         if not limit or request.auth is None:
             return True
-        taken = buckets.take(f"api:{caller_key(request.auth)}", 1, rate=limit / 60, size=limit)
+        taken = token_bucket.take(f"api:{caller_key(request.auth)}", 1, rate=limit / 60, size=limit)
         self.seconds = math.ceil(taken.wait)
         request.rate_headers = {
             "RateLimit-Limit": str(limit),

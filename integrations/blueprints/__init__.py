@@ -23,10 +23,10 @@ from integrations.blueprints.compiling import (
     compile_mapping,
     compile_trigger,
 )
+from integrations.blueprints.message_view import NAMED, view_of
 from integrations.blueprints.nodes import Problem
 from integrations.blueprints.trigger_syntax import TriggerError
 from integrations.blueprints.triggers import View
-from integrations.blueprints.views import NAMED, view_of
 
 __all__ = [
     "NAMED", "Blueprint", "BlueprintError", "Problem", "TriggerError", "View", "compile_blueprint",

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from integrations.groups import plan
+from integrations.access.groups import plan
 
 
 def forward(apps, schema_editor):

@@ -15,7 +15,7 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers.data import JsonLexer
 
 from integrations import catalog
-from integrations.secrets import MASK
+from integrations.encryption import MASK
 
 register = template.Library()
 

@@ -9,8 +9,8 @@ from unittest.mock import patch
 import requests
 from django.test import override_settings
 
-from delivery import client
 from delivery.models import Attempt, Delivery, Lane
+from delivery.outbound import client
 from integrations.destination import Request
 from integrations.errors import VendorUnavailable
 from tests.faults.inside import at, close_books, tracks

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from delivery import alarms, controls
+from delivery.actions import installations
 from delivery.models import Delivery, Incident
+from delivery.operations import alerts
 from integrations.models import Installation, Revision
 from tests.faults.inside import Inside, at, close_books, tracks
 from tests.faults.kills import another_cluster
@@ -47,7 +48,7 @@ def bad_installations(place: Place, result: Result) -> None:
             check(made[name], place.rounds)
         assert states(made[HEALTHY]) == {"delivered": place.rounds}
         now = timezone.now()
-        alarms.look(now)
+        alerts.look(now)
         check_incidents(HEALTHY)
         started = time.monotonic()
         mend(made, blueprint)
@@ -55,7 +56,7 @@ def bad_installations(place: Place, result: Result) -> None:
         result.recovery.append(time.monotonic() - started)
         for each in made.values():
             assert states(each) == {"delivered": place.rounds}, each
-        alarms.look(now + alarms.WINDOW + timedelta(minutes=1))
+        alerts.look(now + alerts.WINDOW + timedelta(minutes=1))
         assert not Incident.objects.filter(closed_at=None).exists()
         close_books(result)
     result.note = f"{', '.join(BROKEN)}: an incident each; after mending all was delivered"
@@ -115,11 +116,11 @@ def check_incidents(*well: str) -> None:
 def mend(made: dict[str, Installation], blueprint: dict) -> None:
     """As a person would: save the blueprint, or the settings; deliver again what failed."""
     for name in ("Mapping", "Old blueprint"):
-        controls.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
+        installations.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
     for name in ("Secrets", "Config"):
         mended = Installation.objects.get(pk=made[name].pk)
-        controls.reconfigure(mended, name=name, config=CONFIG | SECRET)
-    controls.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
+        installations.reconfigure(mended, name=name, config=CONFIG | SECRET)
+    installations.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
 
 
 # Before the sweep's, by their name and time: what django-q2 reads first, and cannot.

@@ -65,24 +65,27 @@ def main(options: dict[str, Any]) -> None:
     django.setup()
     from django.utils import timezone
 
-    from delivery import lanes, worker
-    from delivery.crew import crew
+    from delivery.lanes import leases as lanes_leases
+    from delivery.worker import drain
+    from delivery.worker.lane_threads import crew
 
     bend(options)
-    lanes.release_held_by(options["name"])
+    lanes_leases.release_held_by(options["name"])
     while True:
-        for lane_id in lanes.stranded(timezone.now()):
-            crew().take(worker.drain, lane_id)
+        for lane_id in lanes_leases.stranded(timezone.now()):
+            crew().take(drain.drain, lane_id)
         time.sleep(0.02)
 
 
 def bend(options: dict[str, Any]) -> None:
     from django.utils import timezone
 
-    from delivery import batch, client, lanes, retry
+    from delivery.lanes import leases as lanes_leases
+    from delivery.outbound import client, retry
+    from delivery.worker import batch
 
     retry.SCHEDULE = tuple(options.get("schedule", retry.SCHEDULE))
-    lanes.LEASE = timedelta(seconds=options.get("lease", lanes.LEASE.total_seconds()))
+    lanes_leases.LEASE = timedelta(seconds=options.get("lease", lanes_leases.LEASE.total_seconds()))
     client.READ = options.get("read", client.READ)
     client.send.__kwdefaults__["total"] = options.get("total", client.TOTAL)
     if text := options.get("dies_of"):

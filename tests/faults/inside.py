@@ -8,11 +8,12 @@ from django.conf import settings
 from django.test import override_settings
 from django.utils import timezone
 
-from delivery import batch, lanes, worker
-from delivery.ledger import ledger
+from delivery.accounting.ledger import ledger
+from delivery.lanes import leases
 from delivery.models import Delivery, Lane
+from delivery.worker import batch, drain
 from integrations.catalog import catalog
-from integrations.installing import install
+from integrations.installations.install import install
 from integrations.models import Installation, Source
 from tests.faults.rows import Result
 from tests.test_worker import send_in
@@ -31,7 +32,7 @@ class Inside:
         config = {"app_id": "123", "region": "sandbox"}
         installation = install(catalog()["heap"], name=name, config=config)
         Installation.objects.filter(pk=installation.pk).update(**fields)
-        lanes.plan()
+        leases.plan()
         return installation
 
     def send(self, *messages: dict[str, object]) -> None:
@@ -40,8 +41,8 @@ class Inside:
 
     def once(self, lane_id: int) -> None:
         """Work on a lane once: without waiting for the vendor."""
-        with patch.object(worker, "SHORT_WAIT", 0):
-            worker.drain(lane_id)
+        with patch.object(drain, "SHORT_WAIT", 0):
+            drain.drain(lane_id)
 
     def later(self) -> None:
         """Let the time pass until every lane, and what was set aside, is due."""
@@ -53,7 +54,7 @@ class Inside:
 def at(vendor_url: str) -> Iterator[Inside]:
     with ExitStack() as stack:
         stack.enter_context(override_settings(SANDBOX_URL=vendor_url))
-        stack.enter_context(patch.object(worker, "LINGER", 0))
+        stack.enter_context(patch.object(drain, "LINGER", 0))
         stack.callback(lambda: batch.session().close())
         yield Inside(vendor_url)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from delivery import replaying
 from delivery.models import Delivery, Lane
+from delivery.replay import job
 from integrations.models import Installation
 from tests.faults.inside import Inside, at, close_books, tracks
 from tests.faults.rows import POSTGRES, SQLITE, Place, Result, row
@@ -130,8 +130,8 @@ def resume(api: Api, inside: Inside, installation: Installation) -> None:
 def replay(kind: str, api: Api, inside: Inside, installation: Installation) -> None:
     asked = {"installation": installation.pk, "kind": kind}
     started = api("POST", "replays", asked)
-    window = replaying.Window()
-    while replaying.step(started["id"], window, timezone.now()) is not None:
+    window = job.Window()
+    while job.step(started["id"], window, timezone.now()) is not None:
         work(inside, installation.name)
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import psutil
 
-from delivery.processes import STABLE_AFTER
+from delivery.operations.processes import STABLE_AFTER
 from tests.faults.rows import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.sending import Client, reckon
 from tests.kills.stage import (

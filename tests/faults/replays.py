@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import requests
 
-from delivery.replaying import LATE
+from delivery.replay.job import LATE
 from tests.faults.neighbours import latencies
 from tests.faults.rows import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.watching import largest, memory_of_workers

@@ -15,8 +15,10 @@ from unittest.mock import patch
 from django.conf import settings
 from django.utils import timezone
 
-from delivery import client, lanes, retry, worker
+from delivery.lanes import leases
 from delivery.models import AttemptBody, Delivery, Lane
+from delivery.outbound import client, retry
+from delivery.worker import drain
 from tests.faults.inside import Inside, at, close_books, tracks
 from tests.faults.rows import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.wire import (
@@ -240,7 +242,7 @@ def waited_for(inside: Inside, wire: Wire, seconds: int) -> float:
 
     wire.answer = in_turn(busy, well)
     inside.send(*tracks(1, prefix=f"exact-{seconds}"))
-    worker.drain(Lane.objects.get().pk)
+    drain.drain(Lane.objects.get().pk)
     return asked[1] - asked[0] - seconds
 
 
@@ -294,7 +296,7 @@ def long_outage(place: Place, result: Result) -> None:
         while waited < 3_600:
             inside.once(lane.pk)
             lane.refresh_from_db()
-            if opened is None and lane.failures == lanes.OPEN_AFTER:
+            if opened is None and lane.failures == leases.OPEN_AFTER:
                 opened = waited
             waited += (lane.due_at - timezone.now()).total_seconds()
             inside.later()

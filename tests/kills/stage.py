@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import requests
 
-from delivery.processes import living
-from delivery.watch import title
+from delivery.operations.processes import living
+from delivery.operations.supervisor import title
 from tests.conftest import a_free_port
 from tests.live import ROOT, Running, environment, eventually, manage
 

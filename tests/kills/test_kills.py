@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from delivery.watch import STARTUP
+from delivery.operations.supervisor import STARTUP
 from tests.faults.kills import arrival
 from tests.faults.rows import FULL
 from tests.kills.stage import Stage

@@ -19,8 +19,10 @@ import requests
 from django.test import Client
 from django.utils import timezone
 
-from delivery import replaying, tasks, worker
+from delivery import tasks
 from delivery.models import Lane, Replay
+from delivery.replay import job
+from delivery.worker import drain
 
 MINUTE = timedelta(minutes=1)
 DAY = [-24 * 60 + 20 * turn for turn in range(69)]  # minutes before now: thinner than the hour
@@ -102,7 +104,7 @@ class Shop:
         self.headers = {"authorization": f"Bearer {environ['PENSTOCK_API_TOKEN']}"}
 
     def open(self) -> None:
-        worker.LINGER = worker.SHORT_WAIT = 0  # who waits by another clock, waits for ever
+        drain.LINGER = drain.SHORT_WAIT = 0  # who waits by another clock, waits for ever
         self.clock.set(self.now + (DAY[0] - 1) * MINUTE)
         self.script(*USUAL)
         self.set_up()
@@ -317,7 +319,7 @@ class Shop:
 
     def work(self) -> None:
         for pk in Replay.objects.filter(state="running").values_list("pk", flat=True):
-            replaying.step(pk, replaying.Window(), timezone.now())
+            job.step(pk, job.Window(), timezone.now())
         for lane in Lane.objects.order_by("pk"):
-            worker.drain(lane.pk)
+            drain.drain(lane.pk)
         tasks.sweep()

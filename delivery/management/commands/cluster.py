@@ -1,7 +1,7 @@
 from django.core.management.base import BaseCommand
 
-from delivery import watch
-from delivery.processes import StopRequest
+from delivery.operations import supervisor
+from delivery.operations.processes import StopRequest
 
 
 class Command(BaseCommand):
@@ -11,4 +11,4 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options):
-        watch.run(StopRequest())
+        supervisor.run(StopRequest())

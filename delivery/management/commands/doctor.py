@@ -2,7 +2,7 @@ import json
 
 from django.core.management.base import BaseCommand
 
-from delivery import doctor
+from delivery.operations import doctor
 
 
 class Command(BaseCommand):

@@ -8,8 +8,16 @@ from django.core.management.base import BaseCommand
 from django.db import connection, transaction
 from django.utils import timezone
 
-from delivery.accounts import Hole, Hour, Named, by_event, by_hour, holes, whole_since
-from delivery.ledger import Ledger, ledger
+from delivery.accounting.ledger import Ledger, ledger
+from delivery.accounting.reconciliation import (
+    Hole,
+    Hour,
+    Named,
+    by_event,
+    by_hour,
+    holes,
+    whole_since,
+)
 
 COLUMNS = (
     "installation", "in_scope", "unwanted", "queued", "delivered", "filtered", "failed",

@@ -14,18 +14,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from delivery import finding, metrics, replaying, search
-from delivery.api.presentation import listed
+from delivery.accounting import metrics
+from delivery.log import query, search_language
+from delivery.log.representation import listed
+from delivery.log.tail import tail
 from delivery.models import Replay
-from delivery.replaying import AlreadyRunning
-from delivery.selecting import Wanted
-from delivery.state import clock, state_in_words, with_state
-from delivery.tailing import tail
-from integrations import sources
-from integrations.caller import Caller, calling
+from delivery.replay import job
+from delivery.replay.job import AlreadyRunning
+from delivery.replay.selection import Wanted
+from delivery.status.installations import clock, state_in_words, with_state
 from integrations.catalog import catalog
-from integrations.installing import InvalidInstallation, NameTaken, install
+from integrations.installations.install import InvalidInstallation, NameTaken, install
 from integrations.models import Installation, Source
+from integrations.request_context import Caller, calling
+from integrations.sources import manage
 
 LOOK = 1.0  # seconds between two looks of --follow
 PIPED = 200  # columns, where nobody says how wide the terminal is
@@ -206,7 +208,7 @@ def do_list(screen, options):
 
 
 def do_create(screen, options):
-    source = sources.create({"name": options["name"]})
+    source = manage.create({"name": options["name"]})
     told = {"id": source.pk, "name": source.name, "write_key": source.write_key}
     screen.said(told, f"{source.name} has the write key {source.write_key}")
 
@@ -217,7 +219,7 @@ def do_rotate(screen, options):
         known = ", ".join(Source.objects.order_by("name").values_list("name", flat=True))
         raise Refused(f"There is no source {options['name']!r}; there are: {known}.")
     overlap = timedelta(hours=options["overlap"])
-    key = sources.rotate_key(source, overlap=overlap, now=timezone.now())
+    key = manage.rotate_key(source, overlap=overlap, now=timezone.now())
     told = {"id": source.pk, "name": source.name, "write_key": key}
     screen.said(
         told,
@@ -264,10 +266,10 @@ def scope_of(options):
     """Return the deliveries that the options mean. Raises Refused."""
     keys = ("installation", "state", "event", "user")
     given = [(key, value) for key in keys for value in options[key]]
-    wanted = finding.named(search.parse(options["search"], given))
+    wanted = query.named(search_language.parse(options["search"], given))
     if wanted.problems:
         raise Refused("\n".join(wanted.problems))
-    return finding.scope(wanted, timezone.now())
+    return query.scope(wanted, timezone.now())
 
 
 def pause():
@@ -291,9 +293,7 @@ def add_replay(commands):
 
 def do_replay(screen, options):
     kind = Replay.Kind.BACKFILL if options["backfill"] else Replay.Kind.REPLAY
-    replay = replaying.start(
-        kind, installation_of(options), wanted_of(options), rate=options["rate"]
-    )
+    replay = job.start(kind, installation_of(options), wanted_of(options), rate=options["rate"])
     if not options["detach"]:
         watch(screen, replay)
     replay.refresh_from_db()
@@ -304,7 +304,7 @@ def do_replay(screen, options):
 
 
 def installation_of(options):
-    named = finding.named(search.parse("", [("installation", options["installation"])]))
+    named = query.named(search_language.parse("", [("installation", options["installation"])]))
     if named.problems:
         raise Refused("\n".join(named.problems))
     return Installation.objects.installed().get(name=named.values("installation")[0])
@@ -313,11 +313,11 @@ def installation_of(options):
 def wanted_of(options):
     keys = ("state", "event", "user", "since", "until")
     given = [(key, each) for key in keys for each in listed_of(options[key])]
-    terms = search.parse("", given)
+    terms = search_language.parse("", given)
     if terms.problems:
         raise Refused("\n".join(terms.problems))
     now, of = timezone.now(), {term.key: term.value for term in terms.terms}
-    times = {key: search.moment(of[key], now) for key in ("since", "until") if key in of}
+    times = {key: search_language.moment(of[key], now) for key in ("since", "until") if key in of}
     states = terms.values("state") or Wanted().states
     names = {"event": of.get("event", ""), "user_id": of.get("user", "")}
     return Wanted(states=tuple(states), **names, **times)

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from delivery.processes import Backoff, Group, StopRequest, manage
+from delivery.operations.processes import Backoff, Group, StopRequest, manage
 
 STOP = 20.0  # seconds for all parts together
 LOOK = 0.2  # seconds between two looks at the parts

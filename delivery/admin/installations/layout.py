@@ -1,0 +1,81 @@
+"""What all pages of one installation share: its state, its tabs and its buttons."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.urls import reverse
+from django.utils import timezone
+
+from delivery.status.installations import state_in_words, with_state
+from integrations.models import Installation
+
+TABS = {
+    "overview": ("Overview", "integrations_installation_change"),
+    "deliveries": ("Deliveries", "delivery_delivery_changelist"),
+    "blueprint": ("Blueprint", "installation_blueprint"),
+    "settings": ("Settings", "installation_settings"),
+    "activity": ("Activity", "installation_activity"),
+}
+NEEDS = {"activity": "integrations.view_auditentry"}
+OF_INSTALLED = ("settings",)  # there is nothing left to set
+
+
+def found(request, pk):
+    """Return an installation with its state; one that was uninstalled is there to be read.
+
+    Raises PermissionDenied and Http404.
+    """
+    if not request.user.has_perm("integrations.view_installation"):
+        raise PermissionDenied
+    rows = with_state(Installation.objects.select_related("revision__created_by"))
+    installation = rows.filter(pk=pk).first()
+    if installation is None:
+        raise Http404(f"There is no installation {pk}.")
+    return installation
+
+
+def to_change(request, pk, permission="integrations.change_installation"):
+    """Return an installation for somebody who may change it.
+
+    Raises PermissionDenied, also for one that was uninstalled, and Http404.
+    """
+    installation = found(request, pk)
+    if not request.user.has_perm(permission):
+        raise PermissionDenied
+    if installation.uninstalled_at:
+        raise PermissionDenied(f"{installation} is uninstalled: it can be read, not changed.")
+    return installation
+
+
+def frame(request, installation, active):
+    """Return the context of templates that extend integrations/installation.html."""
+    lanes = installation.lanes.all()
+    now = timezone.now()
+    words = state_in_words(installation, lanes, now)
+    is_paused = not installation.enabled or any(lane.paused for lane in lanes)
+    return {
+        **admin.site.each_context(request),
+        "title": installation.name,
+        "installation": installation,
+        "words": words,
+        "tabs": list(tabs(request.user, installation, active)),
+        "sandbox_url": settings.SANDBOX_URL,
+        "may_change": not installation.uninstalled_at
+        and request.user.has_perm("integrations.change_installation"),
+        "is_waiting": not is_paused and any(lane.due_at and lane.due_at > now for lane in lanes),
+        "is_paused": is_paused,
+    }
+
+
+def tabs(user, installation, active):
+    for key, (title, view) in TABS.items():
+        if key in NEEDS and not user.has_perm(NEEDS[key]):
+            continue
+        if key in OF_INSTALLED and installation.uninstalled_at:
+            continue
+        if key == "deliveries":
+            url = f"{reverse(f'admin:{view}')}?installation={installation.pk}"
+        else:
+            url = reverse(f"admin:{view}", args=[installation.pk])
+        yield title, url, key == active

@@ -1,0 +1,291 @@
+"""My Integrations: what is installed, and how it is doing."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from delivery.accounting import metrics
+from delivery.accounting.metrics import Queue
+from delivery.actions import installations
+from delivery.admin import system
+from delivery.admin.audit import activity
+from delivery.admin.charts import CHART, Step, chart, compact, figures, in_words, short, span_of
+from delivery.admin.installations import blueprints, tester
+from delivery.admin.installations.health import health, series_of
+from delivery.admin.installations.layout import found, frame, to_change
+from delivery.admin.keyset import number as whole
+from delivery.log import detail
+from delivery.log.query import IS_UNSENT
+from delivery.models import WAITING, Delivery, Lane
+from delivery.status.installations import bounded, chip, queued, state_in_words, with_state
+from delivery.transform.guard import limits_of
+from delivery.worker import rate_limits
+from integrations.admin.library import CheckView, InstallView, LibraryView
+from integrations.catalog import logo
+from integrations.installations.forms import EditForm
+from integrations.models import Installation, Source
+from integrations.templatetags.penstock import ago, clocks, sparkline
+from integrations.templatetags.penstock import chip as drawn
+
+DAY = timedelta(days=1)
+NEWEST = 8  # deliveries on the overview, and uninstalled ones below the list
+CONSEQUENCES = (
+    "It gets no more events, and what is queued for it is cancelled.",
+    "Its secrets are forgotten. Installing it again takes them anew.",
+    "Its log and its figures stay, and its name is free.",
+)
+ENTRIES = 50  # of the audit log, on the page of activity
+
+
+@admin.register(Installation)
+class InstallationAdmin(ModelAdmin):
+    list_display = ("installation", "state", "last_day", "p95", "queued", "delivered", "deliveries")
+    list_before_template = "integrations/sandbox_banner.html"
+    list_after_template = "integrations/uninstalled.html"
+    list_per_page = 500
+    ordering = ("name",)
+    sortable_by = ()
+    actions = None
+    when_empty = "Nothing is installed yet. Choose a vendor, and events are delivered to it."
+    when_empty_link = "admin:library"
+    when_empty_label = "Open the Integration Library"
+
+    def get_urls(self):
+        def mine(view):
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("library/", mine(LibraryView.as_view(model_admin=self)), name="library"),
+            path(
+                "library/<slug:key>/", mine(InstallView.as_view(model_admin=self)), name="install"
+            ),
+            path(
+                "library/<slug:key>/check/",
+                mine(CheckView.as_view(model_admin=self)),
+                name="install_check",
+            ),
+            path("<int:pk>/settings/", mine(self.settings_view), name="installation_settings"),
+            path("system/", mine(system.page), name="system"),
+            path("<int:pk>/activity/", mine(self.activity_view), name="installation_activity"),
+            path("library/<slug:key>/test/", mine(tester.connection_before), name="install_test"),
+            path(
+                "library/<slug:key>/test-event/",
+                mine(tester.test_event_before),
+                name="install_test_event",
+            ),
+            path("<int:pk>/connection/", mine(tester.connection), name="installation_connection"),
+            path("<int:pk>/test-event/", mine(tester.test_event), name="installation_test_event"),
+            path(
+                "<int:pk>/test-preview/",
+                mine(tester.test_preview),
+                name="installation_test_preview",
+            ),
+            path("<int:pk>/uninstall/", mine(self.uninstall_view), name="installation_uninstall"),
+            *blueprints.urls(mine),
+            path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
+            path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
+            *super().get_urls(),
+        ]
+
+    def has_add_permission(self, request):
+        return False  # the Integration Library is where they come from
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its whole log would go with it, in one request
+
+    def get_queryset(self, request):
+        return with_state(super().get_queryset(request).installed())
+
+    def changelist_view(self, request, extra_context=None):
+        sandboxed = Installation.objects.installed().filter(config__region="sandbox")
+        context = {
+            "title": "My Integrations",
+            "sandboxed": sandboxed,
+            "sandbox_url": settings.SANDBOX_URL,
+            "uninstalled": Installation.objects.exclude(uninstalled_at=None).order_by("-pk")[
+                :NEWEST
+            ],
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def get_changelist_instance(self, request):
+        shown = super().get_changelist_instance(request)
+        now = timezone.now()
+        lately = metrics.of_each_installation(since=now - DAY, until=now, step=Step.HOUR)
+        for installation in shown.result_list:
+            installation.lately = lately.get(installation.pk)
+        return shown
+
+    # --- columns ---
+
+    @display(description="Integration")
+    def installation(self, installation):
+        return format_html(
+            '<span class="ps-named"><img class="ps-logo" src="{}" alt="">'
+            '<span><strong>{}</strong><span class="ps-subtle">{}</span></span></span>',
+            logo(installation.destination_key),
+            installation.name,
+            installation.destination.name,
+        )
+
+    @display(description="State")
+    def state(self, installation):
+        words = state_in_words(installation, installation.lanes.all(), timezone.now())
+        return format_html(
+            '<span class="ps-state">{} <span>{}</span></span>', drawn(words), clocks(words.detail)
+        )
+
+    @display(description="Last 24 hours")
+    def last_day(self, installation):
+        if installation.lately is None:
+            return "–"
+        trend = sparkline([point.delivered for point in installation.lately.points])
+        count = compact(installation.lately.total.delivered)
+        return format_html('<span class="ps-trend">{} {}</span>', trend, count)
+
+    @display(description="Latency p95")
+    def p95(self, installation):
+        return short(installation.lately.total.p95_ms if installation.lately else None)
+
+    @display(description="Queued")
+    def queued(self, installation):
+        return bounded(queued(installation))
+
+    @display(description="Last delivered")
+    def delivered(self, installation):
+        return ago(installation.delivered_at)
+
+    @display(description="Log")
+    def deliveries(self, installation):
+        url = reverse("admin:delivery_delivery_changelist")
+        return format_html(
+            '<a class="ps-link" href="{}?installation={}">Deliveries</a>', url, installation.pk
+        )
+
+    # --- one installation ---
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        installation = found(request, whole(unquote(object_id)))
+        context = {
+            **frame(request, installation, "overview"),
+            **sending(request),
+            **lately(installation, span_of(request), timezone.now()),
+            "limits": used_limits(installation, timezone.now()),
+            "newest": newest(installation),
+            "last_failed": last_failed(installation),
+            "recent": tester.recent(request.user),
+        }
+        return TemplateResponse(request, "integrations/overview.html", context)
+
+    def settings_view(self, request, pk):
+        installation = found(request, pk)
+        if installation.uninstalled_at:
+            return redirect("admin:integrations_installation_change", pk)
+        form = EditForm(installation, request.POST or None)
+        if request.method == "POST":
+            to_change(request, pk)
+            if form.change(installations.change):
+                messages.success(request, f"{form.cleaned_data['name']} is saved.")
+                return redirect("admin:integrations_installation_change", pk)
+            installation = found(request, pk)  # as it is stored
+        context = {**frame(request, installation, "settings"), "form": form}
+        return TemplateResponse(request, "integrations/settings.html", context)
+
+    def activity_view(self, request, pk):
+        installation = found(request, pk)
+        if not request.user.has_perm("integrations.view_auditentry"):
+            raise PermissionDenied
+        entries = activity("installation", pk, ENTRIES)
+        context = {**frame(request, installation, "activity"), "entries": entries}
+        return TemplateResponse(request, "integrations/activity.html", context)
+
+    def uninstall_view(self, request, pk):
+        installation = to_change(request, pk, "integrations.delete_installation")
+        typed, error = request.POST.get("typed", ""), ""
+        if request.method == "POST" and typed == installation.name:
+            count = installations.uninstall(installation, timezone.now())
+            messages.success(request, f"{typed} is uninstalled; {count:,} queued were cancelled.")
+            return redirect("admin:integrations_installation_changelist")
+        if request.method == "POST":
+            error = f"Type {installation.name} exactly as it is written."
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Uninstall {installation.name}",
+            "question": f"Uninstall {installation.name}?",
+            "consequences": CONSEQUENCES,
+            "typed": installation.name,
+            "error": error,
+            "action": "Uninstall",
+            "back_url": reverse("admin:installation_settings", args=[pk]),
+        }
+        return TemplateResponse(request, "parts/confirm.html", context)
+
+    def pause_view(self, request, pk):
+        return self._act(request, pk, installations.pause, "is paused: what comes in waits.")
+
+    def resume_view(self, request, pk):
+        waits = Lane.objects.filter(WAITING, installation=pk).exists()
+        outcome = "is tried now." if waits else "delivers again."
+        return self._act(request, pk, installations.resume, outcome)
+
+    def _act(self, request, pk, act, outcome):
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        installation = to_change(request, pk)
+        act(installation)
+        messages.success(request, f"{installation.name} {outcome}")
+        back = request.POST.get("next", "")
+        if url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+            return redirect(back)
+        return redirect("admin:integrations_installation_change", pk)
+
+
+def lately(installation, span, now):
+    """Return the figures and the chart of one installation in the time that is shown."""
+    series = series_of(installation, span, now)
+    found = series[span.key]
+    queue = metrics.queues([installation.pk]).get(installation.pk, Queue())
+    return {
+        "span": span,
+        "figures": figures(found.total, queue, span, now),
+        "chart": chart(found, CHART, now),
+        "chart_in_words": in_words(found.total, span),
+        "health": health(installation, series),
+    }
+
+
+def newest(installation):
+    """Return (delivery, its state) of the newest deliveries."""
+    rows = detail.newest(installation.pk)[:NEWEST]
+    return [(each, chip(each)) for each in rows]
+
+
+def last_failed(installation):
+    """Return the newest delivery that failed, or None, by the index of what was not sent."""
+    rows = Delivery.objects.filter(IS_UNSENT, installation=installation.pk, state="failed")
+    return rows.order_by("-pk").first()
+
+
+def used_limits(installation, now):
+    """Return how much of the vendor's limits is used; nothing where they cannot be told."""
+    return [] if installation.uninstalled_at else rate_limits.use(limits_of(installation), now)
+
+
+def sending(request):
+    """Return what a page needs to show how a first event is sent."""
+    return {
+        "source": Source.objects.order_by("pk").first(),
+        "base_url": request.build_absolute_uri("/").rstrip("/"),
+    }

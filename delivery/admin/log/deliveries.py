@@ -1,0 +1,257 @@
+"""Deliveries and attempts: the log."""
+
+from functools import wraps
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponseBadRequest, JsonResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils import timezone
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+from unfold.decorators import display
+
+from delivery.actions import installations
+from delivery.actions import resolve as actions_resolve
+from delivery.actions.resolve import BadNote
+from delivery.admin.keyset import BodyAdmin, file_of, number
+from delivery.admin.log import bulk_actions
+from delivery.admin.log.delivery_page import Told, exchange
+from delivery.admin.log.explorer import explorer
+from delivery.log import body_access, detail, export
+from delivery.log.representation import told
+from delivery.log.suggestions import suggestions
+from delivery.models import Attempt, AttemptBody, Delivery
+from delivery.replay.selection import CURRENT, LAST
+from delivery.status.installations import trouble_of
+from integrations.templatetags.penstock import ago, duration
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(BodyAdmin):
+    """Where is it, what was sent, what did the vendor say, what should be done now?"""
+
+    page_template = "delivery/delivery.html"
+
+    def get_queryset(self, request):
+        return detail.deliveries()
+
+    def get_urls(self):
+        mine = [
+            self._path("rows/", self.rows_view),
+            self._path("summary/", self.summary_view),
+            self._path("suggest/", self.suggest_view),
+            self._path("export/", self.export_view),
+            self._path("deliver-again/", require_POST(self.selected_again_view)),
+            self._path("cancel/", require_POST(self.selected_cancel_view)),
+            self._path("<int:pk>/raw/", self.raw_view),
+            self._path("<int:pk>/deliver-again/", require_POST(self.again_view)),
+            self._path("<int:pk>/cancel/", require_POST(self.cancel_view)),
+            self._path("<int:pk>/resolve/", require_POST(self.resolve_view)),
+            self._path("ticked/<str:verb>/", require_POST(self.ticked_view)),
+            self._path("all/<str:verb>/", self.all_view),
+        ]
+        return mine + super().get_urls()
+
+    def _path(self, route, view):
+        name = f"delivery_delivery_{view.__name__.removesuffix('_view')}"
+        return path(route, self.admin_site.admin_view(self._seen(view)), name=name)
+
+    def _seen(self, view):
+        """Return the view for those only who may see deliveries."""
+
+        @wraps(view)
+        def seen(request, *args, **kwargs):
+            if not self.has_view_permission(request):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return seen
+
+    # --- the log ---
+
+    def changelist_view(self, request, extra_context=None):
+        return self._seen(self.log_view)(request)
+
+    def log_view(self, request):
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Deliveries",
+            "explorer": explorer(request.GET, timezone.now()),
+            "may_deliver_again": self.has_deliver_again_permission(request),
+            "may_replay": request.user.has_perm("delivery.add_replay"),
+            "is_live": "live" in request.GET,
+            "is_fullwidth": "1",
+        }
+        return TemplateResponse(request, "delivery/explorer.html", context)
+
+    def rows_view(self, request):
+        """Answer with the rows alone: what the live log asks for again and again."""
+        context = {"explorer": explorer(request.GET, timezone.now())}
+        return TemplateResponse(request, "delivery/rows.html", context)
+
+    def summary_view(self, request):
+        """Answer with what the view adds up to, alone; nothing where it adds up to nothing."""
+        context = {"explorer": explorer(request.GET, timezone.now())}
+        return TemplateResponse(request, "delivery/summary.html", context)
+
+    def suggest_view(self, request):
+        given = request.GET
+        found = suggestions(given.get("key", ""), given.get("text", ""))
+        return JsonResponse({"values": found})
+
+    def export_view(self, request):
+        given = request.GET
+        form = given.get("format", "")
+        if form not in export.FORMATS:
+            return HttpResponseBadRequest(f"format: one of {', '.join(export.FORMATS)}.")
+        now = timezone.now()
+        whole = explorer(given, now).scope
+        rows = selected(given) if "id" in given else export.all_of(whole)
+        return export.answer(rows, form, now)
+
+    # --- one delivery ---
+
+    def page_context(self, request, found, *, shows_bodies, **known):
+        now, may = timezone.now(), self.has_deliver_again_permission(request)
+        page = Told(detail.story(found.pk, shows_bodies=shows_bodies), now)
+        delivery = page.delivery
+        return {
+            "title": f"{delivery.event.name or delivery.event.type} → {delivery.installation}",
+            "told": page,
+            "story": page.story,
+            "delivery": delivery,
+            "words": page.words,
+            "trouble": None if delivery.resolved else trouble_of(delivery),
+            "may_deliver_again": may and not delivery.installation.uninstalled_at,
+            "is_queued": delivery.state == Delivery.State.QUEUED,
+            "may_resolve": may
+            and delivery.state == Delivery.State.FAILED
+            and not delivery.resolved,
+            "longest_note": actions_resolve.LONGEST,
+            "may_replay": request.user.has_perm("delivery.add_replay"),
+            "may_try_now": waits(delivery, now)
+            and request.user.has_perm("integrations.change_installation"),
+        }
+
+    def raw_view(self, request, pk):
+        """Answer with all there is about a delivery as a file: what the API says of it."""
+        try:
+            found = detail.story(pk, shows_bodies=body_access.shown_to(request.user))
+        except Delivery.DoesNotExist:
+            raise Http404(f"There is no delivery {pk}.") from None
+        return file_of(told(found, timezone.now()), f"delivery-{pk}.json")
+
+    # --- deliver again ---
+
+    def has_deliver_again_permission(self, request):
+        return request.user.has_perm("delivery.change_delivery")
+
+    def selected_again_view(self, request):
+        """Deliver those again that are ticked, and go back to the log as it was."""
+        self._deliver_again(request, selected(request.POST))
+        return back_to_log(request)
+
+    def again_view(self, request, pk):
+        blueprint = LAST if request.POST.get("blueprint") == LAST else CURRENT
+        self._deliver_again(request, Delivery.objects.filter(pk=pk), blueprint)
+        return redirect("admin:delivery_delivery_change", pk)
+
+    def selected_cancel_view(self, request):
+        """Cancel those that are ticked and still queued, and go back to the log as it was."""
+        self._cancel(request, selected(request.POST))
+        return back_to_log(request)
+
+    def cancel_view(self, request, pk):
+        self._cancel(request, Delivery.objects.filter(pk=pk))
+        return redirect("admin:delivery_delivery_change", pk)
+
+    def ticked_view(self, request, verb):
+        """Do something to those that are ticked, after a page that asks."""
+        return bulk_actions.page(request, verb, selected(request.POST))
+
+    def all_view(self, request, verb):
+        """Do something to all that match, after a page that says how many they are."""
+        return bulk_actions.page(request, verb, None)
+
+    def resolve_view(self, request, pk):
+        """Note that somebody dealt with a failed one elsewhere."""
+        if not self.has_deliver_again_permission(request):
+            raise PermissionDenied
+        rows, now = Delivery.objects.filter(pk=pk), timezone.now()
+        try:
+            if actions_resolve.resolve(rows, request.POST.get("note", ""), now):
+                messages.success(request, "It is marked as resolved. Deliver again undoes it.")
+            else:
+                messages.error(request, "It is not failed any more, or resolved already.")
+        except BadNote as error:
+            messages.error(request, str(error))
+        return redirect("admin:delivery_delivery_change", pk)
+
+    def _cancel(self, request, rows):
+        if not self.has_deliver_again_permission(request):
+            raise PermissionDenied
+        count = installations.cancel(rows, f"Cancelled by {request.user}.", timezone.now())
+        deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
+        messages.success(request, f"{deliveries} cancelled. Deliver again sends what is cancelled.")
+
+    def _deliver_again(self, request, rows, blueprint=CURRENT):
+        if not self.has_deliver_again_permission(request):
+            raise PermissionDenied
+        requeued = installations.deliver_again(rows, timezone.now(), blueprint=blueprint)
+        messages.success(request, requeued.in_words())
+
+
+def waits(delivery, now):
+    """Say whether a delivery is queued in a lane that waits for its vendor."""
+    due_at = delivery.lane.due_at
+    return delivery.state == Delivery.State.QUEUED and due_at is not None and due_at > now
+
+
+def back_to_log(request):
+    return redirect(bulk_actions.log_as_it_was(request.POST))
+
+
+def selected(given):
+    """Return the deliveries that are ticked, newest first."""
+    ids = filter(None, map(number, given.getlist("id")))
+    return detail.deliveries().filter(pk__in=list(ids)).order_by("-pk")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(BodyAdmin):
+    """One exchange, whole: reached from the deliveries that it carried."""
+
+    list_display = (
+        "started", "installation", "call", "answer", "outcome", "took", "items", "test",
+    )  # fmt: skip
+    list_select_related = ("installation",)
+    page_template = "delivery/attempt.html"
+
+    @display(description="Started")
+    def started(self, attempt):
+        return ago(attempt.started_at)
+
+    @display(description="Call")
+    def call(self, attempt):
+        url = format_html('<span class="ps-id" title="{}">{}</span>', attempt.url, attempt.url)
+        return format_html("{} {}", attempt.method, url)
+
+    @display(description="Answer")
+    def answer(self, attempt):
+        return attempt.status or "none"
+
+    @display(description="Took")
+    def took(self, attempt):
+        return duration(attempt.duration_ms)
+
+    @display(description="For")
+    def test(self, attempt):
+        return "a test" if attempt.is_test else "deliveries"
+
+    def page_context(self, request, found, *, shows_bodies, **known):
+        full = AttemptBody.objects.filter(pk=found.pk).first() if shows_bodies else None
+        body = full.request_body if full else ""
+        return {"exchange": exchange(detail.Sent(found, 0, "", body, full)), "shown": detail.SHOWN}

@@ -1,0 +1,328 @@
+"""The log, as JSON: the same filters and the same answers as in the admin."""
+
+from contextlib import contextmanager
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+)
+from rest_framework import status
+from rest_framework.response import Response
+
+from delivery.actions import apply_to_search, installations, resolve
+from delivery.actions.resolve import BadNote
+from delivery.api import serializers
+from delivery.api.parameters import FILTERS, search, search_of
+from delivery.log import body_access, detail, export
+from delivery.log.query import scope
+from delivery.log.representation import listed, rejected, told
+from delivery.models import Delivery, Rejection
+from integrations.api.endpoint import Endpoint, given
+from integrations.api.errors import Conflict, Unprocessable
+from integrations.api.lists import answered, as_answered, moment, number, one_of, paged, place
+from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
+from integrations.roles import REVEAL_BODIES
+
+LOOKED_FOR = [
+    OpenApiParameter("q", str, description="As in the admin: user:ada state:failed"),
+    OpenApiParameter("installation", ID),
+    OpenApiParameter("state", str, enum=Delivery.State.values),
+    OpenApiParameter("event", str, description="Its name, or its type."),
+    OpenApiParameter("message_id", str),
+    OpenApiParameter("user_id", str),
+    OpenApiParameter("anonymous_id", str),
+    *RECEIVED,
+]
+
+
+EXPORTED = [
+    OpenApiExample("Lines", '{"id": 1207, "state": "failed", …}\n{"id": 1206, …}\n'),
+    OpenApiExample("Rows", "id,state,trigger,…\n1207,failed,auto,…\n"),
+]
+
+
+class DeliveriesView(Endpoint):
+    """List deliveries, newest first.
+
+    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have. A page
+    of a search that no index answers can hold fewer rows than asked for, and still has_more.
+    """
+
+    scopes = {"GET": "deliveries:read"}
+    parameters = {"GET": paged(**FILTERS)}
+
+    @extend_schema(
+        parameters=[*LOOKED_FOR, *PAGING],
+        responses={200: page_of(serializers.Delivery)},
+    )
+    def get(self, request):
+        page, now = place(self.asked), timezone.now()
+        found = scope(search_of(self.asked), now).page(**page, looks=1)
+        return Response(as_answered(found, lambda each: listed(each, now)))
+
+
+class RejectionsView(Endpoint):
+    """List messages and requests that were refused on arrival, newest first.
+
+    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
+    """
+
+    scopes = {"GET": "events:read"}
+    permissions = {"GET": "delivery.view_rejection"}
+    parameters = {"GET": paged(source=number, since=moment, until=moment)}
+
+    @extend_schema(
+        parameters=[OpenApiParameter("source", ID), *RECEIVED, *PAGING],
+        responses={200: page_of(serializers.Rejection)},
+    )
+    def get(self, request):
+        rows, may_see = rejections(), body_access.shown_to(request.user)
+
+        def shown(rejection):
+            return rejected(rejection, shows_bodies=may_see)
+
+        return Response(answered(rows, shown, at="received_at", **self.asked))
+
+
+class RevealRejectionView(Endpoint):
+    """Show what was refused to who may only reveal it; the audit log says so. 404: none of that
+    id."""
+
+    scopes = {"POST": "events:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: serializers.Rejection})
+    def post(self, request, pk):
+        rejection = rejections().filter(pk=pk).first()
+        if rejection is None:
+            raise Http404(f"There is no rejection {pk}.")
+        body_access.reveal(rejection)
+        return Response(rejected(rejection, shows_bodies=True))
+
+
+class DeliveryView(Endpoint):
+    """Tell all there is about one delivery; 404 when there is none of that id."""
+
+    scopes = {"GET": "deliveries:read"}
+
+    @extend_schema(responses={200: serializers.WholeDelivery})
+    def get(self, request, pk):
+        found = story(pk, shows_bodies=body_access.shown_to(request.user))
+        return Response(told(found, timezone.now()))
+
+
+class RevealDeliveryView(Endpoint):
+    """Tell the same with its bodies to who may only reveal them; the audit log says so."""
+
+    scopes = {"POST": "deliveries:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: serializers.WholeDelivery})
+    def post(self, request, pk):
+        found = story(pk, shows_bodies=True)
+        body_access.reveal(found.delivery)
+        return Response(told(found, timezone.now()))
+
+
+class DeliverAgainView(Endpoint):
+    """Queue a delivery again: 202; 404 when there is none of that id; 409 it is queued already."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(request=serializers.Again, responses={202: serializers.Done, 409: Error})
+    def post(self, request, pk):
+        asked = given(request, serializers.Again)
+        requeued = installations.deliver_again(one(pk), timezone.now(), **asked)
+        if requeued.unshaped:
+            raise Conflict("It was never shaped: there is nothing to send as before.")
+        if requeued.gone:
+            raise Conflict(f"Nothing goes to {requeued.gone[0]} any more.")
+        if not requeued.count:
+            raise Conflict("It is queued already.")
+        return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
+
+
+class CancelView(Endpoint):
+    """Cancel a delivery that is queued; 404 when there is none of that id; 409 it is not queued."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(request=None, responses={200: serializers.Done, 409: Error})
+    def post(self, request, pk):
+        if not installations.cancel(one(pk), f"Cancelled by {request.user}.", timezone.now()):
+            raise Conflict("It is not queued any more.")
+        return Response({"message": "It is cancelled. deliver-again sends it all the same."})
+
+
+class ResolveView(Endpoint):
+    """Note that a failed delivery was dealt with elsewhere. It stays failed; deliver-again undoes
+    this. 404 when there is none of that id; 409 it is not failed, or resolved already."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(request=serializers.Note, responses={200: serializers.Done, 409: Error})
+    def post(self, request, pk):
+        note = given(request, serializers.Note)["note"]
+        with said():
+            if not resolve.resolve(one(pk), note, timezone.now()):
+                raise Conflict("It is not failed, or resolved already.")
+        return Response({"message": "It is marked as resolved."})
+
+
+class DeliverManyAgainView(Endpoint):
+    """Queue deliveries again by their ids; those that are queued already stay so."""
+
+    scopes = {"POST": "deliveries:replay"}
+
+    @extend_schema(
+        operation_id="deliveries_deliver_many_again",
+        request=serializers.Chosen,
+        responses={202: serializers.DoneToMany},
+    )
+    def post(self, request):
+        asked = given(request, serializers.Chosen)
+        rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
+        requeued = installations.deliver_again(rows, timezone.now(), **asked)
+        told = {"count": requeued.count, "is_whole": True, "message": requeued.in_words()}
+        return Response(told, status=status.HTTP_202_ACCEPTED)
+
+
+class ManyView(Endpoint):
+    """Something done to deliveries by their ids, or to all of one installation that a search
+    means. What takes too long ends after a part and says so: the same call goes on with the rest.
+    """
+
+    scopes = {"POST": "deliveries:replay"}
+    shape = serializers.ChosenOrMatching
+    done = ""
+
+    def all_of(self, search, now):
+        """Return the deliveries that it is for. Raises NotOne."""
+        raise NotImplementedError
+
+    def act(self, rows, wanted, now, search):
+        raise NotImplementedError
+
+    def to_many(self, request):
+        wanted, now = given(request, self.shape), timezone.now()
+        if ("ids" in wanted) is ("installation" in wanted):
+            raise Unprocessable({"ids": "Give one of the two: ids, or installation."})
+        with said():
+            found = self._done(wanted, now)
+        deliveries = "1 delivery is" if found.count == 1 else f"{found.count:,} deliveries are"
+        more = "" if found.is_whole else " There are more."
+        message = f"{deliveries} {self.done}{more}"
+        return Response({"count": found.count, "is_whole": found.is_whole, "message": message})
+
+    def _done(self, wanted, now):
+        if "ids" in wanted:
+            rows = Delivery.objects.filter(pk__in=wanted["ids"])
+            return apply_to_search.Done(self.act(rows, wanted, now, ""), True)
+        typed = search(wanted.get("q", ""))
+        asked = search_of({"q": typed, "installation": wanted["installation"]})
+        found = self.all_of(asked, now)
+        return apply_to_search.to_all(found, lambda rows: self.act(rows, wanted, now, str(asked)))
+
+
+class CancelManyView(ManyView):
+    done = "cancelled."
+
+    def all_of(self, search, now):
+        return apply_to_search.queued(search, now)
+
+    def act(self, rows, wanted, now, search):
+        return installations.cancel(rows, f"Cancelled by {self.request.user}.", now, search=search)
+
+    @extend_schema(
+        operation_id="deliveries_cancel_many",
+        request=serializers.ChosenOrMatching,
+        responses={200: serializers.DoneToMany},
+    )
+    def post(self, request):
+        """Cancel queued deliveries; what is not queued stays as it is."""
+        return self.to_many(request)
+
+
+class ResolveManyView(ManyView):
+    shape = serializers.Resolve
+    done = "marked as resolved."
+
+    def all_of(self, search, now):
+        return apply_to_search.unresolved(search, now)
+
+    def act(self, rows, wanted, now, search):
+        return resolve.resolve(rows, wanted["note"], now, search=search)
+
+    @extend_schema(
+        operation_id="deliveries_resolve_many",
+        request=serializers.Resolve,
+        responses={200: serializers.DoneToMany},
+    )
+    def post(self, request):
+        """Note that failed deliveries were dealt with elsewhere; what is not failed stays."""
+        return self.to_many(request)
+
+
+class ExportView(Endpoint):
+    """Stream all deliveries that match, up to the newest 100,000, as a file; rows are as the list
+    has them. 422 a filter has a value that it cannot have."""
+
+    scopes = {"GET": "deliveries:read"}
+    parameters = {"GET": {**FILTERS, "format": one_of(*export.FORMATS)}}
+
+    def perform_content_negotiation(self, request, force=False):
+        """`format` is ours, and Accept may name what a file is: only errors are JSON."""
+        return super().perform_content_negotiation(request, force=True)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("format", str, enum=list(export.FORMATS), required=True),
+            *LOOKED_FOR,
+        ],
+        responses={
+            (200, kind.partition(";")[0]): OpenApiResponse(str, examples=[example])
+            for kind, example in zip(export.FORMATS.values(), EXPORTED, strict=True)
+        },
+    )
+    def get(self, request):
+        form = self.asked.pop("format", None)
+        if form is None:
+            raise Unprocessable({"format": f"One of: {', '.join(export.FORMATS)}."})
+        now = timezone.now()
+        found = scope(search_of(self.asked), now)
+        return export.answer(export.all_of(found), form, now)
+
+
+def one(pk):
+    """Return a delivery as rows. Raises Http404."""
+    rows = Delivery.objects.filter(pk=pk)
+    if not rows.exists():
+        raise Http404(f"There is no delivery {pk}.")
+    return rows
+
+
+@contextmanager
+def said():
+    """Translate what the functions raise into errors of the API."""
+    try:
+        yield
+    except BadNote as error:
+        raise Unprocessable({"note": str(error)}) from None
+    except ValueError as error:  # of a search
+        raise Unprocessable({"q": str(error)}) from None
+
+
+def rejections():
+    return Rejection.objects.select_related("source")
+
+
+def story(pk, *, shows_bodies):
+    """Return the story of a delivery. Raises Http404."""
+    try:
+        return detail.story(pk, shows_bodies=shows_bodies)
+    except Delivery.DoesNotExist:
+        raise Http404(f"There is no delivery {pk}.") from None

@@ -1,0 +1,26 @@
+"""How fast a source may send."""
+
+import math
+
+from django.conf import settings
+
+from delivery.ingest.errors import TooMuch
+from integrations.rate_limits import token_bucket
+
+BURST = 2.0  # seconds
+
+
+def check_rate(source, messages):
+    """Take that many messages from the source's bucket. Raises TooMuch when it does not have them.
+
+    What is refused costs nothing.
+    """
+    rate = settings.RATE_LIMIT if source.rate_limit is None else source.rate_limit
+    if not rate:
+        return
+    taken = token_bucket.take(str(source.pk), messages, rate=float(rate), size=rate * BURST)
+    if taken.wait > 0:
+        raise TooMuch(
+            f"This source may send {rate:,} messages a second, and {BURST:.0f} s of that at once.",
+            retry_after=math.ceil(taken.wait),
+        )

@@ -1,0 +1,89 @@
+"""What recent events hold, to be offered to whoever writes a trigger or a mapping."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from delivery.models import Event
+from delivery.transform.shape import COLUMNS, message_of, view_of
+from integrations.blueprints.trigger_syntax import FIELDS as FIELDS_OF_TRIGGERS
+
+EVENTS = 100  # how many of the newest are looked at
+FIELDS = 400  # how many fields are offered
+DEPTH = 6  # objects in objects that are looked into
+EXAMPLE = 40  # characters
+NAME = re.compile(r"[A-Za-z_$][\w$]*")  # what may follow a dot
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that was seen.
+
+    trigger, path  how the two languages write it: `properties.total`, `$.properties.total`; "" in
+                   the one that cannot
+    example        a value, shortened
+    """
+
+    trigger: str
+    path: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Fields, and names of tracked events, pages and screens."""
+
+    fields: list[Field]
+    names: list[str]
+
+
+def vocabulary() -> Vocabulary:
+    """Return what the newest events hold, the most recent example of each field."""
+    rows = Event.objects.filter(body__isnull=False).order_by("-pk").values_list(*COLUMNS)[:EVENTS]
+    found: dict[tuple[str, ...], Field] = {}
+    names: dict[str, None] = {}
+    for message in (message_of(*row) for row in rows):
+        names.setdefault(message.name)
+        for keys, value in _leaves(view_of(message)):
+            if keys not in found and len(found) < FIELDS:
+                found[keys] = Field(_in_trigger(keys), _in_path(keys), _example(value))
+    return Vocabulary([found[keys] for keys in sorted(found)], sorted(filter(None, names)))
+
+
+def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Return each value with the keys that lead to it; of a list itself and its first item."""
+    if isinstance(value, list) and keys:
+        yield keys, value
+        value = {"0": value[0]} if value and isinstance(value[0], dict) else {}
+    if not isinstance(value, dict):
+        yield keys, value
+    elif len(keys) < DEPTH:
+        for key, each in value.items():
+            yield from _leaves(each, (*keys, key))
+
+
+def _in_trigger(keys: tuple[str, ...]) -> str:
+    first, *others = keys
+    if first not in FIELDS_OF_TRIGGERS or any(each in key for key in others for each in '"\\'):
+        return ""
+    return first + "".join(_step(key, '"') for key in others)
+
+
+def _in_path(keys: tuple[str, ...]) -> str:
+    first, *others = keys
+    if any(each in key for key in keys for each in ".'[]"):  # there a dot parts, also in quotes
+        return ""
+    return f"$.{first}" + "".join(_step(key, "'") for key in others)
+
+
+def _step(key: str, quote: str) -> str:
+    if key.isdecimal():
+        return f"[{key}]"
+    return f".{key}" if NAME.fullmatch(key) else f"[{quote}{key}{quote}]"
+
+
+def _example(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= EXAMPLE else f"{text[: EXAMPLE - 1]}…"

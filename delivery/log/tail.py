@@ -1,0 +1,30 @@
+"""Following the log: each delivery as it comes in, and again as it is settled."""
+
+from collections.abc import Callable, Iterator
+
+from delivery.log.query import Scope
+from delivery.models import Delivery
+
+OVERLAP = 200  # ids: what was stored before others may be committed after them
+MOST = 1_000  # deliveries looked at in one turn; what waits longer is not told of when it settles
+
+
+def tail(scope: Scope, wait: Callable[[], bool]) -> Iterator[list[Delivery]]:
+    """Yield the deliveries that came in or changed their state since the last look.
+
+    wait  takes the pause between two looks, and says whether to go on
+    """
+    rows, known = scope.fitting, _states(scope.page(limit=MOST).rows)
+    start = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    while wait():
+        last = max(known, default=start)
+        found = rows.filter(pk__gt=last - OVERLAP).order_by("pk")[:MOST]
+        queued = [pk for pk, state in known.items() if state == Delivery.State.QUEUED]
+        now = {each.pk: each for each in (*found, *rows.filter(pk__in=queued))}
+        yield [each for pk, each in sorted(now.items()) if known.get(pk) != each.state]
+        known |= _states(now.values())
+        known = dict(sorted(known.items())[-MOST:])
+
+
+def _states(rows) -> dict[int, str]:
+    return {each.pk: each.state for each in rows}

@@ -1,0 +1,152 @@
+"""Child processes in groups: what is started together is watched, stopped and killed together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+from django.conf import settings
+
+RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; the last one for ever after
+STABLE_AFTER = 5.0  # seconds of life after which a death counts as the first one again
+
+
+def manage(*arguments: str) -> list[str]:
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
+
+
+def give_way(pid: int, nice: int) -> None:
+    """Let a process group that leads its session run after those of less `nice`."""
+    os.setpriority(os.PRIO_PGRP, pid, nice)
+    # Linux may share the processor between sessions, each with a niceness of its own: sched(7)
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
+class Group:
+    """A command and every process that comes of it, in a session of its own.
+
+    It is on a leash (leash.py): when this process is killed, the group goes with it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        output: int | None = None,
+        nice: int = 0,
+    ):
+        """nice  how much it gives way to other processes: 0 not at all, 19 most"""
+        self.started = time.monotonic()
+        self.leash = subprocess.Popen(  # noqa: S603  (our own commands)
+            [sys.executable, "-m", "delivery.operations.die_with_parent", *command],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+        )
+        if nice:
+            give_way(self.leash.pid, nice)
+
+    @property
+    def output(self) -> IO[bytes]:
+        assert self.leash.stdout is not None
+        return self.leash.stdout
+
+    @property
+    def age(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def is_running(self) -> bool:
+        return self.leash.poll() is None
+
+    def members(self) -> list[psutil.Process]:
+        """Return the living processes of the group, orphans among them included."""
+        return list(living(pid for pid in psutil.pids() if group_of(pid) == self.leash.pid))
+
+    def terminate(self) -> None:
+        """Ask the command to end. Its own children are its business."""
+        self.leash.terminate()
+
+    def stop(self, seconds: float) -> None:
+        """Ask the command to end, and kill what is left of the group when time is up."""
+        self.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.leash.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill all that is left; return when nothing is."""
+        while self.members():
+            # PermissionError: macOS says so of a group whose members are all about to go
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.leash.pid, signal.SIGKILL)
+            time.sleep(0.02)
+        self.leash.wait()
+
+    def close(self) -> None:
+        """Let go of the streams of a dead group."""
+        for stream in (self.leash.stdin, self.leash.stdout):
+            if stream:
+                stream.close()
+
+
+def group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:  # gone, or none of our business
+        return None
+
+
+def living(pids: Iterable[int]) -> Iterator[psutil.Process]:
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+class Backoff:
+    """How long to wait before the next start, so that a crash loop does not spin."""
+
+    def __init__(self) -> None:
+        self.deaths = 0
+
+    def delay(self, lived: float) -> float:
+        """Return seconds to wait after a death at that age, in seconds."""
+        if lived >= STABLE_AFTER:
+            self.deaths = 0
+        self.deaths += 1
+        return RESTART_DELAYS[min(self.deaths, len(RESTART_DELAYS)) - 1]
+
+
+class StopRequest:
+    """Whether somebody asked us to stop: with Ctrl-C, SIGTERM, or by closing the terminal.
+
+    The handler sets a flag and nothing else: an Event set in one can deadlock with its own wait.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._ask)
+
+    def _ask(self, *_: Any) -> None:
+        self.asked = True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait that long, or until we are asked; return whether we are."""
+        until = time.monotonic() + seconds
+        while not self.asked and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        return self.asked

@@ -1,0 +1,148 @@
+"""How the machinery is doing: processes, lanes, broker, database, and what is kept how long."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Q
+from django_q.brokers import get_broker
+
+from delivery.models import Heartbeat, Lane
+from delivery.operations.supervisor import HEARTBEAT, SWEEP_SILENCE
+
+SILENT = 3 * HEARTBEAT  # a cluster beats every HEARTBEAT
+PACKAGES = ("Django", "django-q2", "granian", "django-unfold", "requests")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One `manage.py cluster`: where it runs, when it was last heard of."""
+
+    host: str
+    pid: str
+    at: datetime
+    is_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    total: int
+    at_work: int
+    waiting: int
+    paused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where wake-ups wait; `trouble` says why it cannot be asked, or ""."""
+
+    name: str
+    queued: int | None
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """size   bytes, or None where nobody can tell"""
+
+    name: str
+    version: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    clusters: Sequence[Cluster]
+    swept_at: datetime | None
+    sweep_is_late: bool
+    lanes: Lanes
+    broker: Broker
+    database: Database
+    retention: Sequence[tuple[str, float]]
+    versions: Sequence[tuple[str, str]]
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in a sentence, or ""."""
+        if not any(each.is_alive for each in self.clusters):
+            return "No cluster is running: nothing is delivered. Start `manage.py cluster`."
+        if self.broker.trouble:
+            return f"The broker cannot be asked: {self.broker.trouble}"
+        if self.sweep_is_late:
+            return "The sweep is late: `manage.py bootstrap` makes its schedule."
+        return ""
+
+
+def system(now: datetime) -> System:
+    beats = dict(Heartbeat.objects.values_list("name", "at"))
+    swept_at = beats.get("sweep")
+    clusters = [_cluster(name, at, now) for name, at in beats.items() if _is_cluster(name)]
+    return System(
+        clusters=sorted(clusters, key=lambda each: (not each.is_alive, each.host, each.pid)),
+        swept_at=swept_at,
+        # none yet: all was just started, and the watch rings for one that does not come
+        sweep_is_late=swept_at is not None and now - swept_at > SWEEP_SILENCE,
+        lanes=_lanes(now),
+        broker=_broker(),
+        database=database(),
+        retention=_retention(),
+        versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
+    )
+
+
+def _is_cluster(name: str) -> bool:
+    return name.startswith("cluster ")
+
+
+def _cluster(name: str, at: datetime, now: datetime) -> Cluster:
+    holder = name.removeprefix("cluster ")
+    place, pid, _ = holder.rsplit(":", 2)
+    host, _, _ = place.partition("/")  # beside it which start of the host, and which container
+    return Cluster(host=host, pid=pid, at=at, is_alive=now - at < SILENT)
+
+
+def _lanes(now: datetime) -> Lanes:
+    counts = Lane.objects.aggregate(
+        total=Count("pk"),
+        at_work=Count("pk", filter=Q(lease_until__gt=now)),
+        waiting=Count("pk", filter=Q(due_at__gt=now)),
+        paused=Count("pk", filter=Q(paused=True) | Q(installation__enabled=False)),
+    )
+    return Lanes(**counts)
+
+
+def _broker() -> Broker:
+    name = "Redis" if settings.BROKER_URL else "the database"
+    try:
+        broker = get_broker()
+        broker.ping()
+        return Broker(name, broker.queue_size(), "")
+    except Exception as error:  # noqa: BLE001  (any broker may fail in any way)
+        return Broker(name, None, type(error).__name__)
+
+
+def database() -> Database:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT current_setting('server_version'), pg_database_size(current_database())"
+            )
+            return Database("PostgreSQL", *cursor.fetchone())
+        cursor.execute("SELECT sqlite_version()")
+        (known,) = cursor.fetchone()
+    file = Path(str(connection.settings_dict["NAME"]))
+    return Database("SQLite", known, file.stat().st_size if file.is_file() else None)
+
+
+def _retention() -> list[tuple[str, float]]:
+    return [
+        ("Events and their bodies", settings.KEEP_EVENTS_DAYS),
+        ("Deliveries", settings.KEEP_DELIVERIES_DAYS),
+        ("Attempts", settings.KEEP_ATTEMPTS_DAYS),
+        ("What was sent and answered", settings.KEEP_ATTEMPT_BODIES_DAYS),
+    ]

@@ -1,0 +1,177 @@
+"""One chunk of a replay: what it queues, what it makes, and what it takes back.
+
+What to queue is looked up before, without a lock. Then one transaction holds the replay's row,
+queues the chunk and moves the cursor: a crash leaves both or neither, so that nothing is skipped
+and nothing queued twice.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count
+
+from delivery import bulk
+from delivery.accounting import metrics
+from delivery.accounting.ledger import OFFERED, remember
+from delivery.lanes import leases
+from delivery.models import Delivery, Event, Lane, Replay, Replayed
+from delivery.replay.selection import LAST, Kind, Range, from_json
+from delivery.transform.shape import COLUMNS, compiled, message_of
+from integrations.blueprints import Blueprint, BlueprintError, view_of
+
+logger = logging.getLogger(__name__)
+
+BODIES = 200  # events whose bodies are in memory at a time
+
+State = Delivery.State
+
+DELIVERY = (
+    "event_id", "installation_id", "lane_id", "state", "trigger", "queued_at", "attempts",
+    "failures", "error", "reason", "notes",
+)  # fmt: skip
+REPLAYED = ("delivery_id", "replay_id", "state", "settled_at", "error", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What comes next, and the id up to which nothing else does.
+
+    found     the id of each delivery, or of each event that is wanted
+    unwanted  how many events up to there are not
+    """
+
+    cursor: int
+    found: Sequence[int]
+    unwanted: int = 0
+
+
+def next_chunk(span: Range, after: int, limit: int, revision_id: int | None) -> Chunk:
+    """Return up to `limit` of what comes after an id, from one window."""
+    end = span.window(after)
+    if span.kind == Kind.REPLAY:
+        found = list(span.within(after, end).values_list("pk", flat=True)[:limit])
+        return Chunk(found[-1] if len(found) == limit else end, found)
+    found, unwanted = [], 0
+    for pk, wants in judged(span, after, end, revision_id):
+        if wants:
+            found.append(pk)
+        else:
+            unwanted += 1
+        if len(found) == limit:
+            return Chunk(pk, found, unwanted)
+    return Chunk(end, found, unwanted)
+
+
+def judged(
+    span: Range, after: int, end: int, revision_id: int | None
+) -> Iterator[tuple[int, bool]]:
+    """Go through the events of a window, and say of each whether the blueprint wants it."""
+    blueprint = _blueprint(revision_id)
+    while rows := list(span.within(after, end).values_list("pk", *COLUMNS)[:BODIES]):
+        for pk, *event in rows:
+            yield pk, _wants(blueprint, event)
+        after = rows[-1][0]
+
+
+def _blueprint(revision_id: int | None) -> Blueprint | None:
+    try:
+        return compiled(revision_id) if revision_id else None
+    except BlueprintError:
+        logger.exception("Revision %s cannot be compiled", revision_id)
+        return None
+
+
+def _wants(blueprint: Blueprint | None, event: Sequence) -> bool:
+    """As on arrival: a blueprint or a trigger that errs counts as wanting."""
+    if blueprint is None:
+        return True
+    try:
+        return blueprint.wants(view_of(message_of(*event)))
+    except (LookupError, TypeError, ValueError, RecursionError):
+        logger.exception("A trigger erred for message %s", event[2])
+        return True
+
+
+# --- what becomes of a chunk, within the transaction -------------------------------------------
+
+
+def requeue(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
+    """Queue settled deliveries again, and keep what they were; return how many."""
+    rows = list(
+        Delivery.objects.select_for_update()
+        .filter(pk__in=chunk.found)
+        .exclude(state=State.QUEUED)
+        .values_list("pk", "state", "settled_at", "error", "reason")
+    )
+    if rows:
+        kept = ((pk, replay.pk, *before) for pk, *before in rows)
+        bulk.insert(Replayed, REPLAYED, kept)
+        found = Delivery.objects.filter(pk__in=[pk for pk, *_ in rows])
+        found.deliver_again(now, Delivery.Trigger.REPLAY)
+        found.update(lane=lane)
+    return len(rows)
+
+
+def backfill(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
+    """Make deliveries of events that have none, and are still there; return how many."""
+    installation, trigger = replay.installation_id, Delivery.Trigger.BACKFILL
+    # locked: a purge of old events comes before this, or sees what is made here
+    there = Event.objects.select_for_update(no_key=True).filter(pk__in=chunk.found).order_by("pk")
+    rows = (
+        (pk, installation, lane.pk, State.QUEUED, trigger, now, 0, 0, "", "", "")
+        for pk in there.values_list("pk", flat=True)
+    )
+    names = ("id", "event_id")
+    made = bulk.insert(Delivery, DELIVERY, rows, keep_first=True, returning=names)
+    if made:
+        ids = [pk for pk, _ in made]
+        bulk.insert(Replayed, REPLAYED, ((pk, replay.pk, "", None, "", "") for pk in ids))
+        replay.first_delivery = min([replay.first_delivery or min(ids), *ids])
+        replay.last_delivery = max([replay.last_delivery or 0, *ids])
+        # offered afterwards: so the ledger closes, also when it was not wanted before
+        remember(Counter({f"{OFFERED}{replay.installation_id}": len(ids)}))
+    return len(made)
+
+
+def take_back(replay: Replay, lane: Lane, now: datetime) -> int:
+    """Let what it queued and nobody has sent be what it was before; return how many that were."""
+    waiting = Delivery.objects.filter(lane=lane, state=State.QUEUED)
+    rows = Replayed.objects.filter(replay=replay, delivery__in=waiting.values("pk"))
+    reason = f"{replay} was cancelled before it was sent."
+    before = [
+        (row.delivery_id, row.state, row.settled_at, row.error, row.reason)
+        if row.state
+        else (row.delivery_id, State.CANCELLED, now, "", reason)
+        for row in rows
+    ]
+    if not before:
+        return 0
+    if replay.kind == Kind.BACKFILL:
+        _count_cancelled(replay.installation_id, [pk for pk, *_ in before], now)
+    names = ["state", "settled_at", "error", "reason"]
+    where = "delivery_delivery.state = 'queued'"
+    return bulk.update(Delivery, names, before, where=where)
+
+
+def _count_cancelled(installation_id: int, ids: Sequence[int], now: datetime) -> None:
+    rows = Delivery.objects.filter(pk__in=ids).order_by()
+    counts = rows.values_list("event__source").annotate(n=Count("pk"))
+    sums = {source: metrics.Sums(cancelled=n) for source, n in counts}
+    metrics.append(installation_id, sums, now)
+
+
+def lane_of(replay: Replay) -> Lane:
+    as_before = from_json(replay.wanted).blueprint == LAST
+    return leases.replay_lane(
+        replay.installation_id, leases.AS_BEFORE if as_before else leases.REPLAYS
+    )
+
+
+def waiting(replay: Replay) -> bool:
+    """Say whether anything that it queued has not been sent."""
+    lane = lane_of(replay)
+    queued = Delivery.objects.filter(lane=lane, state=State.QUEUED)
+    return Replayed.objects.filter(replay=replay, delivery__in=queued.values("pk")).exists()

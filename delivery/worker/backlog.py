@@ -1,0 +1,44 @@
+"""Reading the queue of a lane."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from delivery.models import Delivery
+from delivery.transform.shape import COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A delivery read from the queue; `event` as `message_of` takes it."""
+
+    id: int
+    queued_at: datetime
+    failures: int
+    revision_id: int | None  # that shaped it last
+    event: Sequence[Any]
+
+    @property
+    def source_id(self) -> int:
+        return int(self.event[COLUMNS.index("source_id")])
+
+
+def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
+    """Return the head of the lane's queue, in order."""
+    own = ("pk", "queued_at", "failures", "revision")
+    names = (*own, *(f"event__{name}" for name in COLUMNS))
+    rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
+    return [Queued(*row[: len(own)], row[len(own) :]) for row in rows]
+
+
+def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
+    """Return the people whose deliveries wait for a limit of their own, and until when."""
+    rows = (
+        Delivery.objects.filter(
+            lane=lane_id, state=Delivery.State.QUEUED, due_at__gt=now, failures=0
+        )
+        .order_by("due_at")
+        .values_list("event__user_id", "event__anonymous_id", "due_at")
+    )
+    return {user_id or anonymous_id: due_at for user_id, anonymous_id, due_at in rows}

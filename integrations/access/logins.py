@@ -1,0 +1,134 @@
+"""Logging in to the management API: a short access token, and one to refresh it with.
+
+A refresh token counts once. One that comes a second time was stolen, or its thief came first: the
+whole family of tokens ends.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth.signals import user_logged_in
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from integrations.access import audit
+from integrations.models import Login, LoginToken, digest, new_token
+from integrations.request_context import caller
+
+ACCESS, REFRESH = LoginToken.Kind.ACCESS, LoginToken.Kind.REFRESH
+PREFIXES = {ACCESS: "psa", REFRESH: "psr"}
+
+
+class WrongCredentials(Exception):
+    """Nobody has this name and this password."""
+
+
+class RefreshRefused(Exception):
+    """The refresh token is unknown, too old, or was used before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two tokens of a login, to be told once."""
+
+    login: Login
+    access: str
+    refresh: str
+
+
+def log_in(request: HttpRequest, username: str, password: str) -> Pair:
+    """Return the tokens of a new login. Raises WrongCredentials.
+
+    Who fails too often is locked out: the request is marked, and its middleware answers.
+    """
+    name = _name_of(username)
+    user = authenticate(request=request, username=name, password=password)
+    if user is None:
+        raise WrongCredentials
+    with transaction.atomic():
+        user_logged_in.send(type(user), request=request, user=user)
+        login = Login.objects.create(
+            user=user,
+            ip_address=caller().ip_address,
+            user_agent=caller().user_agent[:300],
+            session_hash=user.get_session_auth_hash(),
+        )
+        return _issue(login, timezone.now())
+
+
+def note_login(sender: Any, user: Any, **_: Any) -> None:
+    """Record that someone logged in, here or in the admin."""
+    audit.record("auth.login", user, by=user)
+
+
+def note_failure(sender: Any, credentials: Any, request: Any = None, **_: Any) -> None:
+    """Record that someone failed to; who is locked out already is not worth a row each time."""
+    if not getattr(request, "axes_locked_out", False):
+        audit.record("auth.login_failed", str(credentials.get("username", "")))
+
+
+def refresh(text: str, now: datetime) -> Pair:
+    """Return a new pair for a refresh token, which ends with it. Raises RefreshRefused."""
+    token = _token(text, REFRESH)
+    if token is None or token.expires_at <= now or ended(token.login):
+        raise RefreshRefused
+    with transaction.atomic():
+        if LoginToken.objects.filter(pk=token.pk, used_at=None).update(used_at=now):
+            return _issue(token.login, now)
+        log_out(token.login, now)
+        audit.record("auth.refresh_reused", token.login.user, by=token.login.user)
+    raise RefreshRefused
+
+
+def log_out(login: Login, now: datetime) -> None:
+    """End a login: none of its tokens is accepted any more."""
+    Login.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=now)
+
+
+def log_out_everywhere(user: Any, now: datetime) -> None:
+    Login.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+
+
+def ended(login: Login) -> bool:
+    """Say whether a login is over: revoked, its user gone, or the password another one."""
+    same = constant_time_compare(login.session_hash, login.user.get_session_auth_hash())
+    return login.revoked_at is not None or not login.user.is_active or not same
+
+
+def access(text: str) -> LoginToken | None:
+    """Return the access token that this text is or was, or None."""
+    return _token(text, ACCESS) if text.startswith(PREFIXES[ACCESS]) else None
+
+
+def _token(text: str, kind: str) -> LoginToken | None:
+    known = LoginToken.objects.filter(digest=digest(text), kind=kind)
+    return known.select_related("login__user").first()
+
+
+def _issue(login: Login, now: datetime) -> Pair:
+    texts = {kind: new_token(prefix) for kind, prefix in PREFIXES.items()}
+    lives = {ACCESS: settings.ACCESS_TOKEN_TTL, REFRESH: settings.REFRESH_TOKEN_TTL}
+    LoginToken.objects.bulk_create(
+        LoginToken(
+            login=login,
+            kind=kind,
+            digest=digest(text),
+            expires_at=now + timedelta(seconds=lives[kind]),
+        )
+        for kind, text in texts.items()
+    )
+    return Pair(login, texts[ACCESS], texts[REFRESH])
+
+
+def _name_of(given: str) -> str:
+    """Return the name of the one user with this e-mail address, or what was given."""
+    if "@" not in given:
+        return given
+    users = get_user_model().objects.filter(email__iexact=given)
+    names = list(users.values_list("username", flat=True)[:2])
+    return names[0] if len(names) == 1 else given

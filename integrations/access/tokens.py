@@ -1,0 +1,49 @@
+"""API tokens: made, shown once, and revoked."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from integrations.access import audit
+from integrations.models import ApiToken, digest, new_token
+
+
+def create(
+    user: Any, *, name: str, scopes: Sequence[str], expires_at: datetime | None = None
+) -> tuple[ApiToken, str]:
+    """Make a token and return it with its text, which is kept nowhere.
+
+    Raises ValidationError for an end that is past.
+    """
+    text = new_token()
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ValidationError({"expires_at": "It is over already."})
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            user=user, name=name, scopes=list(scopes), expires_at=expires_at, digest=digest(text)
+        )
+        audit.record("token.created", token, {}, audit.columns(token))
+    return token, text
+
+
+def owner(user_id: int, *, by: User) -> User:
+    """Return whose a new token may be. Raises ValidationError, PermissionDenied."""
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    if user is None:
+        raise ValidationError({"user_id": f"There is no active user {user_id}."})
+    if user.is_superuser and not by.is_superuser:
+        raise PermissionDenied("Only a superuser makes tokens for a superuser.")
+    return user
+
+
+def revoke(token: ApiToken) -> None:
+    """Refuse a token from now on; one that is revoked stays as it is."""
+    with transaction.atomic():
+        live = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True)
+        if live.update(revoked_at=timezone.now()):
+            audit.record("token.revoked", token)

@@ -1,0 +1,104 @@
+"""The people who manage Penstock: made, changed and sent away, each with at most one role."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from integrations.access import audit, logins
+from integrations.access.groups import plan
+from integrations.models import ApiToken
+from integrations.roles import ROLES, role_of
+
+COLUMNS = {"username": "username", "email": "email", "name": "first_name", "is_active": "is_active"}
+
+
+def people() -> Any:
+    """Return users with all that is shown of them."""
+    return User.objects.prefetch_related("groups")
+
+
+def create(given: Mapping[str, Any]) -> tuple[User, str]:
+    """Make a user and return it with its password, a generated one where none is given.
+
+    Raises ValidationError, by field.
+    """
+    password = given.get("password") or secrets.token_urlsafe(12)
+    user = User(is_staff=True)
+    with transaction.atomic():
+        _fill(user, {**given, "password": password})
+        audit.record("user.invited", user, {}, _told(user))
+    return user, password
+
+
+def change(user: User, given: Mapping[str, Any], *, by: User) -> None:
+    """Change what is given of a user. Raises ValidationError by field, PermissionDenied."""
+    _check_may(user, by, given)
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=user.pk)
+        old = _told(user)
+        _fill(user, given)
+        if "password" in given or not user.is_active:
+            logins.log_out_everywhere(user, timezone.now())
+        audit.record("user.updated", user, old, _told(user))
+
+
+def deactivate(user: User, *, by: User) -> None:
+    """Let a user and all their tokens in no more; the row stays, for the log names it."""
+    _check_may(user, by, {"is_active": False})
+    with transaction.atomic():
+        now = timezone.now()
+        User.objects.filter(pk=user.pk).update(is_active=False)
+        ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+        logins.log_out_everywhere(user, now)
+        audit.record("user.deleted", user, {"is_active": True}, {"is_active": False})
+
+
+def _check_may(user: User, by: User, given: Mapping[str, Any]) -> None:
+    """Raise PermissionDenied for what would lift someone up, or lock them out by mistake."""
+    if user.is_superuser and not by.is_superuser:
+        raise PermissionDenied("Only a superuser changes a superuser.")
+    if user.pk == by.pk and (given.get("is_active") is False or "role" in given):
+        raise PermissionDenied("Your own role and account are changed by another org_admin.")
+
+
+def _fill(user: User, given: Mapping[str, Any]) -> None:
+    """Set and store what is given. Raises ValidationError, by field."""
+    for name, column in COLUMNS.items():
+        if name in given:
+            setattr(user, column, given[name])
+    if given.get("password"):
+        _set_password(user, given["password"])
+    user.full_clean(exclude=["password"])
+    user.save()
+    if "role" in given:
+        _set_role(user, given["role"])
+
+
+def _set_password(user: User, password: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ValidationError({"password": error.messages}) from None
+    user.set_password(password)
+
+
+def _set_role(user: User, role: str | None) -> None:
+    """Give a user this role instead of any other; groups that are no roles stay."""
+    if role is not None and role not in ROLES:
+        raise ValidationError({"role": f"One of: {', '.join(ROLES)}."})
+    user.groups.remove(*Group.objects.filter(name__in=ROLES))
+    if role is not None:
+        if not Group.objects.filter(name=role).exists():
+            plan()
+        user.groups.add(Group.objects.get(name=role))
+
+
+def _told(user: User) -> dict[str, Any]:
+    shown = {name: getattr(user, column) for name, column in COLUMNS.items()}
+    return {**shown, "password": user.password, "role": role_of(user)}

@@ -1,0 +1,194 @@
+"""Who may send, and who may manage."""
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
+from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
+from django.contrib.auth.models import Group, User
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from integrations.access import audit, tokens
+from integrations.installations.forms import ApiTokenForm, WebhookSourceForm
+from integrations.models import ApiToken, WebhookSource
+from integrations.templatetags.penstock import ago, chip_of
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class Plain(ModelAdmin):
+    """A form with one button: what was saved has a page that says what comes next."""
+
+    def render_change_form(self, request, context, *args, **kwargs):
+        context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+class Audited(Plain):
+    """A page whose changes go into the audit log, as the ones of the API do.
+
+    audited   what its rows are called there
+    """
+
+    audited = ""
+
+    def save_model(self, request, obj, form, change):
+        form.before = audit.columns(type(obj).objects.get(pk=obj.pk)) if change else {}
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        verb, row = "updated" if change else "created", form.instance
+        audit.record(f"{self.audited}.{verb}", row, form.before, audit.columns(row))
+
+    def delete_model(self, request, obj):
+        audit.record(f"{self.audited}.deleted", obj, audit.columns(obj))
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request, queryset):
+        for obj in queryset:
+            self.delete_model(request, obj)
+
+
+@admin.register(User)
+class UserAdmin(BaseUserAdmin, Audited):
+    audited = "user"
+    list_display = ("username", "role", "email", "seen", "standing")
+    list_filter = ("groups", "is_active")
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @display(description="Role")
+    def role(self, user):
+        own = ["superuser"] if user.is_superuser else []
+        return ", ".join([*own, *(each.name for each in user.groups.all())]) or "none"
+
+    @display(description="Last login", ordering="last_login")
+    def seen(self, user):
+        return ago(user.last_login) if user.last_login else "never"
+
+    @display(description="State", ordering="is_active")
+    def standing(self, user):
+        if user.is_active:
+            return chip_of("well", "check_circle", "Active")
+        return chip_of("off", "block", "May not log in")
+
+    def get_readonly_fields(self, request, obj=None):
+        own = super().get_readonly_fields(request, obj)
+        return own if request.user.is_superuser else (*own, "is_superuser", "user_permissions")
+
+    def has_change_permission(self, request, obj=None):
+        above = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return not above and super().has_change_permission(request, obj)
+
+    def user_change_password(self, request, id, form_url=""):  # noqa: A002  (Django's name)
+        old = audit.columns(get_object_or_404(User, pk=unquote(id)))
+        answer = super().user_change_password(request, id, form_url)
+        user = User.objects.get(pk=unquote(id))
+        if audit.changes(old, audit.columns(user)):
+            audit.record("user.updated", user, old, audit.columns(user))
+        return answer
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(BaseGroupAdmin, Audited):
+    audited = "role"
+
+
+@admin.register(WebhookSource)
+class WebhookSourceAdmin(Audited):
+    audited = "webhook_source"
+    form = WebhookSourceForm
+    list_display = ("name", "source_type", "source", "created")
+    list_select_related = ("source",)
+    fields = (
+        "name",
+        "source",
+        "source_type",
+        "secret",
+        "signature_header",
+        "event_type_path",
+        "mappings",
+    )
+    ordering = ("name",)
+    change_form_outer_before_template = "integrations/webhook_address.html"
+    when_empty = "No webhook source yet. A third party that calls webhooks gets an address here."
+    when_empty_link = "admin:integrations_webhooksource_add"
+    when_empty_label = "Add a webhook source"
+
+    @display(description="Created", ordering="created_at")
+    def created(self, webhook):
+        return ago(webhook.created_at)
+
+    def render_change_form(self, request, context, *args, **kwargs):
+        context["base_url"] = request.build_absolute_uri("/").rstrip("/")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(Plain):
+    form = ApiTokenForm
+    when_empty = "No token yet. A program that manages Penstock by its API needs one."
+    when_empty_link = "admin:integrations_apitoken_add"
+    when_empty_label = "Make a token"
+    list_display = ("name", "standing", "user", "shown_scopes", "expires", "last_used", "created")
+    list_select_related = ("user",)
+    ordering = ("name", "pk")
+    actions = ("revoke",)
+
+    @display(description="Created", ordering="created_at")
+    def created(self, token):
+        return ago(token.created_at)
+
+    @display(description="Last used", ordering="last_used_at")
+    def last_used(self, token):
+        return ago(token.last_used_at) if token.last_used_at else "never"
+
+    @display(description="Expires", ordering="expires_at")
+    def expires(self, token):
+        return ago(token.expires_at) if token.expires_at else "never"
+
+    @display(description="May")
+    def shown_scopes(self, token):
+        return ", ".join(token.scopes)
+
+    @display(description="State")
+    def standing(self, token):
+        why = token.ended(timezone.now())
+        level, icon, title = ("well", "check_circle", "Usable")
+        if why:
+            level, icon, title = "off", "block", "Revoked" if token.revoked_at else "Refused"
+        return format_html('<span title="{}">{}</span>', why, chip_of(level, icon, title))
+
+    def has_change_permission(self, request, obj=None):
+        return obj is None and super().has_change_permission(request)  # else make another one
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # the audit log names it: it is revoked
+
+    def save_model(self, request, obj, form, change):
+        values = {name: form.cleaned_data[name] for name in ("name", "scopes", "expires_at")}
+        made, text = tokens.create(request.user, **values)
+        obj.pk = made.pk
+        show_once(request, "token", text)
+
+    @action(description="Revoke", permissions=["change"])
+    def revoke(self, request, queryset):
+        for token in queryset:
+            tokens.revoke(token)
+        messages.success(request, "Revoked: they are refused from now on.")
+
+
+def show_once(request, what, text):
+    shown = "<strong>Copy this {} now, it is not shown again:</strong> <code>{}</code>"
+    messages.warning(request, format_html(shown, what, text))

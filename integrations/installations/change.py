@@ -1,0 +1,76 @@
+"""Change an installation part by part: what a program sends when it changes one thing."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from integrations.access import audit
+from integrations.encryption import MASK
+from integrations.installations.install import InvalidInstallation, reconfigure
+from integrations.models import Installation, Source
+
+PACE = ("enabled", "lane_count", "give_up_days")
+ALL = "all"
+
+
+def change(installation: Installation, values: Mapping[str, Any]) -> None:
+    """Change what is given of an installation and leave the rest.
+
+    values  name, enabled, lane_count, give_up_days, config (only the settings to change; a secret
+            as "***" stays), sources ("all", or a list of ids)
+
+    Raises InvalidInstallation with every wrong field at once, and NameTaken.
+    """
+    config = {**installation.config, **values.get("config", {})}
+    for key in installation.destination.secret_keys:
+        config[key] = "" if config.get(key, MASK) == MASK else config[key]  # empty: as it is
+    with transaction.atomic():
+        reconfigure(
+            installation,
+            name=values.get("name", installation.name),
+            config=config,
+            **{name: values[name] for name in PACE if name in values},
+        )
+        if "sources" in values:
+            feed(installation, values["sources"])
+
+
+def feed(installation: Installation, sources: str | list[int]) -> None:
+    """Say which sources an installation gets events of: ALL, or their ids.
+
+    What comes in from now on counts. Raises InvalidInstallation.
+    """
+    ids = [] if sources == ALL else list(sources)
+    unknown = set(ids) - set(
+        Source.objects.in_use().filter(pk__in=ids).values_list("pk", flat=True)
+    )
+    if unknown:
+        there = ", ".join(map(str, sorted(unknown)))
+        raise InvalidInstallation({"sources": f"There is no source {there}."})
+    with transaction.atomic():
+        old = fed_by(installation)
+        Installation.objects.filter(pk=installation.pk).update(all_sources=sources == ALL)
+        installation.all_sources = sources == ALL
+        installation.sources.set(ids)
+        new = fed_by(installation)
+        audit.record("installation.updated", installation, {"sources": old}, {"sources": new})
+
+
+def fed_by(installation: Installation) -> str | list[int]:
+    """Return ALL, or the ids of the sources that feed an installation."""
+    return ALL if installation.all_sources else sorted(s.pk for s in installation.sources.all())
+
+
+def mark_uninstalled(installation: Installation, now: datetime) -> None:
+    """Let an installation get no more events, forget its secrets, and free its name.
+
+    Its row stays, with its log. What is queued for it is another matter.
+    """
+    with transaction.atomic():
+        row = Installation.objects.select_for_update().installed().get(pk=installation.pk)
+        audit.record("installation.uninstalled", row)
+        row.name = f"{row.name[:60]} (uninstalled {now:%Y-%m-%d %H:%M:%S}, {row.pk})"
+        row.enabled, row.sealed_secrets, row.uninstalled_at = False, "", now
+        row.save(update_fields=["name", "enabled", "sealed_secrets", "uninstalled_at"])

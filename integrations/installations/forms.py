@@ -1,0 +1,321 @@
+"""The form of an installation, built from what its destination declares."""
+
+import json
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
+from django.db import transaction
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from integrations.blueprints import summary
+from integrations.catalog import blueprint
+from integrations.installations import change as installations_change
+from integrations.installations import install as installations_install
+from integrations.installations.change import ALL
+from integrations.installations.install import (
+    InvalidInstallation,
+    NameTaken,
+    offered,
+    starting_value,
+)
+from integrations.models import ApiToken, Installation, Source, WebhookSource
+from integrations.roles import SCOPES
+
+PREFIX = "config."  # the names by which installing.py calls the fields, too
+PACE = ("enabled", "lane_count", "give_up_days")
+SOME = "some"
+KEPT = "Leave empty to keep the one stored."
+
+
+class InstallationForm(forms.Form):
+    """Collects values and shows errors; what is right is decided in installing.py alone."""
+
+    name = forms.CharField(
+        max_length=100,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="How it is called here: in lists, in the log and in the API.",
+    )
+
+    feeding = forms.ChoiceField(
+        required=False,
+        initial=ALL,
+        choices=[(ALL, "All sources, those to come included"), (SOME, "Only these:")],
+        widget=forms.RadioSelect,
+    )
+    sources = forms.ModelMultipleChoiceField(
+        Source.objects.none(), required=False, widget=forms.CheckboxSelectMultiple
+    )
+
+    def __init__(self, destination, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.destination = destination
+        self.fields["sources"].queryset = Source.objects.in_use().order_by("name")
+        for field in destination.config_fields:
+            self.fields[PREFIX + field.key] = form_field(field)
+
+    def config_fields(self):
+        return self._config_fields(advanced=False)
+
+    def further_fields(self):
+        return self._config_fields(advanced=True)
+
+    def further_is_open(self):
+        return any(field.errors for field in self.further_fields())
+
+    def _config_fields(self, *, advanced):
+        fields = self.destination.config_fields
+        return [self[PREFIX + each.key] for each in fields if each.advanced == advanced]
+
+    def config(self):
+        return {
+            name.removeprefix(PREFIX): value
+            for name, value in self.cleaned_data.items()
+            if name.startswith(PREFIX)
+        }
+
+    def clean(self):
+        cleaned = super().clean()
+        if cleaned.get("feeding") == SOME and not cleaned.get("sources"):
+            self.add_error("sources", "Choose at least one source, or all of them.")
+        return cleaned
+
+    def feed(self):
+        """Return which sources are to feed it, as `changing.feed` takes them."""
+        if self.cleaned_data.get("feeding") != SOME:
+            return ALL
+        return sorted(source.pk for source in self.cleaned_data["sources"])
+
+    def refuse(self, fields):
+        """Show the reasons why it could not be installed, each at its field."""
+        for name, reason in fields.items():
+            self.add_error(name if name in self.fields else NON_FIELD_ERRORS, reason)
+
+
+class InstallForm(InstallationForm):
+    variant = forms.ChoiceField(required=False, widget=forms.RadioSelect)
+
+    def __init__(self, destination, *args, **kwargs):
+        super().__init__(destination, *args, **kwargs)
+        self.fields["name"].initial = free_name(destination.name)
+        variants = [(each.key, each.name) for each in destination.variants]
+        self.fields["variant"].choices = variants
+        self.fields["variant"].initial = variants[0][0]
+        for field in destination.config_fields:
+            self.fields[PREFIX + field.key].initial = starting_value(
+                field, destination.variants[0].config
+            )
+
+    def variants(self):
+        """Yield (variant, its radio button, what it fills in, what it sends, the rest)."""
+        fields = self.destination.config_fields
+        for variant, radio in zip(self.destination.variants, self["variant"], strict=True):
+            starts = {PREFIX + f.key: starting_value(f, variant.config) for f in fields}
+            plan = blueprint(self.destination.key, variant.key)
+            lines, rest = summary.lines(plan), summary.rest(plan)
+            yield variant, radio, json.dumps(starts), lines, rest
+
+    def problems(self):
+        """Return what it would be refused for, by the names of the fields."""
+        self.is_valid()
+        return installations_install.problems(self.destination, **self.values())
+
+    def values(self):
+        return {
+            "name": self.cleaned_data.get("name", ""),
+            "variant": self.cleaned_data.get("variant", ""),
+            "config": self.config(),
+        }
+
+    def install(self, *, by):
+        """Return the new installation, or None when the form has errors to show."""
+        if not self.is_valid():
+            return None
+        try:
+            with transaction.atomic():
+                made = installations_install.install(self.destination, **self.values(), by=by)
+                if self.feed() != ALL:
+                    installations_change.feed(made, self.feed())
+            return made
+        except InvalidInstallation as error:
+            self.refuse(error.fields)
+        except NameTaken as error:
+            self.refuse({"name": str(error)})
+        return None
+
+
+class EditForm(InstallationForm):
+    enabled = forms.BooleanField(
+        required=False,
+        label="Deliver",
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Off: deliveries wait in the queue and nothing is sent.",
+    )
+    lane_count = forms.IntegerField(
+        label="Lanes",
+        min_value=1,
+        max_value=64,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="How many requests may be under way at once. Each user stays in one lane, so "
+        "each user's events stay in order.",
+    )
+    give_up_days = forms.FloatField(
+        label="Give up after",
+        required=False,
+        min_value=0.01,
+        max_value=365,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Days for which a delivery is tried again while the vendor is unavailable. "
+        "Empty: as everywhere.",
+    )
+
+    def __init__(self, installation, *args, **kwargs):
+        super().__init__(installation.destination, *args, **kwargs)
+        self.installation = installation
+        self.initial = {
+            "name": installation.name,
+            **{name: getattr(installation, name) for name in PACE},
+            **{PREFIX + key: value for key, value in installation.config.items()},
+            "feeding": ALL if installation.all_sources else SOME,
+            "sources": installation.sources.all(),
+        }
+        for key in installation.destination.secret_keys:
+            field = self.fields[PREFIX + key]
+            field.help_text = KEPT
+            field.widget.attrs["placeholder"] = "••••••••"
+
+    def change(self, change):
+        """Pass the values to `change`, as `controls.change` takes them; say if that succeeded."""
+        if not self.is_valid():
+            return False
+        values = {key: self.cleaned_data[key] for key in ("name", *PACE)}
+        if self.feed() != installations_change.fed_by(self.installation):
+            values["sources"] = self.feed()
+        try:
+            change(self.installation, {**values, "config": self.config()})
+        except InvalidInstallation as error:
+            self.refuse(error.fields)
+        except NameTaken as error:
+            self.refuse({"name": str(error)})
+        return self.is_valid()
+
+
+def form_field(field):
+    """Return the form field for a setting. None is required here: installing.py words it better."""
+    shown = {"label": field.label, "help_text": field.help_text, "required": False}
+    attrs = {"placeholder": field.placeholder, "aria-required": str(field.required).lower()}
+    if field.type == "select":
+        return forms.CharField(**shown, widget=UnfoldAdminSelectWidget(choices=offered(field)))
+    if field.type == "secret":
+        # "new-password": else browsers fill in the login's own password
+        widget = UnfoldAdminPasswordWidget({**attrs, "autocomplete": "new-password"})
+    else:
+        widget = UnfoldAdminTextInputWidget({**attrs, "autocomplete": "off"})
+    return forms.CharField(**shown, widget=widget)
+
+
+def free_name(name):
+    """Return the name, numbered when another installation has it."""
+    taken = set(Installation.objects.filter(name__startswith=name).values_list("name", flat=True))
+    numbered = (f"{name} {number}" for number in range(2, len(taken) + 2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+class SourceForm(forms.ModelForm):
+    """A source; its signing secret is made here and never shown again."""
+
+    new_signing_secret = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Make a new secret to sign requests with, and show it once. An older one ends.",
+    )
+
+    class Meta:
+        model = Source
+        fields = (
+            "name",
+            "write_key",
+            "allowed_origins",
+            "visitor_cookie",
+            "default_context",
+            "rate_limit",
+        )
+
+
+class ApiTokenForm(forms.ModelForm):
+    """A token's name and what it may be used for."""
+
+    scopes = forms.TypedMultipleChoiceField(
+        choices=[(each.name, f"{each.name} – {each.description}") for each in SCOPES.values()],
+        coerce=str,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What it may be used for, within what its user may do.",
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ("name", "scopes", "expires_at")
+
+
+class RotateForm(forms.Form):
+    """For how long the old write key stays valid beside the new one."""
+
+    overlap = forms.TypedChoiceField(
+        coerce=int,
+        initial=24,
+        choices=[(0, "It ends at once"), (24, "A day"), (168, "A week"), (720, "30 days")],
+        label="The key it has now",
+        widget=UnfoldAdminSelectWidget,
+        help_text="How long it stays valid, so that every sender can change over.",
+    )
+
+
+class KeyForm(forms.Form):
+    """One more write key: who uses it, and for how many days; 0 until it is revoked."""
+
+    note = forms.CharField(
+        label="Who uses it",
+        required=False,
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget({"autocomplete": "off", "placeholder": "iOS app"}),
+        help_text="It stands beside the key, so that one knows later what revoking it stops.",
+    )
+    days = forms.TypedChoiceField(
+        coerce=int,
+        initial=0,
+        choices=[(0, "Until it is revoked"), (7, "A week"), (30, "30 days"), (365, "A year")],
+        label="Valid",
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+class WebhookSourceForm(forms.ModelForm):
+    """A webhook source; its secret goes in and never comes out."""
+
+    secret = forms.CharField(
+        required=False,
+        widget=UnfoldAdminPasswordWidget,
+        help_text=f"What the third party signs with: it shows it to you. {KEPT}",
+    )
+
+    class Meta:
+        model = WebhookSource
+        fields = (
+            "name",
+            "source",
+            "source_type",
+            "signature_header",
+            "event_type_path",
+            "mappings",
+        )
+
+    def clean(self):
+        cleaned = super().clean()
+        if cleaned.get("secret"):
+            self.instance.secret = cleaned["secret"]  # which is then checked with the rest
+        return cleaned

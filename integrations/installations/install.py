@@ -1,0 +1,226 @@
+"""Install a destination: check what was given, keep it, and start its blueprint."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from integrations import catalog
+from integrations.access import audit
+from integrations.destination import ConfigField, Destination
+from integrations.encryption import SecretsUnreadable, reveal
+from integrations.models import Installation, Revision
+
+ITS_FIX = "Run a version that has it to change this, or uninstall it."
+MIN_SECRET = 6  # characters; masking a shorter one would leave no log readable
+
+
+class InvalidInstallation(Exception):
+    """What was given cannot be installed; `fields` names each field and the fix."""
+
+    def __init__(self, fields: Mapping[str, str]):
+        super().__init__("Check the fields named.")
+        self.fields = dict(fields)
+
+
+class NameTaken(Exception):
+    """Another installation has this name."""
+
+
+def install(
+    destination: Destination,
+    *,
+    name: str,
+    variant: str = "default",
+    config: Mapping[str, Any],
+    delivery_mode: str = Installation.DeliveryMode.SERVER_SIDE,
+    by: Any = None,
+) -> Installation:
+    """Create an installation with its first revision and return it.
+
+    Raises InvalidInstallation with every wrong field at once, and NameTaken.
+    """
+    values = _checked(destination, name, variant, config, delivery_mode)
+    installation = Installation(
+        name=name.strip(),
+        destination_key=destination.key,
+        variant=variant,
+        delivery_mode=delivery_mode,
+    )
+    installation.keep(values)
+    blueprint = catalog.blueprint(destination.key, variant)
+    try:
+        with transaction.atomic():
+            installation.save()
+            first = Revision.objects.create(
+                installation=installation,
+                number=1,
+                blueprint=blueprint,
+                change_summary=f"Installed with the variant {variant!r}.",
+                created_by=by,
+            )
+            installation.revision = first
+            installation.save(update_fields=["revision"])
+            _record("created", installation, {})
+    except IntegrityError:
+        if not Installation.objects.filter(name=name.strip()).exists():
+            raise
+        raise NameTaken(f"An installation named {name.strip()!r} exists already.") from None
+    return installation
+
+
+def reconfigure(
+    installation: Installation, *, name: str, config: Mapping[str, Any], **pace: Any
+) -> None:
+    """Change an installation; a secret left empty stays as it is.
+
+    pace  whether and how fast it delivers: enabled, lane_count, give_up_days
+
+    Raises InvalidInstallation with every wrong field at once, and NameTaken.
+    """
+    kept, old = _kept_secrets(installation), audit.of_installation(installation)
+    given = {key: value or kept.get(key, value) for key, value in config.items()}
+    destination, mode = installation.destination, installation.delivery_mode
+    installation.keep(_checked(destination, name, installation.variant, given, mode))
+    installation.name = name.strip()
+    for field, value in pace.items():
+        setattr(installation, field, value)
+    others = Installation.objects.exclude(pk=installation.pk)
+    try:
+        with transaction.atomic():
+            installation.save(update_fields=["name", "config", "sealed_secrets", *pace])
+            _record("updated", installation, old)
+    except IntegrityError:
+        if not others.filter(name=installation.name).exists():
+            raise
+        raise NameTaken(f"An installation named {installation.name!r} exists already.") from None
+
+
+def _record(verb: str, installation: Installation, old: Mapping[str, Any]) -> None:
+    secret = audit.secrets_of(installation)
+    new = audit.of_installation(installation)
+    audit.record(f"installation.{verb}", installation, old, new, secret=secret)
+
+
+def problems(
+    destination: Destination,
+    *,
+    name: str,
+    variant: str,
+    config: Mapping[str, Any],
+    installed: Installation | None = None,
+) -> dict[str, str]:
+    """Return what would keep these values from being installed, or saved, by field."""
+    kept = _kept_secrets(installed) if installed else {}
+    given = {key: value or kept.get(key, value) for key, value in config.items()}
+    mode = Installation.DeliveryMode.SERVER_SIDE
+    found: dict[str, str] = {}
+    try:
+        _checked(destination, name, variant, given, mode)
+    except InvalidInstallation as error:
+        found = error.fields
+    others = Installation.objects.exclude(pk=installed.pk if installed else None)
+    if "name" not in found and others.filter(name=name.strip()).exists():
+        found["name"] = f"An installation named {name.strip()!r} exists already."
+    return found
+
+
+def unsaved(
+    destination: Destination, *, name: str, variant: str, config: Mapping[str, Any]
+) -> Installation:
+    """Return an installation that is not kept, to try before. Raises InvalidInstallation."""
+    mode = Installation.DeliveryMode.SERVER_SIDE
+    values = _checked(destination, name, variant, config, mode)
+    installation = Installation(name=name, destination_key=destination.key, variant=variant)
+    installation.keep(values)
+    return installation
+
+
+def starting_value(field: ConfigField, variant_config: Mapping[str, str]) -> str:
+    """Return what a field holds before anyone fills it in."""
+    if field.key == "region" and sandbox_offered(field):
+        return "sandbox"
+    return variant_config.get(field.key, field.default)
+
+
+def offered(field: ConfigField) -> list[tuple[str, str]]:
+    """Return the (value, label) pairs of a select; the sandbox only where one runs."""
+    return [
+        (option.value, option.label)
+        for option in field.options
+        if option.value != "sandbox" or settings.SANDBOX_URL
+    ]
+
+
+def sandbox_offered(field: ConfigField) -> bool:
+    return "sandbox" in dict(offered(field))
+
+
+def _kept_secrets(installation: Installation) -> dict[str, str]:
+    try:
+        return reveal(installation.sealed_secrets)
+    except SecretsUnreadable:  # then they have to be entered again, and can be
+        return {}
+
+
+def _checked(
+    destination: Destination, name: Any, variant: Any, config: Any, delivery_mode: Any
+) -> dict[str, str]:
+    """Return the config values to keep. Raises InvalidInstallation."""
+    if destination.is_missing:
+        raise InvalidInstallation({"destination": f"{destination.description} {ITS_FIX}"})
+    wrong: dict[str, str] = {}
+    if not isinstance(name, str) or not name.strip():
+        wrong["name"] = "Give the installation a name."
+    elif len(name.strip()) > 100:
+        wrong["name"] = "At most 100 characters."
+    known = [each.key for each in destination.variants]
+    if variant not in known:
+        wrong["variant"] = f"One of: {', '.join(known)}."
+    if delivery_mode not in Installation.DeliveryMode.values:
+        wrong["delivery_mode"] = f"One of: {', '.join(Installation.DeliveryMode.values)}."
+    if not isinstance(config, Mapping):
+        raise InvalidInstallation({**wrong, "config": "Must be an object of settings."})
+    start = destination.variant(variant).config if variant in known else {}
+    values, bad = _checked_config(destination, config, start)
+    if wrong or bad:
+        raise InvalidInstallation({**wrong, **bad})
+    return values
+
+
+def _checked_config(
+    destination: Destination, config: Mapping[str, Any], start: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    fields = {field.key: field for field in destination.config_fields}
+    wrong = {
+        f"config.{key}": f"Not a setting of {destination.name}; it has: {', '.join(fields)}."
+        for key in config
+        if key not in fields
+    }
+    values = {}
+    for key, field in fields.items():
+        given = config.get(key, starting_value(field, start))
+        problem = _problem(field, given)
+        if problem:
+            wrong[f"config.{key}"] = problem
+        else:
+            values[key] = given.strip()
+    return values, wrong
+
+
+def _problem(field: ConfigField, value: Any) -> str:
+    """Return what is wrong with the value of a field, as advice, or ""."""
+    if not isinstance(value, str):
+        return f"{field.label} must be a text."
+    value = value.strip()
+    if not value:
+        return f"{field.label} is required. {field.help_text}".strip() if field.required else ""
+    if field.type == "secret" and len(value) < MIN_SECRET:
+        return f"{field.label} is too short: a secret has {MIN_SECRET} characters or more."
+    if field.type == "select" and value not in dict(offered(field)):
+        return f"One of: {', '.join(key for key, _ in offered(field))}."
+    if field.pattern and not re.fullmatch(field.pattern, value):
+        return field.pattern_help or f"{field.label} does not look right."
+    return ""

@@ -1,0 +1,86 @@
+"""An installation's blueprint over time: save it as a new revision, and go back to an old one."""
+
+from typing import Any
+
+from django.db import transaction
+
+from integrations.access import audit
+from integrations.blueprints import BlueprintError, Problem, compile_blueprint
+from integrations.blueprints.diff import changes
+from integrations.installations.install import ITS_FIX
+from integrations.models import Installation, Revision
+
+SUMMARY = 200  # characters of a change summary
+
+
+class Outdated(Exception):
+    """Somebody else saved a revision since this one was opened."""
+
+    def __init__(self, based_on: int, newest: Revision):
+        super().__init__(
+            f"Revision {newest.number} was saved meanwhile, by {newest.author}. What you have is "
+            f"based on revision {based_on}: compare the two, then save again."
+        )
+
+
+def save_revision(
+    installation: Installation,
+    blueprint: Any,
+    *,
+    by: Any,
+    summary: str = "",
+    based_on: int | None = None,
+) -> Revision:
+    """Keep a blueprint as the installation's next revision, pin it, and return it.
+
+    summary   what was changed and why; what was changed is found out where it is left empty
+    based_on  the number of the revision that was edited, to refuse when it is not the newest
+
+    Raises BlueprintError with all that is wrong with the blueprint, Outdated, and
+    Installation.DoesNotExist when it was uninstalled.
+    """
+    if installation.destination.is_missing:
+        raise BlueprintError([Problem("", f"{installation.destination.description} {ITS_FIX}")])
+    compile_blueprint(blueprint, installation.destination.kinds)
+    with transaction.atomic():
+        # the lock: two who save at once get two numbers, and the later one sees the earlier
+        rows = Installation.objects.installed().select_for_update(of=("self",))
+        pinned = rows.get(pk=installation.pk)
+        newest = pinned.revisions.order_by("number").last()
+        if newest and based_on not in (None, newest.number):
+            raise Outdated(based_on, newest)
+        before = pinned.revision.blueprint if pinned.revision else {}
+        revision = pinned.revisions.create(
+            number=newest.number + 1 if newest else 1,
+            blueprint=blueprint,
+            change_summary=_short(summary.strip() or " ".join(changes(before, blueprint))),
+            created_by=by,
+        )
+        Installation.objects.filter(pk=pinned.pk).update(revision=revision)
+        old = {"number": newest.number if newest else None}
+        new = {"number": revision.number, "change_summary": revision.change_summary}
+        audit.record("revision.created", revision, old, new)
+        _record(pinned, newest, revision)
+    installation.revision = revision
+    return revision
+
+
+def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
+    """Save a revision again as the newest one, and return that: the history only ever grows.
+
+    Raises Revision.DoesNotExist, and BlueprintError where this version knows it no more.
+    """
+    old = installation.revisions.get(number=number)
+    return save_revision(
+        installation, old.blueprint, by=by, summary=f"Rolled back to revision {number}."
+    )
+
+
+def _record(installation: Installation, old: Revision | None, new: Revision) -> None:
+    told = {"revision": new.number, "summary": new.change_summary}
+    was = {"revision": old.number} if old else {}
+    audit.record("installation.blueprint_saved", installation, was, told)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SUMMARY else f"{text[: SUMMARY - 1]}…"

@@ -1,0 +1,100 @@
+"""Create and change sources, and their write keys."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from integrations.access import audit
+from integrations.models import Source, WriteKey, new_write_key
+
+LONGEST_OVERLAP = timedelta(days=90)
+
+
+def create(values: Mapping[str, Any]) -> Source:
+    """Make a source with a new write key. Raises ValidationError, by field."""
+    source = Source()
+    _save(source, values, "created", {})
+    return source
+
+
+def change(source: Source, values: Mapping[str, Any]) -> None:
+    """Change what is given and leave the rest. Raises ValidationError, by field."""
+    _save(source, values, "updated", audit.columns(source))
+
+
+def _save(source: Source, values: Mapping[str, Any], verb: str, old: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(source, name, value)
+    source.name = source.name.strip()
+    source.full_clean()
+    with transaction.atomic():
+        source.save()
+        audit.record(f"source.{verb}", source, old, audit.columns(source))
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+def add_key(source: Source, *, note: str = "", expires_at: datetime | None = None) -> WriteKey:
+    """Give a source one more write key, and return it."""
+    with transaction.atomic():
+        key = WriteKey.objects.create(source=source, note=note, expires_at=expires_at)
+        audit.record("source.key_added", source, new={"note": note, "expires_at": expires_at})
+    return key
+
+
+def rotate_key(source: Source, *, overlap: timedelta, now: datetime) -> str:
+    """Give a source another write key instead of its own, and return it.
+
+    overlap  for how long the one it had stays valid; with none it ends at once, but for the
+             seconds for which the web processes keep what they read
+
+    Raises ValidationError when that is too long.
+    """
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise ValidationError({"overlap_hours": f"From 0 to {LONGEST_OVERLAP.days * 24}."})
+    with transaction.atomic():
+        row = Source.objects.select_for_update().get(pk=source.pk)
+        old, source.write_key = row.write_key, new_write_key()
+        source.save(update_fields=["write_key"])
+        if overlap:
+            end = now + overlap
+            WriteKey.objects.create(source=source, key=old, note="rotated", expires_at=end)
+        audit.record("source.key_rotated", source, new={"overlap": str(overlap)})
+    return source.write_key
+
+
+def revoke_key(key: WriteKey) -> None:
+    """End a further write key. What it sends from now on is refused."""
+    with transaction.atomic():
+        audit.record("source.key_revoked", key.source, old={"note": key.note})
+        key.delete()
+
+
+def new_signing_secret(source: Source) -> str:
+    """Give a source a secret to sign with, instead of one it may have, and return it."""
+    with transaction.atomic():
+        secret = source.new_signing_secret()
+        source.save(update_fields=["sealed_signing_secret"])
+        audit.record("source.signing_secret_made", source)
+    return secret
+
+
+# --- archive -------------------------------------------------------------------------------------
+
+
+def archive(source: Source, now: datetime) -> None:
+    """Let a source send no more; what it sent stays. Its name stays taken."""
+    with transaction.atomic():
+        Source.objects.filter(pk=source.pk, archived_at=None).update(archived_at=now)
+        audit.record("source.archived", source)
+
+
+def bring_back(source: Source) -> None:
+    """Let an archived source send again, with the keys it had."""
+    with transaction.atomic():
+        Source.objects.filter(pk=source.pk).update(archived_at=None)
+        audit.record("source.brought_back", source)

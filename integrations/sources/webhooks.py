@@ -1,0 +1,51 @@
+"""Create, change and delete webhook sources: the addresses that third parties call."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from integrations.access import audit
+from integrations.models import Source, WebhookSource
+
+
+def create(values: Mapping[str, Any]) -> WebhookSource:
+    """Make a webhook source with an address of its own. Raises ValidationError, by field.
+
+    values  columns by name, `source` as an id, and `secret` in the clear
+    """
+    webhook = WebhookSource()
+    _save(webhook, values, "created", {})
+    return webhook
+
+
+def change(webhook: WebhookSource, values: Mapping[str, Any]) -> None:
+    """Change what is given, as in create(), and leave the rest. Raises ValidationError."""
+    _save(webhook, values, "updated", audit.columns(webhook))
+
+
+def remove(webhook: WebhookSource) -> None:
+    """Delete a webhook source: calls to its address are refused; what it sent stays."""
+    with transaction.atomic():
+        audit.record("webhook_source.deleted", webhook, old=audit.columns(webhook))
+        webhook.delete()
+
+
+def _save(
+    webhook: WebhookSource, values: Mapping[str, Any], verb: str, old: Mapping[str, Any]
+) -> None:
+    for name, value in values.items():
+        setattr(webhook, name, _source(value) if name == "source" else value)
+    webhook.name = webhook.name.strip()
+    webhook.full_clean()
+    with transaction.atomic():
+        webhook.save()
+        audit.record(f"webhook_source.{verb}", webhook, old, audit.columns(webhook))
+
+
+def _source(pk: int) -> Source:
+    source = Source.objects.in_use().filter(pk=pk).first()
+    if source is None:
+        raise ValidationError({"source": f"There is no source {pk}."})
+    return source
