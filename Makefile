@@ -95,7 +95,7 @@ var/sdks/installed: .venv/installed-dev tests/sdks/python.txt tests/sdks/analyti
 
 # The code editor of the blueprint page, from the pinned packages. Its result is committed, so that
 # nobody needs npm to run Penstock. Not `npm ci`: see sdks.
-CODEMIRROR = templates/static/codemirror
+CODEMIRROR = delivery/static/penstock/codemirror
 
 editor:
 	@mkdir -p var/editor && cp templates/codemirror/* var/editor

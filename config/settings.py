@@ -193,7 +193,6 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 LOGIN_REDIRECT_URL = "admin:index"
 STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
 WHITENOISE_USE_FINDERS = True  # so that nothing has to be collected before the first start
 
 # Nothing comes from anywhere else, and no script stands in a page. Alpine, of the theme, makes

@@ -29,7 +29,7 @@ UNFOLD = {
     "SITE_TITLE": "Penstock",
     "SITE_HEADER": "Penstock",
     "SITE_SUBHEADER": "Event delivery",
-    "SITE_ICON": lambda request: static("penstock.svg"),
+    "SITE_ICON": lambda request: static("penstock/penstock.svg"),
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
@@ -38,11 +38,11 @@ UNFOLD = {
         {
             "rel": "icon",
             "type": "image/svg+xml",
-            "href": lambda request: static("penstock.svg"),
+            "href": lambda request: static("penstock/penstock.svg"),
         },
     ],
-    "STYLES": [lambda request: static("penstock.css")],
-    "SCRIPTS": [lambda request: static("penstock.js")],
+    "STYLES": [lambda request: static("penstock/penstock.css")],
+    "SCRIPTS": [lambda request: static("penstock/penstock.js")],
     "COLORS": {
         "primary": {
             "50": "#eff6ff",

@@ -56,7 +56,7 @@ class AuditEntryAdmin(LogAdmin):
     list_display = ("when", "who", "what", "object", "changed", "via")
     list_display_links = ("when", "what")
     list_filter = (KindFilter, ActorFilter)
-    page_template = "integrations/audit_entry.html"
+    page_template = "integrations/audit/entry.html"
     when_empty = "Nothing was changed yet. What people and programs change is written down here."
 
     @display(description="When")

@@ -25,8 +25,8 @@ HOW = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
 class IncidentAdmin(LogAdmin):
     list_display = ("state_chip", "about", "text", "began", "ended", "told")
     list_display_links = ("state_chip", "about")
-    list_before_template = "delivery/incidents_before.html"
-    page_template = "delivery/incident.html"
+    list_before_template = "delivery/operations/_incident_list_toolbar.html"
+    page_template = "delivery/operations/incident.html"
     when_empty = "Nothing has been wrong. What goes wrong is listed here while it lasts, and after."
 
     def get_urls(self):

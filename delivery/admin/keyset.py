@@ -22,7 +22,7 @@ BEFORE, AFTER = "before", "after"  # in the address: the id at which the page en
 class KeysetChangeList(ChangeList):
     """A change list of which only the newest rows, or those beside a known one, are ever read."""
 
-    template_name = "delivery/keyset.html"  # the theme takes it from the paginator
+    template_name = "delivery/log/_keyset_pages.html"  # the theme takes it from the paginator
 
     def get_queryset(self, request, exclude_parameters=None):
         self.place = {name: number(request.GET.get(name)) for name in (BEFORE, AFTER)}

@@ -32,8 +32,8 @@ class ReplayAdmin(LogAdmin):
     list_display = ("replay", "state_chip", "installation", "share", "queued", "by", "started")
     list_display_links = ("replay",)
     list_select_related = ("installation", "created_by")
-    list_before_template = "delivery/replays_before.html"
-    page_template = "delivery/replay.html"
+    list_before_template = "delivery/replays/_list_toolbar.html"
+    page_template = "delivery/replays/replay.html"
     when_empty = "No replays yet. Deliver again what failed, or fill a new installation in."
     when_empty_link = "admin:delivery_replay_new"
     when_empty_label = "New replay"
@@ -122,7 +122,7 @@ class ReplayAdmin(LogAdmin):
             "takes": short(found.seconds * 1_000) if found and found.seconds else "",
             "back_url": reverse("admin:delivery_replay_changelist"),
         }
-        return TemplateResponse(request, "delivery/replay_new.html", context)
+        return TemplateResponse(request, "delivery/replays/new.html", context)
 
     def _start(self, request, form, asked):
         try:

@@ -55,7 +55,7 @@ class SourceAdmin(Audited):
     ordering = (F("archived_at").asc(nulls_first=True), "name")
     sortable_by = ()
     actions = None
-    change_form_outer_before_template = "integrations/source_tabs.html"
+    change_form_outer_before_template = "integrations/sources/_tabs.html"
     when_empty = "No source yet. A site, an app or a backend gets a write key here, to send with."
     when_empty_link = "admin:integrations_source_add"
     when_empty_label = "Add a source"
@@ -124,7 +124,9 @@ class SourceAdmin(Audited):
         source = self.get_object(request, str(pk))
         if source is None:
             raise Http404(f"There is no source {pk}.")
-        return TemplateResponse(request, "integrations/source.html", self._page(request, source))
+        return TemplateResponse(
+            request, "integrations/sources/source.html", self._page(request, source)
+        )
 
     def _page(self, request, source):
         now = timezone.now()
@@ -167,7 +169,7 @@ class SourceAdmin(Audited):
             "source": source,
             "form": form,
         }
-        return TemplateResponse(request, "integrations/rotate.html", context)
+        return TemplateResponse(request, "integrations/sources/rotate_key.html", context)
 
     def add_key_view(self, request, pk):
         source, now = self._to_change(request, pk), timezone.now()
@@ -185,7 +187,7 @@ class SourceAdmin(Audited):
             "form": form,
             "back_url": reverse("admin:source_connect", args=[pk]),
         }
-        return TemplateResponse(request, "integrations/add_key.html", context)
+        return TemplateResponse(request, "integrations/sources/add_key.html", context)
 
     def archive_view(self, request, pk):
         """Ask, then let a source send no more."""

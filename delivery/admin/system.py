@@ -22,7 +22,7 @@ def page(request):
         "verdict": verdict(found),
         "figures": figures(found),
     }
-    return TemplateResponse(request, "delivery/system.html", context)
+    return TemplateResponse(request, "delivery/operations/system.html", context)
 
 
 def verdict(found: System) -> Words:

@@ -121,7 +121,7 @@ class WebhookSourceAdmin(Audited):
         "mappings",
     )
     ordering = ("name",)
-    change_form_outer_before_template = "integrations/webhook_address.html"
+    change_form_outer_before_template = "integrations/sources/_webhook_address.html"
     when_empty = "No webhook source yet. A third party that calls webhooks gets an address here."
     when_empty_link = "admin:integrations_webhooksource_add"
     when_empty_label = "Add a webhook source"

@@ -17,7 +17,7 @@ from integrations.models import Installation
 class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
     title = "Integration Library"
     permission_required = "integrations.view_installation"
-    template_name = "integrations/library.html"
+    template_name = "integrations/library/index.html"
 
     def get_context_data(self, **kwargs):
         destinations = list(catalog().values())
@@ -34,7 +34,7 @@ class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
 
 class InstallView(UnfoldModelAdminViewMixin, TemplateView):
     permission_required = "integrations.add_installation"
-    template_name = "integrations/install.html"
+    template_name = "integrations/library/install.html"
 
     @property
     def title(self):

@@ -86,7 +86,7 @@ def _editor(request, installation, blueprint, *, problems=(), outdated="", based
             "changed": bool(problems or outdated),
         },
     }
-    return TemplateResponse(request, "delivery/blueprint.html", context)
+    return TemplateResponse(request, "delivery/blueprints/editor.html", context)
 
 
 def _as_cards(blueprint):
@@ -128,7 +128,7 @@ def show_preview(request, pk):
         {
             "problems": [each._asdict() for each in problems],
             "triggered": [step.triggered for step in made.steps] if made else None,
-            "html": render_to_string("delivery/preview.html", shown) if shown else None,
+            "html": render_to_string("delivery/blueprints/_preview.html", shown) if shown else None,
         }
     )
 
@@ -141,9 +141,9 @@ def send_test(request, pk):
         tried = test_message.send_test_event(
             installation, _message(request), _given(request), now=timezone.now()
         )
-        html = render_to_string("integrations/trial.html", {"trial": tried})
+        html = render_to_string("integrations/installations/_test_result.html", {"trial": tried})
     except (BlueprintError, NoSuchEvent, Unusable, SecretsUnreadable) as error:
-        html = render_to_string("delivery/preview.html", {"trouble": str(error)})
+        html = render_to_string("delivery/blueprints/_preview.html", {"trouble": str(error)})
     return JsonResponse({"html": html})
 
 
@@ -173,7 +173,7 @@ def revisions(request, pk):
         "revisions": rows[:REVISIONS],
         "older": rows[REVISIONS - 1].number if len(rows) > REVISIONS else None,
     }
-    return TemplateResponse(request, "delivery/revisions.html", context)
+    return TemplateResponse(request, "delivery/blueprints/revisions.html", context)
 
 
 def revision(request, pk, number):
@@ -197,7 +197,7 @@ def revision(request, pk, number):
         "whole": text_of(shown.blueprint),
         "lines": [(line[0], line) for line in difference(old, shown.blueprint)],
     }
-    return TemplateResponse(request, "delivery/revision.html", context)
+    return TemplateResponse(request, "delivery/blueprints/revision.html", context)
 
 
 @require_POST

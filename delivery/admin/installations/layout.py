@@ -49,7 +49,7 @@ def to_change(request, pk, permission="integrations.change_installation"):
 
 
 def frame(request, installation, active):
-    """Return the context of templates that extend integrations/installation.html."""
+    """Return the context of templates that extend integrations/installations/layout.html."""
     lanes = installation.lanes.all()
     now = timezone.now()
     words = state_in_words(installation, lanes, now)

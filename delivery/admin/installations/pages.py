@@ -52,8 +52,8 @@ ENTRIES = 50  # of the audit log, on the page of activity
 @admin.register(Installation)
 class InstallationAdmin(ModelAdmin):
     list_display = ("installation", "state", "last_day", "p95", "queued", "delivered", "deliveries")
-    list_before_template = "integrations/sandbox_banner.html"
-    list_after_template = "integrations/uninstalled.html"
+    list_before_template = "integrations/installations/_sandbox_banner.html"
+    list_after_template = "integrations/installations/_uninstalled.html"
     list_per_page = 500
     ordering = ("name",)
     sortable_by = ()
@@ -187,7 +187,7 @@ class InstallationAdmin(ModelAdmin):
             "last_failed": last_failed(installation),
             "recent": tester.recent(request.user),
         }
-        return TemplateResponse(request, "integrations/overview.html", context)
+        return TemplateResponse(request, "integrations/installations/overview.html", context)
 
     def settings_view(self, request, pk):
         installation = found(request, pk)
@@ -201,7 +201,7 @@ class InstallationAdmin(ModelAdmin):
                 return redirect("admin:integrations_installation_change", pk)
             installation = found(request, pk)  # as it is stored
         context = {**frame(request, installation, "settings"), "form": form}
-        return TemplateResponse(request, "integrations/settings.html", context)
+        return TemplateResponse(request, "integrations/installations/settings.html", context)
 
     def activity_view(self, request, pk):
         installation = found(request, pk)
@@ -209,7 +209,7 @@ class InstallationAdmin(ModelAdmin):
             raise PermissionDenied
         entries = activity("installation", pk, ENTRIES)
         context = {**frame(request, installation, "activity"), "entries": entries}
-        return TemplateResponse(request, "integrations/activity.html", context)
+        return TemplateResponse(request, "integrations/installations/activity.html", context)
 
     def uninstall_view(self, request, pk):
         installation = to_change(request, pk, "integrations.delete_installation")

@@ -64,7 +64,9 @@ def before(request, key, act):
         return act(request, unsaved(catalog()[key], **form.values()))
     except InvalidInstallation as error:
         wrong = [Finding("bad", each) for each in error.fields.values()]
-        return render(request, "integrations/findings.html", {"findings": wrong})
+        return render(
+            request, "integrations/installations/_connection_findings.html", {"findings": wrong}
+        )
 
 
 @require_POST
@@ -77,7 +79,9 @@ def findings(request, installation):
         found = test_message.test_connection(installation)
     except SecretsUnreadable:
         found = [Finding("bad", UNREADABLE)]
-    return render(request, "integrations/findings.html", {"findings": found})
+    return render(
+        request, "integrations/installations/_connection_findings.html", {"findings": found}
+    )
 
 
 @require_POST
@@ -92,8 +96,8 @@ def sent(request, installation, blueprint=None):
     except SecretsUnreadable:
         return HttpResponse(UNREADABLE)
     except (BlueprintError, NoSuchEvent) as error:
-        return render(request, "delivery/preview.html", {"trouble": str(error)})
-    return render(request, "integrations/trial.html", {"trial": done})
+        return render(request, "delivery/blueprints/_preview.html", {"trouble": str(error)})
+    return render(request, "integrations/installations/_test_result.html", {"trial": done})
 
 
 @require_POST
@@ -104,7 +108,7 @@ def test_preview(request, pk):
         shown["preview"] = preview.preview(installation, chosen(request, timezone.now()))
     except (BlueprintError, NoSuchEvent, SecretsUnreadable) as error:
         shown["trouble"] = str(error)
-    return render(request, "delivery/preview.html", shown)
+    return render(request, "delivery/blueprints/_preview.html", shown)
 
 
 def chosen(request, now):

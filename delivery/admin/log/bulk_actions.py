@@ -151,7 +151,7 @@ def _before(request, verb, found, view, error):
         "longest": resolve.LONGEST,
         "back_url": log_as_it_was(request.POST or request.GET),
     }
-    return TemplateResponse(request, "delivery/acting.html", context)
+    return TemplateResponse(request, "delivery/log/confirm_bulk_action.html", context)
 
 
 def log_as_it_was(given):

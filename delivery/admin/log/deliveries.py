@@ -33,7 +33,7 @@ from integrations.templatetags.penstock import ago, duration
 class DeliveryAdmin(BodyAdmin):
     """Where is it, what was sent, what did the vendor say, what should be done now?"""
 
-    page_template = "delivery/delivery.html"
+    page_template = "delivery/log/delivery.html"
 
     def get_queryset(self, request):
         return detail.deliveries()
@@ -85,17 +85,17 @@ class DeliveryAdmin(BodyAdmin):
             "is_live": "live" in request.GET,
             "is_fullwidth": "1",
         }
-        return TemplateResponse(request, "delivery/explorer.html", context)
+        return TemplateResponse(request, "delivery/log/explorer.html", context)
 
     def rows_view(self, request):
         """Answer with the rows alone: what the live log asks for again and again."""
         context = {"explorer": explorer(request.GET, timezone.now())}
-        return TemplateResponse(request, "delivery/rows.html", context)
+        return TemplateResponse(request, "delivery/log/_rows.html", context)
 
     def summary_view(self, request):
         """Answer with what the view adds up to, alone; nothing where it adds up to nothing."""
         context = {"explorer": explorer(request.GET, timezone.now())}
-        return TemplateResponse(request, "delivery/summary.html", context)
+        return TemplateResponse(request, "delivery/log/_summary.html", context)
 
     def suggest_view(self, request):
         given = request.GET
@@ -228,7 +228,7 @@ class AttemptAdmin(BodyAdmin):
         "started", "installation", "call", "answer", "outcome", "took", "items", "test",
     )  # fmt: skip
     list_select_related = ("installation",)
-    page_template = "delivery/attempt.html"
+    page_template = "delivery/log/attempt.html"
 
     @display(description="Started")
     def started(self, attempt):

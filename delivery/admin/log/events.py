@@ -27,7 +27,7 @@ class EventAdmin(BodyAdmin):
     list_display = ("received", "event", "user", "visitor", "source", "message")
     list_display_links = ("received", "event")
     list_select_related = ("source",)
-    page_template = "delivery/event.html"
+    page_template = "delivery/log/event.html"
     list_filter = (TypeFilter, NameFilter, SourceFilter)
     search_fields = ("message_id",)  # only to have the box; get_search_results() searches
     search_help_text = "Message id, user id or anonymous id"
@@ -114,7 +114,7 @@ class EventAdmin(BodyAdmin):
             "older": f"?{urlencode(older)}" if older else "",
             "looked_at": profiles.LOOKED_AT,
         }
-        return TemplateResponse(request, "delivery/person_page.html", context)
+        return TemplateResponse(request, "delivery/log/profile.html", context)
 
     def _insist(self, request):
         if not self.has_view_permission(request):
@@ -150,7 +150,7 @@ class RejectionAdmin(BodyAdmin):
     list_display = ("received", "reason", "source")
     list_display_links = ("received", "reason")
     list_select_related = ("source",)
-    page_template = "delivery/rejection.html"
+    page_template = "delivery/log/rejection.html"
     list_filter = (SourceFilter,)
 
     @display(description="Received")
