@@ -14,7 +14,7 @@ run: .venv/installed .env
 # The database tests on PostgreSQL, then everything, with SQLite. Of tests that kill processes two
 # run at once, and nothing beside them: they wait more than they work, and look at the clock.
 test: .venv/installed-dev
-	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
+	@url=`$(PYTHON) -m tests.support.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
 		echo "Database tests on PostgreSQL:"; \
 		DATABASE_URL="$$url" $(PYTHON) -m pytest --only-database $(AT_ONCE) || exit 1; \
@@ -39,7 +39,7 @@ schema: .venv/installed-dev .env
 
 # The examples in the schema: every call is made, and what was given and answered is written down.
 examples: .venv/installed-dev .env
-	PENSTOCK_WRITE_EXAMPLES=1 $(PYTHON) -m pytest tests/test_every_call.py -q -k examples
+	PENSTOCK_WRITE_EXAMPLES=1 $(PYTHON) -m pytest tests/integrations/api/test_every_call.py -q -k examples
 	@$(MAKE) schema
 
 format: .venv/installed-dev
@@ -58,7 +58,7 @@ kills: .venv/installed-dev
 # The fault suite with its full rounds, on both databases; hours. ARGS="-k 12a" takes one row.
 # What comes of it is kept in var/faults.jsonl; `make faults-table` puts it into the docs.
 faults: .venv/installed-dev
-	@url=`$(PYTHON) -m tests.services postgres` || exit 1; \
+	@url=`$(PYTHON) -m tests.support.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
 		PENSTOCK_FAULTS=full DATABASE_URL="$$url" \
 			$(PYTHON) -m pytest tests/faults --only-database -s $(ARGS); \
@@ -70,16 +70,16 @@ faults-table: .venv/installed-dev
 
 # PostgreSQL, a server of the test's own, away for 30 s under load, with the figures.
 outage: sdks
-	PENSTOCK_OUTAGE=$${PENSTOCK_OUTAGE:-30} $(PYTHON) -m pytest tests/test_outage.py -s $(ARGS)
+	PENSTOCK_OUTAGE=$${PENSTOCK_OUTAGE:-30} $(PYTHON) -m pytest tests/end_to_end/test_outage.py -s $(ARGS)
 
 # 200,000 requests made up against the parser, with its memory; 20,000 posted; and 2,000 made up
 # from the OpenAPI schema, 100 for each call of the API.
 fuzz: .venv/installed-dev
-	PENSTOCK_FUZZ_API=$${PENSTOCK_FUZZ_API:-100} $(PYTHON) -m pytest tests/test_schema.py -k made_up $(ARGS)
-	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/test_ingest_fuzz.py \
-		tests/test_ingest_openapi.py -s $(ARGS)
+	PENSTOCK_FUZZ_API=$${PENSTOCK_FUZZ_API:-100} $(PYTHON) -m pytest tests/integrations/api/test_openapi.py -k made_up $(ARGS)
+	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/delivery/ingest/test_fuzz.py \
+		tests/delivery/ingest/test_openapi.py -s $(ARGS)
 
-# The SDKs of other people that tests/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
+# The SDKs of other people that tests/end_to_end/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
 # `npm ci`: it fails where a registry lacks the optional packages of other platforms.
 sdks: var/sdks/installed
 

@@ -23,7 +23,9 @@ from delivery.ingest import authentication
 from delivery.transform.shape import compiled, compiled_of
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.rate_limits import token_bucket
-from tests import live, migrated, services
+from tests.support import databases as support_databases
+from tests.support import processes as support_processes
+from tests.support import services
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium
 
@@ -144,12 +146,12 @@ def postgres_url() -> Iterator[str]:
 def new_database(kind: str, folder: Path) -> Iterator[str]:
     """Give the address of a new and migrated database, in that folder if it is SQLite's."""
     if kind == "sqlite":
-        yield migrated.new_sqlite(folder)
+        yield support_databases.new_sqlite(folder)
         return
     server = require("postgres")
-    url = migrated.new_postgres(server)
+    url = support_databases.new_postgres(server)
     yield url
-    migrated.execute(server, "DROP DATABASE {} WITH (FORCE)", url.rpartition("/")[2])
+    support_databases.execute(server, "DROP DATABASE {} WITH (FORCE)", url.rpartition("/")[2])
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +159,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL database with a log of 200,000 deliveries. Its tests are of one xdist group."""
     with new_database("postgres", tmp_path_factory.mktemp("long-log")) as url:
         command = [sys.executable, "benchmarks/rows.py", url, "--rows", "200000"]
-        subprocess.run(command, cwd=live.ROOT, check=True, capture_output=True)
+        subprocess.run(command, cwd=support_processes.ROOT, check=True, capture_output=True)
         yield url
 
 
@@ -203,7 +205,7 @@ def caller(client, token):
 @pytest.fixture
 def api(client):
     """Call with a token that may do everything; return status and JSON."""
-    from tests.make import make_token
+    from tests.support.factories import make_token
 
     return caller(client, make_token())
 
@@ -235,7 +237,7 @@ def page(browser, live_server):
     """A page of someone who logged in; all that it asked for was here, and nothing went wrong."""
     from django.test import Client
 
-    from tests.make import make_user
+    from tests.support.factories import make_user
 
     client = Client()
     client.force_login(make_user())

@@ -1,6 +1,6 @@
 """The ledger in parts: by the hour in which events were received, by their names; and its holes.
 
-What was offered and not wanted is known by hour and source (`delivery/metrics.py`), so that is how
+What was offered and not wanted is known by hour and source (`delivery/accounting/metrics.py`), so that is how
 exact a hole can be told. Only as far back as nothing is purged.
 """
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
-# Seconds to wait for a turn. Then comes the transaction itself (config.patience.WEB), and SDKs
+# Seconds to wait for a turn. Then comes the transaction itself (config.timeouts.WEB), and SDKs
 # hang up after 10 s.
 PATIENCE = 2.0
 COMPANY = 0.001  # seconds to wait for as many as came last time

@@ -64,7 +64,7 @@ class Tally(models.Model):
     """What was added from one source at once: the other half of the ledger.
 
     Appended in the transaction of one ingest request, or of several that came together, and taken
-    away again when it is rolled up into Past and Metric (`delivery/metrics.py`), which say the same
+    away again when it is rolled up into Past and Metric (`delivery/accounting/metrics.py`), which say the same
     with fewer rows.
     """
 

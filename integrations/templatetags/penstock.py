@@ -41,7 +41,7 @@ SPARK = (120, 28)  # width and height, in the drawing's own units
 
 @register.filter
 def chip(words):
-    """Return a state (delivery.state.Words) as a chip: colour, icon and title."""
+    """Return a state (delivery.status.installations.Words) as a chip: colour, icon and title."""
     return chip_of(words.level, words.icon, words.title)
 
 

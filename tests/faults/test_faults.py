@@ -6,28 +6,28 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from tests.faults import (  # noqa: F401
-    addresses,
-    canaries,
-    configs,
-    invisible,
-    keeping,
-    kills,
-    neighbours,
-    operating,
-    outages,
-    races,
-    replays,
-    rows,
-    speed,
-    vendors,
-    viewers,
-    workers,
+from tests.faults import registry  # noqa: F401
+from tests.faults.registry import POSTGRES, SQLITE, TABLE, Place, Row, perform
+from tests.faults.rows import (
+    broken_settings,  # noqa: F401
+    isolation,  # noqa: F401
+    kills,  # noqa: F401
+    outages,  # noqa: F401
+    races,  # noqa: F401
+    readers,  # noqa: F401
+    replays,  # noqa: F401
+    retention,  # noqa: F401
+    ssrf,  # noqa: F401
+    throughput,  # noqa: F401
+    traceability,  # noqa: F401
+    upgrades_and_alerts,  # noqa: F401
+    vendors,  # noqa: F401
+    workers,  # noqa: F401
 )
-from tests.faults.rows import POSTGRES, SQLITE, TABLE, Place, Row, perform
-from tests.faults.servers import Servers
+from tests.faults.support import secret_canaries  # noqa: F401
+from tests.faults.support.servers import Servers
 from tests.faults.table import HEAD, line_of
-from tests.services import Missing, required
+from tests.support.services import Missing, required
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def cases(*, inside: bool) -> list[object]:
         (each, database)
         for each in TABLE
         if each.inside == inside
-        for database in (each.on if rows.FULL or inside else each.on[:1])
+        for database in (each.on if registry.FULL or inside else each.on[:1])
     ]
     return [
         pytest.param(each, database, id=f"{each.number}-{database}-{each.name}")
@@ -64,15 +64,15 @@ def test_fault_inside(each, database, servers, tmp_path, capsys, transactional_d
 
 
 def run(each: Row, database: str, servers: Servers, folder, capsys) -> None:
-    place = Place(database, each.rounds, rows.FULL, folder, servers)
+    place = Place(database, each.rounds, registry.FULL, folder, servers)
     try:
         result = perform(each, place)
     except Missing as missing:
         if required("postgres"):
             pytest.fail(str(missing))
         pytest.skip(str(missing))
-    except rows.Unfit as unfit:
+    except registry.Unfit as unfit:
         pytest.skip(f"it needs {unfit}")
-    if rows.FULL:
+    if registry.FULL:
         with capsys.disabled():
             sys.stdout.write(f"\n{HEAD}\n{line_of(result)}\n")

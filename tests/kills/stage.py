@@ -16,7 +16,7 @@ import requests
 from delivery.operations.processes import living
 from delivery.operations.supervisor import title
 from tests.conftest import a_free_port
-from tests.live import ROOT, Running, environment, eventually, manage
+from tests.support.processes import ROOT, Running, environment, eventually, manage
 
 RECOVERY = 30.0  # seconds, promised
 SLOWLY = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, answered later
@@ -73,7 +73,7 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # killed, which costs nobody's time: how it ends in peace is what tests/test_up.py is about
+        # killed, which costs nobody's time: how it ends in peace is what tests/delivery/management/test_up.py is about
         self.web.close()
         with suppress(psutil.NoSuchProcess):
             family = self._family()

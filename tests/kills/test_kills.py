@@ -5,10 +5,10 @@ import time
 import pytest
 
 from delivery.operations.supervisor import STARTUP
-from tests.faults.kills import arrival
-from tests.faults.rows import FULL
+from tests.faults.registry import FULL
+from tests.faults.rows.kills import arrival
 from tests.kills.stage import Stage
-from tests.live import eventually
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.kills
 

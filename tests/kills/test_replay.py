@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.kills.stage import TOKEN, Stage
-from tests.live import eventually
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.kills
 

@@ -23,9 +23,9 @@ from django.core.management import call_command
 from django.utils import timezone
 from playwright.sync_api import Page, sync_playwright
 
-from tests.live import ROOT, Running, environment
 from tests.pictures.table import PICTURES, Picture
-from tests.services import chromium
+from tests.support.processes import ROOT, Running, environment
+from tests.support.services import chromium
 
 WEB, VENDOR = "127.0.0.1:8000", "127.0.0.1:8001"
 IMAGES = ROOT / "docs" / "images"

@@ -1,6 +1,6 @@
 // The editor of a blueprint: actions as cards, each with a trigger and a mapping, and a preview of
 // what they make of an event. The server says what is wrong and what would be sent; see
-// delivery/admin/blueprints.py. The code editor is CodeMirror, built by `make editor`.
+// delivery/admin/installations/blueprints.py. The code editor is CodeMirror, built by `make editor`.
 
 const QUIET_MS = 350; // without typing, then the server is asked
 

@@ -1,0 +1,158 @@
+"""The same messages from many sides at once, and a database that is busy, at a real web server."""
+
+import http.client
+import json
+import random
+import signal
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import psutil
+import psycopg
+import pytest
+
+from delivery.operations.supervisor import title
+from tests.conftest import a_free_port, new_database
+from tests.support.processes import Running, environment, manage
+
+# one group: what they share is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_ingest_concurrency")]
+
+WRITE_KEY = "wk_concurrency-0123"
+CLIENTS = 16
+SENT = {100: 5_000, 1: 300}  # messages, by messages a request; those alone share transactions
+COUNT = """
+from django.db import connection, transaction
+from delivery.accounting.ledger import ledger
+from delivery.models import *
+with transaction.atomic(), connection.cursor() as cursor:
+    if connection.vendor == "postgresql":  # tallies are rolled up meanwhile
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    print(Event.objects.count(), EventBody.objects.count(), Delivery.objects.count(),
+          ledger().accepted)
+"""
+INSTALL = """
+from integrations.catalog import catalog
+from integrations.installations.install import install
+for name in ("One", "Two"):
+    installation = install(catalog()["heap"], name=name, config={"app_id": "1", "region": "us"})
+    installation.enabled = False
+    installation.save()
+"""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def penstock(request, tmp_path_factory):
+    """A Penstock with two installations that keep what they get."""
+    with new_database(request.param, tmp_path_factory.mktemp("database")) as url:
+        yield from running(url)
+
+
+def running(url):
+    env = environment(
+        url,
+        PENSTOCK_WRITE_KEY=WRITE_KEY,
+        PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
+        PENSTOCK_SANDBOX_URL="",
+        PENSTOCK_CLUSTER_WORKERS=1,
+        PYTHONFAULTHANDLER=1,
+    )
+    with Running(env, "up") as up:
+        up.wait_for("Penstock is ready", 60)
+        manage(env, "shell", "-v", "0", "-c", INSTALL)
+        up.env = env
+        yield up
+        assert up.stop() == 0, up.output
+
+
+@pytest.mark.parametrize("batch", SENT)
+def test_what_many_send_at_once_is_stored_once(penstock, batch):
+    said, before = len(penstock.output), counted(penstock.env)
+    with stacks_of_what_hangs(penstock), ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(lambda n: send(penstock.env, n, batch), range(CLIENTS)))
+    assert {status for statuses in answers for status in statuses} == {200}
+    messages = SENT[batch]
+    new = [now - then for now, then in zip(counted(penstock.env), before, strict=True)]
+    assert new == [messages, messages, 2 * messages, messages]
+    assert json.loads(manage(penstock.env, "ledger", "--json"))["closes"]
+    assert "Traceback" not in penstock.output[said:]
+
+
+@contextmanager
+def stacks_of_what_hangs(up):
+    """Say where all threads of the web server are when it does not answer: it was seen once, and
+    without them nobody could tell why."""
+    try:
+        yield
+    except TimeoutError:
+        for process in psutil.Process(up.process.pid).children(recursive=True):
+            if "worker-" in title(process):
+                process.send_signal(signal.SIGABRT)  # which faulthandler answers with the stacks
+        time.sleep(2.0)
+        raise AssertionError(up.output) from None
+
+
+def counted(env):
+    """Return how many events, bodies, deliveries there are, and events that the ledger expects."""
+    return [int(n) for n in manage(env, "shell", "-v", "0", "-c", COUNT).split()]
+
+
+def test_a_database_that_does_not_answer_is_a_503_before_sdks_give_up(penstock):
+    with locked(penstock.env["DATABASE_URL"]):
+        started = time.monotonic()
+        assert post(penstock.env, [message("x")]) == (503, "5")
+        seconds = time.monotonic() - started
+    assert seconds < 10
+    assert post(penstock.env, [message("x")]) == (200, None)
+
+
+@contextmanager
+def locked(url):
+    """Let nobody write an event."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+    else:
+        connection = psycopg.connect(url)
+        connection.execute("LOCK TABLE delivery_event")
+    with closing(connection):
+        yield
+
+
+def post(env, batch):
+    """Return the status of the answer, and when to come again."""
+    connection = http.client.HTTPConnection(env["PENSTOCK_WEB_BIND"], timeout=60)
+    with closing(connection):
+        body = json.dumps({"batch": batch, "writeKey": WRITE_KEY})
+        connection.request("POST", "/v1/batch", body)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Retry-After")
+
+
+def send(env, number, size):
+    """Send all messages, in an order of one's own; return the statuses of the answers."""
+    numbers = list(range(SENT[size]))
+    random.Random(number).shuffle(numbers)  # a seed: each client has its order, always
+    connection = http.client.HTTPConnection(env["PENSTOCK_WEB_BIND"], timeout=60)
+    statuses = []
+    for at in range(0, len(numbers), size):
+        batch = [message(f"{size}-{n}") for n in numbers[at : at + size]]
+        body = json.dumps({"batch": batch, "writeKey": WRITE_KEY})
+        connection.request("POST", "/v1/batch", body)
+        answer = connection.getresponse()
+        answer.read()
+        statuses.append(answer.status)
+    connection.close()
+    return statuses
+
+
+def message(name):
+    return {
+        "type": "track",
+        "event": "Counted",
+        "userId": f"user-{hash(name) % 100}",
+        "messageId": f"message-{name}",
+        "properties": {"name": name},
+    }

@@ -1,0 +1,189 @@
+"""Anything at all as a request: it is stored readable, or refused in words, and leaves no memory
+behind.
+
+PENSTOCK_FUZZ is how many requests to make up; `make fuzz` makes up 200,000.
+"""
+
+import gc
+import gzip
+import json
+import os
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from random import Random
+
+import msgspec
+import psutil
+import pytest
+from django.db.models import Max
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from delivery.ingest import parsing
+from delivery.ingest.errors import Unreadable
+from delivery.ingest.parsing import Limits, Terms
+from delivery.ingest.timestamps import read_time
+from delivery.models import Event, Rejection
+from delivery.transform.shape import message_of, view_of
+from integrations.messages import TYPES
+from tests.support.factories import make_source
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LIMITS = Limits(2_000, 20, 20_000)
+INPUTS = int(os.environ.get("PENSTOCK_FUZZ", "3000"))
+VARIANTS = 40  # inputs made of one example: itself, and with bytes changed here and there
+ROUND = 20_000  # inputs after which hypothesis begins anew: it remembers each example it made
+ROUNDS = range(max(INPUTS // ROUND, 1))
+EXAMPLES = INPUTS // VARIANTS // len(ROUNDS)
+GROWTH = 5_000_000  # bytes that the process may grow by in the second half of the rounds
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+texts = st.text(st.characters(exclude_categories=[]), max_size=20)  # lone surrogates, too
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), texts,
+    st.sampled_from(["", "0", 0, 10**30, 2**64, 1e308, "2026-11-21T12:00:00Z", "a\x00", "x" * 300]),
+)  # fmt: skip
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
+)
+FIELDS = (
+    "type", "event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId",
+    "timestamp", "originalTimestamp", "sentAt", "properties", "traits", "context", "writeKey",
+)  # fmt: skip
+messages = st.fixed_dictionaries(
+    {"type": st.sampled_from(TYPES) | scalars},
+    optional=dict.fromkeys(FIELDS[1:], values),
+)
+envelopes = st.fixed_dictionaries(
+    {"batch": st.lists(messages | values, max_size=25) | values},
+    optional=dict.fromkeys(("context", "integrations", "sentAt", "writeKey"), values),
+)
+RAW = [
+    b"NaN", b"1e999", b"9" * 400, b"9" * 5_000, b"\xff", b"\xed\xa0\x80", b"\\ud83d", b"\\u0000",
+    b"[" * 70 + b"]" * 70, b"[" * 1_200 + b"]" * 1_200, b"{", b'"', b",", b"\x00", b"-", b"1.",
+]  # fmt: skip
+
+
+@st.composite
+def bodies(draw):
+    """JSON of a request."""
+    body = json.dumps(draw(envelopes | messages), ensure_ascii=draw(st.booleans()))
+    return body.encode("utf-8", "surrogatepass")
+
+
+def variants(body, dice):
+    """Return the body, and the same with a few bytes replaced by what JSON cannot stand."""
+    return [body, *(changed(body, dice) for _ in range(VARIANTS - 1))]
+
+
+def changed(body, dice):
+    for _ in range(dice.randint(1, 4)):
+        at, length = dice.randint(0, len(body)), dice.choice((0, 0, 1, 2, 9, 500))
+        piece = dice.choice([*RAW, dice.randbytes(2), body[at // 2 : at]])
+        body = body[:at] + piece + body[at + length :]
+    return body
+
+
+def taken(body, **terms):
+    opened, envelope, mended = parsing.opened(body)
+    list(parsing.write_keys(envelope))
+    return parsing.parse(opened, envelope, Terms(now=NOW, limits=LIMITS, mended=mended, **terms))
+
+
+def test_whatever_is_sent_is_readable_when_it_is_stored_and_leaves_no_memory_behind():
+    sizes = [size_after_a_round() for _ in ROUNDS]
+    said = [
+        f"{n * EXAMPLES * VARIANTS:,} inputs: {size / 1e6:.1f} MB"
+        for n, size in enumerate(sizes, 1)
+    ]
+    sys.stdout.write("\n".join(["", *said, ""]))
+    half = (len(sizes) + 1) // 2
+    assert max(sizes[half:], default=0) <= max(sizes[:half]) + GROWTH
+
+
+def size_after_a_round():
+    """Return the bytes of this process then."""
+    every_body_is_readable_or_refused()
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
+@fuzz
+@given(st.binary(max_size=200) | bodies(), st.integers(), st.sampled_from(["", *TYPES]))
+def every_body_is_readable_or_refused(body, seed, implied):
+    for each in variants(body, Random(seed)):
+        is_readable_or_refused(each, implied)
+
+
+def is_readable_or_refused(body, implied):
+    try:
+        batch = taken(body, implied=implied)
+    except Unreadable:
+        return
+    for message in batch.messages:
+        check(message)
+    for _, reason, text in batch.refused:
+        (reason + text).encode()
+
+
+def check(message):
+    columns = [message.message_id, message.type, message.name, message.user_id]
+    columns += [message.anonymous_id, parsing.notes_text(message.notes)]
+    assert not any("\x00" in column for column in columns)
+    assert all(len(column) <= 255 for column in columns[:-1])
+    "".join([*columns, message.text]).encode()
+    assert isinstance(json.loads(message.text), dict)
+    seen = message_of(
+        message.text, message.type, message.message_id, message.name, message.user_id,
+        message.anonymous_id, message.timestamp, NOW,
+    )  # fmt: skip
+    msgspec.json.encode(view_of(seen))
+
+
+@settings(fuzz, max_examples=max(INPUTS // 10, 300))
+@given(scalars | st.text())
+def test_whatever_is_given_as_a_time_is_one_or_none(value):
+    at = read_time(value)
+    assert at is None or at.tzinfo is UTC
+
+
+@settings(fuzz, max_examples=max(INPUTS // 10, 300))
+@given(st.binary(max_size=200), st.integers(0, 60), st.binary(max_size=3))
+def test_whatever_is_called_gzip_is_unpacked_or_refused(data, at, noise):
+    packed = gzip.compress(data)
+    broken = packed[:at] + noise + packed[at:]
+    with suppress(Unreadable):
+        parsing.decoded(broken, "gzip", limit=1_000)
+
+
+@pytest.fixture
+def source(db):
+    return make_source(write_key="wk_fuzz", rate_limit=0)
+
+
+@settings(fuzz, max_examples=max(INPUTS // VARIANTS // 10, 5))
+@given(bodies(), st.integers(), st.sampled_from(["/v1/batch", "/v1/track", "/v1/i", "/v1/events"]))
+def test_whatever_is_posted_is_answered_in_words(client, source, body, seed, address):
+    for each in variants(body, Random(seed)):
+        is_answered_in_words(client, each, address)
+
+
+def is_answered_in_words(client, body, address):
+    event, rejection = last(Event), last(Rejection)
+    answer = client.generic("POST", address, body, headers={"x-write-key": "wk_fuzz"})
+    assert answer.status_code in (200, 400, 413)
+    if answer.status_code != 200:
+        assert answer.json().keys() >= {"code", "message"}
+        assert last(Event) == event
+        assert Rejection.objects.filter(pk__gt=rejection).count() == 1
+
+
+def last(model):
+    """Return the number of the last row: thousands of requests are not to count all of them."""
+    return model.objects.aggregate(last=Max("pk"))["last"] or 0

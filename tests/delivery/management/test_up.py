@@ -1,0 +1,157 @@
+"""`manage.py up` as a user meets it: real processes, real signals."""
+
+import http.client
+import re
+import signal
+import socket
+import sqlite3
+from pathlib import Path
+
+import psutil
+import pytest
+
+from delivery.operations.processes import living
+from delivery.operations.supervisor import title
+from tests.conftest import a_free_port
+from tests.support.processes import Running, environment, eventually
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture
+def env(tmp_path):
+    return environment(
+        f"sqlite:///{tmp_path}/penstock.sqlite3",
+        PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
+        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
+        PENSTOCK_CLUSTER_WORKERS=2,
+    )
+
+
+def status(address: str, path: str) -> int:
+    connection = http.client.HTTPConnection(address, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+def family(running: Running) -> list[psutil.Process]:
+    return psutil.Process(running.process.pid).children(recursive=True)
+
+
+def names(processes: list[psutil.Process]) -> str:
+    return "\n".join(title(each) for each in alive(processes))
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return list(living(each.pid for each in processes))
+
+
+def wait_until_whole(up: Running) -> None:
+    """Wait for all of it: a cluster that is stopped while it starts may take 15 s to end."""
+    up.wait_for("Penstock is ready")
+    eventually(lambda: "pusher" in names(family(up)), 20.0)
+
+
+def rows(env: dict[str, str]) -> list[list[tuple]]:
+    with sqlite3.connect(env["DATABASE_URL"].removeprefix("sqlite:///")) as database:
+        tables = ["auth_user", "integrations_source", "integrations_apitoken", "django_migrations"]
+        found = [
+            database.execute(f"select * from {table} order by id").fetchall() for table in tables
+        ]
+    database.close()
+    return found
+
+
+def test_it_starts_everything_and_ctrl_c_ends_it_without_a_trace(env):
+    with Running(env, "up") as up:
+        up.wait_for("Penstock is ready: http://" + env["PENSTOCK_WEB_BIND"])
+        wait_until_whole(up)
+        assert status(env["PENSTOCK_WEB_BIND"], "/admin/login/") == 200
+        assert status(env["PENSTOCK_SANDBOX_URL"].removeprefix("http://"), "/_sandbox/") == 200
+        processes = family(up)
+
+        code = up.stop(signal.SIGINT)
+
+        assert code == 0, up.output
+        assert not alive(processes)
+        assert up.output.endswith("Penstock has stopped.\n")
+        assert "Traceback" not in up.output
+
+
+def test_a_second_start_is_quick_and_changes_nothing(env):
+    with Running(env, "up") as up:
+        wait_until_whole(up)
+        up.stop()
+    before = rows(env)
+
+    with Running(env, "up") as up:
+        up.wait_for("Penstock is ready", seconds=10.0)
+        wait_until_whole(up)
+        up.stop()
+
+    assert rows(env) == before
+    assert "are in place" in up.output
+    assert "Password" not in up.output
+
+
+def test_what_dies_is_started_again(env):
+    with Running(env, "up") as up:
+        wait_until_whole(up)
+        [web] = [p for p in family(up) if re.search("^granian .*:application$", names([p]))]
+
+        web.kill()
+
+        up.wait_for("[web] ended by itself; it starts again in 0 s.")
+        eventually(lambda: up.output.count("Listening at") == 2, 10.0)
+        assert up.stop() == 0
+
+
+def test_killed_itself_it_leaves_nothing_behind(env):
+    with Running(env, "up") as up:
+        wait_until_whole(up)
+        processes = family(up)
+
+        up.stop(signal.SIGKILL)
+
+        eventually(lambda: not alive(processes), 5.0)
+
+
+@pytest.mark.parametrize("setting", ["PENSTOCK_WEB_BIND", "PENSTOCK_SANDBOX_URL"])
+def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(env, setting):
+    port = int(env[setting].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)), Running(env, "up") as up:
+        assert up.process.wait(20) == 1
+        up.reader.join()
+
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use." in up.output
+    assert setting in up.output
+    assert "Traceback" not in up.output
+    assert not Path(env["DATABASE_URL"].removeprefix("sqlite:///")).exists()
+
+
+def test_an_address_that_is_none_is_named_with_its_setting(env):
+    with Running({**env, "PENSTOCK_WEB_BIND": "8084"}, "up") as up:
+        assert up.process.wait(20) == 1
+        up.reader.join()
+
+    assert "PENSTOCK_WEB_BIND is '8084'; it must be host:port" in up.output
+
+
+def test_a_database_that_is_away_is_one_clear_line(env):
+    away = {**env, "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
+    with Running(away, "up") as up:
+        assert up.process.wait(20) == 1
+        up.reader.join()
+
+    assert "The database of DATABASE_URL cannot be used" in up.output
+    assert "Traceback" not in up.output
+
+
+def test_without_a_local_sandbox_none_is_started(env):
+    with Running({**env, "PENSTOCK_SANDBOX_URL": "https://sandbox.example"}, "up") as up:
+        wait_until_whole(up)
+        assert "manage.py sandbox" not in names(family(up))
+        assert up.stop() == 0

@@ -1,0 +1,385 @@
+"""The watch's decisions: what makes it restart a cluster, and what does not."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import psutil
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from delivery import tasks
+from delivery.accounting import metrics
+from delivery.lanes import leases
+from delivery.models import Delivery, Event, Heartbeat, Lane, Tally
+from delivery.operations import supervisor
+from delivery.operations.processes import StopRequest
+from integrations.models import Installation, Source
+from tests.support import factories
+
+# stands in for qcluster: a main process with a child
+IMPOSTOR = """
+import subprocess, time
+child = subprocess.Popen(["sleep", "60"])
+time.sleep(60)
+"""
+NAMES = {10: "qcluster MainProcess north", 11: "qcluster Process-1 idle", 12: "python -m x"}
+
+
+def at(seconds: float):
+    return timezone.now() + timedelta(seconds=seconds)
+
+
+class TestRoll:
+    def test_who_left_is_named(self):
+        roll = supervisor.Roll()
+        assert roll.missing(NAMES) == ""
+
+        reason = roll.missing({10: NAMES[10]})
+
+        assert reason == "gone: qcluster Process-1 idle (pid 11)"
+
+    def test_who_came_is_watched_from_then_on(self):
+        roll = supervisor.Roll()
+        roll.missing({10: NAMES[10]})
+        assert roll.missing(NAMES) == ""
+
+        assert "pid 11" in roll.missing({10: NAMES[10]})
+
+    def test_what_is_not_of_django_q_may_come_and_go(self):
+        roll = supervisor.Roll()
+        roll.missing(NAMES)
+
+        assert roll.missing({10: NAMES[10], 11: NAMES[11]}) == ""
+
+    def test_the_last_name_is_the_one_that_counts(self):
+        roll = supervisor.Roll()
+        roll.missing({11: "qcluster Process-1 idle"})
+        roll.missing({11: "qcluster Process-1 processing north 'delivery.tasks.drain'"})
+
+        assert "processing north" in roll.missing({})
+
+
+class TestBells:
+    """`rung` maps lanes without a worker to the time of their last ringing."""
+
+    def test_a_bell_that_nobody_answers_is_silence(self):
+        bells = supervisor.Bells()
+        rung_at = timezone.now()
+        again = rung_at + leases.WAKE_AGAIN
+
+        looks = [(100.0, rung_at), (103.0, rung_at), (106.0, again), (109.0, again)]
+        silences = [bells.silence({1: at}, busy=False, clock=clock) for clock, at in looks]
+
+        assert silences == [0, 3, 6, 9]
+
+    def test_busy_workers_are_no_silence(self):
+        bells = supervisor.Bells()
+        rung = {1: timezone.now()}
+        bells.silence(rung, busy=True, clock=100.0)
+
+        assert bells.silence(rung, busy=True, clock=150.0) == 0
+
+    def test_a_lane_that_somebody_took_is_an_answer(self):
+        bells = supervisor.Bells()
+        rung_at = timezone.now()
+        bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=100.0)
+        bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=107.0)
+
+        assert bells.silence({2: rung_at}, busy=False, clock=110.0) == 0
+
+    def test_a_lane_taken_and_rung_again_between_two_looks_is_an_answer(self):
+        bells = supervisor.Bells()
+        rung_at = timezone.now()
+        bells.silence({1: rung_at}, busy=False, clock=100.0)
+        bells.silence({1: rung_at}, busy=False, clock=107.0)
+        sooner = rung_at + leases.WAKE_AGAIN / 2
+
+        assert bells.silence({1: sooner}, busy=False, clock=110.0) == 0
+
+    def test_nothing_to_do_is_no_silence(self):
+        bells = supervisor.Bells()
+        bells.silence({}, busy=False, clock=100.0)
+
+        assert bells.silence({}, busy=False, clock=200.0) == 0
+        assert bells.silence({1: timezone.now()}, busy=False, clock=201.0) == 0
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """A request to stop that leaves the handlers of pytest alone."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    request = StopRequest()
+    monkeypatch.undo()
+    return request
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster whose qcluster is a stand-in that does nothing."""
+    monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    cluster = supervisor.Cluster()
+    yield cluster
+    cluster.group.kill()
+    cluster.group.close()
+    cluster.folder.cleanup()
+
+
+@pytest.fixture
+def lane(db):
+    """A lane with one queued delivery and nobody who works on it."""
+    now = timezone.now()
+    source = Source.objects.create(name="Shop")
+    installation = Installation.objects.create(
+        name="Heap", destination_key="heap", variant="default"
+    )
+    lane = Lane.objects.create(installation=installation)
+    event = Event.objects.create(
+        source=source, message_id="m", type="track", timestamp=now, received_at=now
+    )
+    Delivery.objects.create(event=event, installation=installation, lane=lane)
+    return lane
+
+
+class TestCluster:
+    def test_each_start_has_a_name_of_its_own(self, cluster):
+        another = supervisor.Cluster()
+        another.group.kill()
+        another.group.close()
+        another.folder.cleanup()
+
+        assert another.holder != cluster.holder
+        assert len(cluster.heartbeat) <= Heartbeat._meta.get_field("name").max_length
+        assert len(cluster.holder) <= Lane._meta.get_field("holder").max_length
+
+    def test_qcluster_that_ended_is_a_reason(self, cluster):
+        cluster.group.kill()
+
+        assert cluster.missing() == "qcluster ended with exit code -9"
+
+    @pytest.mark.django_db
+    def test_a_late_sweep_is_a_reason_but_not_before_it_had_its_time(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(-1_000))
+
+        assert cluster.late_sweep(at(100)) == ""
+        assert cluster.late_sweep(at(160)).startswith("no sweep for 150 s")
+
+    @pytest.mark.django_db
+    def test_a_recent_sweep_is_none(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(100))
+
+        assert cluster.late_sweep(at(160)) == ""
+
+    def test_a_stranded_lane_is_rung_at_each_look(self, cluster, lane, monkeypatch):
+        rung = []
+        monkeypatch.setattr(leases, "async_task", lambda *task: rung.append(task))
+
+        assert cluster.unanswered(timezone.now()) == ""
+
+        assert rung == [("delivery.tasks.drain", lane.pk)]
+
+    def look_thrice(self, cluster) -> list[str]:
+        """Look twice at once and a third time 9 seconds later."""
+        first = [cluster.unanswered(timezone.now()) for _ in range(2)]
+        cluster.bells.since -= 9.0
+        return [*first, cluster.unanswered(timezone.now())]
+
+    def test_a_lane_that_stays_stranded_is_a_reason(self, cluster, lane):
+        cluster.group.started -= 60.0
+
+        reasons = self.look_thrice(cluster)
+
+        assert reasons[:2] == ["", ""]
+        assert reasons[2] == "1 lanes were rung and idle workers did not answer for 9 s"
+
+    def test_a_group_that_is_just_starting_is_given_time(self, cluster, lane):
+        assert self.look_thrice(cluster) == ["", "", ""]
+
+    def test_a_lane_that_waits_while_every_worker_is_at_a_task_is_none(
+        self, cluster, lane, settings, monkeypatch
+    ):
+        cluster.group.started -= 60.0
+        settings.CLUSTER_WORKERS = 2
+        monkeypatch.setattr(cluster, "processing", lambda: 2)
+        assert self.look_thrice(cluster) == ["", "", ""]
+
+    def test_a_lane_that_only_waits_for_its_vendor_takes_no_worker(
+        self, cluster, lane, settings, monkeypatch
+    ):
+        cluster.group.started -= 60.0
+        settings.CLUSTER_WORKERS = 1
+        other = Installation.objects.create(name="2", destination_key="heap", variant="default")
+        Lane.objects.create(
+            installation=other,
+            holder=cluster.holder,
+            lease=os.urandom(16).hex(),
+            lease_until=at(20),
+        )
+        assert "did not answer" in self.look_thrice(cluster)[-1]
+
+    @pytest.mark.django_db
+    def test_a_database_that_is_away_is_no_reason(self, cluster, monkeypatch, caplog):
+        def away(*_):
+            raise OperationalError("connection refused")
+
+        monkeypatch.setattr(cluster, "beat", away)
+
+        assert cluster.neglected() == ""
+        assert "cannot ask the database: connection refused" in caplog.text
+
+    @pytest.mark.django_db(transaction=True)  # the watch lets go of a connection that failed
+    def test_a_database_that_is_back_is_one(self, cluster, monkeypatch):
+        """django-q2's parts sleep for 10 s over it, and some die."""
+
+        def away(*_):
+            raise OperationalError("connection refused")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(cluster, "beat", away)
+            cluster.neglected()
+
+        assert cluster.neglected() == "the database was away"
+
+    def test_leases_that_end_with_an_outage_of_the_database_are_no_deaths(self, cluster, lane):
+        Lane.objects.update(holder=cluster.holder, lease=os.urandom(16).hex(), lease_until=at(20))
+        cluster.database_was_away = True
+
+        cluster.end()
+
+        assert leases.stranded(timezone.now()) == [lane.pk]
+        assert Lane.objects.get().deaths == 0
+
+    @pytest.mark.django_db(transaction=True)
+    def test_nothing_is_started_before_the_database_answers(self, monkeypatch, caplog, stop):
+        tries = []
+
+        def refuse_twice():
+            tries.append(1)
+            if len(tries) < 3:
+                raise OperationalError("connection refused")
+
+        monkeypatch.setattr(supervisor, "DATABASE_LOOK", 0.0)
+        monkeypatch.setattr(supervisor.Heartbeat.objects, "exists", refuse_twice)
+
+        supervisor.wait_for_database(stop)
+
+        assert len(tries) == 3
+        assert caplog.text.count("starts when the database answers: connection refused") == 1
+
+    @pytest.mark.django_db
+    def test_a_sweep_that_is_late_is_rung_for_before_anything_is_restarted(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(-100))
+        cluster.started_at = cluster.swept_at = at(-200)
+
+        assert [cluster.late_sweep(timezone.now()) for _ in range(3)] == ["", "", ""]
+        assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.sweep"]
+
+    @pytest.mark.django_db
+    def test_what_was_counted_is_rolled_up_every_few_seconds(self, cluster):
+        later = cluster.started_at + supervisor.ROLL_UP
+        cluster.ring_roll_up(later)
+        assert not OrmQ.objects.exists()  # there is nothing to roll up
+        Tally.objects.create(source=factories.make_source(), at=later, events=1, unwanted="{}")
+
+        for moment in (cluster.started_at, later, later, later + supervisor.ROLL_UP):
+            cluster.ring_roll_up(moment)
+
+        assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.roll_up"] * 2
+        assert tasks.roll_up() == 1
+        assert not metrics.is_apart()
+
+    @pytest.mark.django_db
+    def test_its_heartbeat_is_kept_for_as_long_as_it_runs(self, cluster):
+        cluster.beat(timezone.now())
+        assert Heartbeat.objects.filter(name=cluster.heartbeat).exists()
+
+        cluster.stop()
+
+        assert not Heartbeat.objects.exists()
+
+    def test_the_leases_of_a_dead_cluster_are_given_back(self, cluster, lane):
+        Lane.objects.update(holder=cluster.holder, lease=os.urandom(16).hex(), lease_until=at(20))
+
+        cluster.end()
+
+        assert leases.stranded(timezone.now()) == [lane.pk]
+        assert not cluster.group.members()
+
+    @pytest.mark.django_db
+    def test_stopping_tells_the_workers_first(self, cluster, monkeypatch):
+        told = []
+        stop = cluster.group.stop
+        monkeypatch.setattr(
+            cluster.group, "stop", lambda s: (told.append(cluster.stop_file.exists()), stop(s))
+        )
+
+        cluster.stop()
+
+        assert told == [True]
+        assert not cluster.group.members()
+
+
+class TestOrphans:
+    """Leases whose cluster was killed together with its watch."""
+
+    def leased_by(self, lane, holder) -> bool:
+        Lane.objects.update(holder=holder, lease=os.urandom(16).hex(), lease_until=at(20))
+        supervisor.release_orphaned()
+        return not leases.stranded(timezone.now())
+
+    def test_a_watch_that_is_gone_loses_its_lanes(self, lane):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+
+        assert not self.leased_by(lane, f"{supervisor.here()}:{gone.pid}:1f")
+        assert Lane.objects.get().deaths == 1
+
+    def test_a_watch_that_lives_keeps_them(self, lane):
+        assert self.leased_by(lane, f"{supervisor.here()}:{os.getppid()}:1f")
+
+    def test_our_own_last_cluster_loses_them_and_nobody_died_of_a_message(self, lane):
+        """It ended while the database was away, so that they could not be given back."""
+        assert not self.leased_by(lane, f"{supervisor.here()}:{os.getpid()}:1f")
+        assert Lane.objects.get().deaths == 0
+
+    @pytest.mark.parametrize("holder", ["elsewhere/1/2:99999999:1f", "", "by hand"])
+    def test_of_other_machines_nothing_is_known(self, lane, holder):
+        assert self.leased_by(lane, holder)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, caplog, stop):
+    monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    monkeypatch.setattr(supervisor, "title", lambda process: "qcluster")
+    monkeypatch.setattr(supervisor, "TICK", 0.1)
+    groups = []
+
+    class Sabotaged(supervisor.Cluster):
+        """Loses its youngest process at the fifth look, once."""
+
+        looks = 0
+
+        def missing(self):
+            self.looks += 1
+            if self.looks == 5 and not groups:
+                groups.append(self.group)
+                max(self.group.members(), key=lambda each: each.pid).kill()
+            elif self.looks == 5:
+                groups.append(self.group)
+                stop.asked = True
+            return super().missing()
+
+    monkeypatch.setattr(supervisor, "Cluster", Sabotaged)
+
+    with caplog.at_level(logging.WARNING):
+        supervisor.run(stop)
+
+    assert len(groups) == 2
+    assert [m for m in caplog.messages if m.startswith("Restarting the cluster: gone: qcluster")]
+    assert not [each for group in groups for each in group.members()]
+    assert not [each for each in psutil.Process().children(recursive=True) if each.is_running()]

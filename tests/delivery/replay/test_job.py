@@ -1,0 +1,539 @@
+"""Deliveries are queued again and events delivered afterwards, as jobs that survive anything."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from delivery.accounting import metrics
+from delivery.accounting.ledger import ledger
+from delivery.lanes import leases
+from delivery.log import detail
+from delivery.models import Delivery, Event, Lane, Replay, Replayed, Tally
+from delivery.operations import retention
+from delivery.replay import job
+from delivery.replay.job import AlreadyRunning, NotPossible, Window
+from delivery.replay.selection import Wanted, range_of
+from delivery.worker import batch, drain
+from integrations.models import Revision
+from tests.delivery.accounting.test_ledger import installed, put_in
+from tests.support import factories
+from tests.support.fake_vendor import Vendor
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+ANY = ("delivered", "failed", "filtered", "cancelled")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(drain, "LINGER", 0)
+    yield
+    batch.session().close()
+
+
+@pytest.fixture
+def source():
+    return factories.make_source()
+
+
+def settle(state="failed", **fields):
+    Delivery.objects.update(state=state, settled_at=NOW, **fields)
+
+
+def sent():
+    Delivery.objects.filter(state="queued").update(state="delivered", settled_at=NOW)
+
+
+def go(replay, steps=50):
+    """Take steps as the cluster does, without anybody sending; return the replay."""
+    window = Window()
+    for _ in range(steps):
+        if job.step(replay.pk, window, timezone.now()) is None:
+            break
+    replay.refresh_from_db()
+    return replay
+
+
+def send(installation, steps=50):
+    """Take steps and send, until nothing is left to do."""
+    replay = Replay.objects.latest("pk")
+    window = Window()
+    for _ in range(steps):
+        over = job.step(replay.pk, window, timezone.now()) is None
+        for lane in Lane.objects.filter(installation=installation):
+            drain.drain(lane.pk)
+        if over:
+            break
+    replay.refresh_from_db()
+    return replay
+
+
+def queued():
+    return Delivery.objects.filter(state="queued").count()
+
+
+def blueprint(installation, trigger):
+    actions = [{"name": "A", "kind": "track", "mapping": {}, "trigger": trigger}]
+    number = installation.revisions.count() + 1
+    installation.revision = Revision.objects.create(
+        installation=installation, number=number, blueprint={"version": 1, "actions": actions}
+    )
+    installation.save()
+
+
+# --- which ones --------------------------------------------------------------------------------
+
+
+def test_only_what_the_filter_names_is_queued_again(source):
+    heap = factories.make_installation()
+    other = factories.make_installation("Other")
+    ada, bob = factories.make_event(user_id="ada"), factories.make_event(user_id="bob", name="Seen")
+    factories.make_delivery(other, ada, state="failed")
+    mine = factories.make_delivery(heap, ada, state="failed", error="TooLarge")
+    factories.make_delivery(heap, bob, state="delivered")
+    cases = [
+        (Wanted(), 1),
+        (Wanted(states=("failed", "delivered")), 2),
+        (Wanted(states=ANY, user_id="bob"), 1),
+        (Wanted(states=ANY, event="Seen"), 1),
+        (Wanted(states=ANY, event="track"), 2),
+        (Wanted(error="TooLarge"), 1),
+        (Wanted(error="MessageRejected"), 0),
+        (Wanted(message_id=ada.message_id), 1),
+        (Wanted(since=NOW + timedelta(hours=1)), 0),
+        (Wanted(until=NOW - timedelta(hours=1)), 0),
+        (Wanted(since=NOW - timedelta(hours=1), until=NOW + timedelta(hours=1)), 1),
+        (Wanted(source=source.pk), 1),
+        (Wanted(source=source.pk + 1), 0),
+    ]
+    for wanted, count in cases:
+        found = job.preview("replay", heap, wanted)
+        assert (found.count, found.exact) == (count, True), wanted
+    replay = go(job.start("replay", heap, Wanted()))
+    assert list(Delivery.objects.filter(state="queued", trigger="replay")) == [mine]
+    assert replay.queued == 1
+
+
+def test_what_comes_in_later_is_not_in_it(source):
+    heap = installed()
+    put_in(source, 3)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+    put_in(source, 2)
+    settle()
+    assert go(replay).queued == 3
+
+
+def test_a_replay_takes_windows_of_the_log_whatever_is_rare_in_it(source, monkeypatch):
+    monkeypatch.setattr("delivery.replay.selection.SCAN", 3)
+    heap = installed()
+    put_in(source, 10)
+    settle("delivered")
+    last = Delivery.objects.latest("pk")
+    Delivery.objects.filter(pk=last.pk).update(state="failed")
+    assert job.preview("replay", heap, Wanted()).count == 1
+    span = range_of("replay", heap.pk, Wanted())
+    assert len(list(span.windows())) == 4
+    assert go(job.start("replay", heap, Wanted())).queued == 1
+
+
+def test_a_preview_says_when_it_did_not_get_through(source, monkeypatch):
+    monkeypatch.setattr(job, "LOOK", -1)
+    heap = installed()
+    put_in(source, 3)
+    settle()
+    found = job.preview("replay", heap, Wanted())
+    assert (found.exact, found.in_words()) == (False, "0+")
+    assert (found.oldest_at, found.newest_at) == (None, None)
+
+
+def test_a_preview_says_from_when_they_are_and_how_long_it_takes(source):
+    heap = installed()
+    put_in(source, 3)
+    settle()
+    times = list(Event.objects.order_by("pk").values_list("received_at", flat=True))
+    for kind in ("replay", "backfill"):
+        if kind == "backfill":
+            Delivery.objects.all().delete()
+        found = job.preview(kind, heap, Wanted(), rate=0.5)
+        assert (found.count, found.oldest_at, found.newest_at) == (3, times[0], times[-1])
+        assert found.seconds == 6
+
+
+# --- from the queue to the vendor --------------------------------------------------------------
+
+
+def test_what_is_sent_again_has_its_old_time_and_key(source, settings):
+    with Vendor() as vendor:
+        settings.SANDBOX_URL = vendor.url
+        heap = installed()
+        put_in(source, 3)
+        drain.drain(Lane.objects.get().pk)
+        assert Delivery.objects.filter(state="delivered").count() == 3
+        job.start("replay", heap, Wanted(states=("delivered",)))
+        replay = send(heap)
+        first, second = (body["events"] for _, _, body in vendor.received)
+    assert first == second
+    assert {"idempotency_key", "timestamp"} <= first[0].keys()
+    assert (replay.state, replay.queued, replay.outcome) == ("done", 3, {"delivered": 3})
+    assert ledger().closes
+
+
+def test_it_is_done_when_everything_has_left_its_lane(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    replay = go(job.start("replay", heap, Wanted()))
+    assert (replay.state, replay.progress) == ("running", 1.0)
+    settle("delivered")
+    assert go(replay).state == "done"
+
+
+def test_live_deliveries_have_lanes_of_their_own(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    go(job.start("replay", heap, Wanted()))
+    put_in(source, 1)
+    numbers = Delivery.objects.order_by("pk").values_list("lane__number", flat=True)
+    assert list(numbers) == [leases.REPLAYS, leases.REPLAYS, 0]
+
+
+def test_only_so_much_is_queued_at_a_time(source):
+    heap = installed()
+    put_in(source, 300)
+    settle()
+    replay = go(job.start("replay", heap, Wanted()))
+    assert queued() == replay.queued == 2 * job.FIRST
+
+
+def test_the_window_follows_what_the_vendor_takes():
+    window = Window()
+    assert [window.room(0) for _ in range(6)] == [200, 400, 800, 1_600, 2_000, 2_000]
+    assert [window.room(1_900), window.room(900)] == [0, 0]
+    assert window.size == 500
+    for _ in range(20):
+        window.room(500)
+    assert window.size == job.LEAST
+
+
+def test_it_steps_back_while_live_deliveries_are_late(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    put_in(source, 1)
+    Delivery.objects.filter(state="queued").update(queued_at=NOW - timedelta(seconds=5))
+    replay = go(job.start("replay", heap, Wanted()))
+    assert replay.queued == 0
+    Delivery.objects.filter(state="queued").update(state="delivered")
+    assert go(replay).queued == 2
+
+
+def test_it_keeps_its_rate(source):
+    heap = installed()
+    put_in(source, 100)
+    settle()
+    replay = job.start("replay", heap, Wanted(), rate=20)
+    window, now = Window(), timezone.now()
+    counts = []
+    for tick in range(41):
+        job.step(replay.pk, window, now + timedelta(seconds=tick * 0.1))
+        sent()
+        counts.append(Replayed.objects.count())
+    assert counts[0] == 5
+    assert 80 <= counts[-1] <= 90  # 20 a second for four seconds, and what the first second lends
+
+
+def test_it_leaves_half_of_the_vendors_limit_to_live_traffic(source):
+    heap = installed()
+    heap.config = {"app_id": "1", "region": "us"}
+    heap.save()
+    put_in(source, 1)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+    assert job.pace(replay) == 15_000 / 60 / 2
+
+
+# --- pause, cancel, crash ----------------------------------------------------------------------
+
+
+def test_paused_it_queues_no_more_and_goes_on_from_there(source):
+    heap = installed()
+    put_in(source, 300)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+    go(replay, steps=1)
+    job.pause(replay)
+    sent()
+    assert go(replay).queued == 200
+    job.resume(replay)
+    assert go(replay).queued == 300
+
+
+def test_cancelled_it_takes_back_what_nobody_has_sent(source):
+    heap = installed()
+    put_in(source, 4)
+    settle("failed", error="TooLarge", reason="too large")
+    one, *_ = Delivery.objects.order_by("pk")
+    Delivery.objects.filter(pk=one.pk).update(state="filtered", error="", reason="not needed")
+    before = list(Delivery.objects.order_by("pk").values("state", "error", "reason", "settled_at"))
+    replay = job.start("replay", heap, Wanted(states=("failed", "filtered")))
+    go(replay, steps=1)
+    assert queued() == 4
+    job.cancel(replay)
+    replay.refresh_from_db()
+    after = list(Delivery.objects.order_by("pk").values("state", "error", "reason", "settled_at"))
+    assert after == before
+    assert (replay.state, replay.queued, replay.taken_back) == ("cancelled", 4, 4)
+    assert ledger().closes
+
+
+def test_cancelled_it_leaves_alone_what_may_be_under_way(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+    go(replay, steps=1)
+    held = leases.lease(leases.replay_lane(heap.pk).pk, timezone.now())
+    job.cancel(replay)
+    assert (replay.state, queued()) == ("cancelling", 2)
+    leases.release(held)
+    assert go(replay).state == "cancelled"
+    assert queued() == 0
+
+
+def test_what_is_over_cannot_be_turned(source):
+    heap = installed()
+    replay = job.start("replay", heap, Wanted())
+    assert go(replay).state == "done"
+    for turn in (job.pause, job.resume, job.cancel):
+        with pytest.raises(NotPossible, match="done"):
+            turn(replay)
+
+
+def test_the_same_replay_is_not_started_twice(source):
+    heap = installed()
+    replay = job.start("replay", heap, Wanted())
+    with pytest.raises(AlreadyRunning, match=f"Replay {replay.pk}"):
+        job.start("replay", heap, Wanted())
+    job.start("replay", heap, Wanted(user_id="ada"))
+    go(replay)
+    job.start("replay", heap, Wanted())
+
+
+def test_two_passes_at_once_queue_each_delivery_once(source):
+    heap = installed()
+    put_in(source, 50)
+    settle()
+    replays = [
+        job.start("replay", heap, Wanted()),
+        job.start("replay", heap, Wanted(event="E")),
+    ]
+    for replay in replays:
+        go(replay)
+    assert Replayed.objects.count() == queued() == 50
+
+
+def test_what_is_queued_again_while_its_chunk_is_looked_up_is_left_alone(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+    lane = leases.replay_lane(heap.pk)
+    span = range_of("replay", heap.pk, Wanted())
+    chunk = job.requeueing.next_chunk(span, replay.cursor, 10, None)
+    Delivery.objects.filter(pk=chunk.found[0]).deliver_again(NOW, "hand")
+    assert job._release(replay, chunk, lane, NOW) == 1
+    # a second worker with the same chunk finds the cursor moved
+    assert job._release(replay, chunk, lane, NOW) == 0
+
+
+def test_a_crash_within_a_step_leaves_nothing_of_it(source, monkeypatch):
+    heap = installed()
+    put_in(source, 3)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+
+    def crash(*args):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(job, "_next", crash)
+    with pytest.raises(RuntimeError), transaction.atomic():
+        job.step(replay.pk, Window(), NOW)
+    assert (queued(), Replayed.objects.count()) == (0, 0)
+    monkeypatch.undo()
+    assert go(replay).queued == 3
+
+
+def test_one_whose_worker_died_is_rung_for_again(source):
+    replay = job.start("replay", installed(), Wanted())
+    rung = []
+
+    def ring(later):
+        before = Replay.objects.get().stepped_at
+        job.ring(NOW + timedelta(seconds=later))
+        rung.append(Replay.objects.get().stepped_at != before)
+
+    for later in (0, 3, 6, 7):
+        ring(later)
+    assert rung == [True, False, True, False]
+    job.pause(replay)
+    ring(60)
+    assert rung[-1] is False
+
+
+# --- backfill ----------------------------------------------------------------------------------
+
+
+def old_events(source, days=3):
+    put_in(source, 3)
+    put_in(source, 2, "page")
+    for model, column in ((Event, "received_at"), (Tally, "at")):
+        for row in model.objects.all():
+            at = getattr(row, column) - timedelta(days=days)
+            model.objects.filter(pk=row.pk).update(**{column: at})
+
+
+def test_a_new_installation_gets_past_events_that_it_wants(source):
+    old_events(source)
+    heap = installed(trigger='type = "track"')
+    put_in(source, 1)
+    found = job.preview("backfill", heap, Wanted())
+    assert (found.count, found.exact) == (3, True)
+    replay = go(job.start("backfill", heap, Wanted()))
+    assert (replay.queued, replay.unwanted) == (3, 2)
+    assert Delivery.objects.filter(trigger="backfill").count() == 3
+    [line] = ledger().lines
+    assert (line.in_scope, line.unwanted, line.queued, line.difference) == (4, 0, 4, 0)
+
+
+def test_only_sources_that_feed_an_installation_are_filled_in(source):
+    old_events(source)
+    other = factories.make_source("Other")
+    put_in(other, 2)
+    heap = installed()
+    heap.all_sources = False
+    heap.save()
+    assert job.preview("backfill", heap, Wanted()).count == 0
+    heap.sources.add(other)
+    assert go(job.start("backfill", heap, Wanted())).queued == 2
+
+
+def test_uninstalled_its_replays_are_cancelled(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    replay = job.start("replay", heap, Wanted())
+    heap.uninstalled_at = NOW
+    heap.save()
+    assert go(replay).state == "cancelled"
+    assert queued() == 0
+
+
+def test_a_second_backfill_makes_nothing_twice(source):
+    old_events(source)
+    heap = installed(trigger='type = "track"')
+    go(job.start("backfill", heap, Wanted()))
+    settle("delivered")
+    go(Replay.objects.get())
+    before = ledger()
+    assert go(job.start("backfill", heap, Wanted())).queued == 0
+    assert ledger() == before
+
+
+def test_what_was_not_wanted_is_delivered_when_the_blueprint_wants_it_now(source):
+    heap = installed(trigger='type = "page"')
+    old_events(source)
+    settle("delivered")
+    blueprint(heap, 'type = "track" or type = "page"')
+    assert go(job.start("backfill", heap, Wanted())).queued == 3
+    [line] = ledger().lines
+    assert (line.in_scope, line.unwanted, line.queued, line.delivered) == (8, 3, 3, 2)
+    assert ledger().closes
+
+
+def test_a_backfill_begins_where_it_is_told_and_sends_the_events_as_they_were(source, settings):
+    old_events(source, days=3)
+    put_in(source, 1)
+    with Vendor() as vendor:
+        settings.SANDBOX_URL = vendor.url
+        heap = installed()
+        job.start("backfill", heap, Wanted(since=NOW - timedelta(days=1)))
+        assert send(heap).outcome == {"delivered": 1}
+        job.start("backfill", heap, Wanted())
+        send(heap)
+        times = [e["timestamp"] for _, _, body in vendor.received for e in body["events"]]
+    assert len(times) == 6
+    assert times[-1] < times[0]
+    assert ledger().closes
+
+
+def test_a_cancelled_backfill_says_so_on_its_deliveries(source):
+    old_events(source)
+    heap = installed()
+    replay = job.start("backfill", heap, Wanted())
+    go(replay, steps=1)
+    job.cancel(replay)
+    assert set(Delivery.objects.values_list("state", "reason")) == {
+        ("cancelled", f"Backfill {replay.pk} was cancelled before it was sent.")
+    }
+    assert ledger().closes
+
+
+def test_the_ledger_closes_when_the_tallies_are_rolled_up(source):
+    old_events(source)
+    heap = installed()
+    metrics.roll_up(NOW)
+    assert not Tally.objects.exists()
+    assert go(job.start("backfill", heap, Wanted())).queued == 5
+    assert ledger().closes
+
+
+def test_the_log_finds_by_time_also_among_what_was_filled_in(source):
+    """A backfill makes young deliveries of old events: the order of ids is not that of times."""
+    installed("First")
+    old_events(source, days=20)
+    put_in(source, 4)
+    second = installed("Second")
+    go(job.start("backfill", second, Wanted(until=NOW - timedelta(days=10))))
+    put_in(source, 4)
+    settle("delivered")
+
+    def found(since, until):
+        rows = detail.received(
+            Delivery.objects.all(),
+            since=NOW - timedelta(days=since),
+            until=NOW - timedelta(days=until),
+        )
+        return rows.count()
+
+    assert (found(30, 10), found(10, -1), found(30, -1)) == (10, 12, 22)
+    Delivery.objects.update(settled_at=NOW - timedelta(days=31))
+    assert retention.purge(NOW)["deliveries"] == 0  # their events are young
+
+
+def test_a_purge_takes_what_was_replayed_with_it(source):
+    heap = installed()
+    put_in(source, 2)
+    settle()
+    go(job.start("replay", heap, Wanted()))
+    settle("delivered", queued_at=NOW)
+    Event.objects.update(received_at=NOW - timedelta(days=31))
+    Delivery.objects.update(settled_at=NOW - timedelta(days=31))
+    assert retention.purge(NOW)["deliveries"] == 2
+    assert not Replayed.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL for its plan")
+def test_a_window_is_found_by_the_installations_own_index(source):
+    heap = factories.make_installation()
+    span = range_of("replay", heap.pk, Wanted())
+    with connection.cursor() as cursor:  # a table of no rows is otherwise read in any way
+        for other in ("seqscan", "bitmapscan", "sort"):
+            cursor.execute(f"SET LOCAL enable_{other} = off")
+    plan = span._all().filter(pk__gt=0, pk__lte=10**9)[:10].explain()
+    assert "delivery_newest" in plan
+    assert "Sort" not in plan

@@ -1,0 +1,267 @@
+"""Sent again by the revision that shaped each delivery last, and not by the blueprint of now."""
+
+import copy
+import json
+
+import pytest
+from django.utils import timezone
+
+from delivery.accounting.ledger import ledger
+from delivery.actions import installations
+from delivery.lanes import leases
+from delivery.models import Delivery, Lane, Replay
+from delivery.replay import job
+from delivery.replay.job import Window
+from delivery.replay.selection import LAST, Wanted
+from delivery.worker import batch
+from delivery.worker import drain as worker_drain
+from tests.support.factories import (
+    make_delivery,
+    make_event,
+    make_installation,
+    make_source,
+    make_token,
+    make_user,
+)
+from tests.support.fake_vendor import Vendor
+
+pytestmark = pytest.mark.django_db
+
+CONFIG = {"app_id": "1234567890", "api_key": "canary-secret", "region": "sandbox"}
+API = "/v1/admin/deliveries"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(worker_drain, "LINGER", 0)
+    monkeypatch.setattr(leases, "wake", lambda lanes: None)
+    yield
+    batch.session().close()
+
+
+@pytest.fixture
+def vendor(settings):
+    with Vendor() as vendor:
+        settings.SANDBOX_URL = vendor.url
+        yield vendor
+
+
+@pytest.fixture
+def heap(vendor):
+    make_source()
+    return make_installation(config=CONFIG)
+
+
+@pytest.fixture
+def api(client):
+    headers = {"authorization": f"Bearer {make_token()}"}
+
+    def call(method, address, body=None):
+        data = json.dumps(body or {})
+        answer = client.generic(method, address, data, "application/json", headers=headers)
+        return answer.status_code, answer.json()
+
+    return call
+
+
+def drain():
+    for lane in Lane.objects.all():
+        worker_drain.drain(lane.pk)
+
+
+def rename(heap, name):
+    """Save a blueprint that sends tracked events under this name."""
+    blueprint = copy.deepcopy(heap.revision.blueprint)
+    for action in blueprint["actions"]:
+        if action["kind"] == "track":
+            action["mapping"]["event"] = name
+    return installations.save_revision(heap, blueprint, by=None)
+
+
+def go_and_send(replay, steps=50):
+    window = Window()
+    for _ in range(steps):
+        over = job.step(replay.pk, window, timezone.now()) is None
+        drain()
+        if over:
+            break
+    replay.refresh_from_db()
+    assert replay.state == "done"
+
+
+def entries(vendor):
+    return [each for _, _, body in vendor.received for each in body["events"]]
+
+
+def sent_once(heap, vendor, count=1, **fields):
+    """Deliver some events by the first revision, save a second one; return what was sent."""
+    for number in range(count):
+        make_delivery(heap, make_event(name=f"Event {number}", **fields))
+    drain()
+    first = entries(vendor)
+    vendor.received.clear()
+    rename(heap, "Renamed")
+    return first
+
+
+# --- a replay ----------------------------------------------------------------------------------
+
+
+def test_a_replay_as_before_sends_what_was_sent_and_one_of_now_what_is_made_now(heap, vendor):
+    first = sent_once(heap, vendor, 3)
+    wanted = Wanted(states=("delivered",), blueprint=LAST)
+    go_and_send(job.start("replay", heap, wanted))
+    assert entries(vendor) == first  # names, times, idempotency keys, and the order
+    assert set(Delivery.objects.values_list("revision__number", flat=True)) == {1}
+    vendor.received.clear()
+    go_and_send(job.start("replay", heap, Wanted(states=("delivered",))))
+    assert {each["event"] for each in entries(vendor)} == {"Renamed"}
+    keys = [each["idempotency_key"] for each in first]
+    assert [each["idempotency_key"] for each in entries(vendor)] == keys
+    assert set(Delivery.objects.values_list("revision__number", flat=True)) == {2}
+
+
+def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor):
+    sent_once(heap, vendor)
+    make_delivery(heap, make_event(name="Later"))
+    drain()  # by the second
+    rename(heap, "Renamed again")
+    vendor.received.clear()
+    go_and_send(job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST)))
+    assert [each["event"] for each in entries(vendor)] == ["Event 0", "Renamed"]
+    assert len(vendor.received) == 1  # in one request all the same
+
+
+def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor):
+    sent_once(heap, vendor)
+    never = make_delivery(heap, make_event())
+    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    states = ("delivered", "cancelled")
+    found = job.preview("replay", heap, Wanted(states=states, blueprint=LAST))
+    assert (found.count, found.unshaped) == (1, 1)
+    assert job.preview("replay", heap, Wanted(states=states)).unshaped == 0
+    asked = {"installation": heap.pk, "states": list(states), "blueprint": "last"}
+    told = api("POST", "/v1/admin/replays/preview", asked)[1]
+    assert (told["count"], told["unshaped"]) == (1, 1)
+    status, replay = api("POST", "/v1/admin/replays", asked)
+    assert (status, replay["filter"]["blueprint"]) == (201, "last")
+    go_and_send(Replay.objects.get())
+    never.refresh_from_db()
+    assert (Replay.objects.get().queued, never.state) == (1, "cancelled")
+
+
+def test_the_ledger_closes_and_a_cancelled_one_gives_back(heap, vendor):
+    sent_once(heap, vendor, 2)
+    before = ledger()
+    replay = job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
+    job.step(replay.pk, Window(), timezone.now())
+    assert Delivery.objects.filter(state="queued", lane__number=leases.AS_BEFORE).count() == 2
+    job.cancel(replay)
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
+    assert ledger() == before
+
+
+def test_it_is_over_when_the_last_of_it_was_sent(heap, vendor):
+    sent_once(heap, vendor)
+    replay = job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
+    window = Window()
+    for _ in range(5):
+        assert job.step(replay.pk, window, timezone.now()) is not None
+    go_and_send(replay)
+
+
+def test_a_backfill_has_nothing_that_was_sent_before(api, heap):
+    asked = {"installation": heap.pk, "kind": "backfill", "blueprint": "last"}
+    status, said = api("POST", "/v1/admin/replays", asked)
+    assert (status, set(said["error"]["fields"])) == (422, {"blueprint"})
+
+
+def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
+    client.force_login(make_user())
+    sent_once(heap, vendor)
+    new = "/admin/delivery/replay/new/"
+    given = {"installation": heap.pk, "states": ["delivered"], "blueprint": "last"}
+    never = make_delivery(heap, make_event())
+    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    given["states"] = ["delivered", "cancelled"]
+    page = client.post(new, {**given, "preview": "1"}).content.decode()
+    assert "<strong>1</strong> more, never shaped, left out" in page
+    client.post(new, given)
+    page = client.get(f"/admin/delivery/replay/{Replay.objects.get().pk}/change/").content.decode()
+    assert "As before: by the revision that shaped each last" in page
+
+
+# --- one by hand -------------------------------------------------------------------------------
+
+
+def test_one_is_delivered_again_as_before_and_then_as_now(client, heap, vendor):
+    client.force_login(make_user())
+    first = sent_once(heap, vendor)
+    delivery = Delivery.objects.get()
+    page = client.get(f"/admin/delivery/delivery/{delivery.pk}/change/").content.decode()
+    assert "as before, by revision 1" in page
+    again = f"/admin/delivery/delivery/{delivery.pk}/deliver-again/"
+    client.post(again, {"blueprint": "last"})
+    drain()
+    assert entries(vendor) == first
+    vendor.received.clear()
+    client.post(again)
+    drain()
+    assert [each["event"] for each in entries(vendor)] == ["Renamed"]
+    assert Delivery.objects.get().lane.number == leases.REPLAYS
+
+
+def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, vendor):
+    first = sent_once(heap, vendor)
+    shaped, never = Delivery.objects.get(), make_delivery(heap, make_event())
+    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    asked = {"blueprint": "last"}
+    status, said = api("POST", f"{API}/{never.pk}/deliver-again", asked)
+    assert (status, "never shaped" in said["error"]["message"]) == (409, True)
+    ids = {"ids": [shaped.pk, never.pk], **asked}
+    status, told = api("POST", f"{API}/deliver-again", ids)
+    assert (status, told["count"], "Left alone: 1" in told["message"]) == (202, 1, True)
+    drain()
+    assert entries(vendor) == first
+    never.refresh_from_db()
+    assert never.state == "cancelled"
+
+
+def test_what_is_queued_already_stays_in_its_lane(heap, vendor):
+    sent_once(heap, vendor)
+    Delivery.objects.update(state="queued", settled_at=None)
+    installations.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    assert Delivery.objects.get().lane.number == 0
+
+
+def test_a_revision_that_this_version_cannot_use_fails_its_deliveries_alone(heap, vendor):
+    sent_once(heap, vendor)
+    sick = Delivery.objects.get()
+    type(heap.revision).objects.filter(number=1).update(blueprint={"version": 1, "actions": 3})
+    batch.compiled.cache_clear()
+    make_delivery(heap, make_event(name="Later"))
+    drain()
+    vendor.received.clear()
+    installations.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    drain()
+    sick.refresh_from_db()
+    assert (sick.state, "cannot be used any more" in sick.reason) == ("failed", True)
+    assert [each["event"] for each in entries(vendor)] == ["Renamed"]
+
+
+# --- to another installation -------------------------------------------------------------------
+
+
+def test_an_event_s_page_leads_to_sending_it_to_another_installation(client, heap, vendor):
+    client.force_login(make_user())
+    sent_once(heap, vendor)
+    event = Delivery.objects.get().event
+    other = make_installation("Heap EU", config=CONFIG)
+    page = client.get(f"/admin/delivery/event/{event.pk}/change/").content.decode()
+    assert f"kind=backfill&amp;installation={other.pk}&amp;message_id={event.message_id}" in page
+    given = {"kind": "backfill", "installation": other.pk, "message_id": event.message_id}
+    form = client.get("/admin/delivery/replay/new/", given).content.decode()
+    assert event.message_id in form
+    client.post("/admin/delivery/replay/new/", given)
+    go_and_send(Replay.objects.get())
+    assert Delivery.objects.filter(installation=other).get().state == "delivered"

@@ -1,0 +1,189 @@
+"""Installations and schedules that cannot work: they are named, and disturb nobody else."""
+
+import json
+import time
+from contextlib import ExitStack
+from copy import deepcopy
+from datetime import timedelta
+
+from django.utils import timezone
+
+from delivery.actions import installations
+from delivery.models import Delivery, Incident
+from delivery.operations import alerts
+from integrations.models import Installation, Revision
+from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
+from tests.faults.rows.kills import another_cluster
+from tests.faults.support.in_process import Inside, at, close_books, tracks
+from tests.faults.support.raw_vendor import Wire
+from tests.kills.stage import Stage
+from tests.support.processes import eventually, manage
+
+BOTH = (SQLITE, POSTGRES)
+HEALTHY = "Healthy"
+CONFIG = {"app_id": "123", "region": "sandbox"}
+SECRET = {"api_key": "canary-of-bad-config"}
+
+# What is wrong → the kind of incident, and words of what is said of it.
+BROKEN = {
+    "Mapping": ("failing", "100 % of"),
+    "Old blueprint": ("attention", "actions/0/mapping/event: @gone is not a directive"),
+    "Secrets": ("attention", "PENSTOCK_SECRETS_KEYS"),
+    "Config": ("attention", "KeyError('app_id')"),
+}
+
+
+@row("14a", "Installations that cannot work", short=60, full=2_000, on=BOTH, inside=True)
+def bad_installations(place: Place, result: Result) -> None:
+    """Rounds are events, for each of five. A mapping that cannot be applied, a blueprint of another
+    version, secrets under a lost key, a setting that is gone: each is said to be so, an alarm is
+    raised, the fifth is delivered meanwhile, and what is mended is delivered whole."""
+    with Wire() as wire, at(wire.url) as inside:
+        made = {name: inside.install(name) for name in (HEALTHY, *BROKEN)}
+        blueprint = deepcopy(made["Mapping"].revision.blueprint)
+        spoil(made)
+        inside.send(*tracks(place.rounds, users=20))
+        work(inside, made)
+        for name in BROKEN:
+            check(made[name], place.rounds)
+        assert states(made[HEALTHY]) == {"delivered": place.rounds}
+        now = timezone.now()
+        alerts.look(now)
+        check_incidents(HEALTHY)
+        started = time.monotonic()
+        mend(made, blueprint)
+        work(inside, made)
+        result.recovery.append(time.monotonic() - started)
+        for each in made.values():
+            assert states(each) == {"delivered": place.rounds}, each
+        alerts.look(now + alerts.WINDOW + timedelta(minutes=1))
+        assert not Incident.objects.filter(closed_at=None).exists()
+        close_books(result)
+    result.note = f"{', '.join(BROKEN)}: an incident each; after mending all was delivered"
+
+
+def spoil(made: dict[str, Installation]) -> None:
+    directives = [("Mapping", {"@path": {"@path": "$.properties.number"}})]
+    directives += [("Old blueprint", {"@gone": "$.event"})]
+    for name, event in directives:
+        blueprint = deepcopy(made[name].revision.blueprint)
+        blueprint["actions"][0]["mapping"]["event"] = event
+        revision = Revision(
+            installation=made[name], number=2, blueprint=blueprint, change_summary="Spoilt"
+        )
+        revision.save()  # as another version of Penstock would have saved it
+        Installation.objects.filter(pk=made[name].pk).update(revision=revision)
+    Installation.objects.filter(pk=made["Secrets"].pk).update(sealed_secrets="gAAAAABnot-ours")
+    Installation.objects.filter(pk=made["Config"].pk).update(config={"region": "sandbox"})
+
+
+def work(inside: Inside, made: dict[str, Installation]) -> None:
+    for each in made.values():
+        for lane in each.lanes.all():
+            inside.once(lane.pk)
+
+
+def states(installation: Installation) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for state in Delivery.objects.filter(installation=installation).values_list("state", flat=True):
+        found[state] = found.get(state, 0) + 1
+    return found
+
+
+def check(installation: Installation, count: int) -> None:
+    kind, words = BROKEN[installation.name]
+    lane = installation.lanes.get()
+    if kind == "attention":
+        assert (lane.paused, states(installation)) == (True, {"queued": count}), installation
+        assert words in lane.last_error, lane.last_error
+        return
+    assert states(installation) == {"failed": count}
+    failed = Delivery.objects.filter(installation=installation)
+    assert set(failed.values_list("error", flat=True)) == {"MessageRejected"}
+    assert all("must be a text" in each for each in failed.values_list("reason", flat=True))
+    assert (lane.paused, lane.failures) == (False, 0)
+
+
+def check_incidents(*well: str) -> None:
+    told = {each.about: (each.kind, each.text) for each in Incident.objects.all()}
+    assert told.keys() == BROKEN.keys(), told
+    for name, (kind, words) in BROKEN.items():
+        assert told[name][0] == kind, told[name]
+        assert words in told[name][1], told[name]
+        assert SECRET["api_key"] not in told[name][1]
+
+
+def mend(made: dict[str, Installation], blueprint: dict) -> None:
+    """As a person would: save the blueprint, or the settings; deliver again what failed."""
+    for name in ("Mapping", "Old blueprint"):
+        installations.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
+    for name in ("Secrets", "Config"):
+        mended = Installation.objects.get(pk=made[name].pk)
+        installations.reconfigure(mended, name=name, config=CONFIG | SECRET)
+    installations.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
+
+
+# Before the sweep's, by their name and time: what django-q2 reads first, and cannot.
+POISON = """
+from datetime import timedelta
+from django.utils import timezone
+from django_q.models import Schedule
+long_ago = timezone.now() - timedelta(days=1)
+kinds = [
+    {"func": "delivery.tasks.sweep", "args": "(("},
+    {"func": "delivery.tasks.sweep", "kwargs": "{"},
+    {"func": "no.such.module.function"},
+    {"func": ""},
+    {"func": "delivery.tasks.sweep", "minutes": None},
+    {"func": "delivery.tasks.sweep", "hook": "no.such.hook", "args": "1, 2, 3"},
+]
+for number, fields in enumerate(kinds):
+    Schedule.objects.create(
+        **{"name": f"poison-{number}", "schedule_type": "I", "minutes": 1, "repeats": -1,
+           "next_run": long_ago, **fields}
+    )
+Schedule.objects.filter(name="poison-3").update(schedule_type="C", cron="99 99 * * *")
+"""
+SPOIL = """
+from integrations.models import Installation
+Installation.objects.filter(name="Broken").update(sealed_secrets="gAAAAABnot-ours")
+"""
+LOOK = """
+import json
+from delivery.models import Heartbeat, Incident
+swept = Heartbeat.objects.filter(name="sweep").first()  # none before the first sweep
+about = list(Incident.objects.values_list("about", flat=True))
+print(json.dumps([swept.at.timestamp() if swept else 0.0, about]))
+"""
+
+
+@row("14b", "Schedules that cannot be read", short=1, full=3)
+def poison_schedules(place: Place, result: Result) -> None:
+    """Six broken schedules before the sweep's. Rounds are sweeps: each comes within 150 s, finds
+    the installation that is broken, and delivery to the other one goes on meanwhile. In short a
+    second watch calls a sweep late after 3 s."""
+    with Stage(place.url()) as stage, ExitStack() as stack:
+        stage.install("Broken", "777")
+        manage(stage.env, "shell", "-v", "0", "-c", POISON + SPOIL)
+        if not place.full:
+            stack.enter_context(another_cluster(stage, SWEEP_LATE=3))
+        for _ in range(place.rounds):
+            swept = look(stage)[0]
+            stage.send(200, users=20)
+            eventually(lambda: stage.received() == len(stage.sent), 30.0, stage.up.output)
+            waited = eventually(lambda s=swept: look(stage)[0] > s, 150.0, stage.up.output)
+            result.recovery.append(waited)
+        assert look(stage)[1] == ["Broken"]
+        accounts = stage.accounts()
+        result.add(accounts["Heap"])
+        result.accepted = len(stage.sent)
+        assert accounts["Broken"]["queued"] == accounts["Heap"]["delivered"] == len(stage.sent)
+    result.note = (
+        "recovery is the wait for the next sweep; the other installation's incident is told"
+    )
+
+
+def look(stage: Stage) -> tuple[float, list[str]]:
+    """Return when the sweep ran last, and what there are incidents about."""
+    swept, about = json.loads(manage(stage.env, "shell", "-v", "0", "-c", LOOK))
+    return swept, about

@@ -1,0 +1,198 @@
+"""A long log, read by many while it grows."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from statistics import quantiles
+
+import psycopg
+import requests
+
+from integrations.api.lists import cursor_after
+from tests.faults.registry import Place, Result, row
+from tests.faults.support.sdk_client import Client
+from tests.kills.stage import TOKEN, WRITE_KEY, Stage
+from tests.support.processes import ROOT, eventually
+
+VIEWERS = 20
+THINKING = 2.0  # seconds between two pages of a viewer: as often as the live log asks
+WARMING = 10.0  # seconds that do not count: threads connect, PostgreSQL's caches fill
+LOOKING = 30.0  # seconds
+LIST, METRICS = 0.200, 0.050  # seconds, p95
+BYTES = 200_000  # of a page
+PATIENCE = 10.0  # seconds until a page that cannot be read must say so
+# counted to a limit is no count of the log
+COUNTED = re.compile(r"count\(\*\)(?!.*\bLIMIT\b).*\bfrom\b.*delivery_(delivery|event|attempt)\b")
+SKIPPED = re.compile(r"\boffset \d*[1-9]")
+
+TO_SANDBOX = """
+    UPDATE integrations_installation SET sealed_secrets = '',
+        config = jsonb_set(config::jsonb, '{region}', '"sandbox"')
+"""
+OUR_KEY = "UPDATE integrations_source SET write_key = '{key}' WHERE id = 1"
+CAME = """
+    SELECT state, count(*) FROM delivery_delivery JOIN delivery_event AS e ON e.id = event_id
+    WHERE e.id > {filled} AND installation_id < 12 GROUP BY state
+"""
+RECEIVING = 11  # installations, all of one App ID; the twelfth stands still
+LOCK = "LOCK TABLE delivery_delivery, delivery_event, delivery_attempt, delivery_metric"
+
+
+@row("22", "A log of five million, read by twenty while it grows", short=20_000, full=5_000_000)
+def long_log(place: Place, result: Result) -> None:
+    """Rounds are deliveries. Lists of twelve kinds, deep pages and searches while events come and
+    go; then the tables are locked: an error must be shown, and never a 0. How long pages take is
+    asserted in full only."""
+    url, before = filled(place), len(logged(place))
+    with Stage(url, config=None) as stage:
+        client = Client(stage, pause=0.5)
+        pages = lists(place.rounds)
+        with client.sending(threads=1, per_request=25):
+            eventually(lambda: stage.received() > 0, 60.0, stage.up.output)
+            if place.full:
+                look(stage, pages, WARMING)
+            seen = look(stage, pages, place.either(LOOKING, 4.0))
+        errors = locked(stage, url)
+        said = statements(logged(place)[before:])
+        eventually(lambda: came(place, url).keys() == {"delivered"}, 120.0, "deliveries are left")
+        held = [each["idempotency_key"] for each in stage.events()]
+    result.accepted, result.delivered = len(client.accepted), came(place, url)["delivered"]
+    result.lost, result.doubled = len(client.accepted - {*held}), len(held) - len({*held})
+    lists_p95, metrics_p95 = (p95(seen[kind]) for kind in ("list", "metrics"))
+    slowest = max(seen["list"])
+    result.note = (
+        f"{len(seen['list'])} pages by {VIEWERS} viewers: p95 {lists_p95:.3f} s, slowest "
+        f"{slowest:.2f} s, largest {max(seen['bytes']) / 1e3:.0f} KB; metrics p95 "
+        f"{metrics_p95:.3f} s; with the tables locked every page said {sorted(errors)}; "
+        f"{len(said):,} statements, none counts the log or skips rows"
+    )
+    assert result.delivered == RECEIVING * result.accepted
+    assert (result.lost, result.doubled) == (0, 0)
+    assert not [each for each in said if COUNTED.search(each) or SKIPPED.search(each)]
+    assert 200 not in errors, "a page that could not be read was answered with 200"
+    assert max(seen["bytes"]) <= BYTES
+    if not place.full:
+        return
+    assert lists_p95 <= LIST
+    assert metrics_p95 <= METRICS
+    assert slowest <= 1.0
+
+
+def filled(place: Place) -> str:
+    """Return the address of a long log, of which each statement is noted."""
+    url, server = place.url(), place.servers.postgres
+    command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(place.rounds)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    server.execute(TO_SANDBOX, url)
+    server.execute(OUR_KEY.format(key=WRITE_KEY), url)
+    server.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'")
+    return url
+
+
+def lists(rows: int) -> list[str]:
+    """Return what is looked at. Ids and names are those that benchmarks/rows.py gives."""
+    week = (datetime.now(UTC) - timedelta(days=7)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    deep, user = cursor_after(rows // 3), f"user-{rows // 400}"
+    return [
+        "deliveries", "deliveries?state=failed", "deliveries?state=queued",
+        "deliveries?installation=1", "deliveries?installation=11&state=failed",
+        "deliveries?installation=3&state=filtered", "deliveries?event=Event 1",
+        f"deliveries?user_id={user}", f"deliveries?user_id={user}&state=failed",
+        f"deliveries?since={week}", f"deliveries?until={week}&installation=2",
+        "deliveries?event=Account Deleted", f"deliveries?cursor={deep}",
+        f"deliveries?cursor={deep}&installation=1", "deliveries?message_id=message-12345",
+        "attempts?status=5xx", "events?name=Event 40",
+    ]  # fmt: skip
+
+
+def look(stage: Stage, pages: list[str], seconds: float) -> dict[str, list[float]]:
+    """Let everybody look for a while; return seconds of lists and metrics, and bytes."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    threads = [
+        threading.Thread(target=view, args=[stage, pages, seen, seconds], daemon=True)
+        for _ in range(VIEWERS)
+    ]
+    with scraper(stage, seconds) as process:
+        for each in threads:
+            each.start()
+            time.sleep(THINKING / VIEWERS)
+        for each in threads:
+            each.join(seconds + 60.0)
+        said, _ = process.communicate(timeout=seconds + 60.0)
+    assert process.returncode == 0, "the metrics could not be read"
+    seen["metrics"] = json.loads(said)
+    return seen
+
+
+def scraper(stage: Stage, seconds: float) -> "subprocess.Popen[str]":
+    url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/admin/metrics"
+    command = [sys.executable, "-m", "tests.faults.support.scraper", url, TOKEN, str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def view(stage: Stage, pages: list[str], seen: dict[str, list[float]], looking: float) -> None:
+    with requests.Session() as web:
+        until = time.monotonic() + looking
+        while time.monotonic() < until:
+            page = random.choice(pages)
+            answer, seconds = get(stage, page, web)
+            assert answer.status_code == 200, f"{page}: {answer.status_code}"
+            seen["bytes"].append(len(answer.content))
+            seen["list"].append(seconds)
+            time.sleep(max(THINKING - seconds, 0.0))
+
+
+def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Response, float]:
+    url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/admin/{page}"
+    started = time.monotonic()
+    answer = web.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
+    return answer, time.monotonic() - started
+
+
+def came(place: Place, url: str) -> dict[str, int]:
+    """Return how many deliveries are in what state: those of events that came, for all RECEIVING.
+    The ledger knows nothing of the log that was put in by SQL."""
+    with psycopg.connect(url) as db:
+        return dict(db.execute(CAME.format(filled=place.rounds // 2)).fetchall())
+
+
+def locked(stage: Stage, url: str) -> set[int]:
+    """Return the statuses of pages while nobody can read the tables they are made of."""
+    pages = ("deliveries", "events", "attempts", "metrics")
+    with psycopg.connect(url) as db, ThreadPoolExecutor(len(pages)) as pool:
+        eventually(lambda: is_locked(db), 30.0)
+        answers = list(pool.map(lambda page: get(stage, page, requests.Session()), pages))
+        db.rollback()
+    assert all(seconds <= PATIENCE for _, seconds in answers)
+    return {answer.status_code for answer, _ in answers}
+
+
+def is_locked(db: psycopg.Connection) -> bool:
+    """Lock the tables, unless those who work with several of them came between."""
+    try:
+        db.execute(LOCK)
+    except psycopg.errors.DeadlockDetected:
+        db.rollback()
+        return False
+    return True
+
+
+def logged(place: Place) -> str:
+    return (place.servers.postgres.folder / "log").read_text(errors="replace")
+
+
+def statements(text: str) -> list[str]:
+    """Return what was asked of the database, in small letters but for LIMIT."""
+    found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", text)
+    return [" ".join(each.lower().split()).replace("limit", "LIMIT") for each in found]
+
+
+def p95(values: list[float]) -> float:
+    return quantiles(values, n=20)[18]

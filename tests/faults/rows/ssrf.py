@@ -1,0 +1,199 @@
+"""Addresses that nobody may have us call: our own network, in every spelling."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import requests
+from django.test import override_settings
+
+from delivery.models import Attempt, Delivery, Lane
+from delivery.outbound import client
+from integrations.destination import Request
+from integrations.errors import VendorUnavailable
+from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
+from tests.faults.support.in_process import at, close_books, tracks
+from tests.faults.support.raw_vendor import Wire, status
+
+PUBLIC = "93.184.216.34"
+FORBIDDEN = {
+    "private": (
+        "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.254", "192.168.0.1",
+        "192.168.255.255",
+    ),
+    "loopback": (
+        "127.0.0.1", "127.1.2.3", "127.255.255.254", "localhost", "LOCALHOST", "localhost.",
+    ),
+    "this network": ("0.0.0.0", "0.1.2.3", "0"),
+    "carriers": ("100.64.0.1", "100.127.255.254"),
+    "link-local and metadata": ("169.254.0.1", "169.254.169.254", "169.254.170.2"),
+    "special": (
+        "192.0.0.1", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.255.255", "198.51.100.1",
+        "203.0.113.1", "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255",
+    ),
+    "decimal, octal, hex, short": (
+        "2130706433", "017700000001", "0x7f000001", "0177.0.0.1", "0x7f.0.0.1", "127.1", "127.0.1",
+        "0x7f.1", "10.1", "3232235521", "0xa9fea9fe", "169.254.43518", "0xA9.0xFE.0xA9.0xFE",
+    ),
+    "IPv6": (
+        "[::1]", "[0:0:0:0:0:0:0:1]", "[::]", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]",
+        "[fec0::1]", "[ff02::1]", "[2001:db8::1]", "[100::1]", "[3fff::1]", "[5f00::1]",
+        "[2001::1]",
+    ),
+    "IPv4 in IPv6": (
+        "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:10.0.0.1]", "[::ffff:169.254.169.254]",
+        "[::127.0.0.1]", "[::ffff:0:127.0.0.1]", "[::7f00:1]",
+    ),
+    "6to4, NAT64, ISATAP, Teredo": (
+        "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]", "[2002:c0a8:1::1]", "[64:ff9b::127.0.0.1]",
+        "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]", "[2606:4700::5efe:10.0.0.1]",
+        "[2606:4700::200:5efe:192.168.0.1]", "[2001:0:7f00:1::1]",
+    ),
+    "userinfo and the like": (
+        "vendor.example@127.0.0.1", "vendor.example:443@10.0.0.1", "127.0.0.1#@vendor.example",
+        "127.0.0.1?@vendor.example",
+    ),
+    "other digits": ("①②⑦.⓪.⓪.①", "127。0。0。1", "１２７.0.0.1"),
+}  # fmt: skip
+
+
+class Names:
+    """A name server that says what it is told, in turn; `asked` counts. Literals are real."""
+
+    def __init__(self, **answers: list[list[str]]):
+        self.answers = {f"{name}.example": given for name, given in answers.items()}
+        self.asked: list[str] = []
+        self.real = socket.getaddrinfo
+
+    def __call__(self, host, port, family=0, *rest, **options):
+        if host not in self.answers:
+            return self.real(host, port, family, *rest, **options)
+        self.asked.append(host)
+        given = self.answers[host]
+        addresses = given.pop(0) if len(given) > 1 else given[0]
+        return [entry for each in addresses for entry in self.real(each, port, family, *rest)]
+
+
+@contextmanager
+def watched(**names: list[list[str]]) -> Iterator[tuple[Names, list[str]]]:
+    """Write down whom sockets are connected to; nobody outside of this machine is reached."""
+    connected: list[str] = []
+    real = socket.socket.connect
+
+    def connect(self, address):
+        if self.family == socket.AF_UNIX:
+            return real(self, address)
+        connected.append(address[0])
+        if address[0] == "127.0.0.1":
+            return real(self, address)
+        raise ConnectionRefusedError("nobody is called from here")
+
+    server = Names(**names)
+    with (
+        patch.object(socket.socket, "connect", connect),
+        patch.object(socket, "getaddrinfo", server),
+    ):
+        yield server, connected
+
+
+def refusal(url: str) -> str:
+    """Return why nothing came of calling a URL; "" when an answer came."""
+    with client.new_session() as session:
+        return refused(url, session)
+
+
+def refused(url: str, session: requests.Session) -> str:
+    try:
+        client.send(Request(url=url, body=b"{}"), session)
+    except VendorUnavailable as error:
+        return str(error)
+    return ""
+
+
+@row("18", "Addresses that must not be called", short=1, full=1, on=(SQLITE, POSTGRES), inside=True)
+def forbidden_addresses(place: Place, result: Result) -> None:
+    """Each spelling of an address that is not public, names that lie, redirects; and a list of
+    what is allowed. Not one socket may be opened."""
+    vectors = [host for hosts in FORBIDDEN.values() for host in hosts]
+    with Wire() as wire:
+        with client.new_session() as session, watched() as (_, connected):
+            for host in vectors:
+                for url in (f"http://{host}:{wire.port}/", f"https://{host}/api"):
+                    assert refused(url, session), f"{url} was called"
+                    assert connected == [], f"{url} opened a socket to {connected}"
+        assert wire.requests == []
+        names = lying_names(wire)
+        redirected(wire)
+        allowed(wire)
+        delivered_nowhere(result)
+    result.rounds = result.full = len(vectors) * 2 + names + 1
+    result.note = (
+        f"{len(vectors)} spellings, each by http and https, {names} names that lie, a redirect; "
+        "no socket was opened"
+    )
+
+
+def lying_names(wire: Wire) -> int:
+    """Names that say a private address: first, later, among public ones. Return how many."""
+    lies = {
+        "private": [["10.0.0.1"]],
+        "metadata": [["169.254.169.254"]],
+        "mixed": [[PUBLIC, "127.0.0.1"]],
+        "mixed6": [["2606:4700::1", "::1"]],
+    }
+    for name in lies:
+        with watched(**{name: lies[name]}) as (_, connected):
+            said = refusal(f"http://{name}.example:{wire.port}/")
+        assert "no public address" in said, f"{name}: {said}"
+        assert connected == [], f"{name} opened a socket to {connected}"
+    with watched(rebinding=[[PUBLIC], ["127.0.0.1"]]) as (server, connected):
+        said = refusal(f"http://rebinding.example:{wire.port}/")
+    assert "nobody is called" in said, said
+    assert (connected, len(server.asked)) == ([PUBLIC], 1), "it was asked again"
+    with watched(rebinding=[["127.0.0.1"]]) as (_, connected):  # the next connection judges anew
+        assert "no public address" in refusal(f"http://rebinding.example:{wire.port}/")
+    assert connected == []
+    return len(lies) + 1
+
+
+def redirected(wire: Wire) -> None:
+    wire.answer = status(302, "Location: http://127.0.0.1:9/latest/meta-data/\r\n")
+    with override_settings(ALLOWED_NETWORKS=["127.0.0.1"]), watched() as (_, connected):
+        assert refusal(f"{wire.url}/") == ""
+    assert connected == ["127.0.0.1"]
+    assert len(wire.requests) == 1
+
+
+def allowed(wire: Wire) -> None:
+    """What the operator allows is called: a network, and the URLs of the environment."""
+    with watched(intern=[["10.1.2.3"]]) as (_, connected):
+        with override_settings(ALLOWED_NETWORKS=["10.0.0.0/8"]):
+            assert "nobody is called" in refusal("http://intern.example/")
+            assert "no public address" in refusal(f"{wire.url}/")
+        with override_settings(ALARM_WEBHOOK_URL="http://intern.example/hook"):
+            assert "nobody is called" in refusal("http://intern.example/hook")
+            assert "no public address" in refusal("http://intern.example:8080/hook")
+    assert connected == ["10.1.2.3"] * 2
+
+
+def delivered_nowhere(result: Result) -> None:
+    """The same on the way of a delivery: the lane waits and says why, and the attempt is kept."""
+    with at("http://127.0.0.1:9") as inside:
+        heap = inside.install()
+        heap.config |= {"region": "us"}
+        heap.save()
+        inside.send(*tracks(3))
+        lane = Lane.objects.get()
+        started = time.monotonic()
+        with watched() as (server, connected):
+            server.answers["heapanalytics.com"] = [["127.0.0.1"]]
+            inside.once(lane.pk)
+        assert time.monotonic() - started < 2.0
+        lane.refresh_from_db()
+        assert "heapanalytics.com is 127.0.0.1: no public address" in lane.last_error
+        assert Attempt.objects.get().outcome == "VendorUnavailable"
+        assert connected == []
+        assert Delivery.objects.filter(state="queued").count() == 3
+        close_books(result)

@@ -1,0 +1,91 @@
+"""What is left of throughput and latency when `benchmarks/` has measured the rest."""
+
+import re
+import time
+from contextlib import ExitStack
+from socket import socket
+from statistics import median, quantiles
+
+from tests.faults.registry import Place, Result, row
+from tests.faults.rows.isolation import latencies, pace, send_steadily
+from tests.faults.rows.replays import utc_now
+from tests.faults.rows.workers import settled
+from tests.faults.support.bare_penstock import Workshop
+from tests.faults.support.in_process import tracks
+from tests.faults.support.raw_vendor import OK, Wire
+from tests.kills.stage import Stage
+from tests.support.processes import eventually
+
+WORKERS = 4
+IDLE = 30.0  # seconds of two events a second
+P50, P99 = 0.25, 1.5  # seconds from accepted to delivered
+SINGLE = 500.0  # requests a second, one an event
+BATCHED = 0.5  # statements an event, from ingest to settled
+STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|SET|SELECT 1$)")
+
+
+@row("24", "One request an event, an idle system, statements an event", short=1_000, full=5_000)
+def speed(place: Place, result: Result) -> None:
+    """Rounds are events. benchmarks/run.py measures ingest, bulk delivery and latency under load;
+    this one what it does not: four lanes of calls that have no bulk form among it. In short only
+    statements are counted, and that all arrives."""
+    url = place.url()
+    place.servers.postgres.execute(
+        f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
+    )
+    with Stage(url, PENSTOCK_CLUSTER_WORKERS=WORKERS) as stage:
+        started = utc_now()
+        sent = send_steadily(stage, place.either(IDLE, 2.0), 900_000)  # ids of its own
+        eventually(lambda: stage.received() == sent, 30.0)
+        time.sleep(2.0)
+        waits = latencies(stage, 1, started)
+
+        before = statements(place)
+        stage.send(place.rounds, users=500)
+        eventually(lambda: stage.received() == sent + place.rounds, 120.0)
+        each = (statements(place) - before) / place.rounds
+
+        account = stage.account()
+        result.add(account)
+        result.accepted = account["in_scope"]
+    a_second = linked(place, result)
+    p99 = quantiles(waits, n=100)[98]
+    result.note = (
+        f"{a_second:,.0f} requests/s of one event each by four workers; an idle system delivers "
+        f"within {median(waits):.3f} s (p50) and {p99:.3f} s (p99); {each:.2f} statements an event "
+        "of requests of 100, the watch's looks included"
+    )
+    assert each <= BATCHED
+    if place.full:
+        assert median(waits) <= P50
+        assert p99 <= P99
+        assert a_second >= SINGLE
+
+
+def linked(place: Place, result: Result) -> float:
+    """Let as many visitors become known as there are rounds, each by a call of its own, to a vendor
+    that costs next to nothing; four workers, a lane each. Return calls/s."""
+    marks: list[tuple[float, int]] = []
+
+    def count(connection: socket) -> None:
+        if b'"events"' not in wire.requests[-1]:
+            marks.append((time.monotonic(), len(marks)))
+        connection.sendall(OK)
+
+    with Wire(count) as wire, ExitStack() as hands:
+        shop = Workshop(place.url(), wire.url, lanes=WORKERS)
+        people = place.either(place.rounds, 200)
+        batch = tracks(people, users=people, prefix="arrival")
+        shop.send(*({**each, "anonymousId": f"visitor-{each['userId']}"} for each in batch))
+        for number in range(WORKERS):
+            hands.enter_context(shop.hand(f"hand-{number}"))
+        eventually(lambda: len(marks) >= people, 120.0)
+        eventually(lambda: settled(shop), 60.0)
+        shop.close_books(result)
+    return pace(marks, 0.1, 0.9)
+
+
+def statements(place: Place) -> int:
+    """Return how many were logged until now, but for those that say nothing of the work."""
+    text = (place.servers.postgres.folder / "log").read_text(errors="replace")
+    return len(STATEMENT.findall(text))

@@ -1,0 +1,210 @@
+"""What operators do and are told: upgrades under load, and alarms."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from delivery.management.commands.up import answers
+from tests.conftest import a_free_port
+from tests.faults.registry import Place, Result, Unfit, row
+from tests.faults.rows.isolation import PILE
+from tests.faults.rows.kills import another_cluster
+from tests.faults.support.raw_vendor import Wire
+from tests.faults.support.sampler import waits_for_locks
+from tests.faults.support.sdk_client import Client, reckon
+from tests.kills.stage import Stage
+from tests.support.processes import ROOT, Environment, eventually, manage
+
+STALLED, FAILING = 180.0, 300.0  # seconds until somebody is told, promised
+# seconds until all is over: a lane's next try on the schedule, the ten minutes of the failure rate
+# or more that goes well than failed in them, three quiet minutes, and the sweep's own
+OVER = 1_100.0
+SICK = {"6001": {"status": 503, "times": 0}, "6002": {"status": 400, "times": 0}}
+HURRY = (
+    "UPDATE delivery_lane SET due_at = now() WHERE due_at > now()",
+    "UPDATE delivery_incident SET seen_at = seen_at - interval '3 minutes' WHERE closed_at IS NULL",
+)
+LONGEST = 1.0  # seconds that anybody may wait for a lock, or for an answer, during a migration
+
+
+# --- alarms --------------------------------------------------------------------------------------
+
+
+@row("33", "Told when it stalls or fails, once, and when it is over", short=1, full=1)
+def alarms(place: Place, result: Result) -> None:
+    """One vendor is away, one refuses all, both come and go; every sweep could tell it again. In
+    short late is after 3 s, a second watch asks for a sweep every few seconds, and the quiet after
+    which an incident is over is moved into the past."""
+    with Wire() as wire, alarmed(place, wire) as stage, ExitStack() as stack:
+        stage.install("Stalled", "6001")
+        stage.install("Failing", "6002")
+        if not place.full:
+            stack.enter_context(another_cluster(stage, SWEEP_LATE=2))
+        client = Client(stage, pause=0.5)
+        with client.sending(threads=1, per_request=10):
+            stage.trouble(*sick())
+            started = time.monotonic()
+            expected = {("late", "Stalled"): STALLED, ("failing", "Failing"): FAILING}
+            for what, limit in expected.items():
+                eventually(lambda w=what: told(wire)["opened", *w], limit - since(started))
+                result.recovery.append(since(started))
+            stage.trouble()  # a moment of good weather
+            time.sleep(place.either(20.0, 2.0))
+            stage.trouble(*sick())
+            time.sleep(place.either(60.0, 4.0))
+            stage.trouble()
+            over = until_over(place, stage, wire)
+        times = told(wire)
+        for account in stage.accounts().values():
+            result.add(account)
+    result.accepted = len(client.accepted)
+    late, failing = result.recovery
+    result.note = (
+        f"stalled told after {late:.0f} s, failing after "
+        f"{failing:.0f} s, the end of both within {over:.0f} s; {times.total()} notices in all"
+    )
+    # a vendor that is away fails too, which is an incident of its own
+    assert set(times) == {
+        (event, *what)
+        for event in ("opened", "closed")
+        for what in (*expected, ("failing", "Stalled"))
+    }
+    assert set(times.values()) == {1}, f"told more than once: {times}"
+
+
+def until_over(place: Place, stage: Stage, wire: Wire) -> float:
+    """Wait until the end of everything is told as well; return how long that took. What was refused
+    is in the window of ten minutes still: more of what is well."""
+    ended = time.monotonic()
+    with Client(stage, prefix="more", pause=0.1).sending(threads=2, per_request=50):
+        while len(told(wire)) < 6:
+            assert since(ended) < place.either(OVER, 60.0), told(wire)
+            time.sleep(1.0)
+            if not place.full:
+                hurry(place, stage)
+    return since(ended)
+
+
+def alarmed(place: Place, wire: Wire) -> Stage:
+    return Stage(
+        place.url(),
+        PENSTOCK_ALARM_QUEUED_MINUTES=place.either(1.0, 0.05),
+        PENSTOCK_ALARM_WEBHOOK_URL=wire.url,
+        PENSTOCK_ALARM_WEBHOOK_SECRET="only-for-this",  # noqa: S106
+    )
+
+
+def sick() -> list[dict[str, object]]:
+    return [{"match": f'"app_id":"{app}"', **how} for app, how in SICK.items()]
+
+
+def hurry(place: Place, stage: Stage) -> None:
+    """Let lanes try again at once, and the quiet minutes of what nobody sees any more be over."""
+    for statement in HURRY:
+        place.servers.postgres.execute(statement, stage.env["DATABASE_URL"])
+
+
+def told(wire: Wire) -> Counter[tuple[str, str, str]]:
+    """Return how often each beginning and end was told: (event, kind, about)."""
+    calls = [json.loads(body)["incidents"] for body in list(wire.requests)]
+    return Counter((each["event"], each["kind"], each["about"]) for call in calls for each in call)
+
+
+def since(moment: float) -> float:
+    return time.monotonic() - moment
+
+
+# --- upgrades ------------------------------------------------------------------------------------
+
+
+UPGRADED = "Upgraded under load, old workers beside the new web server"
+
+
+@row("25b", UPGRADED, short=2_000, full=5_000_000)
+def upgraded(place: Place, result: Result) -> None:
+    """Rounds are deliveries that the log has. The version before the newest migration runs and
+    takes events while `migrate` of this one runs; then its cluster goes on, beside our web."""
+    with (
+        older_version(place.folder / "older") as (root, name),
+        Stage(place.url(empty=True), root=root) as old,
+    ):
+        url, server = old.env["DATABASE_URL"], place.servers.postgres
+        old.send(1)  # which the pile is made after
+        pile = PILE.format(count=place.rounds).replace("'queued', now()", "'delivered', now()")
+        server.execute(pile, url)
+        server.execute("ANALYZE", url)
+        client = Client(old, pause=0.02)
+        with client.sending(threads=4):
+            time.sleep(place.either(3.0, 1.0))
+            started = time.monotonic()
+            with waits_for_locks(url) as waits:
+                manage(old.env, "migrate", "-v", "0")
+            migrating = since(started)
+            time.sleep(place.either(2.0, 0.5))
+        slowest = max(a.ended - a.started for a in client.between(started, started + migrating + 2))
+        with new_web(old) as env:
+            beside = Client(old, prefix="beside")
+            beside.url = f"http://{env['PENSTOCK_WEB_BIND']}/v1/batch"
+            with beside.sending(threads=2, most=100):
+                pass
+            ids = {*old.sent, *client.accepted, *beside.accepted}
+            eventually(lambda: old.received() == len(ids), 60.0, old.up.output)
+        reckon(old, ids, result, piled=place.rounds)
+    failed = {
+        status: n for status, n in (client.statuses() + beside.statuses()).items() if n != 200
+    }
+    result.recovery.append(migrating)
+    result.note = (
+        f"from {name}: migrated within {migrating:.1f} s beside {place.rounds:,} deliveries; the "
+        f"longest wait for a lock {waits.value:.2f} s, the slowest answer {slowest:.2f} s"
+    )
+    assert set(client.statuses()) == set(beside.statuses()) == {200}, f"ingest failed: {failed}"
+    assert waits.value <= LONGEST
+    assert slowest <= LONGEST
+
+
+@contextmanager
+def older_version(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Give the sources of before the newest migration, and their commit. Raises Unfit."""
+    if git("rev-parse", "--is-shallow-repository") != "false":
+        raise Unfit("git's history, which a shallow clone has not")
+    newest = git("log", "-1", "--format=%H", "--", "delivery/migrations", "integrations/migrations")
+    before = git("rev-parse", "--short", f"{newest}^")
+    git("worktree", "add", "--detach", str(folder), before)
+    shutil.copy(ROOT / ".env", folder)
+    try:
+        yield folder, before
+    finally:
+        git("worktree", "remove", "--force", str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@contextmanager
+def new_web(old: Stage) -> Iterator[Environment]:
+    """Run this version's web server on the database of another one; give its environment."""
+    env = old.env | {"PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}"}
+    host, _, port = env["PENSTOCK_WEB_BIND"].partition(":")
+    command = [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", port),
+        "config.wsgi:application",
+    ]
+    web = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: answers((host, int(port)), "/admin/login/"), 30.0)
+        yield env
+    finally:
+        web.terminate()
+        web.wait(20)

@@ -1,0 +1,138 @@
+"""A client that behaves as an SDK does, and the reckoning afterwards."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+import requests
+
+from tests.faults.registry import Result
+from tests.kills.stage import WRITE_KEY, Stage
+from tests.support.processes import eventually
+
+PATIENCE = 180.0  # seconds in which a message must have been taken, whatever happens
+ALWAYS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status: 0 when none came."""
+
+    started: float  # monotonic
+    ended: float
+    status: int
+    retry_after: str
+
+
+class Client:
+    """Sends each message until it was told 200; many threads, each with a user of its own."""
+
+    def __init__(self, stage: Stage, *, prefix: str = "m", pause: float = 0.0):
+        self.url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/batch"
+        self.prefix = prefix
+        self.pause = pause  # seconds between two requests of a thread
+        self.answers: list[Answer] = []
+        self.accepted: set[str] = set()
+        self.given_up: list[str] = []
+        self.stopped = threading.Event()
+        self.numbers = count()
+
+    @contextmanager
+    def sending(self, *, threads: int, per_request: int = 5, most: int = ALWAYS) -> Iterator[None]:
+        """Send from many threads until the block ends, or so many requests were made."""
+        requests_left = iter(range(most))
+        lock = threading.Lock()
+
+        def work(user: int) -> None:
+            with requests.Session() as web:
+                while not self.stopped.is_set():
+                    with lock:
+                        if next(requests_left, None) is None:
+                            return
+                        ids = [next(self.numbers) for _ in range(per_request)]
+                    self.deliver(web, [self.message(n, user) for n in ids])
+                    time.sleep(self.pause)
+
+        workers = [threading.Thread(target=work, args=[n], daemon=True) for n in range(threads)]
+        for each in workers:
+            each.start()
+        try:
+            yield
+            if most < ALWAYS:
+                for each in workers:
+                    each.join(PATIENCE)
+        finally:
+            self.stopped.set()
+            for each in workers:
+                each.join(PATIENCE)
+        assert not self.given_up, f"never taken: {self.given_up[:3]}"
+
+    def message(self, number: int, user: int) -> dict[str, object]:
+        return {
+            "type": "track", "event": "Step", "userId": f"user-{user}",
+            "messageId": f"{self.prefix}-{number:07}", "properties": {"number": number},
+        }  # fmt: skip
+
+    def deliver(self, web: requests.Session, batch: list[dict[str, object]]) -> None:
+        ids = [str(each["messageId"]) for each in batch]
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if self.post(web, batch).status == 200:
+                self.accepted.update(ids)
+                return
+            time.sleep(0.2)
+        self.given_up += ids
+
+    def post(self, web: requests.Session, batch: list[dict[str, object]]) -> Answer:
+        started, status, retry_after = time.monotonic(), 0, ""
+        try:
+            answer = web.post(
+                self.url, data=json.dumps({"batch": batch}), timeout=30,
+                headers={"Authorization": f"Bearer {WRITE_KEY}"},
+            )  # fmt: skip
+            status, retry_after = answer.status_code, answer.headers.get("Retry-After", "")
+        except requests.RequestException:
+            web.close()
+        made = Answer(started, time.monotonic(), status, retry_after)
+        self.answers.append(made)
+        return made
+
+    def between(self, start: float, end: float) -> list[Answer]:
+        """Return the answers to requests that began and ended in that time."""
+        return [a for a in list(self.answers) if a.started >= start and a.ended <= end]
+
+    def was_taken_after(self, moment: float) -> bool:
+        """Say whether a request that began after that was answered with 200."""
+        return any(a.started > moment and a.status == 200 for a in reversed(self.answers))
+
+    def statuses(self) -> Counter[int]:
+        return Counter(answer.status for answer in self.answers)
+
+
+def reckon(
+    stage: Stage, ids: set[str], result: Result, *, within: float = 90.0, piled: int = 0
+) -> None:
+    """Wait until the queue is empty and check: the ledger closes, and the vendor holds each
+    accepted message exactly once. Nobody may have been told 200 for less, nor stored more.
+
+    piled  deliveries that were put in by SQL as if they had been delivered
+    """
+    stage.trouble()
+    eventually(lambda: not stage.has_queued(), within, "deliveries are left")
+    account = stage.account()
+    result.add(account)
+    result.delivered -= piled
+    result.accepted += len(ids)
+    held = [each["idempotency_key"] for each in stage.events()]
+    result.again += stage.repeats()
+    result.doubled += len(held) - len(set(held))
+    result.lost += len(ids - set(held))
+    stored = account["in_scope"] - piled
+    assert stored == len(ids), f"{stored} stored, {len(ids)} accepted"
+    assert (result.lost, result.doubled) == (0, 0), f"lost {result.lost}, doubled {result.doubled}"
+    assert set(held) == ids

@@ -1,0 +1,116 @@
+"""Whether anything that is secret can be found anywhere afterwards."""
+
+import re
+import secrets
+import subprocess
+from contextlib import suppress
+from urllib.parse import urljoin
+
+import psycopg
+import requests
+from cryptography.fernet import Fernet
+
+from tests.faults.registry import Place, Result, row
+from tests.kills.stage import INSTALL, Stage
+from tests.support.processes import eventually
+
+LINK = re.compile(r'(?:href|action)="(/[^"#?]*)')
+APIS = (
+    "integration-catalog", "integrations", "installations", "deliveries", "rejections", "sources",
+    "events", "attempts", "audit-log", "tokens", "nothing-of-that-name",
+)  # fmt: skip
+
+
+@row("19", "Secrets as canaries", short=1, full=1)
+def canaries(place: Place, result: Result) -> None:
+    """Seven secrets through success, refusal, a vendor that repeats them, and a lost key; then they
+    are looked for in the dump of the database, the logs, the API and the admin's pages: the first
+    150 that links lead to, in short the first 30."""
+    pages = place.either(150, 30)
+    kept = {
+        name: f"canary-{name}-{secrets.token_hex(8)}"
+        for name in ("api-key", "api-token", "admin-password", "secret-key", "database-password")
+    }
+    kept["first-fernet-key"], kept["second-fernet-key"] = (
+        Fernet.generate_key().decode() for _ in range(2)
+    )
+    url = place.url().replace("postgres@", f"postgres:{kept['database-password']}@")
+    settings = {
+        "SECRET_KEY": kept["secret-key"], "PENSTOCK_API_TOKEN": kept["api-token"],
+        "PENSTOCK_ADMIN_PASSWORD": kept["admin-password"],
+        "PENSTOCK_SECRETS_KEYS": kept["first-fernet-key"],
+    }  # fmt: skip
+    config = {**INSTALL["config"], "api_key": kept["api-key"]}
+    with Stage(url, token=kept["api-token"], config=config, **settings) as stage:
+        stage.send(50)
+        stage.trouble({"status": 400, "times": 1, "body": f"you said {kept['api-key']}"})
+        stage.send(1)
+        eventually(lambda: not stage.has_queued(), 30.0)
+        places = {"the log": stage.up.output, **seen(stage, kept, pages)}
+    rotated = settings | {"PENSTOCK_SECRETS_KEYS": kept["second-fernet-key"]}
+    with Stage(url, token=kept["api-token"], config=None, **rotated) as stage:
+        stage.send_one(51)
+        eventually(lambda: "opens these secrets" in seen_in(url, "last_error"), 30.0)
+        places |= {
+            f"{name}, key lost": text for name, text in seen(stage, kept, pages // 3).items()
+        }
+        places["the log, key lost"] = stage.up.output
+    places["the dump"] = dump(url)
+    result.accepted = 52
+    result.note = f"{len(kept)} secrets looked for in {len(places)} places"
+    assert sightings(kept, places) == []
+
+
+def sightings(kept: dict[str, str], places: dict[str, str]) -> list[str]:
+    return [
+        f"{name} in {where}"
+        for where, text in places.items()
+        for name, canary in kept.items()
+        if canary in text
+    ]
+
+
+def seen(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, str]:
+    """Return what the API answers and what the admin shows, by address."""
+    base = f"http://{stage.env['PENSTOCK_WEB_BIND']}"
+    places = {}
+    with requests.Session() as web:
+        web.headers["Authorization"] = f"Bearer {kept['api-token']}"
+        for name in APIS:
+            for path in (f"/v1/admin/{name}", f"/v1/admin/{name}/1"):
+                places[path] = web.get(base + path, timeout=30).text
+    with requests.Session() as web:
+        login(web, base, kept["admin-password"])
+        todo, done = ["/admin/"], set()
+        while todo and len(done) < pages:
+            path = todo.pop(0)
+            if path in done or "logout" in path or path.startswith("/static"):
+                continue
+            done.add(path)
+            answer = web.get(urljoin(base, path), timeout=30)
+            places[path] = answer.text
+            todo += LINK.findall(answer.text)
+    assert len(done) > 5, "the admin could not be walked through"
+    return places
+
+
+def seen_in(url: str, column: str) -> str:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(f"SELECT {column} FROM delivery_lane").fetchall()
+    return " ".join(str(value) for (value,) in rows)
+
+
+def login(web: requests.Session, base: str, password: str) -> None:
+    page = f"{base}/admin/login/"
+    web.get(page, timeout=30)
+    form = {
+        "username": "admin", "password": password, "next": "/admin/",
+        "csrfmiddlewaretoken": web.cookies["csrftoken"],
+    }  # fmt: skip
+    assert web.post(page, data=form, headers={"Referer": page}, timeout=30).ok
+
+
+def dump(url: str) -> str:
+    with suppress(FileNotFoundError):
+        return subprocess.run(["pg_dump", url], capture_output=True, text=True, check=True).stdout
+    return ""

@@ -1,0 +1,94 @@
+"""PostgreSQL and Redis of our own, to be killed: nobody else's is touched."""
+
+import shutil
+import signal
+import subprocess
+from contextlib import ExitStack
+from functools import cached_property
+
+import psycopg
+import redis
+
+from tests.conftest import a_free_port
+from tests.support.postgres import Server
+from tests.support.processes import eventually
+from tests.support.services import Missing, database
+
+
+class Servers:
+    """Those that a run needs, each started when it is asked for first; use as a context manager."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    @cached_property
+    def postgres(self) -> "Postgres":
+        return self.stack.enter_context(Postgres())
+
+    @cached_property
+    def redis(self) -> "Redis":
+        server = Redis()
+        self.stack.callback(server.close)
+        return server
+
+
+class Postgres(Server):
+    """One server, many databases."""
+
+    def crash(self) -> None:
+        """Stop at once, as after a loss of power; what is not in the log is gone."""
+        self.stop("immediate")
+
+    def new_database(self) -> str:
+        url = database(self.url)
+        self.execute(f"CREATE DATABASE {url.rpartition('/')[2]}")
+        return url
+
+    def execute(self, statement: str, url: str = "") -> None:
+        with psycopg.connect(url or self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+class Redis:
+    """A Redis that keeps nothing on disk. Raises Missing where there is no redis-server."""
+
+    def __init__(self) -> None:
+        program = shutil.which("redis-server")
+        if not program:
+            raise Missing("no redis-server in PATH")
+        self.program, self.port = program, a_free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0?socket_connect_timeout=3&socket_timeout=10"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+             "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        eventually(self.answers, 10.0, "Redis does not answer")
+
+    def answers(self) -> bool:
+        try:
+            with redis.from_url(self.url) as server:
+                return bool(server.ping())
+        except redis.RedisError:
+            return False
+
+    def flush(self) -> None:
+        with redis.from_url(self.url) as server:
+            server.flushall()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()

@@ -1,0 +1,174 @@
+"""The API as its schema says: shown without a stranger's help, fuzzed, and called by a client."""
+
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import typing
+from enum import Enum
+from pathlib import Path
+
+import pytest
+
+from integrations.api import serializers
+from tests.integrations.access.test_permission_matrix import CALLS, OPEN
+from tests.support import api_calls
+from tests.support.api_calls import GIVEN, OPERATIONS, REFUSED, SCHEMA, TOKEN, ends
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = int(os.environ.get("PENSTOCK_FUZZ_API", "3"))  # made up for each call
+
+
+def test_every_call_is_in_it():
+    for address, method, _ in CALLS:
+        assert (told(address), method) in OPERATIONS, f"run make schema: {method} {address}"
+
+
+def told(address):
+    """Return an address of Django's as the schema has it."""
+    return "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", address).replace("{pk}", "{id}")
+
+
+@pytest.mark.parametrize(("address", "method", "view"), CALLS)
+def test_every_call_takes_the_parameters_that_it_says(address, method, view):
+    operation = OPERATIONS[told(address), method]
+    said = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
+    assert said == set(view.parameters.get(method, {}))
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_call_has_its_errors_and_its_authentication(path, method):
+    operation = OPERATIONS[path, method]
+    if not path.startswith("/v1/admin/") or path.lstrip("/") in OPEN:
+        return
+    assert {"401", "403", "422", "429", "500"} <= operation["responses"].keys()
+    assert operation["security"] == [{"token": []}]
+    assert ("404" in operation["responses"]) >= ("{" in path)
+    assert operation.get("description")
+
+
+def test_every_scope_and_role_is_in_it():
+    assert SCHEMA["openapi"].startswith("3.1")
+    named = SCHEMA["components"]["schemas"]["TokenInput"]["properties"]["scopes"]
+    assert named["type"] == "array"
+    assert serializers.SCOPE_CHOICES
+
+
+def test_it_is_served_as_it_is_in_the_repository(client):
+    answer = client.get("/v1/schema")
+    assert answer.content == (ROOT / "schema.yml").read_bytes()
+    assert answer.headers["Content-Type"].startswith("application/vnd.oai.openapi")
+
+
+# --- a server to call --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def penstock(tmp_path):
+    with api_calls.server(tmp_path) as url:
+        yield url
+
+
+# --- called by a client --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def client_package(tmp_path_factory):
+    """The client that openapi-python-client makes of the schema, imported."""
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "config.yml").write_text("post_hooks: []\n")
+    command = [
+        *(str(Path(sys.executable).parent / "openapi-python-client"), "generate", "--meta", "none"),
+        *("--path", str(ROOT / "schema.yml"), "--output-path", str(folder / "penstock_client")),
+        *("--config", str(folder / "config.yml")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module("penstock_client")
+    sys.path.remove(str(folder))
+
+
+@pytest.mark.end_to_end
+def test_a_generated_client_makes_every_call(penstock, client_package):
+    """With what is typed as the schema says, and understands each answer."""
+    with client_package.AuthenticatedClient(
+        penstock, TOKEN, raise_on_unexpected_status=True
+    ) as client:
+        make_every_call(client_package, client)
+
+
+def make_every_call(package, client):
+    managed = [each for each in OPERATIONS.items() if each[0][0].startswith("/v1/admin/")]
+    for (_, method), operation in sorted(managed, key=lambda each: ends(*each[0])):
+        name = operation["operationId"]
+        called = call(package, client, operation)
+        assert called.status_code == REFUSED.get(name, called.status_code), name
+        assert called.status_code < 300 or name in REFUSED, (name, called.content)
+        assert called.parsed is not None or called.status_code == 204, (name, method)
+
+
+def call(package, client, operation):
+    name, tag = operation["operationId"], operation["tags"][0].replace("-", "_")
+    module = importlib.import_module(f"{package.__name__}.api.{tag}.{name}")
+    parameters = inspect.signature(module.sync_detailed).parameters
+    values = dict(as_parameters(GIVEN.get(name, {}), parameters))
+    if "body" in values:
+        annotation = parameters["body"].annotation
+        shape = typing.get_args(annotation)[0] if typing.get_args(annotation) else annotation
+        values["body"] = shape.from_dict(values["body"])
+    return module.sync_detailed(client=client, **values)
+
+
+def as_parameters(given, parameters):
+    """Yield what a call is given as the generated function takes it: what has the name of one of
+    Python's own functions has another one, and one of several words is of an enumeration."""
+    for name, value in given.items():
+        name = name if name in parameters else f"{name}_"
+        kind = parameters[name].annotation
+        is_choice = isinstance(kind, type) and issubclass(kind, Enum)
+        yield name, kind(value) if is_choice else value
+
+
+# --- fuzzed ------------------------------------------------------------------------------------
+
+MANAGED = "^/v1/admin/"
+SENDING = "installations_test_(connection|event)_create"  # to a vendor
+ENDING = "tokens_destroy|auth_logout_create"  # what the calls are made with
+BEARER, WRITE_KEY = f"Authorization: Bearer {TOKEN}", f"X-Write-Key: {api_calls.WRITE_KEY}"
+# In this order: at first there is no installation but one, whose vendor is not there.
+PARTS = {
+    "what sends": (BEARER, "--include-operation-id-regex", f"^({SENDING})$"),
+    "the API": (
+        *(BEARER, "--include-path-regex", MANAGED),
+        *("--exclude-operation-id-regex", f"^({SENDING}|{ENDING})$"),
+    ),
+    "what ends": (BEARER, "--include-operation-id-regex", f"^({ENDING})$"),
+    "ingest": (WRITE_KEY, "--exclude-path-regex", MANAGED),
+}
+
+
+@pytest.mark.end_to_end
+def test_nothing_that_can_be_made_up_breaks_it(penstock):
+    """schemathesis: no 500, no status or answer that the schema does not have.
+
+    PENSTOCK_FUZZ_API is how many requests are made up for each call; `make fuzz` says 100, and
+    has ingest in it, which tests/delivery/ingest/test_openapi.py otherwise does in less time.
+    """
+    parts = dict(PARTS)
+    if "PENSTOCK_FUZZ_API" not in os.environ:
+        del parts["ingest"]
+    for part, options in parts.items():
+        done = fuzz(penstock, *options)
+        assert done.returncode == 0, f"{part}: {done.stdout[-30_000:]}{done.stderr[-2_000:]}"
+
+
+def fuzz(url, header, *options):
+    command = [
+        *(str(Path(sys.executable).parent / "schemathesis"), "--config-file"),
+        *("tests/schemathesis.toml", "run", f"{url}/v1/schema", "--url", url, "-H", header),
+        *("--no-color", "--max-examples", str(EXAMPLES), "--seed", "1", *options),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)

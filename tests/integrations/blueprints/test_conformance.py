@@ -1,0 +1,155 @@
+"""Our two languages against cases recorded from the reference implementation.
+
+`shared/conformance/README.md` explains the files. Rows tagged `peer_quirk` are accidents that
+we need not copy: they are counted, and must not crash. All others agree.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integrations.blueprints import TriggerError, compile_mapping, compile_trigger
+from integrations.blueprints.paths import MISSING
+from integrations.errors import MessageRejected
+
+FOLDER = Path(__file__).parents[4] / "shared/conformance"
+REFUSED = "refused"  # where a result is expected: when it was compiled, or applied
+ABSENT = {"$undefined": True}
+
+
+def recorded(name: str) -> Any:
+    path = FOLDER / name
+    if not path.exists():
+        pytest.skip(f"{path} is not part of the repository")
+    return json.loads(path.read_text("utf-8"))
+
+
+def tell(capsys: pytest.CaptureFixture[str], what: str, counts: Counter[str]) -> None:
+    said = ", ".join(f"{counts[each]:,} {each}" for each in sorted(counts))
+    with capsys.disabled():
+        sys.stdout.write(f"\n{what}: {said}\n")
+
+
+def verdict(row: Any, expected: Any, found: Any) -> str:
+    agrees = json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    if "peer_quirk" in row:
+        return "quirks that agree" if agrees else "quirks that differ"
+    return "agree" if agrees else "DISAGREE"
+
+
+# --- the mapping language ---
+
+
+def without_absent(value: Any) -> Any:
+    """Return JSON without what stands for JavaScript's undefined; in a list it is null."""
+    if isinstance(value, dict):
+        return {key: without_absent(each) for key, each in value.items() if each != ABSENT}
+    if isinstance(value, list):
+        return [None if each == ABSENT else without_absent(each) for each in value]
+    return value
+
+
+def mapped(mapping: Any, payload: Any) -> Any:
+    mapper, problems = compile_mapping(mapping)
+    if any(problem.always for problem in problems):
+        return REFUSED
+    try:
+        return mapper(payload)
+    except MessageRejected:
+        return REFUSED
+
+
+def mapping_result(case: Any, payloads: Any) -> tuple[Any, Any]:
+    """Return what was expected of a case, and what came of it."""
+    mapping = without_absent(case["mapping"])
+    _, problems = compile_mapping(mapping)
+    if case["kind"] == "validate":
+        return case.get("expected_valid", False), not problems
+    payload = payloads[case["payload_ref"]] if "payload_ref" in case else case["payload"]
+    found = mapped(mapping, payload)
+    if case.get("expected_error"):
+        return REFUSED, REFUSED if problems else found
+    expected = ABSENT if case.get("expected_undefined") else without_absent(case.get("expected"))
+    return expected, ABSENT if found is MISSING else numbers(found)
+
+
+def numbers(value: Any) -> Any:
+    """Return JSON with 2.0 as 2: JavaScript has one kind of number."""
+    return json.loads(
+        json.dumps(value),
+        parse_float=lambda t: int(float(t)) if float(t).is_integer() else float(t),
+    )
+
+
+def test_mappings_give_what_the_reference_gives(capsys):
+    data, counts, differ = recorded("mapping_kit.json"), Counter(), []
+    for case in data["cases"]:
+        expected, found = mapping_result(case, data["payloads"])
+        said = verdict(case, numbers(expected), found)
+        counts[said] += 1
+        if said == "DISAGREE":
+            differ.append((case["id"], expected, found))
+    tell(capsys, "mapping_kit.json", counts)
+    assert differ == []
+
+
+# --- the trigger language ---
+
+
+def triggered(fql: str, event: Any) -> bool | str:
+    try:
+        return compile_trigger(fql)(event)
+    except TriggerError:
+        return REFUSED
+
+
+def grid_event(field: str, value: Any) -> dict[str, Any]:
+    """Return an otherwise plain event with this value at the field."""
+    event: dict[str, Any] = {"type": "track", "event": "E", "properties": {}, "traits": {}}
+    *above, last = field.split(".")
+    parent = event
+    for key in above:
+        parent = parent.setdefault(key, {})
+    parent.pop(last, None)
+    if value != {"$missing": True}:
+        parent[last] = value
+    return event
+
+
+def trigger_rows(data: Any) -> Iterator[tuple[Any, bool | str, bool | str]]:
+    """Yield each row with what was expected and what came of it, event by event.
+
+    What does not parse never matches, in the reference; so a trigger that we refuse agrees with
+    one that never matches.
+    """
+    for row in data["grid"]:
+        for name, expected in row["expected"].items():
+            found = triggered(row["fql"], grid_event(row["field"], data["grid_values"][name]))
+            yield row, expected, False if found == REFUSED else found
+    for row in data["syntax"]:
+        for name, expected in row["expected"].items():
+            found = triggered(row["fql"], data["events"][name])
+            if row.get("expected_parse_error"):
+                yield row, REFUSED, found
+            else:
+                yield row, expected, False if found == REFUSED else found
+    for row in data["evals"]:
+        yield row, row["expected"], triggered(row["fql"], row["event"])
+    for row in data["parse_errors"]:
+        yield row, REFUSED, triggered(row["fql"], {})
+
+
+def test_triggers_say_what_the_reference_says(capsys):
+    counts, differ = Counter(), []
+    for row, expected, found in trigger_rows(recorded("fql.json")):
+        said = verdict(row, expected, found)
+        counts[said] += 1
+        if said == "DISAGREE":
+            differ.append((row["fql"], expected, found))
+    tell(capsys, "fql.json, event by event", counts)
+    assert differ == []

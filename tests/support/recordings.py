@@ -1,0 +1,43 @@
+"""Traffic recorded from real SDKs, where it is at hand: `../shared/clients/recordings`."""
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "clients" / "recordings"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+WRITE_KEYS = ("wk_test_0123456789abcdef", "pk_us_0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One request of an SDK, byte for byte."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    def messages(self) -> list[dict]:
+        """Return the messages it carries, as JSON without what JSON cannot hold."""
+        packed = self.headers.get("Content-Encoding") == "gzip"
+        data = json.loads(
+            gzip.decompress(self.body) if packed else self.body, parse_constant=lambda name: None
+        )
+        return data.get("batch", [data])
+
+
+def recorded(name: str) -> list[Recorded]:
+    """Return the requests of a recording, in the order in which they arrived."""
+    lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
+    return [
+        Recorded(
+            line["method"],
+            line["target"],
+            {key.title(): value for key, value in line["headers"]},
+            base64.b64decode(line["body_b64"] or ""),
+        )
+        for line in map(json.loads, lines)
+    ]

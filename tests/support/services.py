@@ -1,0 +1,113 @@
+"""What a test may need of this machine: PostgreSQL, Redis, Chromium, Node, the SDKs.
+
+PENSTOCK_REQUIRE=postgres,redis,chromium turns the absence of any of them from a reason to skip
+into a failure. `python -m tests.support.services postgres` prints where tests can have a database.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+
+POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
+REDIS = "redis://127.0.0.1:6379/9"
+SDKS = Path(__file__).resolve().parents[2] / "var" / "sdks"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Missing(Exception):
+    """This machine does not have it; the text says what was tried."""
+
+
+def postgres() -> str:
+    """Return the address of a server's `postgres` database. Raises Missing."""
+    url = os.environ.get("TEST_POSTGRES_URL", POSTGRES)
+    try:
+        psycopg.connect(url, connect_timeout=3).close()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Missing(f"no PostgreSQL at TEST_POSTGRES_URL ({reason})") from None
+    return url
+
+
+def initdb() -> str:
+    """Return the path of PostgreSQL's initdb; its other programs lie beside. Raises Missing."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([*map(str, debian), os.environ["PATH"]])
+    if found := shutil.which("initdb", path=path):
+        return found
+    raise Missing("no PostgreSQL to start: initdb is neither in PATH nor in /usr/lib/postgresql")
+
+
+def redis_server() -> str:
+    """Return the address of a Redis database that tests may write to. Raises Missing."""
+    url = os.environ.get("TEST_REDIS_URL", REDIS)
+    try:
+        with redis.from_url(url, socket_connect_timeout=3) as server:
+            server.ping()
+    except redis.RedisError as error:
+        raise Missing(f"no Redis at TEST_REDIS_URL ({error})") from None
+    return url
+
+
+def chromium() -> str:
+    """Return the path of a Chromium. Raises Missing."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    raise Missing(f"no browser: none of {', '.join(BROWSERS)} is in PATH")
+
+
+def node() -> str:
+    """Return the path of Node. Raises Missing."""
+    if path := shutil.which("node"):
+        return path
+    raise Missing("no Node: node is not in PATH")
+
+
+def sdks() -> str:
+    """Return the folder into which `make sdks` installed the SDKs. Raises Missing."""
+    if (SDKS / "installed").exists():
+        return str(SDKS)
+    raise Missing("no SDKs: `make sdks` installs them (it needs npm)")
+
+
+SERVICES = {
+    "postgres": postgres,
+    "initdb": initdb,
+    "redis": redis_server,
+    "chromium": chromium,
+    "node": node,
+    "sdks": sdks,
+}
+
+
+def required(name: str) -> bool:
+    return name in os.environ.get("PENSTOCK_REQUIRE", "").split(",")
+
+
+def database(server: str, name: str = "") -> str:
+    """Return the address of another database of that server; by default one not yet made."""
+    name = name or f"penstock_test_{secrets.token_hex(4)}"
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def main() -> int:
+    try:
+        # a commit need not outlive a crash of that server: nothing that is tested there is one
+        sys.stdout.write(f"{database(postgres())}?options=-c%20synchronous_commit%3Doff\n")
+    except Missing as missing:
+        if required("postgres"):
+            sys.stderr.write(f"PENSTOCK_REQUIRE names postgres, but there is {missing}\n")
+            return 1
+        sys.stderr.write(f"Database tests run on SQLite only: {missing}.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
