@@ -100,13 +100,13 @@ class Month:
             self.show(day, time.monotonic() - started)
 
     def hour(self, now: datetime) -> None:
-        from delivery.accounting import metrics
+        from delivery.accounting import rollup
         from delivery.operations import retention
 
         for _ in range(self.options.per_hour // REQUEST):
             self.ingest(now)
         self.deliver(now + timedelta(minutes=1))
-        metrics.roll_up(now + timedelta(minutes=2))
+        rollup.roll_up(now + timedelta(minutes=2))
         retention.purge(now + timedelta(minutes=3), budget=60.0)
         self.vacuum()
 
@@ -130,16 +130,17 @@ class Month:
         """Settle what is queued, as a worker does whose vendor takes all of it."""
         from delivery.lanes import leases
         from delivery.models import Lane
+        from delivery.worker import settle
         from delivery.worker.backlog import next_batch
 
         lane = Lane.objects.get(installation=self.installation)
         while batch := next_batch(lane.pk, limit=100, now=now):
             held = leases.lease(lane.pk, now)
-            leases.settle(
+            settle.settle(
                 held,
                 exchanges=[exchange([each.id for each in batch], now)],
                 settled=[
-                    leases.Settled(
+                    settle.Settled(
                         delivery_id=each.id, source_id=each.source_id, queued_at=each.queued_at,
                         state="delivered", revision_id=self.installation.revision_id,
                     )
@@ -174,7 +175,7 @@ class Month:
 
 
 def exchange(ids: list[int], now: datetime):
-    from delivery.lanes.leases import Exchange
+    from delivery.worker.settle import Exchange
 
     return Exchange(
         started_at=now, duration_ms=120, method="POST", url="https://heapanalytics.com/api/track",

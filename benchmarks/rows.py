@@ -185,7 +185,7 @@ def identifier(name: str) -> psycopg.sql.Identifier:
 
 
 def populate() -> None:
-    from delivery.lanes import leases
+    from delivery.lanes import routes
     from integrations.catalog import catalog
     from integrations.installations.install import install
     from integrations.models import Installation, Source
@@ -197,7 +197,7 @@ def populate() -> None:
     for name in INSTALLATIONS:
         install(catalog()["heap"], name=name, config={"app_id": "1", "region": "us"})
     Installation.objects.filter(name="Standing").update(enabled=False)
-    leases.plan()
+    routes.plan()
 
 
 def fill(connection: psycopg.Connection, events: int) -> None:

@@ -239,10 +239,10 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/v1/admin",
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_NAME_OVERRIDES": {
-        "DeliveryState": "delivery.models.Delivery.State",
-        "ReplayState": "delivery.models.Replay.State",
-        "ReplayKind": "delivery.models.Replay.Kind",
-        "IncidentKind": "delivery.models.Incident.Kind",
+        "DeliveryState": "delivery.models.deliveries.Delivery.State",
+        "ReplayState": "delivery.models.replays.Replay.State",
+        "ReplayKind": "delivery.models.replays.Replay.Kind",
+        "IncidentKind": "delivery.models.operations.Incident.Kind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {

@@ -3,11 +3,11 @@ changes when something is delivered, never whether."""
 
 from django.utils import timezone
 
-from delivery.accounting import metrics
-from delivery.actions import installations
-from delivery.lanes import leases
+from delivery.accounting import rollup
+from delivery.actions import deliveries as actions_deliveries
+from delivery.lanes import wakeups
 from delivery.models import Heartbeat
-from delivery.operations import alerts, retention
+from delivery.operations import alert_channels, alerts, retention
 from delivery.replay import job
 from delivery.worker import drain as worker_drain
 from delivery.worker import rate_limits
@@ -28,7 +28,7 @@ def replay(pk: int) -> None:
 def roll_up() -> int:
     """Roll up what was counted; return how many rows that were. For as long as they are apart,
     whoever reads the metrics adds them up himself."""
-    return metrics.roll_up(timezone.now(), gauges=False)
+    return rollup.roll_up(timezone.now(), gauges=False)
 
 
 def purge() -> None:
@@ -40,14 +40,14 @@ def sweep() -> int:
     """Ring for every lane that has work and no worker; return how many there were."""
     now = timezone.now()
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
-    stranded = leases.stranded(now)
-    leases.wake(stranded)
+    stranded = wakeups.stranded(now)
+    wakeups.wake(stranded)
     job.ring(now)
     rate_limits.forget(now)
-    installations.cancel_orphans(now)
-    metrics.roll_up(now)
+    actions_deliveries.cancel_orphans(now)
+    rollup.roll_up(now)
     expiry.forget(now)
-    leases.ring_task("purge")
+    wakeups.ring_task("purge")
     alerts.look(now)
-    alerts.tell(now)
+    alert_channels.tell(now)
     return len(stranded)

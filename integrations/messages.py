@@ -61,3 +61,13 @@ def iso(moment: datetime) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def identifier(value: Any) -> str:
+    """Return an id as text: trimmed, numbers written out, anything else as none at all."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    # an int has no is_integer() before Python 3.12, and may be too large for a float
+    return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)

@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 from delivery.ingest import authentication
-from delivery.transform.shape import compiled, compiled_of
+from delivery.transform.stored_messages import compiled, compiled_of
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.rate_limits import token_bucket
 from tests.support import databases as support_databases

@@ -1,7 +1,7 @@
 """The ledger in parts: by the hour in which events were received, by their names; and its holes.
 
-What was offered and not wanted is known by hour and source (`delivery/accounting/metrics.py`), so that is how
-exact a hole can be told. Only as far back as nothing is purged.
+What was offered and not wanted is known by hour and source (`delivery/accounting/metrics.py`), so
+that is how exact a hole can be told. Only as far back as nothing is purged.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from django.db.models import Case, Count, Exists, F, OuterRef, QuerySet, Sum, Wh
 from django.db.models.functions import Coalesce, TruncHour
 
 from delivery.accounting.ledger import Line
-from delivery.accounting.metrics import ALL, floor
+from delivery.accounting.record import ALL, floor
 from delivery.models import Attempt, Delivery, Event, Metric, Replayed, Tally
 from integrations.keyset import arrived, first_id
 from integrations.models import Installation, Source
@@ -65,9 +65,6 @@ def whole_since(now: datetime) -> datetime:
     return floor(now - timedelta(days=days), Metric.Step.HOUR) + HOUR
 
 
-# --- by hour, by name --------------------------------------------------------------------------
-
-
 def by_hour(start: datetime) -> list[Hour]:
     """Return the account of each installation and hour, from a whole hour on."""
     offered, unwanted = (_without_source(each) for each in _booked(start))
@@ -111,9 +108,6 @@ def _states(rows: QuerySet[Any]) -> Counter[tuple[int, Any, str]]:
     return Counter({(pk, part, state): n for pk, part, state, n in counts})
 
 
-# --- both books, by installation, source and hour ----------------------------------------------
-
-
 def _booked(start: datetime) -> tuple[Counter[Place], Counter[Place]]:
     """Return the events that were offered, to ALL and to each, and those that were not wanted."""
     offered: Counter[Place] = Counter()
@@ -151,9 +145,6 @@ def _without_source(counts: Counter[Place]) -> Counter[tuple[int, datetime]]:
     for (installation, _, hour), count in counts.items():
         summed[installation, hour] += count
     return summed
-
-
-# --- holes -------------------------------------------------------------------------------------
 
 
 def holes(now: datetime) -> list[Hole]:

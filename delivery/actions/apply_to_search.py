@@ -11,8 +11,8 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from delivery.log.query import Scope, scope
-from delivery.log.search_language import Search, Term
+from delivery.log.search.language import Search, Term
+from delivery.log.search.query import Scope, scope
 from delivery.models import Delivery, Lane
 
 AT_ONCE = 1_000  # deliveries a transaction

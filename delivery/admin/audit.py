@@ -7,8 +7,8 @@ from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 from unfold.decorators import display
 
 from delivery.admin.keyset import LogAdmin
+from integrations.formatting import ago
 from integrations.models import AuditEntry
-from integrations.templatetags.penstock import ago
 
 KINDS = {
     "installation": "integrations_installation",

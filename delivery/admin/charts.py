@@ -8,10 +8,11 @@ from typing import Any
 
 from django.utils.html import format_html, format_html_join
 
-from delivery.accounting.metrics import Point, Queue, Series
+from delivery.accounting.bounded_count import MOST, bounded
+from delivery.accounting.metrics import Point, Series
+from delivery.accounting.queues import Queue
 from delivery.models import Metric
-from delivery.status.installations import MOST, bounded
-from integrations.templatetags.penstock import path
+from integrations.formatting import path
 
 Step = Metric.Step
 

@@ -2,7 +2,7 @@
 
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
-from delivery.log import detail
+from delivery.log import querysets
 from integrations.messages import TYPES
 from integrations.models import Source
 
@@ -17,7 +17,7 @@ class NameFilter(TextFilter):
     parameter_name = "event"
 
     def queryset(self, request, queryset):
-        return queryset.filter(detail.named(self.value())) if self.value() else queryset
+        return queryset.filter(querysets.named(self.value())) if self.value() else queryset
 
 
 class TypeFilter(DropdownFilter):

@@ -10,7 +10,10 @@ from django.db.models import Min
 from django.utils import timezone
 
 from delivery.accounting import metrics
-from delivery.accounting.metrics import Point, Queue, Series
+from delivery.accounting import queues as accounting_queues
+from delivery.accounting.bounded_count import bounded
+from delivery.accounting.metrics import Point, Series
+from delivery.accounting.queues import Queue
 from delivery.admin.charts import (
     CHART_OF_ALL,
     Span,
@@ -22,16 +25,12 @@ from delivery.admin.charts import (
     span_of,
 )
 from delivery.admin.installations.pages import sending
-from delivery.log import detail as log_detail
-from delivery.log.query import IS_UNSENT
+from delivery.log import querysets
+from delivery.log.search.query import IS_UNSENT
 from delivery.models import Delivery, Incident, Rejection
-from delivery.status.installations import (
-    Words,
-    bounded,
-    incident_in_words,
-    state_in_words,
-    with_state,
-)
+from delivery.status.incidents import incident_in_words
+from delivery.status.installations import state_in_words, with_state
+from delivery.status.words import Words
 from integrations.models import Installation
 
 LOOKED_AT = 200  # newest failed deliveries, and rejections
@@ -79,7 +78,7 @@ def home(request, context):
     now, span = timezone.now(), span_of(request)
     whole, each = metrics.of_all_and_each(since=now - span.length, until=now, step=span.step)
     rows = installations(each, now)
-    has_events = log_detail.any_event()
+    has_events = querysets.any_event()
     steps = {**sending(request), "has_events": has_events}
     steps["first_installation"] = rows[0].installation if rows else None
     return {
@@ -99,7 +98,7 @@ def home(request, context):
 
 def installations(each: Mapping[int, Series], now: datetime) -> list[Row]:
     """Return every installation with its series, those that need somebody first."""
-    queues = metrics.queues()
+    queues = accounting_queues.queues()
     rows = [
         row(installation, each.get(installation.pk), queues.get(installation.pk, Queue()), now)
         for installation in with_state(Installation.objects.installed().order_by("name"))

@@ -14,9 +14,9 @@ from unfold.decorators import display
 
 from delivery.admin.keyset import LogAdmin
 from delivery.models import Incident
-from delivery.operations import alerts
-from delivery.status.installations import incident_in_words
-from integrations.templatetags.penstock import ago, chip
+from delivery.operations import alert_channels
+from delivery.status.incidents import incident_in_words
+from integrations.formatting import ago, chip
 
 HOW = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
 
@@ -49,7 +49,7 @@ class IncidentAdmin(LogAdmin):
         """Tell everybody who would be told of an incident that this is a test."""
         if not may_test(request):
             raise PermissionDenied
-        results = alerts.test(timezone.now())
+        results = alert_channels.test(timezone.now())
         if not results:
             messages.warning(request, f"Nobody would be told: {HOW}")
         for way, error in results.items():

@@ -11,17 +11,17 @@ from unfold.decorators import display
 from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
 from delivery.models import Replay
-from delivery.replay import job
+from delivery.replay import estimate, lifecycle
 from delivery.replay.form import BLUEPRINTS, RESOLVED, ReplayForm
-from delivery.replay.job import AlreadyRunning, NotPossible
+from delivery.replay.lifecycle import AlreadyRunning, NotPossible
 from delivery.replay.selection import Kind, from_json
-from delivery.status.installations import replay_in_words
-from integrations.templatetags.penstock import ago, chip
+from delivery.status.replays import replay_in_words
+from integrations.formatting import ago, chip
 
 TURNS = {
-    "pause": (job.pause, "is paused: it queues no more until it is resumed."),
-    "resume": (job.resume, "goes on."),
-    "cancel": (job.cancel, "is cancelled."),
+    "pause": (lifecycle.pause, "is paused: it queues no more until it is resumed."),
+    "resume": (lifecycle.resume, "goes on."),
+    "cancel": (lifecycle.cancel, "is cancelled."),
 }
 
 MANY = 10_000  # deliveries, beyond which the installation's name has to be typed
@@ -42,8 +42,6 @@ class ReplayAdmin(LogAdmin):
         context = {"may_replay": may_replay(request)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    # --- columns ---
-
     @display(description="Replay")
     def replay(self, replay):
         return str(replay)
@@ -63,8 +61,6 @@ class ReplayAdmin(LogAdmin):
     @display(description="Started")
     def started(self, replay):
         return ago(replay.created_at)
-
-    # --- one replay ---
 
     def get_urls(self):
         def mine(view):
@@ -99,15 +95,13 @@ class ReplayAdmin(LogAdmin):
             messages.error(request, str(error))
         return redirect("admin:delivery_replay_change", pk)
 
-    # --- a new one ---
-
     def new_view(self, request):
         insist(request)
         form = ReplayForm(request.POST or None, initial=initial(request.GET))
         found, must_type = None, False
         if request.method == "POST" and form.is_valid():
             asked = (form.chosen_kind, form.cleaned_data["installation"], form.wanted())
-            found = job.preview(*asked, rate=form.cleaned_data["rate"])
+            found = estimate.preview(*asked, rate=form.cleaned_data["rate"])
             is_certain = found.exact and found.count <= MANY
             typed = request.POST.get("typed", "") == form.cleaned_data["installation"].name
             if "preview" not in request.POST and (is_certain or typed):
@@ -126,7 +120,7 @@ class ReplayAdmin(LogAdmin):
 
     def _start(self, request, form, asked):
         try:
-            replay = job.start(*asked, rate=form.cleaned_data["rate"], by=request.user)
+            replay = lifecycle.start(*asked, rate=form.cleaned_data["rate"], by=request.user)
         except AlreadyRunning as error:
             messages.error(request, str(error))
             return redirect("admin:delivery_replay_changelist")

@@ -18,12 +18,12 @@ from unfold.views import ChangeList
 from delivery.accounting import metrics
 from delivery.accounting.last_seen import last_seen_at, with_last_seen
 from delivery.admin.charts import Figure, Step, chart, compact
-from integrations.admin.access import Audited, show_once
-from integrations.installations.forms import KeyForm, RotateForm, SourceForm
+from integrations.admin.base import Audited, show_once
+from integrations.formatting import ago, chip_of, sparkline
 from integrations.models import Source, WriteKey
 from integrations.sources import manage
+from integrations.sources.forms import KeyForm, RotateForm, SourceForm
 from integrations.sources.sdk_snippets import SNIPPETS, snippet
-from integrations.templatetags.penstock import ago, chip_of, sparkline
 
 DAY = timedelta(days=1)
 ARCHIVED = (
@@ -88,8 +88,6 @@ class SourceAdmin(Audited):
             source.lately = lately.get(source.pk)
         return found
 
-    # --- columns ---
-
     @display(description="Name")
     def named(self, source):
         if source.archived_at is None:
@@ -115,8 +113,6 @@ class SourceAdmin(Audited):
     @display(description="Created", ordering="created_at")
     def created(self, source):
         return ago(source.created_at)
-
-    # --- one source ---
 
     def connect_view(self, request, pk):
         if not self.has_view_permission(request):
@@ -152,8 +148,6 @@ class SourceAdmin(Audited):
             "keys": source.further_keys.valid(now).order_by("pk"),
             "may_change": self.has_change_permission(request, source),
         }
-
-    # --- its keys ---
 
     def rotate_view(self, request, pk):
         source = self._to_change(request, pk)
@@ -229,8 +223,6 @@ class SourceAdmin(Audited):
         if not self.has_change_permission(request, source):
             raise PermissionDenied
         return source
-
-    # --- its settings ---
 
     def get_readonly_fields(self, request, obj=None):
         return ("write_key",) if obj else ()

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from delivery.admin.charts import Figure
 from delivery.operations.system import System, system
-from delivery.status.installations import Words
+from delivery.status.words import Words
 
 
 def page(request):

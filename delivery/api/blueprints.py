@@ -1,20 +1,15 @@
 """The blueprint of an installation: its revisions, and trying it before anything rests on it."""
 
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from django.http import Http404
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
 from delivery.actions import installations
-from delivery.api import blueprint_serializers as shapes
-from delivery.log import body_access, detail
-from delivery.tester import test_message
-from delivery.tester.preview import NoSuchEvent, Unusable, pasted, preview, stored
+from delivery.api.serializers import blueprints as shapes
+from delivery.tester.preview import NoSuchEvent, Unusable
 from integrations.api.endpoint import Endpoint, unchecked
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.api.lists import LARGEST, answered, number, paged
@@ -23,15 +18,11 @@ from integrations.blueprints import BlueprintError
 from integrations.blueprints.diff import changes, difference, in_order
 from integrations.encryption import SecretsUnreadable
 from integrations.installations.revisions import Outdated
-from integrations.models import ApiToken, Installation, Revision
-from integrations.roles import includes
+from integrations.models import Installation, Revision
 
 LOOK = {"GET": "installations:read"}
 EDIT = {"POST": "installations:write"}
 AGAINST = OpenApiParameter("against", int, description="A revision's number; else the one before.")
-
-
-# --- revisions ---------------------------------------------------------------------------------
 
 
 class RevisionsView(Endpoint):
@@ -114,63 +105,6 @@ class RollBackView(Endpoint):
         return Response(told(saved, installation), status=status.HTTP_201_CREATED)
 
 
-# --- trying ------------------------------------------------------------------------------------
-
-
-class PreviewView(Endpoint):
-    scopes = {"POST": "installations:read"}
-
-    @extend_schema(request=shapes.Given, responses={200: shapes.Preview, 409: Error})
-    def post(self, request, pk):
-        """Show what would be sent for a message, and why not. Nothing is sent, nothing is kept."""
-        installation, given = found(pk), unchecked(request, shapes.Given)
-        with said():
-            made = preview(installation, message(request, given), given.get("blueprint"))
-        return Response(previewed(made))
-
-
-class TestEventView(Endpoint):
-    scopes = EDIT
-
-    @extend_schema(request=shapes.Given, responses={200: shapes.Trial, 409: Error})
-    def post(self, request, pk):
-        """Send a test event for real, past the queue, and answer with what the vendor said.
-
-        200 whatever the vendor said: see `accepted`. It is no event of ours; the attempts are kept
-        and marked as tests.
-        """
-        installation, given = found(pk), unchecked(request, shapes.Given)
-        with said():
-            tried = test_message.send_test_event(
-                installation,
-                message(request, given),
-                given.get("blueprint"),
-                now=timezone.now(),
-            )
-        return Response(tried_out(tried))
-
-
-class TestConnectionView(Endpoint):
-    scopes = EDIT
-
-    @extend_schema(request=None, responses={200: shapes.Connection, 409: Error})
-    def post(self, request, pk):
-        """Ask the vendor what it tells without anything staying there: is it there, and are the
-        credentials right."""
-        installation = found(pk)
-        with said():
-            findings = test_message.test_connection(installation)
-        return Response(
-            {
-                "ok": all(each.level != "bad" for each in findings),
-                "findings": [asdict(each) for each in findings],
-            }
-        )
-
-
-# --- what is asked for -------------------------------------------------------------------------
-
-
 def found(pk):
     rows = Installation.objects.installed().select_related("revision")
     installation = rows.filter(pk=pk).first()
@@ -202,23 +136,6 @@ def whole(given, name):
     return value
 
 
-def message(request, given):
-    """Return the message that a preview or a test is about."""
-    event_id = whole(given, "event_id")
-    if (event_id is None) is (given.get("message") is None):
-        raise Unprocessable({"message": "Give one of the two: message, or event_id."})
-    if event_id is None:
-        return pasted(given["message"], timezone.now())
-    has_scope = not isinstance(request.auth, ApiToken) or includes(
-        request.auth.scopes, "events:read"
-    )
-    if not has_scope or not request.user.has_perm("delivery.view_event"):
-        raise PermissionDenied("To use a stored event takes the scope events:read.")
-    if not body_access.shown_to(request.user):
-        raise PermissionDenied(f"{body_access.HIDDEN} Give a message instead of a stored event.")
-    return stored(event_id)
-
-
 @contextmanager
 def said():
     """Translate what the functions raise into errors of the API."""
@@ -237,9 +154,6 @@ def said():
         raise Conflict(str(error)) from None
 
 
-# --- how it is shown ---------------------------------------------------------------------------
-
-
 def listed(revision, installation):
     return {
         "number": revision.number,
@@ -252,60 +166,3 @@ def listed(revision, installation):
 
 def told(revision, installation):
     return {**listed(revision, installation), "blueprint": in_order(revision.blueprint)}
-
-
-def previewed(made):
-    return {
-        "outcome": made.outcome,
-        "reason": made.reason,
-        "actions": [action(each) for each in made.steps],
-        "requests": [{**asdict(each), "body": detail.parsed(each.body)} for each in made.requests],
-        "notes": list(made.notes),
-    }
-
-
-def action(step):
-    return {
-        "name": step.name,
-        "kind": step.kind,
-        "enabled": step.enabled,
-        "triggered": step.triggered,
-        "why": list(step.why),
-        "payload": step.fields,
-        "items": step.items,
-        "notes": list(step.notes),
-        "nothing": step.nothing,
-        "error": step.error,
-    }
-
-
-def tried_out(tried):
-    return {
-        "accepted": tried.accepted,
-        "summary": tried.summary,
-        "fix": tried.fix,
-        "message_id": tried.message_id,
-        "notes": list(tried.notes),
-        "exchanges": [exchanged(each) for each in tried.exchanges],
-    }
-
-
-def exchanged(exchange):
-    answer = {
-        "status": exchange.status,
-        "headers": detail.parsed(exchange.response_headers),
-        "body": detail.parsed(exchange.response_body),
-    }
-    return {
-        "started_at": exchange.started_at,
-        "duration_ms": exchange.duration_ms,
-        "outcome": exchange.outcome,
-        "error": exchange.error,
-        "request": {
-            "method": exchange.method,
-            "url": exchange.url,
-            "headers": detail.parsed(exchange.request_headers),
-            "body": detail.parsed(exchange.request_body),
-        },
-        "response": answer if exchange.status is not None else None,
-    }

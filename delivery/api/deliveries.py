@@ -13,17 +13,18 @@ from drf_spectacular.utils import (
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery.actions import apply_to_search, installations, resolve
+from delivery.actions import apply_to_search, resolve
+from delivery.actions import deliveries as actions_deliveries
 from delivery.actions.resolve import BadNote
-from delivery.api import serializers
 from delivery.api.parameters import FILTERS, search, search_of
+from delivery.api.serializers import deliveries as serializers_deliveries
 from delivery.log import body_access, detail, export
-from delivery.log.query import scope
-from delivery.log.representation import listed, rejected, told
-from delivery.models import Delivery, Rejection
+from delivery.log.representation import listed, told
+from delivery.log.search.query import scope
+from delivery.models import Delivery
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.api.lists import answered, as_answered, moment, number, one_of, paged, place
+from integrations.api.lists import as_answered, one_of, paged, place
 from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
 from integrations.roles import REVEAL_BODIES
 
@@ -57,7 +58,7 @@ class DeliveriesView(Endpoint):
 
     @extend_schema(
         parameters=[*LOOKED_FOR, *PAGING],
-        responses={200: page_of(serializers.Delivery)},
+        responses={200: page_of(serializers_deliveries.Delivery)},
     )
     def get(self, request):
         page, now = place(self.asked), timezone.now()
@@ -65,51 +66,12 @@ class DeliveriesView(Endpoint):
         return Response(as_answered(found, lambda each: listed(each, now)))
 
 
-class RejectionsView(Endpoint):
-    """List messages and requests that were refused on arrival, newest first.
-
-    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
-    """
-
-    scopes = {"GET": "events:read"}
-    permissions = {"GET": "delivery.view_rejection"}
-    parameters = {"GET": paged(source=number, since=moment, until=moment)}
-
-    @extend_schema(
-        parameters=[OpenApiParameter("source", ID), *RECEIVED, *PAGING],
-        responses={200: page_of(serializers.Rejection)},
-    )
-    def get(self, request):
-        rows, may_see = rejections(), body_access.shown_to(request.user)
-
-        def shown(rejection):
-            return rejected(rejection, shows_bodies=may_see)
-
-        return Response(answered(rows, shown, at="received_at", **self.asked))
-
-
-class RevealRejectionView(Endpoint):
-    """Show what was refused to who may only reveal it; the audit log says so. 404: none of that
-    id."""
-
-    scopes = {"POST": "events:read"}
-    permissions = {"POST": REVEAL_BODIES}
-
-    @extend_schema(request=None, responses={200: serializers.Rejection})
-    def post(self, request, pk):
-        rejection = rejections().filter(pk=pk).first()
-        if rejection is None:
-            raise Http404(f"There is no rejection {pk}.")
-        body_access.reveal(rejection)
-        return Response(rejected(rejection, shows_bodies=True))
-
-
 class DeliveryView(Endpoint):
     """Tell all there is about one delivery; 404 when there is none of that id."""
 
     scopes = {"GET": "deliveries:read"}
 
-    @extend_schema(responses={200: serializers.WholeDelivery})
+    @extend_schema(responses={200: serializers_deliveries.WholeDelivery})
     def get(self, request, pk):
         found = story(pk, shows_bodies=body_access.shown_to(request.user))
         return Response(told(found, timezone.now()))
@@ -121,7 +83,7 @@ class RevealDeliveryView(Endpoint):
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": REVEAL_BODIES}
 
-    @extend_schema(request=None, responses={200: serializers.WholeDelivery})
+    @extend_schema(request=None, responses={200: serializers_deliveries.WholeDelivery})
     def post(self, request, pk):
         found = story(pk, shows_bodies=True)
         body_access.reveal(found.delivery)
@@ -133,10 +95,13 @@ class DeliverAgainView(Endpoint):
 
     scopes = {"POST": "deliveries:replay"}
 
-    @extend_schema(request=serializers.Again, responses={202: serializers.Done, 409: Error})
+    @extend_schema(
+        request=serializers_deliveries.Again,
+        responses={202: serializers_deliveries.Done, 409: Error},
+    )
     def post(self, request, pk):
-        asked = given(request, serializers.Again)
-        requeued = installations.deliver_again(one(pk), timezone.now(), **asked)
+        asked = given(request, serializers_deliveries.Again)
+        requeued = actions_deliveries.deliver_again(one(pk), timezone.now(), **asked)
         if requeued.unshaped:
             raise Conflict("It was never shaped: there is nothing to send as before.")
         if requeued.gone:
@@ -151,9 +116,9 @@ class CancelView(Endpoint):
 
     scopes = {"POST": "deliveries:replay"}
 
-    @extend_schema(request=None, responses={200: serializers.Done, 409: Error})
+    @extend_schema(request=None, responses={200: serializers_deliveries.Done, 409: Error})
     def post(self, request, pk):
-        if not installations.cancel(one(pk), f"Cancelled by {request.user}.", timezone.now()):
+        if not actions_deliveries.cancel(one(pk), f"Cancelled by {request.user}.", timezone.now()):
             raise Conflict("It is not queued any more.")
         return Response({"message": "It is cancelled. deliver-again sends it all the same."})
 
@@ -164,9 +129,12 @@ class ResolveView(Endpoint):
 
     scopes = {"POST": "deliveries:replay"}
 
-    @extend_schema(request=serializers.Note, responses={200: serializers.Done, 409: Error})
+    @extend_schema(
+        request=serializers_deliveries.Note,
+        responses={200: serializers_deliveries.Done, 409: Error},
+    )
     def post(self, request, pk):
-        note = given(request, serializers.Note)["note"]
+        note = given(request, serializers_deliveries.Note)["note"]
         with said():
             if not resolve.resolve(one(pk), note, timezone.now()):
                 raise Conflict("It is not failed, or resolved already.")
@@ -180,13 +148,13 @@ class DeliverManyAgainView(Endpoint):
 
     @extend_schema(
         operation_id="deliveries_deliver_many_again",
-        request=serializers.Chosen,
-        responses={202: serializers.DoneToMany},
+        request=serializers_deliveries.Chosen,
+        responses={202: serializers_deliveries.DoneToMany},
     )
     def post(self, request):
-        asked = given(request, serializers.Chosen)
+        asked = given(request, serializers_deliveries.Chosen)
         rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
-        requeued = installations.deliver_again(rows, timezone.now(), **asked)
+        requeued = actions_deliveries.deliver_again(rows, timezone.now(), **asked)
         told = {"count": requeued.count, "is_whole": True, "message": requeued.in_words()}
         return Response(told, status=status.HTTP_202_ACCEPTED)
 
@@ -197,7 +165,7 @@ class ManyView(Endpoint):
     """
 
     scopes = {"POST": "deliveries:replay"}
-    shape = serializers.ChosenOrMatching
+    shape = serializers_deliveries.ChosenOrMatching
     done = ""
 
     def all_of(self, search, now):
@@ -235,12 +203,14 @@ class CancelManyView(ManyView):
         return apply_to_search.queued(search, now)
 
     def act(self, rows, wanted, now, search):
-        return installations.cancel(rows, f"Cancelled by {self.request.user}.", now, search=search)
+        return actions_deliveries.cancel(
+            rows, f"Cancelled by {self.request.user}.", now, search=search
+        )
 
     @extend_schema(
         operation_id="deliveries_cancel_many",
-        request=serializers.ChosenOrMatching,
-        responses={200: serializers.DoneToMany},
+        request=serializers_deliveries.ChosenOrMatching,
+        responses={200: serializers_deliveries.DoneToMany},
     )
     def post(self, request):
         """Cancel queued deliveries; what is not queued stays as it is."""
@@ -248,7 +218,7 @@ class CancelManyView(ManyView):
 
 
 class ResolveManyView(ManyView):
-    shape = serializers.Resolve
+    shape = serializers_deliveries.Resolve
     done = "marked as resolved."
 
     def all_of(self, search, now):
@@ -259,8 +229,8 @@ class ResolveManyView(ManyView):
 
     @extend_schema(
         operation_id="deliveries_resolve_many",
-        request=serializers.Resolve,
-        responses={200: serializers.DoneToMany},
+        request=serializers_deliveries.Resolve,
+        responses={200: serializers_deliveries.DoneToMany},
     )
     def post(self, request):
         """Note that failed deliveries were dealt with elsewhere; what is not failed stays."""
@@ -314,10 +284,6 @@ def said():
         raise Unprocessable({"note": str(error)}) from None
     except ValueError as error:  # of a search
         raise Unprocessable({"q": str(error)}) from None
-
-
-def rejections():
-    return Rejection.objects.select_related("source")
 
 
 def story(pk, *, shows_bodies):

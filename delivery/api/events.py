@@ -6,18 +6,17 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from delivery.api import serializers
-from delivery.log import body_access, detail, listing
+from delivery.api.serializers import events as serializers_events
+from delivery.log import absences, body_access, detail, listing, querysets
 from delivery.log.representation import hidden
-from delivery.models import Attempt, AttemptBody, Carried, Event
-from delivery.status.installations import delivery_in_words
+from delivery.models import Event
+from delivery.status.deliveries import delivery_in_words
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
 from integrations.api.schema import ID, PAGING, page_of
 from integrations.messages import TYPES
 from integrations.roles import REVEAL_BODIES
 
-CARRIED = 1_000  # deliveries of an attempt that are named
 TIMES = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="From this time on."),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
@@ -51,7 +50,7 @@ class EventsView(Endpoint):
             *TIMES,
             *PAGING,
         ],
-        responses={200: page_of(serializers.Event)},
+        responses={200: page_of(serializers_events.Event)},
     )
     def get(self, request):
         """List events, the newest first.
@@ -67,7 +66,7 @@ class EventsView(Endpoint):
 class EventView(Endpoint):
     scopes = {"GET": "events:read"}
 
-    @extend_schema(responses={200: serializers.EventWithDeliveries})
+    @extend_schema(responses={200: serializers_events.EventWithDeliveries})
     def get(self, request, pk):
         """Show an event: what was sent, where it went, and why not elsewhere."""
         return Response(event_told(event(pk), shows_bodies=body_access.shown_to(request.user)))
@@ -77,7 +76,7 @@ class RevealEventView(Endpoint):
     scopes = {"POST": "events:read"}
     permissions = {"POST": REVEAL_BODIES}
 
-    @extend_schema(request=None, responses={200: serializers.EventWithDeliveries})
+    @extend_schema(request=None, responses={200: serializers_events.EventWithDeliveries})
     def post(self, request, pk):
         """Show an event with its body to who may only reveal it; the audit log says so."""
         found = event(pk)
@@ -85,76 +84,11 @@ class RevealEventView(Endpoint):
         return Response(event_told(found, shows_bodies=True))
 
 
-class AttemptsView(Endpoint):
-    scopes = {"GET": "deliveries:read"}
-    permissions = {"GET": "delivery.view_attempt"}
-
-    parameters = {
-        "GET": paged(
-            installation=number,
-            status=one_of("2xx", "3xx", "4xx", "5xx", "none"),
-            outcome=text,
-            since=moment,
-            until=moment,
-        )
-    }
-
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("installation", ID),
-            OpenApiParameter("status", str, enum=["2xx", "3xx", "4xx", "5xx", "none"]),
-            OpenApiParameter("outcome", str, description="accepted, or the class of an error."),
-            *TIMES,
-            *PAGING,
-        ],
-        responses={200: page_of(serializers.Exchange)},
-    )
-    def get(self, request):
-        """List requests to vendors, the newest first.
-
-        status and outcome look through the newest 1,000 rows, because no index tells of them;
-        `next_cursor` goes on from there, so a page can be short while `has_more` is true.
-        """
-        page = place(self.asked)
-        found = listing.attempts(**self.asked).page(**page, looks=1)
-        return Response(as_answered(found, attempt_presented))
-
-
-class AttemptView(Endpoint):
-    scopes = {"GET": "deliveries:read"}
-    permissions = {"GET": "delivery.view_attempt"}
-
-    @extend_schema(responses={200: serializers.WholeExchange})
-    def get(self, request, pk):
-        """Show a request to a vendor and its answer, secrets masked, while they are kept."""
-        return Response(attempt_told(attempt(pk), shows_bodies=body_access.shown_to(request.user)))
-
-
-class RevealAttemptView(Endpoint):
-    scopes = {"POST": "deliveries:read"}
-    permissions = {"POST": REVEAL_BODIES}
-
-    @extend_schema(request=None, responses={200: serializers.WholeExchange})
-    def post(self, request, pk):
-        """Show a request and its answer to who may only reveal them; the audit log says so."""
-        found = attempt(pk)
-        body_access.reveal(found)
-        return Response(attempt_told(found, shows_bodies=True))
-
-
 def event(pk):
     """Return an event. Raises Http404."""
     found = Event.objects.select_related("source").filter(pk=pk).first()
     if found is None:
         raise Http404(f"There is no event {pk}.")
-    return found
-
-
-def attempt(pk):
-    """Return an attempt. Raises Http404."""
-    found = Attempt.objects.select_related("installation").filter(pk=pk).first()
-    if found is None:
-        raise Http404(f"There is no attempt {pk}.")
     return found
 
 
@@ -175,7 +109,7 @@ def event_presented(event):
 def event_told(event, *, shows_bodies):
     """Return all there is to tell about an event."""
     body = detail.body_of(event.pk)
-    deliveries = list(detail.deliveries().filter(event=event).order_by("pk"))
+    deliveries = list(querysets.deliveries().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]
     return {
         **event_presented(event),
@@ -186,7 +120,7 @@ def event_told(event, *, shows_bodies):
         "deliveries": [delivery_presented(each, timezone.now()) for each in deliveries],
         "absences": [
             {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
-            for each, reason in detail.absences(event, body, present)
+            for each, reason in absences.absences(event, body, present)
         ],
     }
 
@@ -202,39 +136,3 @@ def delivery_presented(delivery, now):
         "reason": delivery.reason,
         "summary": delivery_in_words(delivery, now).detail,
     }
-
-
-def attempt_presented(attempt):
-    return {
-        "id": attempt.pk,
-        "installation": {"id": attempt.installation_id, "name": attempt.installation.name},
-        "started_at": attempt.started_at,
-        "duration_ms": attempt.duration_ms,
-        "method": attempt.method,
-        "url": attempt.url,
-        "status": attempt.status,
-        "outcome": attempt.outcome,
-        "error": attempt.error,
-        "items": attempt.items,
-        "is_test": attempt.is_test,
-        "taken_at": attempt.taken_at,
-        "worker": attempt.worker,
-    }
-
-
-def attempt_told(attempt, *, shows_bodies):
-    """Return an attempt with what was sent and answered, and whom it carried."""
-    full = AttemptBody.objects.filter(pk=attempt.pk).first() if shows_bodies else None
-    carried = Carried.objects.filter(attempt=attempt).order_by("position", "delivery")
-    answered = full is not None and attempt.status is not None
-    return {
-        **attempt_presented(attempt),
-        "hidden": hidden(shows_bodies),
-        "request": full and sent(full.request_headers, full.request_body),
-        "response": sent(full.response_headers, full.response_body) if answered else None,
-        "delivery_ids": list(carried.values_list("delivery", flat=True)[:CARRIED]),
-    }
-
-
-def sent(headers, body):
-    return {"headers": detail.parsed(headers), "body": detail.parsed(body[: detail.SHOWN])}

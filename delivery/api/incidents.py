@@ -6,9 +6,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from delivery.api import serializers
+from delivery.api.serializers import incidents as serializers_incidents
 from delivery.models import Incident
-from delivery.operations import alerts
+from delivery.operations import alert_channels
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import answered, flag, moment, one_of, paged
 from integrations.api.schema import PAGING, page_of
@@ -32,7 +32,7 @@ class IncidentsView(Endpoint):
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Began before."),
             *PAGING,
         ],
-        responses={200: page_of(serializers.Incident)},
+        responses={200: page_of(serializers_incidents.Incident)},
     )
     def get(self, request):
         """List incidents, the newest first."""
@@ -46,7 +46,7 @@ class IncidentView(Endpoint):
     scopes = READ
     permissions = SEE
 
-    @extend_schema(responses={200: serializers.Incident})
+    @extend_schema(responses={200: serializers_incidents.Incident})
     def get(self, request, pk):
         """Show an incident: what is wrong, since when, and who was told."""
         incident = Incident.objects.filter(pk=pk).first()
@@ -58,11 +58,11 @@ class IncidentView(Endpoint):
 class TestAlarmView(Endpoint):
     scopes = {"POST": "installations:write"}
 
-    @extend_schema(request=None, responses={200: serializers.TestAlarm})
+    @extend_schema(request=None, responses={200: serializers_incidents.TestAlarm})
     def post(self, request):
         """Tell everybody who would be told of an incident that this is a test: `told` says by
         which way, and what went wrong there; empty, nobody would be told."""
-        return Response({"told": alerts.test(timezone.now())})
+        return Response({"told": alert_channels.test(timezone.now())})
 
 
 def presented(incident):

@@ -7,9 +7,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery.accounting import metrics
+from delivery.accounting import queues as accounting_queues
 from delivery.actions import installations as actions_installations
-from delivery.api import serializers
+from delivery.api.serializers import installations as serializers_installations
 from delivery.status.installations import state_in_words, with_state
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Unprocessable
@@ -36,7 +36,7 @@ class InstallationsView(Endpoint):
             OpenApiParameter("uninstalled", bool, description="Those that are gone, instead."),
             *PAGING,
         ],
-        responses={200: page_of(serializers.InstallationWithHealth)},
+        responses={200: page_of(serializers_installations.InstallationWithHealth)},
     )
     def get(self, request):
         """List what is installed, the newest first."""
@@ -46,16 +46,16 @@ class InstallationsView(Endpoint):
         wanted["uninstalled_at__isnull"] = not wanted.pop("uninstalled", False)
         on = place(wanted)
         found = page(rows().filter(**wanted), **on)
-        queues = metrics.queues([each.pk for each in found.rows])
+        queues = accounting_queues.queues([each.pk for each in found.rows])
         return Response(as_answered(found, lambda each: presented(each, queues)))
 
     @extend_schema(
-        request=serializers.InstallationInput,
-        responses={201: serializers.WholeInstallation, 409: Error},
+        request=serializers_installations.InstallationInput,
+        responses={201: serializers_installations.WholeInstallation, 409: Error},
     )
     def post(self, request):
         """Install a destination of the catalog."""
-        wanted = given(request, serializers.InstallationInput)
+        wanted = given(request, serializers_installations.InstallationInput)
         destination = catalog().get(wanted["destination"])
         if destination is None:
             raise Unprocessable({"destination": f"One of: {', '.join(catalog())}."})
@@ -80,19 +80,19 @@ class InstallationView(Endpoint):
     permissions = {"DELETE": "integrations.delete_installation"}
     parameters = {"DELETE": {"confirm": text}}
 
-    @extend_schema(responses={200: serializers.WholeInstallation})
+    @extend_schema(responses={200: serializers_installations.WholeInstallation})
     def get(self, request, pk):
         """Show an installation, with its blueprint."""
         return whole(pk)
 
     @extend_schema(
-        request=serializers.InstallationChange,
+        request=serializers_installations.InstallationChange,
         parameters=[IF_MATCH],
-        responses={200: serializers.WholeInstallation, 409: Error, 412: Error},
+        responses={200: serializers_installations.WholeInstallation, 409: Error, 412: Error},
     )
     def patch(self, request, pk):
         """Change what is given, and let its lanes try anew with that."""
-        wanted = given(request, serializers.InstallationChange)
+        wanted = given(request, serializers_installations.InstallationChange)
         with changing(request, Installation.objects.installed(), pk) as installation:
             actions_installations.change(installation, wanted)
         return whole(pk)
@@ -102,7 +102,7 @@ class InstallationView(Endpoint):
             OpenApiParameter("confirm", str, required=True, description="Its name."),
             IF_MATCH,
         ],
-        responses={200: serializers.Uninstalled, 412: Error},
+        responses={200: serializers_installations.Uninstalled, 412: Error},
     )
     def delete(self, request, pk):
         """Uninstall: cancel what is queued, forget the secrets, keep the log."""
@@ -125,7 +125,7 @@ class Switch(Endpoint):
     def act(self, installation):
         raise NotImplementedError
 
-    @extend_schema(request=None, responses={200: serializers.WholeInstallation})
+    @extend_schema(request=None, responses={200: serializers_installations.WholeInstallation})
     def post(self, request, pk):
         self.act(found(pk))
         return whole(pk)
@@ -171,7 +171,7 @@ def whole(pk, code=status.HTTP_200_OK):
     if installation is None:
         raise Http404(f"There is no installation {pk}.")
     revision = installation.revision
-    queues = metrics.queues([pk])
+    queues = accounting_queues.queues([pk])
     blueprint = revision.blueprint if revision else None
     answer = {**presented(installation, queues), "blueprint": blueprint}
     return Response(answer, status=code, headers=tagged(installation))
@@ -179,7 +179,7 @@ def whole(pk, code=status.HTTP_200_OK):
 
 def presented(installation, queues):
     """Return an installation as the API shows it: never a secret."""
-    queue = queues.get(installation.pk, metrics.Queue())
+    queue = queues.get(installation.pk, accounting_queues.Queue())
     words = state_in_words(installation, list(installation.lanes.all()), timezone.now())
     revision = installation.revision
     return {

@@ -9,8 +9,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from delivery.accounting import metrics
-from delivery.api import serializers
+from delivery.accounting import metrics, queues
+from delivery.api.serializers import metrics as serializers_metrics
 from delivery.operations.system import system
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Unprocessable
@@ -31,7 +31,7 @@ class MetricsView(Endpoint):
             "source": number,
             "since": moment,
             "until": moment,
-            "step": one_of(*serializers.STEPS),
+            "step": one_of(*serializers_metrics.STEPS),
         }
     }
 
@@ -41,9 +41,9 @@ class MetricsView(Endpoint):
             OpenApiParameter("source", ID),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="A day ago, if not said."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Now, if not said."),
-            OpenApiParameter("step", str, enum=list(serializers.STEPS), default="hour"),
+            OpenApiParameter("step", str, enum=list(serializers_metrics.STEPS), default="hour"),
         ],
-        responses={200: serializers.Metrics},
+        responses={200: serializers_metrics.Metrics},
     )
     def get(self, request):
         """Count what was accepted and what became of it: of an installation, a source, or all."""
@@ -54,7 +54,7 @@ class MetricsView(Endpoint):
             series = metrics.series(
                 since=wanted.get("since", until - USUAL),
                 until=until,
-                step=serializers.STEPS[wanted.get("step", "hour")],
+                step=serializers_metrics.STEPS[wanted.get("step", "hour")],
                 installation=installation,
                 source=wanted.get("source"),
             )
@@ -66,17 +66,17 @@ class MetricsView(Endpoint):
 class SystemView(Endpoint):
     scopes = {"GET": "deliveries:read"}
 
-    @extend_schema(responses={200: serializers.System})
+    @extend_schema(responses={200: serializers_metrics.System})
     def get(self, request):
         """Show how Penstock is doing: processes, lanes, broker, database, retention, versions."""
         now = timezone.now()
-        return Response(system_presented(system(now), metrics.queue_of_all()))
+        return Response(system_presented(system(now), queues.queue_of_all()))
 
 
 def queue_of(installation):
     if installation is None:
-        return metrics.queue_of_all()
-    return metrics.queues([installation]).get(installation, metrics.Queue())
+        return queues.queue_of_all()
+    return queues.queues([installation]).get(installation, queues.Queue())
 
 
 def figures(point):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from delivery.log.query import named
-from delivery.log.search_language import Search, Term, parse
+from delivery.log.search.language import Search, Term, parse
+from delivery.log.search.names import named
 from delivery.models import Delivery
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import moment, number, one_of, text

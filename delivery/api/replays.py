@@ -7,11 +7,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery.api import serializers
+from delivery.api.serializers import replays as serializers_replays
 from delivery.models import Replay
-from delivery.replay import job
+from delivery.replay import estimate, lifecycle
 from delivery.replay.form import ReplayForm
-from delivery.replay.job import AlreadyRunning, NotPossible
+from delivery.replay.lifecycle import AlreadyRunning, NotPossible
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.api.lists import answered, number, paged
@@ -30,18 +30,21 @@ class ReplaysView(Endpoint):
 
     @extend_schema(
         parameters=[OpenApiParameter("installation", ID), *PAGING],
-        responses={200: page_of(serializers.Replay)},
+        responses={200: page_of(serializers_replays.Replay)},
     )
     def get(self, request):
         """List replays, newest first."""
         return Response(answered(rows(), shown, **self.asked))
 
-    @extend_schema(request=serializers.ReplayInput, responses={201: serializers.Replay, 409: Error})
+    @extend_schema(
+        request=serializers_replays.ReplayInput,
+        responses={201: serializers_replays.Replay, 409: Error},
+    )
     def post(self, request):
         """Start a replay of deliveries, or a backfill of events."""
         form = checked(request)
         try:
-            replay = job.start(
+            replay = lifecycle.start(
                 form.chosen_kind,
                 form.cleaned_data["installation"],
                 form.wanted(),
@@ -62,10 +65,12 @@ class PreviewView(Endpoint):
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": "delivery.view_replay"}
 
-    @extend_schema(request=serializers.ReplayInput, responses={200: serializers.Counted})
+    @extend_schema(
+        request=serializers_replays.ReplayInput, responses={200: serializers_replays.Counted}
+    )
     def post(self, request):
         form = checked(request)
-        found = job.preview(
+        found = estimate.preview(
             form.chosen_kind,
             form.cleaned_data["installation"],
             form.wanted(),
@@ -80,7 +85,7 @@ class ReplayView(Endpoint):
     scopes = READ
     permissions = SEE
 
-    @extend_schema(responses={200: serializers.Replay})
+    @extend_schema(responses={200: serializers_replays.Replay})
     def get(self, request, pk):
         return Response(shown(found(pk)))
 
@@ -92,7 +97,7 @@ class TurnView(Endpoint):
     permissions = START
     turn = None  # a function of replaying.py
 
-    @extend_schema(request=None, responses={200: serializers.Replay, 409: Error})
+    @extend_schema(request=None, responses={200: serializers_replays.Replay, 409: Error})
     def post(self, request, pk):
         replay = found(pk)
         try:
@@ -104,15 +109,15 @@ class TurnView(Endpoint):
 
 
 class PauseView(TurnView):
-    turn = staticmethod(job.pause)
+    turn = staticmethod(lifecycle.pause)
 
 
 class ResumeView(TurnView):
-    turn = staticmethod(job.resume)
+    turn = staticmethod(lifecycle.resume)
 
 
 class CancelView(TurnView):
-    turn = staticmethod(job.cancel)
+    turn = staticmethod(lifecycle.cancel)
 
 
 def rows():
@@ -130,7 +135,7 @@ def checked(request):
     """Return the form that the body fills in. Raises Unprocessable with each wrong field."""
     form, wrong = ReplayForm(request.data if isinstance(request.data, dict) else {}), {}
     try:
-        given(request, serializers.ReplayInput)
+        given(request, serializers_replays.ReplayInput)
     except Unprocessable as error:
         wrong = {name.partition(".")[0]: told for name, told in error.fields.items()}
     wrong = {**{name: errors[0] for name, errors in form.errors.items()}, **wrong}

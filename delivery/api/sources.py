@@ -8,8 +8,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery.actions import installations
-from delivery.api import serializers
+from delivery.actions import sources as actions_sources
+from delivery.api.serializers import sources as serializers_sources
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.lists import answered, flag, paged, text
 from integrations.api.preconditions import changing, tagged
@@ -31,7 +31,7 @@ class SourcesView(Endpoint):
             OpenApiParameter("archived", bool, description="Those that are archived, instead."),
             *PAGING,
         ],
-        responses={200: page_of(serializers.Source)},
+        responses={200: page_of(serializers_sources.Source)},
     )
     def get(self, request):
         """List sources, the newest first."""
@@ -39,29 +39,32 @@ class SourcesView(Endpoint):
         wanted["archived_at__isnull"] = not wanted.pop("archived", False)
         return Response(answered(rows(), presented, **wanted))
 
-    @extend_schema(request=serializers.SourceInput, responses={201: serializers.Source, 409: Error})
+    @extend_schema(
+        request=serializers_sources.SourceInput,
+        responses={201: serializers_sources.Source, 409: Error},
+    )
     def post(self, request):
         """Make a source, with a new write key. It feeds every installation that takes all."""
-        source = manage.create(given(request, serializers.SourceInput))
+        source = manage.create(given(request, serializers_sources.SourceInput))
         return whole(source.pk, status.HTTP_201_CREATED)
 
 
 class SourceView(Endpoint):
     scopes = {"GET": "sources:read", "PATCH": "sources:write", "DELETE": "sources:write"}
 
-    @extend_schema(responses={200: serializers.Source})
+    @extend_schema(responses={200: serializers_sources.Source})
     def get(self, request, pk):
         """Show a source, with its write keys."""
         return whole(pk)
 
     @extend_schema(
-        request=serializers.SourceChange,
+        request=serializers_sources.SourceChange,
         parameters=[IF_MATCH],
-        responses={200: serializers.Source, 409: Error, 412: Error},
+        responses={200: serializers_sources.Source, 409: Error, 412: Error},
     )
     def patch(self, request, pk):
         """Change what is given of a source. Web processes notice within 5 seconds."""
-        wanted = given(request, serializers.SourceChange)
+        wanted = given(request, serializers_sources.SourceChange)
         archived = wanted.pop("archived", None)
         with changing(request, Source.objects.all(), pk) as source:
             if wanted:
@@ -72,21 +75,23 @@ class SourceView(Endpoint):
                 manage.bring_back(source)
         return whole(pk)
 
-    @extend_schema(parameters=[IF_MATCH], responses={200: serializers.Removed, 412: Error})
+    @extend_schema(parameters=[IF_MATCH], responses={200: serializers_sources.Removed, 412: Error})
     def delete(self, request, pk):
         """Delete a source that never sent anything; archive any other, whose events stay."""
         with changing(request, Source.objects.all(), pk) as source:
-            deleted = installations.remove_source(source, timezone.now())
+            deleted = actions_sources.remove_source(source, timezone.now())
         return Response({"deleted": deleted})
 
 
 class KeysView(Endpoint):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=serializers.KeyInput, responses={201: serializers.FurtherKey})
+    @extend_schema(
+        request=serializers_sources.KeyInput, responses={201: serializers_sources.FurtherKey}
+    )
     def post(self, request, pk):
         """Add a write key that is valid beside the source's own."""
-        key = manage.add_key(found(pk), **given(request, serializers.KeyInput))
+        key = manage.add_key(found(pk), **given(request, serializers_sources.KeyInput))
         return Response(key_presented(key), status=status.HTTP_201_CREATED)
 
 
@@ -106,10 +111,12 @@ class KeyView(Endpoint):
 class RotateView(Endpoint):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=serializers.RotateInput, responses={200: serializers.Source})
+    @extend_schema(
+        request=serializers_sources.RotateInput, responses={200: serializers_sources.Source}
+    )
     def post(self, request, pk):
         """Give a source a new write key; the old one stays valid for a while."""
-        hours = given(request, serializers.RotateInput).get("overlap_hours", USUAL_OVERLAP)
+        hours = given(request, serializers_sources.RotateInput).get("overlap_hours", USUAL_OVERLAP)
         manage.rotate_key(found(pk), overlap=timedelta(hours=hours), now=timezone.now())
         return whole(pk)
 
@@ -117,7 +124,7 @@ class RotateView(Endpoint):
 class SigningSecretView(Endpoint):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=None, responses={201: serializers.SigningSecret})
+    @extend_schema(request=None, responses={201: serializers_sources.SigningSecret})
     def post(self, request, pk):
         """Make a secret to sign requests with, in place of one there may be. It is told once."""
         answer = {"signing_secret": manage.new_signing_secret(found(pk))}

@@ -1,14 +1,17 @@
 from django.urls import path
 
 from delivery.api import (
+    attempts,
     blueprints,
     deliveries,
     events,
     incidents,
     installations,
     metrics,
+    rejections,
     replays,
     sources,
+    tester,
 )
 
 OF_INSTALLATION = "installations/<int:pk>/"
@@ -45,18 +48,18 @@ urlpatterns = [
     path("events", events.EventsView.as_view(), name="events"),
     path("events/<int:pk>", events.EventView.as_view(), name="event"),
     path("events/<int:pk>/reveal", events.RevealEventView.as_view(), name="event-reveal"),
-    path("attempts", events.AttemptsView.as_view(), name="attempts"),
-    path("attempts/<int:pk>", events.AttemptView.as_view(), name="attempt"),
-    path("attempts/<int:pk>/reveal", events.RevealAttemptView.as_view(), name="attempt-reveal"),
+    path("attempts", attempts.AttemptsView.as_view(), name="attempts"),
+    path("attempts/<int:pk>", attempts.AttemptView.as_view(), name="attempt"),
+    path("attempts/<int:pk>/reveal", attempts.RevealAttemptView.as_view(), name="attempt-reveal"),
     path("metrics", metrics.MetricsView.as_view(), name="metrics"),
     path("system", metrics.SystemView.as_view(), name="system"),
     path("incidents", incidents.IncidentsView.as_view(), name="incidents"),
     path("incidents/test", incidents.TestAlarmView.as_view(), name="incidents-test"),
     path("incidents/<int:pk>", incidents.IncidentView.as_view(), name="incident"),
-    path("rejections", deliveries.RejectionsView.as_view(), name="rejections"),
+    path("rejections", rejections.RejectionsView.as_view(), name="rejections"),
     path(
         "rejections/<int:pk>/reveal",
-        deliveries.RevealRejectionView.as_view(),
+        rejections.RevealRejectionView.as_view(),
         name="rejection-reveal",
     ),
     path("deliveries", deliveries.DeliveriesView.as_view(), name="deliveries"),
@@ -87,11 +90,11 @@ urlpatterns = [
     path("replays/<int:pk>/pause", replays.PauseView.as_view(), name="replay-pause"),
     path("replays/<int:pk>/resume", replays.ResumeView.as_view(), name="replay-resume"),
     path("replays/<int:pk>/cancel", replays.CancelView.as_view(), name="replay-cancel"),
-    path(f"{OF_INSTALLATION}preview", blueprints.PreviewView.as_view(), name="preview"),
-    path(f"{OF_INSTALLATION}test-event", blueprints.TestEventView.as_view(), name="test-event"),
+    path(f"{OF_INSTALLATION}preview", tester.PreviewView.as_view(), name="preview"),
+    path(f"{OF_INSTALLATION}test-event", tester.TestEventView.as_view(), name="test-event"),
     path(
         f"{OF_INSTALLATION}test-connection",
-        blueprints.TestConnectionView.as_view(),
+        tester.TestConnectionView.as_view(),
         name="test-connection",
     ),
     path(f"{OF_INSTALLATION}revisions", blueprints.RevisionsView.as_view(), name="revisions"),

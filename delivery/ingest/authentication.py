@@ -5,7 +5,8 @@ from base64 import b64decode
 
 from django.utils import timezone
 
-from delivery.ingest import parsing, signatures
+from delivery.ingest import envelope as ingest_envelope
+from delivery.ingest import signatures
 from delivery.ingest.errors import NotAllowed
 from integrations.models import Source, WebhookSource, WriteKey
 
@@ -95,7 +96,7 @@ def write_keys(request, envelope=None):
     if "writeKey" in request.GET:
         yield request.GET["writeKey"]
     if envelope is not None:
-        yield from parsing.write_keys(envelope)
+        yield from ingest_envelope.write_keys(envelope)
 
 
 def _header_keys(request):

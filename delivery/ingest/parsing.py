@@ -4,10 +4,6 @@ What the SDKs send, and what they make of our answers, was recorded from the rea
 facts named in the comments are from those recordings (November 2026).
 """
 
-import gzip
-import io
-import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,20 +16,22 @@ import msgspec
 
 from delivery.ingest import json_repair
 from delivery.ingest.enrichment import NOTHING, Added
+from delivery.ingest.envelope import (
+    LEVELS,
+    MENDED,
+    WRITE_KEY,
+    Envelope,
+    raw_messages,
+    shared_fields,
+    with_shared_fields,
+)
 from delivery.ingest.errors import Unreadable
 from delivery.ingest.timestamps import corrected, read_time
-from integrations.messages import TYPES
+from integrations.messages import TYPES, identifier
 
 COLUMN = 255  # characters of an id or a name that its column holds; the body holds all
-LEVELS = 64  # of arrays and objects in one message
 KEYS = 2_000  # of all objects of one message
-AROUND = 4  # levels more than a message may have, and it is still too deep when cut there
-WRITE_KEY = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
 OBJECTS = ("properties", "traits", "context")
-MENDED = (
-    "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
-    "were replaced."
-)
 
 
 class Limits(NamedTuple):
@@ -67,22 +65,6 @@ class Terms:
 
 class Refused(Exception):
     """One message cannot be taken; the reason names the field and the fix."""
-
-
-class Envelope(msgspec.Struct):
-    """What stands around the messages of a request; each message stays raw bytes."""
-
-    batch: list[msgspec.Raw] | None = None
-    writeKey: Any = None  # noqa: N815  (names of the wire)
-    sentAt: Any = None  # noqa: N815
-    context: msgspec.Raw = msgspec.Raw()
-    integrations: msgspec.Raw = msgspec.Raw()
-
-
-class Keyed(msgspec.Struct):
-    """Of a message, only the key that some SDKs repeat in it."""
-
-    writeKey: Any = None  # noqa: N815
 
 
 class Call(msgspec.Struct):
@@ -131,62 +113,6 @@ class Batch:
     refused: list[tuple[int, str, str]] = field(default_factory=list)  # (index, reason, text)
 
 
-_envelope = msgspec.json.Decoder(Envelope)
-_keyed = msgspec.json.Decoder(Keyed)
-_raw_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def decoded(body: bytes, encoding: str, *, limit: int) -> bytes:
-    """Return the body unpacked. Raises Unreadable when it is broken, or too large unpacked.
-
-    limit  bytes; a gzip bomb is unpacked no further than that
-    """
-    if encoding.strip().lower() in ("gzip", "x-gzip"):
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
-                body = unpacked.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise Unreadable("invalid_encoding", f"The body is not gzip: {error}") from None
-    if len(body) > limit:
-        message = f"The request is larger than {limit:,} bytes. Send fewer messages in one."
-        raise Unreadable("too_large", message, status=413, text=body)
-    return body
-
-
-def opened(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
-    """Return the body as JSON that can be split, its envelope, and what had to be mended.
-
-    One message may not cost the others: what is nested too deep for any decoder is cut, so that
-    it is refused alone, and what is no JSON in all strictness is mended. Raises Unreadable.
-    """
-    try:
-        return body, _decoded(body), ()
-    except (ValueError, RecursionError) as error:
-        complaint = str(error)
-    try:
-        clean = json_repair.cut(body, LEVELS + AROUND)
-        if clean != body and (envelope := _decoded_or_none(clean)):
-            return clean, envelope, ()
-        clean = json_repair.mended(clean)
-        return clean, _decoded(clean), (MENDED,)
-    except (ValueError, RecursionError):
-        message = f"The body is not usable: {complaint}"
-        raise Unreadable("invalid_json", message, text=body) from None
-
-
-def _decoded(body: bytes) -> Envelope:
-    if not body.isascii():
-        body.decode()  # the envelope's messages stay raw, and are not looked at
-    return _envelope.decode(body)
-
-
-def _decoded_or_none(body: bytes) -> Envelope | None:
-    try:
-        return _decoded(body)
-    except ValueError:
-        return None
-
-
 def parse(body: bytes, envelope: Envelope, terms: Terms) -> Batch:
     """Return the messages of a request: all that are valid, and why the others are not.
 
@@ -196,15 +122,15 @@ def parse(body: bytes, envelope: Envelope, terms: Terms) -> Batch:
     Raises Unreadable when there is no message to look at, or there are too many.
     """
     single, limits = terms.single or bool(terms.implied), terms.limits
-    raws = [body] if single else _batch(body, envelope)
-    shared = b"" if single else _shared(envelope)
+    raws = [body] if single else raw_messages(body, envelope)
+    shared = b"" if single else shared_fields(envelope)
     _check_whole(body, len(raws), shared, limits)
     sent_at = read_time(envelope.sentAt)
     result = Batch()
     for index, raw in enumerate(map(bytes, raws)):
         try:
             _check(raw, len(shared), limits)
-            result.messages.append(_parsed(_with(shared, raw), terms, sent_at))
+            result.messages.append(_parsed(with_shared_fields(shared, raw), terms, sent_at))
         except Refused as refusal:
             text = raw[: limits.message_bytes].decode("utf-8", "replace")
             result.refused.append((index, str(refusal), text))
@@ -234,36 +160,6 @@ def _check(raw: bytes, shared: int, limits: Limits) -> None:
         raise Refused(f"The message is nested deeper than {LEVELS} levels.")
     if json_repair.has_more_keys(raw, KEYS):
         raise Refused(f"The message has more than {KEYS:,} keys.")
-
-
-def write_keys(envelope: Envelope) -> Iterator[str]:
-    """Return the write keys that stand in the body: of the envelope, then of the first message."""
-    if isinstance(envelope.writeKey, str):
-        yield envelope.writeKey
-    if envelope.batch:
-        try:
-            key = _keyed.decode(envelope.batch[0]).writeKey
-        except (ValueError, RecursionError):
-            return
-        if isinstance(key, str):
-            yield key
-
-
-def identifier(value: Any) -> str:
-    """Return an id as text: trimmed, numbers written out, anything else as none at all."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
-    # an int has no is_integer() before Python 3.12, and may be too large for a float
-    return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
-
-
-def _batch(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
-    if envelope.batch is None:
-        message = 'The body needs "batch": a list of messages.'
-        raise Unreadable("missing_batch", message, text=body)
-    return envelope.batch
 
 
 def _parsed(raw: bytes, terms: Terms, sent_at: datetime | None) -> Parsed:
@@ -374,39 +270,6 @@ def _given_time(call: Call) -> tuple[str, Any]:
         if given is not None and given != "":
             return name, given
     return "", None
-
-
-# --- merging what a batch shares -----------------------------------------------------------------
-
-
-def _shared(envelope: Envelope) -> bytes:
-    """Return the context and integrations of the whole batch as JSON members, or nothing."""
-    members = [
-        b'"%s":%s' % (name.encode(), value)
-        for name in ("context", "integrations")
-        if (value := bytes(getattr(envelope, name))) not in (b"", b"null")
-    ]
-    return b",".join(members)
-
-
-def _with(shared: bytes, raw: bytes) -> bytes:
-    """Return the message with what its batch shares; its own context is laid over the batch's."""
-    if not shared:
-        return raw
-    try:
-        common, own = _raw_objects.decode(b"{%s}" % shared), _raw_objects.decode(raw)
-        for name, value in common.items():
-            own[name] = _over(value, own.get(name))
-    except ValueError:
-        return raw
-    return msgspec.json.encode(own)
-
-
-def _over(common: msgspec.Raw, own: msgspec.Raw | None) -> msgspec.Raw:
-    if own is None or bytes(own) == b"null":
-        return common
-    merged = {**_raw_objects.decode(common), **_raw_objects.decode(own)}
-    return msgspec.Raw(msgspec.json.encode(merged))
 
 
 def notes_text(notes: Sequence[str]) -> str:

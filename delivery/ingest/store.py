@@ -1,26 +1,22 @@
 """Store messages and queue their deliveries, in one transaction."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
-
 from delivery import bulk
 from delivery.ingest.errors import NotAllowed
+from delivery.ingest.fan_out import Came, fan_out
 from delivery.ingest.group_commit import Gathering
 from delivery.ingest.parsing import Parsed, notes_text
 from delivery.ingest.signatures import WINDOW
-from delivery.lanes import leases
-from delivery.models import Delivery, Event, EventBody, Rejection, Signature, Tally
-from delivery.transform.shape import Arrival, compiled
-from integrations.blueprints import BlueprintError
+from delivery.lanes import routes as lanes_routes
+from delivery.lanes import wakeups
+from delivery.models import Event, EventBody, Rejection, Signature
 from integrations.models import Source
 
 logger = logging.getLogger(__name__)
-
-Came = tuple[Parsed, datetime]  # a message, and when it came
 
 FEW = 25  # messages of a request that does not have a transaction to itself
 REMEMBERED = 2 * WINDOW + timedelta(minutes=1)  # a signed time may be WINDOW ahead of ours
@@ -28,10 +24,6 @@ REMEMBERED = 2 * WINDOW + timedelta(minutes=1)  # a signed time may be WINDOW ah
 EVENT = (
     "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
     "received_at", "notes", "added_context",
-)  # fmt: skip
-DELIVERY = (
-    "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
-    "reason", "notes",
 )  # fmt: skip
 
 
@@ -78,8 +70,8 @@ def _store(intakes: Sequence[Intake], signature: str = "") -> None:
         if signature:
             _take(signature, now, whole)
         woken = [lane for its in _by_source(intakes) for lane in _store_of(its, whole)]
-        whole.after(leases.bells(woken, now))
-    leases.ring(whole.told)
+        whole.after(wakeups.bells(woken, now))
+    wakeups.ring(whole.told)
 
 
 _gathering = Gathering(_store)
@@ -100,14 +92,14 @@ def _store_of(intakes: Sequence[Intake], whole: bulk.Transaction) -> list[int]:
     came = [(message, intake.now) for intake in intakes for message in intake.messages]
     if not came:
         return []
-    planned, kept = whole.rows(leases.planning(source), _insertion(source, came))
+    planned, kept = whole.rows(lanes_routes.planning(source), _insertion(source, came))
     first = {message.message_id: (message, now) for message, now in reversed(came)}
     new = [(pk, first[message_id]) for pk, message_id in sorted(kept)]
     if not new:
         return []
     bodies = ((pk, message.text) for pk, (message, _) in new)
     whole.do(bulk.insertion(EventBody, ("event_id", "text"), bodies))
-    return _fan_out(source, new, leases.plan(source, planned), whole)
+    return fan_out(source, new, lanes_routes.plan(source, planned), whole)
 
 
 def _reject(source: int, intakes: Sequence[Intake], whole: bulk.Transaction) -> None:
@@ -141,41 +133,3 @@ def _insertion(source: int, came: Sequence[Came]) -> bulk.Statement:
     return bulk.insertion(
         Event, EVENT, rows, keep_first=True, returning=returned, meet_by="message_id"
     )
-
-
-def _fan_out(
-    source: int,
-    new: Sequence[tuple[int, Came]],
-    routes: Sequence[leases.Route],
-    whole: bulk.Transaction,
-) -> list[int]:
-    """Queue a delivery for each installation that wants an event, count the others.
-
-    Return the lanes that have something new.
-    """
-    arrivals = {pk: Arrival(*came) for pk, came in new}
-    rows, unwanted = [], {}
-    for route in routes:
-        wanted = _wanted(route.revision_id, arrivals)
-        rows += [
-            (pk, route.installation_id, route.lane_of(arrivals[pk].person),
-             Delivery.State.QUEUED, arrivals[pk].now, 0, 0, "", "", "")
-            for pk in wanted
-        ]  # fmt: skip
-        unwanted[route.installation_id] = len(new) - len(wanted)
-    if rows:
-        rows.sort()  # by event, so that deliveries of all lanes rise together
-        whole.do(bulk.insertion(Delivery, DELIVERY, rows))
-    at = max(now for _, (_, now) in new)
-    tally = (source, at, len(new), msgspec.json.encode(unwanted).decode())
-    whole.do(bulk.insertion(Tally, ("source_id", "at", "events", "unwanted"), [tally]))
-    return sorted({lane for _, _, lane, *_ in rows})
-
-
-def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
-    try:
-        blueprint = compiled(revision)
-    except BlueprintError:
-        logger.exception("Revision %s cannot be compiled", revision)
-        return list(arrivals)  # it counts as wanting: nothing is lost when it is mended
-    return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]

@@ -10,7 +10,8 @@ from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.views import APIView
 
-from delivery.ingest import browsers, enrichment, parsing, pixel, webhooks
+from delivery.ingest import browsers, enrichment, parsing, pixel, sdk_settings, webhooks
+from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest.authentication import authenticated, signed, source_of, webhook_of
 from delivery.ingest.errors import NotAllowed, RequestRefused, Unreadable
 from delivery.ingest.parsing import Limits, Terms
@@ -149,7 +150,7 @@ class IngestView(TakingEndpoint):
 
     def opened(self, request):
         try:
-            return parsing.opened(unpacked(request))
+            return ingest_envelope.opened(unpacked(request))
         except Unreadable:
             with suppress(NotAllowed):
                 self.source = authenticated(request)
@@ -173,7 +174,7 @@ class PixelView(TakingEndpoint):
         asked = request.GET.dict()
         self.source = source_of(asked.get("wk", ""))
         page = request.META.get("HTTP_REFERER", "")
-        opened = parsing.opened(pixel.message_of(kind, asked, page))
+        opened = ingest_envelope.opened(pixel.message_of(kind, asked, page))
         batch = self.take(opened, from_client=True, implied=kind)
         if batch.refused:
             return self.refused(200, "invalid_message", batch.refused[0][1])
@@ -201,7 +202,7 @@ class WebhookView(TakingEndpoint):
         url = request.build_absolute_uri()
         webhooks.check(webhook, headers, raw, self.now, method="POST", url=url)
         self.source = webhook.source
-        opened = parsing.opened(webhooks.messages_of(webhook, headers, raw))
+        opened = ingest_envelope.opened(webhooks.messages_of(webhook, headers, raw))
         return taken(self.take(opened, from_client=False))
 
 
@@ -219,14 +220,14 @@ class SegmentSettingsView(Endpoint):
 
     def get(self, request, key):
         source = source_of(key)
-        return kept(answer(browsers.segment_settings(request, source, self.integration)))
+        return kept(answer(sdk_settings.segment_settings(request, source, self.integration)))
 
 
 class RudderSettingsView(Endpoint):
     """Tell RudderStack's browser SDK that its source exists; 401 no or unknown write key."""
 
     def get(self, request):
-        return kept(answer(browsers.rudder_settings(authenticated(request))))
+        return kept(answer(sdk_settings.rudder_settings(authenticated(request))))
 
 
 def unpacked(request):
@@ -236,7 +237,7 @@ def unpacked(request):
     if size > most:
         raise Unreadable("too_large", f"More than {most:,} bytes.", status=413)
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
-    return parsing.decoded(request.body, encoding, limit=most)
+    return ingest_envelope.decoded(request.body, encoding, limit=most)
 
 
 def limits():

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from delivery.ingest import json_repair, signatures
+from delivery.ingest.envelope import LEVELS
 from delivery.ingest.errors import Unreadable
-from delivery.ingest.parsing import LEVELS
 from delivery.ingest.signatures import Headers
 from integrations.jsonpath import MISSING, find
 from integrations.models import WebhookSource

@@ -5,16 +5,16 @@ pages are found by key, and what a list shows never touches a body.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property, reduce
-from operator import or_
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from delivery.log.body_access import HIDDEN
+from delivery.log.querysets import deliveries
 from delivery.models import (
     Attempt,
     AttemptBody,
@@ -25,56 +25,16 @@ from delivery.models import (
     Replay,
     Replayed,
 )
-from delivery.transform.shape import COLUMNS, compiled, compiled_of, message_of, view_of
+from delivery.transform.shape import view_of
+from delivery.transform.stored_messages import COLUMNS, compiled, message_of
 from integrations.blueprints import BlueprintError
 from integrations.destination import Action
 from integrations.keyset import arrived
-from integrations.messages import TYPES, Message
-from integrations.models import Installation
+from integrations.messages import Message
 
 NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
-NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
 WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
 SHOWN = 200_000  # characters of a body that a page carries
-GONE = timedelta(days=30)  # for so long after it is uninstalled people ask why nothing comes there
-
-
-# --- finding -----------------------------------------------------------------------------------
-
-
-def deliveries() -> QuerySet[Delivery]:
-    """Return deliveries with all that a list shows of them."""
-    beside = ("event", "installation", "lane", "last_attempt", "resolution")
-    return Delivery.objects.select_related(*beside)
-
-
-def newest(installation: int) -> QuerySet[Delivery]:
-    """Return the deliveries of an installation, newest first, by their own index."""
-    # a range of one: see delivery.status.installations
-    rows = deliveries().filter(installation__gte=installation, installation__lte=installation)
-    return rows.order_by("installation_id", "-pk")
-
-
-def of(text: str) -> Q:
-    """Return the condition that an event has this message id, or is of this user or visitor."""
-    names = ("message_id", "user_id", "anonymous_id")
-    return reduce(or_, (with_id(name, text) for name in names))
-
-
-def with_id(name: str, text: str) -> Q:
-    # SQLite uses a partial index only for a query that repeats the condition of the index.
-    return Q(**{name: text}) & ~Q(**{name: ""})
-
-
-def named(text: str, prefix: str = "") -> Q:
-    """Return the condition for an event's name, or for its type when the text is one.
-
-    A text that ends in * is how the name begins.
-    """
-    if text.endswith("*") and len(text) > 1:
-        return Q(**{f"{prefix}name__startswith": text[:-1]})
-    condition = Q(**{f"{prefix}name": text})
-    return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
 
 
 def received(
@@ -82,15 +42,6 @@ def received(
 ) -> QuerySet[Delivery]:
     """Return the deliveries of events received in [since, until)."""
     return arrived(rows, "event__received_at", since=since, until=until)
-
-
-def replays_of(deliveries: Iterable[int]) -> dict[int, int]:
-    """Return for each delivery that a replay queued the last one that did."""
-    rows = Replayed.objects.filter(delivery__in=list(deliveries)).order_by("replay")
-    return dict(rows.values_list("delivery", "replay"))
-
-
-# --- one delivery ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,25 +137,6 @@ def notes(text: str) -> list[str]:
     return json.loads(text) if text else []
 
 
-def beside(delivery: Delivery, *, newer: bool) -> int | None:
-    """Return the id of the delivery to the same installation of the same person's event that came
-    next, or last before; among the NEIGHBOURS nearest events."""
-    event = delivery.event
-    column = "user_id" if event.user_id else "anonymous_id"
-    person = getattr(event, column)
-    if not person:
-        return None
-    rows = Event.objects.filter(with_id(column, person))
-    if newer:
-        nearest = rows.filter(pk__gt=event.pk).order_by(column, "pk")
-    else:
-        nearest = rows.filter(pk__lt=event.pk).order_by(column, "-pk")
-    events = list(nearest.values_list("pk", flat=True)[:NEIGHBOURS])
-    found = Delivery.objects.filter(installation=delivery.installation_id, event__in=events)
-    order = "event_id" if newer else "-event_id"
-    return found.order_by(order).values_list("pk", flat=True).first()
-
-
 def sent(carried: Carried, full: AttemptBody | None) -> Sent:
     attempt = carried.attempt
     alone = attempt.items == carried.items  # nobody else's
@@ -263,38 +195,3 @@ def result(event: Event, body: str, revision: Any) -> Result:
 
 def message(event: Event, body: str) -> Message:
     return message_of(body, *(getattr(event, name) for name in COLUMNS[1:]))
-
-
-def any_event() -> bool:
-    """Say whether any event is kept. By its key: exists() looks from the table's start on, where
-    there is nothing but what was purged."""
-    return Event.objects.order_by("-pk").values("pk").first() is not None
-
-
-# --- one event ---------------------------------------------------------------------------------
-
-
-def absences(event: Event, body: str, present: Iterable[int]) -> list[tuple[Installation, str]]:
-    """Return the installations that have no delivery of an event, each with the reason."""
-    others = Installation.objects.exclude(pk__in=list(present)).select_related("revision")
-    gone = event.received_at - GONE
-    others = others.exclude(uninstalled_at__lte=gone).prefetch_related("sources")
-    return [(each, _absence(event, body, each)) for each in others.order_by("name")]
-
-
-def _absence(event: Event, body: str, installation: Installation) -> str:
-    if installation.uninstalled_at and installation.uninstalled_at <= event.received_at:
-        return "It was uninstalled before the event came in."
-    if installation.created_at > event.received_at:
-        return "It was installed after the event had come in."
-    if not installation.all_sources and event.source not in installation.sources.all():
-        return f"The source {event.source} does not feed it."
-    if not body or installation.revision is None:
-        return "Its blueprint did not want it."
-    try:
-        wants = compiled_of(installation.revision).wants(view_of(message(event, body)))
-    except (BlueprintError, LookupError, TypeError, ValueError) as error:
-        return f"Its blueprint cannot be asked: {error}"
-    if wants:
-        return "Its blueprint did not want it when it came in; the current one would."
-    return f"Its blueprint has no action for this {event.type}."

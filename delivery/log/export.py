@@ -9,8 +9,8 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.http import StreamingHttpResponse
 
-from delivery.log.query import Scope
 from delivery.log.representation import listed
+from delivery.log.search.query import Scope
 from delivery.models import Delivery
 
 MOST = 100_000  # rows of a file

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db.models import F, Q, QuerySet
 
-from delivery.log import detail
-from delivery.log.query import OF_A_PERSON, Scope
+from delivery.log import querysets
+from delivery.log.search.query import OF_A_PERSON, Scope
 from delivery.models import Attempt, Event
 from integrations.keyset import arrived
 
@@ -34,7 +34,7 @@ def events(
 
 
 def _newest_of(name: str, value: str) -> set[int]:
-    rows = Event.objects.filter(detail.with_id(name, value)).order_by(name, "-pk")
+    rows = Event.objects.filter(querysets.with_id(name, value)).order_by(name, "-pk")
     return set(rows.values_list("pk", flat=True)[:OF_A_PERSON])
 
 

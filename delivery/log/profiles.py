@@ -8,8 +8,8 @@ from functools import cached_property
 
 from django.db.models import QuerySet
 
-from delivery.log import detail
-from delivery.log.detail import with_id
+from delivery.log import querysets
+from delivery.log.querysets import with_id
 from delivery.models import Delivery, Event
 from integrations.keyset import Page
 from integrations.models import Installation
@@ -84,7 +84,7 @@ class Person:
         for pk, installation, state in rows.values_list("pk", "installation", "state"):
             states[installation][state] += 1
             newest[installation] = max(pk, newest.get(installation, 0))
-        found = detail.deliveries().filter(pk__in=newest.values())
+        found = querysets.deliveries().filter(pk__in=newest.values())
         return [
             Standing(each.installation, dict(states[each.installation_id]), each)
             for each in found.order_by("installation__name")

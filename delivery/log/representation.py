@@ -6,7 +6,7 @@ from typing import Any
 from delivery.log.body_access import HIDDEN
 from delivery.log.detail import SHOWN, Sent, Story, parsed
 from delivery.models import Delivery, Rejection
-from delivery.status.installations import delivery_in_words, gives_up_at, next_try_at, trouble_of
+from delivery.status.deliveries import delivery_in_words, gives_up_at, next_try_at, trouble_of
 
 
 def listed(delivery: Delivery, now: datetime) -> dict[str, Any]:

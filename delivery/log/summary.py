@@ -14,12 +14,16 @@ from typing import Any
 from django.db.models import Count, Max, Min, Q, TextField, Value
 from django.db.models.functions import Cast, Concat, LPad
 
-from delivery.accounting import metrics
-from delivery.accounting.metrics import Point, Queue, Step, TooFine
-from delivery.log.query import AT, IS_UNSENT, Scope
-from delivery.log.search_language import Search, Term, moment
+from delivery.accounting import metrics, queues, record
+from delivery.accounting.bounded_count import bounded
+from delivery.accounting.metrics import Point, TooFine
+from delivery.accounting.queues import Queue
+from delivery.accounting.record import Step
+from delivery.log.search.language import Search, Term, moment
+from delivery.log.search.query import AT, IS_UNSENT, Scope
 from delivery.models import Delivery, Lane
-from delivery.status.installations import bounded, lanes_with_queue, retried_in_words, waits
+from delivery.status.deliveries import retried_in_words
+from delivery.status.installations import lanes_with_queue, waits
 from integrations.keyset import joined
 from integrations.models import Installation
 
@@ -107,9 +111,6 @@ def summary(search: Search, found: Scope, now: datetime) -> Summary | None:
         return _sampled(found)
 
 
-# --- by the metrics ----------------------------------------------------------------------------
-
-
 def _is_told(search: Search) -> bool:
     keys = {term.key for term in search.terms}
     once = all(len(search.values(key)) <= 1 for key in ("installation", "source"))
@@ -155,7 +156,7 @@ def _failed(search: Search, found: Scope) -> list[dict[str, Any]]:
 def _step(since: datetime, until: datetime, now: datetime) -> int:
     """Return the shortest step that draws few bars and is still kept."""
     for step, longest in LONGEST.items():
-        if until - since <= longest and now - since <= metrics.KEPT[step]:
+        if until - since <= longest and now - since <= record.KEPT[step]:
             return step
     return Step.DAY
 
@@ -171,9 +172,9 @@ def _id(key: str, search: Search) -> int | None:
 
 def _queue(installation: int | None) -> tuple[str, datetime | None]:
     queue = (
-        metrics.queue_of_all()
+        queues.queue_of_all()
         if installation is None
-        else metrics.queues([installation]).get(installation, Queue())
+        else queues.queues([installation]).get(installation, Queue())
     )
     return bounded(queue.queued), queue.oldest_queued_at
 
@@ -213,8 +214,6 @@ def _standstills(installation: int | None, now: datetime) -> list[Standstill]:
         for each in first.values()
     ]
 
-
-# --- by a sample -------------------------------------------------------------------------------
 
 ALIKE = ("state", "installation__name", "last_attempt__status", "error")
 WIDTH = 20  # digits of an id, so that ids as text are in their order
@@ -264,9 +263,6 @@ def _sampled(found: Scope) -> Summary | None:
         groups=_groups(row for row in rows if row["state"] == State.FAILED),
         standstills=[],
     )
-
-
-# --- errors that are alike ---------------------------------------------------------------------
 
 
 def _groups(failed: Iterable[dict[str, Any]]) -> list[Group]:

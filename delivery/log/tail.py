@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from delivery.log.query import Scope
+from delivery.log.search.query import Scope
 from delivery.models import Delivery
 
 OVERLAP = 200  # ids: what was stored before others may be committed after them

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from delivery.log.body_access import HIDDEN
 from delivery.log.detail import Sent, Story
 from delivery.models import Attempt, Delivery
-from delivery.status.installations import ICONS, delivery_in_words
+from delivery.status.deliveries import ICONS, delivery_in_words
 from delivery.tester import preview
 from delivery.tester.preview import Preview, Step
 from integrations.blueprints import BlueprintError

@@ -1,4 +1,6 @@
-"""Run a command that cannot outlive its starter: `python -m delivery.operations.die_with_parent command…`.
+"""Run a command that cannot outlive its starter.
+
+`python -m delivery.operations.die_with_parent command…`
 
 Standard input is the leash. Its other end is the starter's and closes when the starter is gone,
 however it went; then the whole process group is killed. Works for any command, on Linux and on

@@ -15,9 +15,10 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 from django.utils import timezone
 
-from delivery.lanes import leases
+from delivery.lanes import wakeups
 from delivery.models import Delivery, Incident
 from delivery.operations import alerts, system
+from delivery.operations.indexes import invalid_indexes, unapplied
 from integrations.encryption import SecretsUnreadable
 from integrations.models import Installation, Source, WebhookSource
 
@@ -71,18 +72,12 @@ def _asked(subject: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]
         return [Finding(subject, said, "Look whether the server of DATABASE_URL runs.")]
 
 
-# --- without the database ------------------------------------------------------------------------
-
-
 def _settings() -> Iterator[Finding]:
     found = [each for each in checks.run_checks() if each.level >= checks.WARNING]
     for each in found:
         yield Finding("Settings", str(each.msg), each.hint or "See `manage.py check`.")
     if not found:
         yield Finding("Settings", "nothing is wrong with them")
-
-
-# --- the database --------------------------------------------------------------------------------
 
 
 def _database() -> Iterator[Finding]:
@@ -116,41 +111,6 @@ def _indexes() -> Iterator[Finding]:
         yield Finding("Indexes", "all are whole")
 
 
-INVALID = """
-    SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT i.indisvalid AND n.nspname = ANY(current_schemas(false))
-    AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid)
-    ORDER BY c.relname
-"""
-
-
-def invalid_indexes() -> list[str]:
-    """Return the indexes that a build which was cut off has left; none of those being built."""
-    if connection.vendor != "postgresql":
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(INVALID)
-        return [name for (name,) in cursor.fetchall()]
-
-
-def rebuild_indexes() -> Iterator[str]:
-    """Rebuild what is half-built, without keeping anybody from writing; say what was done.
-
-    One whose migration is not applied yet is dropped: the migration would refuse a name that is
-    there. So is what a rebuilding that was cut off has left beside the index itself.
-    """
-    to_come = bool(unapplied())
-    for name in invalid_indexes():
-        left_over = name.endswith(("_ccnew", "_ccold"))
-        verb = "DROP" if to_come or left_over else "REINDEX"
-        with connection.cursor() as cursor:
-            cursor.execute(f"{verb} INDEX CONCURRENTLY {connection.ops.quote_name(name)}")
-        yield f"{name} was {'rebuilt' if verb == 'REINDEX' else 'dropped'}."
-    if to_come:
-        yield "Now run `manage.py migrate`."
-
-
 def _migrations() -> Iterator[Finding]:
     if missing := unapplied():
         said = f"{len(missing)} not applied: {_some(missing)}"
@@ -167,12 +127,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SOME]) + more
 
 
-def unapplied() -> list[str]:
-    executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return [str(migration) for migration, _ in plan]
-
-
 def _unknown() -> list[str]:
     loader = MigrationExecutor(connection).loader
     ours = {label for label, _ in loader.disk_migrations}
@@ -182,9 +136,6 @@ def _unknown() -> list[str]:
         for app, name in loader.applied_migrations
         if app in ours and (app, name) not in known
     )
-
-
-# --- what is in it -------------------------------------------------------------------------------
 
 
 def _secrets() -> Iterator[Finding]:
@@ -243,10 +194,10 @@ def _lanes() -> Iterator[Finding]:
 def _stalled_since() -> datetime | None:
     """Return since when due deliveries wait in lanes that no worker takes. Looks twice: a lane
     whose wait is just over has no worker for a moment."""
-    stranded = set(leases.stranded(timezone.now()))
+    stranded = set(wakeups.stranded(timezone.now()))
     if stranded:
         time.sleep(LOOK_AGAIN)
-        stranded &= set(leases.stranded(timezone.now()))
+        stranded &= set(wakeups.stranded(timezone.now()))
     now = timezone.now()
     waiting = Delivery.objects.due(now).filter(lane__in=stranded, queued_at__lt=now - STALLED)
     return waiting.aggregate(at=Min("queued_at"))["at"]

@@ -29,8 +29,8 @@ from delivery.models import (
     Settlement,
     Tally,
 )
-from delivery.worker.drain import stopping
 from delivery.worker.lane_threads import standing_aside
+from delivery.worker.stop import stopping
 from integrations.keyset import first_id
 from integrations.models import AuditEntry
 

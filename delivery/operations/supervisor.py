@@ -22,8 +22,9 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from django.utils import timezone
 
-from delivery.accounting import metrics
+from delivery.accounting import rollup
 from delivery.lanes import leases as lanes_leases
+from delivery.lanes import wakeups
 from delivery.models import Heartbeat, Lane
 from delivery.operations.processes import Backoff, Group, StopRequest, living, manage
 from delivery.replay import job
@@ -136,16 +137,16 @@ class Cluster:
         return f"cluster {self.holder}"
 
     def ring_roll_up(self, now: datetime) -> None:
-        if now - self.rolled_up_at >= ROLL_UP and metrics.is_apart():
+        if now - self.rolled_up_at >= ROLL_UP and rollup.is_apart():
             self.rolled_up_at = now
-            lanes_leases.ring_task("roll_up")
+            wakeups.ring_task("roll_up")
 
     def late_sweep(self, now: datetime) -> str:
         last = Heartbeat.objects.filter(name="sweep").values_list("at", flat=True).first()
         silence = now - max(last or self.started_at, self.started_at)
         if silence > SWEEP_LATE and now - self.swept_at > SWEEP_LATE:
             self.swept_at = now
-            lanes_leases.ring_task("sweep")
+            wakeups.ring_task("sweep")
         if silence <= SWEEP_SILENCE:
             return ""
         return (
@@ -154,13 +155,13 @@ class Cluster:
         )
 
     def unanswered(self, now: datetime) -> str:
-        stranded = lanes_leases.stranded(now)
+        stranded = wakeups.stranded(now)
         rung = dict(
             Lane.objects.filter(pk__in=stranded, woken_at__isnull=False).values_list(
                 "pk", "woken_at"
             )
         )
-        lanes_leases.wake(stranded)
+        wakeups.wake(stranded)
         # by what they call themselves: a lane that only waits holds a lease, but no process
         busy = self.processing() >= settings.CLUSTER_WORKERS
         silence = self.bells.silence(rung, busy=busy, clock=time.monotonic())
@@ -247,7 +248,7 @@ class Bells:
     def _answered(self, lane: int, rung: Mapping[int, datetime]) -> bool:
         if lane not in rung:
             return True
-        return timedelta(0) < rung[lane] - self.rung[lane] < lanes_leases.WAKE_AGAIN
+        return timedelta(0) < rung[lane] - self.rung[lane] < wakeups.WAKE_AGAIN
 
 
 def release_orphaned() -> None:

@@ -14,12 +14,12 @@ from datetime import datetime
 from django.db.models import Count
 
 from delivery import bulk
-from delivery.accounting import metrics
+from delivery.accounting import record
 from delivery.accounting.ledger import OFFERED, remember
-from delivery.lanes import leases
+from delivery.lanes import routes
 from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.replay.selection import LAST, Kind, Range, from_json
-from delivery.transform.shape import COLUMNS, compiled, message_of
+from delivery.transform.stored_messages import COLUMNS, compiled, message_of
 from integrations.blueprints import Blueprint, BlueprintError, view_of
 
 logger = logging.getLogger(__name__)
@@ -159,14 +159,14 @@ def take_back(replay: Replay, lane: Lane, now: datetime) -> int:
 def _count_cancelled(installation_id: int, ids: Sequence[int], now: datetime) -> None:
     rows = Delivery.objects.filter(pk__in=ids).order_by()
     counts = rows.values_list("event__source").annotate(n=Count("pk"))
-    sums = {source: metrics.Sums(cancelled=n) for source, n in counts}
-    metrics.append(installation_id, sums, now)
+    sums = {source: record.Sums(cancelled=n) for source, n in counts}
+    record.append(installation_id, sums, now)
 
 
 def lane_of(replay: Replay) -> Lane:
     as_before = from_json(replay.wanted).blueprint == LAST
-    return leases.replay_lane(
-        replay.installation_id, leases.AS_BEFORE if as_before else leases.REPLAYS
+    return routes.replay_lane(
+        replay.installation_id, routes.AS_BEFORE if as_before else routes.REPLAYS
     )
 
 

@@ -6,8 +6,8 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from delivery.log.query import named
-from delivery.log.search_language import parse
+from delivery.log.search.language import parse
+from delivery.log.search.names import named
 from delivery.models import Delivery
 from delivery.replay.selection import CURRENT, LAST, Kind, Wanted
 from integrations.models import Installation, Source

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from django.db.models import Exists, Max, Min, OuterRef, Q, QuerySet
 
-from delivery.log.detail import named
-from delivery.log.query import condition
-from delivery.log.search_language import parse
+from delivery.log.querysets import named
+from delivery.log.search.conditions import condition
+from delivery.log.search.language import parse
 from delivery.models import Delivery, Event, Replay
 from integrations.keyset import SKEW, end_id, first_id
 from integrations.models import Installation

@@ -9,22 +9,15 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from delivery.ingest import parsing
+from delivery.ingest import envelope, parsing
+from delivery.ingest.fan_out import Arrival
 from delivery.ingest.parsing import Limits, Terms
 from delivery.models import Event
 from delivery.outbound import client
 from delivery.transform.guard import Unworkable, code_of
-from delivery.transform.shape import (
-    COLUMNS,
-    Arrival,
-    Parcel,
-    Slot,
-    compiled,
-    leave_out_told,
-    message_of,
-    pack,
-    shape,
-)
+from delivery.transform.packing import Slot, pack
+from delivery.transform.shape import Parcel, leave_out_told, shape
+from delivery.transform.stored_messages import COLUMNS, compiled, message_of
 from integrations.blueprints import Blueprint, View, compile_blueprint, view_of
 from integrations.blueprints.blueprint import CompiledAction, as_it_is, mapped
 from integrations.blueprints.triggers import Reason, closure, reasons
@@ -94,9 +87,6 @@ class Preview:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-# --- whose preview -----------------------------------------------------------------------------
-
-
 def stored(event_id: int) -> Message:
     """Return a stored event as a message. Raises NoSuchEvent."""
     row = Event.objects.filter(pk=event_id, body__isnull=False).values_list(*COLUMNS).first()
@@ -111,13 +101,10 @@ def pasted(given: Any, now: datetime) -> Message:
         raise Unusable("A message is an object, such as a source sends it.")
     body = msgspec.json.encode(given)
     limits = Limits(settings.MAX_MESSAGE_BYTES, 1, settings.MAX_REQUEST_BYTES)
-    batch = parsing.parse(body, parsing.Envelope(), Terms(now=now, limits=limits, single=True))
+    batch = parsing.parse(body, envelope.Envelope(), Terms(now=now, limits=limits, single=True))
     for _, reason, _ in batch.refused:
         raise Unusable(reason)
     return Arrival(batch.messages[0], now).message
-
-
-# --- the preview -------------------------------------------------------------------------------
 
 
 def preview(installation: Installation, message: Message, blueprint: Any = None) -> Preview:
@@ -183,9 +170,6 @@ def _shown_request(request: Request, secrets: Sequence[str]) -> ShownRequest:
         headers=json.loads(masked(headers, secrets)),
         body=masked(request.body.decode(), secrets),
     )
-
-
-# --- what each action does ---------------------------------------------------------------------
 
 
 def _steps(

@@ -15,15 +15,15 @@ import msgspec
 import requests
 from django.utils import timezone
 
-from delivery.lanes import leases
-from delivery.lanes.leases import Exchange
 from delivery.outbound import client
 from delivery.tester.preview import blueprint_of, requests_of
 from delivery.transform.guard import Unworkable, code_of
-from delivery.transform.shape import Slot, leave_out_told, shape
-from delivery.worker import rate_limits
+from delivery.transform.packing import Slot
+from delivery.transform.shape import leave_out_told, shape
+from delivery.worker import rate_limits, settle
 from delivery.worker.outcome import written
-from integrations.destination import Destination, Finding, Limit, Probe, Request
+from delivery.worker.settle import Exchange
+from integrations.destination import Destination, Limit, Request
 from integrations.encryption import masked, reveal
 from integrations.errors import DestinationError, VendorUnavailable
 from integrations.messages import Message
@@ -53,9 +53,6 @@ class Trial:
     exchanges: Sequence[Exchange] = ()
     notes: Sequence[str] = ()
     is_kept: bool = True
-
-
-# --- a test event ------------------------------------------------------------------------------
 
 
 def send_test_event(
@@ -90,7 +87,7 @@ def send_test_event(
     except (DestinationError, Unworkable) as raised:
         error = raised
     if is_installed:
-        leases.write_down_test(installation.pk, sending.exchanges, sending.told)
+        settle.write_down_test(installation.pk, sending.exchanges, sending.told)
     trial = sending.trial(message.message_id, error, nothing)
     return replace(trial, notes=tuple(notes), is_kept=is_installed)
 
@@ -162,34 +159,3 @@ class _Sending:
             message_id=message_id,
             exchanges=self.exchanges,
         )
-
-
-# --- the connection ----------------------------------------------------------------------------
-
-
-def test_connection(installation: Installation) -> list[Finding]:
-    """Ask the vendor what it tells without anything staying there. Raises SecretsUnreadable."""
-    config = installation.settings()
-    secrets = tuple(reveal(installation.sealed_secrets).values())
-    destination = installation.destination
-    try:
-        with code_of(destination):
-            probes = destination.probes(config)
-    except (VendorUnavailable, Unworkable) as error:
-        return [Finding("bad", masked(str(error), secrets))]
-    with client.new_session() as session:
-        found = [_found(each, destination, session) for each in probes]
-    return [replace(each, text=masked(each.text, secrets)) for each in found]
-
-
-def _found(probe: Probe | Finding, destination: Destination, session: requests.Session) -> Finding:
-    if isinstance(probe, Finding):
-        return probe
-    try:
-        response = client.send(probe.request, session, total=TOTAL)
-        with code_of(destination):
-            return probe.finding(response)
-    except Unworkable as error:
-        return Finding("bad", str(error))
-    except VendorUnavailable as error:
-        return Finding("bad", f"No answer from {probe.request.url}: {error}")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from delivery.models import Delivery
-from delivery.transform.shape import COLUMNS
+from delivery.transform.stored_messages import COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

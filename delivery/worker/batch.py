@@ -11,22 +11,16 @@ import requests
 from django.conf import settings
 from django.utils import timezone
 
-from delivery.lanes import leases
+from delivery.lanes import leases, routes
 from delivery.lanes.leases import Lease
 from delivery.models import Delivery, Lane
 from delivery.outbound import client
 from delivery.transform.guard import Missing, Unworkable, code_of
-from delivery.transform.shape import (
-    Parcel,
-    Slot,
-    compiled,
-    keyed,
-    leave_out_told,
-    message_of,
-    pack,
-    shape,
-)
+from delivery.transform.packing import Slot, keyed, pack
+from delivery.transform.shape import Parcel, leave_out_told, shape
+from delivery.transform.stored_messages import compiled, message_of
 from delivery.worker import rate_limits
+from delivery.worker import settle as worker_settle
 from delivery.worker.backlog import Queued, deferred, next_batch
 from delivery.worker.lane_threads import standing_aside
 from delivery.worker.outcome import Books, written
@@ -72,7 +66,7 @@ def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
 
 def _size(lane: Lane) -> int:
     """Return how many deliveries to take: few, where each costs a note of its own."""
-    if lane.failures >= leases.OPEN_AFTER:
+    if lane.failures >= worker_settle.OPEN_AFTER:
         return 1
     careful = lane.deaths >= leases.CAREFUL_AFTER
     return min(CAREFUL_SIZE, settings.BATCH_SIZE) if careful else settings.BATCH_SIZE
@@ -137,7 +131,7 @@ class Run:
         self.books.secrets = tuple(reveal(self.installation.sealed_secrets).values())
         with code_of(self.destination):
             self.limits = self.destination.limits(self.config)
-        as_before = self.lane.number == leases.AS_BEFORE
+        as_before = self.lane.number == routes.AS_BEFORE
         blueprint = None if as_before else compiled(self.installation.revision_id)
         careful = self.lane.deaths >= leases.CAREFUL_AFTER
         for queued in list(self.books.open.values()):
@@ -272,7 +266,7 @@ class Run:
 
     def _may_be_a_message(self, items: Sequence[tuple[int, Item]]) -> bool:
         was_set_aside = len(items) == 1 and self.books.open[items[0][0]].failures > 0
-        return was_set_aside or SUSPECT_AFTER <= self.lane.failures < leases.OPEN_AFTER
+        return was_set_aside or SUSPECT_AFTER <= self.lane.failures < worker_settle.OPEN_AFTER
 
     def _suspect(self, delivery_id: int, error: VendorFailed) -> None:
         """One message failed alone. Two in a row, and it is the vendor. Raises VendorFailed."""

@@ -1,17 +1,17 @@
 """One lane, from lease to release: batch after batch, and the waits between them."""
 
 import logging
-import os
 import time
 
 from django.conf import settings
 from django.utils import timezone
 
-from delivery.lanes import leases
+from delivery.lanes import leases, wakeups
 from delivery.lanes.leases import Lease
 from delivery.worker import lane_threads
 from delivery.worker.batch import deliver
 from delivery.worker.idle_poller import Lookout
+from delivery.worker.stop import stopping
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ LINGER = 0.5  # seconds with an empty lane: cheaper than another wake-up
 SHORT_WAIT = 35.0  # seconds that are waited out with the lease; longer waits are the watch's
 STEP = 1.0  # seconds between two looks at a lane that waits: somebody may have resumed it
 
-lookout = Lookout(lambda lane_ids: leases.due_among(lane_ids, timezone.now()))
+lookout = Lookout(lambda lane_ids: wakeups.due_among(lane_ids, timezone.now()))
 
 
 def drain(lane_id: int) -> int:
@@ -29,7 +29,7 @@ def drain(lane_id: int) -> int:
     Return how many deliveries left the queue; 0 when another worker has the lane.
     """
     if stopping():
-        leases.hand_on(lane_id)
+        wakeups.hand_on(lane_id)
         return 0
     held = leases.lease(lane_id, timezone.now())
     if held is None:
@@ -42,8 +42,8 @@ def drain(lane_id: int) -> int:
     finally:
         leases.release(held)
     # what came while we let go, or is left over
-    if not stopping() and leases.is_stranded(lane_id, timezone.now()):
-        leases.wake([lane_id])
+    if not stopping() and wakeups.is_stranded(lane_id, timezone.now()):
+        wakeups.wake([lane_id])
     return done
 
 
@@ -89,9 +89,3 @@ def wait_for_vendor(held: Lease) -> float | None:
             time.sleep(min(seconds, STEP))
         leases.renew(held, timezone.now())
     return time.monotonic() - started
-
-
-def stopping() -> bool:
-    """Say whether the cluster was asked to stop: then a worker ends after the request at hand."""
-    path = os.environ.get("PENSTOCK_STOP_FILE")
-    return bool(path) and os.path.exists(path)

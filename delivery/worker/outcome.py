@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 import msgspec
 from django.utils import timezone
 
-from delivery.lanes import leases
-from delivery.lanes.leases import Exchange, Lease, Settled, Standing
+from delivery.lanes import routes
+from delivery.lanes.leases import Lease
 from delivery.models import Delivery, Lane, give_up_days
 from delivery.outbound import client, retry
+from delivery.worker import settle as worker_settle
 from delivery.worker.backlog import Queued
+from delivery.worker.settle import Exchange, Settled, Standing
 from integrations.destination import Request, Response
 from integrations.encryption import masked
 from integrations.errors import (
@@ -55,7 +57,7 @@ class Books:
 
     def revision_of(self, delivery_id: int) -> int | None:
         """Return by which revision a delivery is shaped: the installation's, or its last one."""
-        if self.lane.number == leases.AS_BEFORE:
+        if self.lane.number == routes.AS_BEFORE:
             return self.batch[delivery_id].revision_id
         return self.installation.revision_id
 
@@ -165,7 +167,7 @@ class Books:
     def settle(self) -> None:
         """Write down all that is known by now, in one transaction. Raises LeaseLost."""
         self._carried_in_vain(None)
-        leases.settle(
+        worker_settle.settle(
             self.held,
             exchanges=self.exchanges,
             settled=self.settled,

@@ -8,51 +8,17 @@ from django.contrib.auth.models import Group, User
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from integrations.access import audit, tokens
-from integrations.installations.forms import ApiTokenForm, WebhookSourceForm
-from integrations.models import ApiToken, WebhookSource
-from integrations.templatetags.penstock import ago, chip_of
+from integrations.access.forms import ApiTokenForm
+from integrations.admin.base import Audited, Plain, show_once
+from integrations.formatting import ago, chip_of
+from integrations.models import ApiToken
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
-
-
-class Plain(ModelAdmin):
-    """A form with one button: what was saved has a page that says what comes next."""
-
-    def render_change_form(self, request, context, *args, **kwargs):
-        context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
-        return super().render_change_form(request, context, *args, **kwargs)
-
-
-class Audited(Plain):
-    """A page whose changes go into the audit log, as the ones of the API do.
-
-    audited   what its rows are called there
-    """
-
-    audited = ""
-
-    def save_model(self, request, obj, form, change):
-        form.before = audit.columns(type(obj).objects.get(pk=obj.pk)) if change else {}
-        super().save_model(request, obj, form, change)
-
-    def save_related(self, request, form, formsets, change):
-        super().save_related(request, form, formsets, change)
-        verb, row = "updated" if change else "created", form.instance
-        audit.record(f"{self.audited}.{verb}", row, form.before, audit.columns(row))
-
-    def delete_model(self, request, obj):
-        audit.record(f"{self.audited}.deleted", obj, audit.columns(obj))
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request, queryset):
-        for obj in queryset:
-            self.delete_model(request, obj)
 
 
 @admin.register(User)
@@ -103,36 +69,6 @@ class UserAdmin(BaseUserAdmin, Audited):
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin, Audited):
     audited = "role"
-
-
-@admin.register(WebhookSource)
-class WebhookSourceAdmin(Audited):
-    audited = "webhook_source"
-    form = WebhookSourceForm
-    list_display = ("name", "source_type", "source", "created")
-    list_select_related = ("source",)
-    fields = (
-        "name",
-        "source",
-        "source_type",
-        "secret",
-        "signature_header",
-        "event_type_path",
-        "mappings",
-    )
-    ordering = ("name",)
-    change_form_outer_before_template = "integrations/sources/_webhook_address.html"
-    when_empty = "No webhook source yet. A third party that calls webhooks gets an address here."
-    when_empty_link = "admin:integrations_webhooksource_add"
-    when_empty_label = "Add a webhook source"
-
-    @display(description="Created", ordering="created_at")
-    def created(self, webhook):
-        return ago(webhook.created_at)
-
-    def render_change_form(self, request, context, *args, **kwargs):
-        context["base_url"] = request.build_absolute_uri("/").rstrip("/")
-        return super().render_change_form(request, context, *args, **kwargs)
 
 
 @admin.register(ApiToken)
@@ -187,8 +123,3 @@ class ApiTokenAdmin(Plain):
         for token in queryset:
             tokens.revoke(token)
         messages.success(request, "Revoked: they are refused from now on.")
-
-
-def show_once(request, what, text):
-    shown = "<strong>Copy this {} now, it is not shown again:</strong> <code>{}</code>"
-    messages.warning(request, format_html(shown, what, text))

@@ -1,6 +1,7 @@
 """Examples in the OpenAPI schema: what calls were really given and answered, from examples.json.
 
-tests/integrations/api/test_every_call.py makes the calls, and `make examples` writes down what comes of them.
+tests/integrations/api/test_every_call.py makes the calls, and `make examples` writes down what
+comes of them.
 """
 
 import json

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from integrations.api.resources import auth, users_and_tokens, webhook_sources
+from integrations.api.resources import audit_log, auth, tokens, users, webhook_sources
 from integrations.api.resources import catalog as resources_catalog
 
 urlpatterns = [
@@ -8,11 +8,11 @@ urlpatterns = [
     path("auth/refresh", auth.RefreshView.as_view(), name="refresh"),
     path("auth/logout", auth.LogoutView.as_view(), name="logout"),
     path("auth/me", auth.MeView.as_view(), name="me"),
-    path("users", users_and_tokens.UsersView.as_view(), name="users"),
-    path("users/<int:pk>", users_and_tokens.UserView.as_view(), name="user"),
-    path("tokens", users_and_tokens.TokensView.as_view(), name="tokens"),
-    path("tokens/<int:pk>", users_and_tokens.TokenView.as_view(), name="token"),
-    path("audit-log", users_and_tokens.AuditLogView.as_view(), name="audit-log"),
+    path("users", users.UsersView.as_view(), name="users"),
+    path("users/<int:pk>", users.UserView.as_view(), name="user"),
+    path("tokens", tokens.TokensView.as_view(), name="tokens"),
+    path("tokens/<int:pk>", tokens.TokenView.as_view(), name="token"),
+    path("audit-log", audit_log.AuditLogView.as_view(), name="audit-log"),
     path("webhook-sources", webhook_sources.WebhookSourcesView.as_view(), name="webhook-sources"),
     path(
         "webhook-sources/<int:pk>",

@@ -109,8 +109,6 @@ class _Parser:
         self.at = 0
         self.groups = [_Group(1)]
 
-    # --- tokens ---
-
     @property
     def next(self) -> Token:
         return self.tokens[self.at]
@@ -143,8 +141,6 @@ class _Parser:
     def error(self, message: str, token: Token | None = None) -> TriggerError:
         token = token or self.next
         return TriggerError(token.position, f"{message}, found {token}")
-
-    # --- groups ---
 
     def tree(self) -> Node:
         while True:
@@ -194,8 +190,6 @@ class _Parser:
         if not self.groups[0].alternatives[-1]:
             self.groups[0].alternatives.pop()
         return self.groups[0].tree()
-
-    # --- conditions ---
 
     def function(self, *, negated: bool) -> Test:
         first = self.at

@@ -14,6 +14,7 @@ from unfold.widgets import (
 
 from integrations.blueprints import summary
 from integrations.catalog import blueprint
+from integrations.formatting import KEPT
 from integrations.installations import change as installations_change
 from integrations.installations import install as installations_install
 from integrations.installations.change import ALL
@@ -23,13 +24,11 @@ from integrations.installations.install import (
     offered,
     starting_value,
 )
-from integrations.models import ApiToken, Installation, Source, WebhookSource
-from integrations.roles import SCOPES
+from integrations.models import Installation, Source
 
 PREFIX = "config."  # the names by which installing.py calls the fields, too
 PACE = ("enabled", "lane_count", "give_up_days")
 SOME = "some"
-KEPT = "Leave empty to keep the one stored."
 
 
 class InstallationForm(forms.Form):
@@ -224,98 +223,3 @@ def free_name(name):
     taken = set(Installation.objects.filter(name__startswith=name).values_list("name", flat=True))
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 2))
     return name if name not in taken else next(each for each in numbered if each not in taken)
-
-
-class SourceForm(forms.ModelForm):
-    """A source; its signing secret is made here and never shown again."""
-
-    new_signing_secret = forms.BooleanField(
-        required=False,
-        widget=UnfoldBooleanSwitchWidget,
-        help_text="Make a new secret to sign requests with, and show it once. An older one ends.",
-    )
-
-    class Meta:
-        model = Source
-        fields = (
-            "name",
-            "write_key",
-            "allowed_origins",
-            "visitor_cookie",
-            "default_context",
-            "rate_limit",
-        )
-
-
-class ApiTokenForm(forms.ModelForm):
-    """A token's name and what it may be used for."""
-
-    scopes = forms.TypedMultipleChoiceField(
-        choices=[(each.name, f"{each.name} – {each.description}") for each in SCOPES.values()],
-        coerce=str,
-        widget=forms.CheckboxSelectMultiple,
-        help_text="What it may be used for, within what its user may do.",
-    )
-
-    class Meta:
-        model = ApiToken
-        fields = ("name", "scopes", "expires_at")
-
-
-class RotateForm(forms.Form):
-    """For how long the old write key stays valid beside the new one."""
-
-    overlap = forms.TypedChoiceField(
-        coerce=int,
-        initial=24,
-        choices=[(0, "It ends at once"), (24, "A day"), (168, "A week"), (720, "30 days")],
-        label="The key it has now",
-        widget=UnfoldAdminSelectWidget,
-        help_text="How long it stays valid, so that every sender can change over.",
-    )
-
-
-class KeyForm(forms.Form):
-    """One more write key: who uses it, and for how many days; 0 until it is revoked."""
-
-    note = forms.CharField(
-        label="Who uses it",
-        required=False,
-        max_length=100,
-        widget=UnfoldAdminTextInputWidget({"autocomplete": "off", "placeholder": "iOS app"}),
-        help_text="It stands beside the key, so that one knows later what revoking it stops.",
-    )
-    days = forms.TypedChoiceField(
-        coerce=int,
-        initial=0,
-        choices=[(0, "Until it is revoked"), (7, "A week"), (30, "30 days"), (365, "A year")],
-        label="Valid",
-        widget=UnfoldAdminSelectWidget,
-    )
-
-
-class WebhookSourceForm(forms.ModelForm):
-    """A webhook source; its secret goes in and never comes out."""
-
-    secret = forms.CharField(
-        required=False,
-        widget=UnfoldAdminPasswordWidget,
-        help_text=f"What the third party signs with: it shows it to you. {KEPT}",
-    )
-
-    class Meta:
-        model = WebhookSource
-        fields = (
-            "name",
-            "source",
-            "source_type",
-            "signature_header",
-            "event_type_path",
-            "mappings",
-        )
-
-    def clean(self):
-        cleaned = super().clean()
-        if cleaned.get("secret"):
-            self.instance.secret = cleaned["secret"]  # which is then checked with the rest
-        return cleaned

@@ -15,8 +15,8 @@ from axe_playwright_python.sync_playwright import Axe
 from django.utils.timezone import now
 from playwright.sync_api import expect
 
-from delivery.accounting import metrics
-from delivery.accounting.metrics import Sums
+from delivery.accounting import record
+from delivery.accounting.record import Sums
 from delivery.actions import installations
 from delivery.models import Delivery, EventBody, Incident, Lane, Rejection
 from delivery.worker import drain as worker_drain
@@ -282,7 +282,7 @@ def assert_asks_no_more(page, asked):
 
 def test_a_part_of_the_trend_that_is_dragged_over_is_the_time_that_is_shown(page):
     delivery = make_delivery(state="delivered")
-    metrics.append(delivery.installation_id, {delivery.event.source_id: Sums(delivered=3)}, now())
+    record.append(delivery.installation_id, {delivery.event.source_id: Sums(delivered=3)}, now())
     page.goto(f"{LOG}?q=installation:Heap")
     drag_over_trend(page, 0.5, 1.1)
     expect(page).to_have_url(re.compile("since"))
@@ -415,7 +415,7 @@ def pages(page):
     make_attempt(delivery, status=400, outcome="MessageRejected", answer='{"error": "no total"}')
     source, here = Source.objects.get(), f"{INSTALLATIONS}{delivery.installation_id}"
     sums = Sums(delivered=9, failed=1)
-    metrics.append(delivery.installation_id, {source.pk: sums}, now())
+    record.append(delivery.installation_id, {source.pk: sums}, now())
     rejection, incident, gone = further_rows(delivery, source)
     page.goto("/admin/")
     links = page.locator("#nav-sidebar-apps a").evaluate_all("all => all.map(a => a.pathname)")

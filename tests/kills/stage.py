@@ -73,7 +73,7 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # killed, which costs nobody's time: how it ends in peace is what tests/delivery/management/test_up.py is about
+        # killed, which costs nobody's time: how it ends in peace is what test_up.py is about
         self.web.close()
         with suppress(psutil.NoSuchProcess):
             family = self._family()

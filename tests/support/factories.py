@@ -5,7 +5,7 @@ from itertools import count
 
 from django.utils import timezone
 
-from delivery.lanes import leases
+from delivery.lanes import routes
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Event, EventBody, Lane
 from integrations.access import groups
 from integrations.catalog import catalog
@@ -24,7 +24,7 @@ def make_source(name="Shop", **fields):
 def make_installation(name="Heap", destination="heap", config=CONFIG, **fields):
     """Install, and make the lane that the first event would make."""
     installation = install(catalog()[destination], name=name, config=config, **fields)
-    leases.plan()
+    routes.plan()
     return installation
 
 

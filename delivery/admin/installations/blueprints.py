@@ -43,9 +43,6 @@ def urls(mine):
     ]
 
 
-# --- the editor --------------------------------------------------------------------------------
-
-
 def edit(request, pk):
     installation = found(request, pk)
     if request.method != "POST":
@@ -109,9 +106,6 @@ def _given(request):
         raise BlueprintError([Problem("", f"it is no JSON: {error}")]) from None
 
 
-# --- the preview -------------------------------------------------------------------------------
-
-
 @require_POST
 def show_preview(request, pk):
     """Answer with what is wrong with a blueprint, or with what it would send, as HTML."""
@@ -158,9 +152,6 @@ def _message(request):
     if not (request.user.has_perm("delivery.view_event") and body_access.shown_to(request.user)):
         raise PermissionDenied
     return stored(event_id)
-
-
-# --- revisions ---------------------------------------------------------------------------------
 
 
 def revisions(request, pk):

@@ -16,8 +16,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from delivery.accounting import metrics
-from delivery.accounting.metrics import Queue
+from delivery.accounting import metrics, queues
+from delivery.accounting.bounded_count import bounded
+from delivery.accounting.queues import Queue
 from delivery.actions import installations
 from delivery.admin import system
 from delivery.admin.audit import activity
@@ -26,18 +27,19 @@ from delivery.admin.installations import blueprints, tester
 from delivery.admin.installations.health import health, series_of
 from delivery.admin.installations.layout import found, frame, to_change
 from delivery.admin.keyset import number as whole
-from delivery.log import detail
-from delivery.log.query import IS_UNSENT
+from delivery.log import querysets
+from delivery.log.search.query import IS_UNSENT
 from delivery.models import WAITING, Delivery, Lane
-from delivery.status.installations import bounded, chip, queued, state_in_words, with_state
+from delivery.status.deliveries import chip
+from delivery.status.installations import queued, state_in_words, with_state
 from delivery.transform.guard import limits_of
 from delivery.worker import rate_limits
 from integrations.admin.library import CheckView, InstallView, LibraryView
 from integrations.catalog import logo
+from integrations.formatting import ago, clocks, sparkline
+from integrations.formatting import chip as drawn
 from integrations.installations.forms import EditForm
 from integrations.models import Installation, Source
-from integrations.templatetags.penstock import ago, clocks, sparkline
-from integrations.templatetags.penstock import chip as drawn
 
 DAY = timedelta(days=1)
 NEWEST = 8  # deliveries on the overview, and uninstalled ones below the list
@@ -256,7 +258,7 @@ def lately(installation, span, now):
     """Return the figures and the chart of one installation in the time that is shown."""
     series = series_of(installation, span, now)
     found = series[span.key]
-    queue = metrics.queues([installation.pk]).get(installation.pk, Queue())
+    queue = queues.queues([installation.pk]).get(installation.pk, Queue())
     return {
         "span": span,
         "figures": figures(found.total, queue, span, now),
@@ -268,7 +270,7 @@ def lately(installation, span, now):
 
 def newest(installation):
     """Return (delivery, its state) of the newest deliveries."""
-    rows = detail.newest(installation.pk)[:NEWEST]
+    rows = querysets.newest(installation.pk)[:NEWEST]
     return [(each, chip(each)) for each in rows]
 
 

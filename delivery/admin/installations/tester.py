@@ -10,7 +10,7 @@ from delivery.admin.installations.layout import to_change
 from delivery.admin.keyset import number
 from delivery.log import body_access
 from delivery.models import Event
-from delivery.tester import preview, test_message
+from delivery.tester import preview, probe_connection, test_message
 from delivery.tester.preview import NoSuchEvent
 from integrations.blueprints import BlueprintError
 from integrations.catalog import blueprint as catalog_blueprint
@@ -76,7 +76,7 @@ def connection(request, pk):
 
 def findings(request, installation):
     try:
-        found = test_message.test_connection(installation)
+        found = probe_connection.test_connection(installation)
     except SecretsUnreadable:
         found = [Finding("bad", UNREADABLE)]
     return render(

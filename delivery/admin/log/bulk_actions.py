@@ -14,7 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from delivery.actions import apply_to_search, installations, resolve
+from delivery.actions import apply_to_search, resolve
+from delivery.actions import deliveries as actions_deliveries
 from delivery.actions.apply_to_search import Done, NotOne
 from delivery.actions.resolve import BadNote
 from delivery.admin.log.explorer import explorer
@@ -47,7 +48,7 @@ def _resolve(rows, note, now, user, search):
 
 
 def _cancel(rows, note, now, user, search):
-    return installations.cancel(rows, f"Cancelled by {user}.", now, search=search)
+    return actions_deliveries.cancel(rows, f"Cancelled by {user}.", now, search=search)
 
 
 VERBS = {

@@ -13,20 +13,20 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
-from delivery.actions import installations
+from delivery.actions import deliveries as actions_deliveries
 from delivery.actions import resolve as actions_resolve
 from delivery.actions.resolve import BadNote
 from delivery.admin.keyset import BodyAdmin, file_of, number
 from delivery.admin.log import bulk_actions
 from delivery.admin.log.delivery_page import Told, exchange
 from delivery.admin.log.explorer import explorer
-from delivery.log import body_access, detail, export
+from delivery.log import body_access, detail, export, querysets
 from delivery.log.representation import told
-from delivery.log.suggestions import suggestions
+from delivery.log.search.suggestions import suggestions
 from delivery.models import Attempt, AttemptBody, Delivery
 from delivery.replay.selection import CURRENT, LAST
-from delivery.status.installations import trouble_of
-from integrations.templatetags.penstock import ago, duration
+from delivery.status.deliveries import trouble_of
+from integrations.formatting import ago, duration
 
 
 @admin.register(Delivery)
@@ -36,7 +36,7 @@ class DeliveryAdmin(BodyAdmin):
     page_template = "delivery/log/delivery.html"
 
     def get_queryset(self, request):
-        return detail.deliveries()
+        return querysets.deliveries()
 
     def get_urls(self):
         mine = [
@@ -69,8 +69,6 @@ class DeliveryAdmin(BodyAdmin):
             return view(request, *args, **kwargs)
 
         return seen
-
-    # --- the log ---
 
     def changelist_view(self, request, extra_context=None):
         return self._seen(self.log_view)(request)
@@ -112,8 +110,6 @@ class DeliveryAdmin(BodyAdmin):
         rows = selected(given) if "id" in given else export.all_of(whole)
         return export.answer(rows, form, now)
 
-    # --- one delivery ---
-
     def page_context(self, request, found, *, shows_bodies, **known):
         now, may = timezone.now(), self.has_deliver_again_permission(request)
         page = Told(detail.story(found.pk, shows_bodies=shows_bodies), now)
@@ -143,8 +139,6 @@ class DeliveryAdmin(BodyAdmin):
         except Delivery.DoesNotExist:
             raise Http404(f"There is no delivery {pk}.") from None
         return file_of(told(found, timezone.now()), f"delivery-{pk}.json")
-
-    # --- deliver again ---
 
     def has_deliver_again_permission(self, request):
         return request.user.has_perm("delivery.change_delivery")
@@ -193,14 +187,14 @@ class DeliveryAdmin(BodyAdmin):
     def _cancel(self, request, rows):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
-        count = installations.cancel(rows, f"Cancelled by {request.user}.", timezone.now())
+        count = actions_deliveries.cancel(rows, f"Cancelled by {request.user}.", timezone.now())
         deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
         messages.success(request, f"{deliveries} cancelled. Deliver again sends what is cancelled.")
 
     def _deliver_again(self, request, rows, blueprint=CURRENT):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
-        requeued = installations.deliver_again(rows, timezone.now(), blueprint=blueprint)
+        requeued = actions_deliveries.deliver_again(rows, timezone.now(), blueprint=blueprint)
         messages.success(request, requeued.in_words())
 
 
@@ -217,7 +211,7 @@ def back_to_log(request):
 def selected(given):
     """Return the deliveries that are ticked, newest first."""
     ids = filter(None, map(number, given.getlist("id")))
-    return detail.deliveries().filter(pk__in=list(ids)).order_by("-pk")
+    return querysets.deliveries().filter(pk__in=list(ids)).order_by("-pk")
 
 
 @admin.register(Attempt)

@@ -9,14 +9,15 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from delivery.log import detail
+from delivery.log import detail, querysets
 from delivery.log.curl import as_curl, variable
 from delivery.log.detail import Sent, Story, parsed
 from delivery.log.field_trace import SAME, Trace, trace
 from delivery.log.timeline import Moment, Try, timeline, tries
 from delivery.models import Attempt, Delivery
 from delivery.outbound import client
-from delivery.status.installations import Words, chip, delivery_in_words
+from delivery.status.deliveries import chip, delivery_in_words
+from delivery.status.words import Words
 
 MOST_FIELDS = 400
 
@@ -128,16 +129,18 @@ class Told:
 
     @cached_property
     def newer(self) -> int | None:
-        return detail.beside(self.delivery, newer=True)
+        return querysets.beside(self.delivery, newer=True)
 
     @cached_property
     def older(self) -> int | None:
-        return detail.beside(self.delivery, newer=False)
+        return querysets.beside(self.delivery, newer=False)
 
     @cached_property
     def elsewhere(self) -> list[tuple[Delivery, Words]]:
         """The same event's deliveries to other installations."""
-        rows = detail.deliveries().filter(event=self.delivery.event_id).exclude(pk=self.delivery.pk)
+        rows = (
+            querysets.deliveries().filter(event=self.delivery.event_id).exclude(pk=self.delivery.pk)
+        )
         return [(each, chip(each)) for each in rows.order_by("installation__name")]
 
     @property

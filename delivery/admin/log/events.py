@@ -11,12 +11,12 @@ from unfold.decorators import display
 
 from delivery.admin.filters import NameFilter, SourceFilter, TypeFilter
 from delivery.admin.keyset import BodyAdmin, file_of, number
-from delivery.log import body_access, detail, profiles
+from delivery.log import absences, body_access, detail, profiles, querysets
 from delivery.log.detail import parsed
 from delivery.log.rejections import marked
 from delivery.models import Event, Rejection
-from delivery.status.installations import chip
-from integrations.templatetags.penstock import ago
+from delivery.status.deliveries import chip
+from integrations.formatting import ago
 
 ROWS = 50
 OTHERS = 8  # events of the same person on an event's page
@@ -45,7 +45,7 @@ class EventAdmin(BodyAdmin):
 
     def get_search_results(self, request, queryset, search_term):
         text = search_term.strip()
-        return (queryset.filter(detail.of(text)) if text else queryset), False
+        return (queryset.filter(querysets.of(text)) if text else queryset), False
 
     @display(description="Received")
     def received(self, event):
@@ -71,7 +71,7 @@ class EventAdmin(BodyAdmin):
 
     def page_context(self, request, event, *, shows_bodies, **known):
         body = detail.body_of(event.pk)
-        deliveries = list(detail.deliveries().filter(event=event).order_by("installation__name"))
+        deliveries = list(querysets.deliveries().filter(event=event).order_by("installation__name"))
         present = [each.installation_id for each in deliveries]
         person = profiles.of_event(event)
         return {
@@ -80,7 +80,7 @@ class EventAdmin(BodyAdmin):
             "added_context": event.added_context if shows_bodies else "",
             "notes": detail.notes(event.notes) if shows_bodies else [],
             "deliveries": [(each, chip(each)) for each in deliveries],
-            "absences": detail.absences(event, body, present),
+            "absences": absences.absences(event, body, present),
             "may_replay": request.user.has_perm("delivery.add_replay"),
             "person": person,
             "others": beside(person, event),

@@ -9,16 +9,19 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from delivery.accounting.bounded_count import bounded
 from delivery.admin.charts import trend
 from delivery.admin.keyset import number
-from delivery.log import detail
-from delivery.log.query import Scope, named, scope
-from delivery.log.search_language import KEYS, ONCE, Search, Term, moment, parse
-from delivery.log.suggestions import TABLES
+from delivery.log import querysets
+from delivery.log.search.language import KEYS, ONCE, Search, Term, moment, parse
+from delivery.log.search.names import named
+from delivery.log.search.query import Scope, scope
+from delivery.log.search.suggestions import TABLES
 from delivery.log.summary import Group, Summary, summary
 from delivery.models import Delivery
 from delivery.replay.form import OWN_FIELDS
-from delivery.status.installations import Words, bounded, chip, gives_up_at, is_held_up, next_try_at
+from delivery.status.deliveries import chip, gives_up_at, is_held_up, next_try_at
+from delivery.status.words import Words
 from integrations.keyset import Page
 from integrations.models import Installation
 
@@ -126,7 +129,7 @@ class Explorer:
     @property
     def rows(self) -> list[Row]:
         by_jobs = [each.pk for each in self.page.rows if each.trigger in BY_JOBS]
-        replays = detail.replays_of(by_jobs) if by_jobs else {}
+        replays = querysets.replays_of(by_jobs) if by_jobs else {}
         return [Row(delivery, replays.get(delivery.pk), self.now) for delivery in self.page.rows]
 
     @cached_property
@@ -149,7 +152,7 @@ class Explorer:
         """What the view adds up to; only beside its newest page."""
         if self.before is not None or self.after is not None:
             return None
-        found = self.scope if self.page.rows else Scope(detail.deliveries().none())
+        found = self.scope if self.page.rows else Scope(querysets.deliveries().none())
         return summary(self.search, found, self.now)
 
     @property
@@ -277,7 +280,7 @@ class Explorer:
         """What the log waits for: "installation", "event" or, events having come, "wanted"."""
         if not Installation.objects.exists():
             return "installation"
-        return "wanted" if detail.any_event() else "event"
+        return "wanted" if querysets.any_event() else "event"
 
     @property
     def keys(self) -> list[dict[str, object]]:

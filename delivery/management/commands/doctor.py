@@ -3,6 +3,7 @@ import json
 from django.core.management.base import BaseCommand
 
 from delivery.operations import doctor
+from delivery.operations import indexes as operations_indexes
 
 
 class Command(BaseCommand):
@@ -22,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args, json: bool, rebuild_indexes: bool, **options):
         if rebuild_indexes:
-            for done in doctor.rebuild_indexes():
+            for done in operations_indexes.rebuild_indexes():
                 self.stderr.write(done)
         found = []
         for each in doctor.examine():

@@ -289,9 +289,6 @@ def _link(visitor: str, identity: str, message: Message) -> Item:
     return Item(endpoint="identify", body=body, once=(f"link:{visitor}", identity))
 
 
-# --- fields ---
-
-
 def _event_name(given: Any, who: Who) -> str:
     name = _as_id(given)
     if not name.strip():

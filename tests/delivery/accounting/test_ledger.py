@@ -8,13 +8,13 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from delivery import bulk
-from delivery.accounting import metrics
+from delivery.accounting import rollup
 from delivery.accounting.ledger import ledger
 from delivery.accounting.reconciliation import by_event, by_hour, holes, whole_since
 from delivery.ingest.parsing import Parsed
 from delivery.ingest.store import store
 from delivery.models import Attempt, Delivery, Event, Tally
-from delivery.replay import job
+from delivery.replay import job, lifecycle
 from delivery.replay.selection import Wanted
 from integrations.catalog import catalog
 from integrations.installations.install import install
@@ -188,7 +188,7 @@ def test_it_is_the_same_when_the_tallies_are_rolled_up(source):
     put_in(source, 3)
     put_in(source, 2, "page")
     before = by_hour(whole_since(timezone.now()))
-    metrics.roll_up(timezone.now())
+    rollup.roll_up(timezone.now())
     assert not Tally.objects.exists()
     assert by_hour(whole_since(timezone.now())) == before
     assert found() == []
@@ -258,7 +258,7 @@ def test_what_a_backfill_made_is_no_hole(source):
     hours_ago(2)
     heap = installed(trigger='type = "track"')
     put_in(source, 1)
-    replay = job.start("backfill", heap, Wanted())
+    replay = lifecycle.start("backfill", heap, Wanted())
     job.step(replay.pk, job.Window(), timezone.now())
     assert Delivery.objects.count() == 3
     assert found() == []

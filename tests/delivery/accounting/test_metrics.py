@@ -9,11 +9,11 @@ from django.db import connection
 from django.utils import timezone
 
 from delivery import tasks
-from delivery.accounting import histogram, metrics
+from delivery.accounting import histogram, metrics, queues, record, rollup
 from delivery.accounting.ledger import ledger
 from delivery.lanes import leases
 from delivery.models import Delivery, Lane, Metric, Settlement, Tally
-from delivery.worker import batch
+from delivery.worker import batch, settle
 from delivery.worker import drain as worker_drain
 from delivery.worker.backlog import next_batch
 from tests.delivery.accounting.test_ledger import installed, put_in
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-Step = metrics.Step
+Step = record.Step
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def drain():
 
 def settled(source, *, at, installation, count=1, state="delivered", seconds=1.0):
     """Note a batch in which that many were settled, each so many seconds after it was queued."""
-    each = leases.Settled(
+    each = settle.Settled(
         delivery_id=0, source_id=source.pk, queued_at=at - timedelta(seconds=seconds), state=state
     )
-    metrics.note(installation.pk, [each] * count, ["accepted"], at)
+    record.note(installation.pk, [each] * count, ["accepted"], at)
 
 
 def test_what_comes_in_and_what_becomes_of_it_is_counted(source, vendor):
@@ -77,13 +77,13 @@ def test_rolling_up_changes_nothing_that_is_read(source, vendor):
     put_in(source, 4)
     drain()
     before = [today(), today(installation=heap.pk), today(source=source.pk)]
-    assert metrics.roll_up(timezone.now()) > 0
+    assert rollup.roll_up(timezone.now()) > 0
     assert not Tally.objects.exists()
     assert not Settlement.objects.exists()
     after = [today(), today(installation=heap.pk), today(source=source.pk)]
     assert [each.total for each in after] == [each.total for each in before]
     put_in(source, 1)
-    metrics.roll_up(timezone.now())
+    rollup.roll_up(timezone.now())
     assert today().total.accepted == 5
 
 
@@ -92,7 +92,7 @@ def test_the_ledger_closes_over_what_was_rolled_up(source):
     put_in(source, 3)
     put_in(source, 2, "page")
     before = ledger()
-    metrics.roll_up(timezone.now())
+    rollup.roll_up(timezone.now())
     assert ledger() == before
     assert ledger().closes
 
@@ -106,7 +106,7 @@ def test_the_sweep_rolls_up(source):
 def test_all_steps_say_the_same(source):
     installed()
     put_in(source, 3)
-    metrics.roll_up(timezone.now())
+    rollup.roll_up(timezone.now())
     now = timezone.now()
     ranges = {Step.MINUTE: HOUR, Step.HOUR: 24 * HOUR, Step.DAY: 240 * HOUR}
     totals = [
@@ -118,7 +118,7 @@ def test_all_steps_say_the_same(source):
 
 def test_a_step_in_which_nothing_happened_has_a_point_too(source):
     heap = factories.make_installation()
-    at = metrics.floor(timezone.now(), 3_600) - HOUR
+    at = record.floor(timezone.now(), 3_600) - HOUR
     settled(source, at=at + timedelta(minutes=30), installation=heap)
     points = metrics.series(since=at - 2 * HOUR, until=at + 2 * HOUR, step=Step.HOUR).points
     assert [point.at for point in points] == [at + n * HOUR for n in (-2, -1, 0, 1)]
@@ -147,7 +147,7 @@ def test_sources_are_told_apart(source):
         now = timezone.now()
         each = metrics.of_each_source(since=now - HOUR, until=now, step=Step.MINUTE)
         assert each.keys() == {source.pk, other.pk}
-        metrics.roll_up(timezone.now())
+        rollup.roll_up(timezone.now())
 
 
 def test_percentiles_are_right_to_within_the_error_that_is_documented():
@@ -167,7 +167,7 @@ def test_latencies_of_several_batches_add_up(source):
     heap = factories.make_installation()
     now = timezone.now()
     settled(source, at=now, installation=heap, count=98, seconds=0.1)
-    metrics.roll_up(now)
+    rollup.roll_up(now)
     settled(source, at=now, installation=heap, count=2, seconds=10)
     total = today().total
     assert total.p50_ms == pytest.approx(100, rel=histogram.ERROR)
@@ -185,7 +185,7 @@ def test_latencies_of_several_installations_add_up(source):
         total = today().total
         assert total.delivered == 160
         assert total.p50_ms == pytest.approx(10_000, rel=histogram.ERROR)
-        metrics.roll_up(now)
+        rollup.roll_up(now)
 
 
 def test_what_was_cancelled_while_it_was_on_its_way_is_not_counted_as_delivered(source, vendor):
@@ -207,14 +207,14 @@ def test_a_queue_is_seen_once_a_minute_and_its_peak_is_kept(source):
     put_in(source, 3)
     queued_at = timezone.now() - timedelta(minutes=10)
     Delivery.objects.filter(pk=Delivery.objects.first().pk).update(queued_at=queued_at)
-    assert metrics.queues()[heap.pk] == metrics.Queue(3, queued_at)
-    metrics.roll_up(timezone.now())
+    assert queues.queues()[heap.pk] == queues.Queue(3, queued_at)
+    rollup.roll_up(timezone.now())
     Delivery.objects.update(state="delivered")
-    metrics.roll_up(timezone.now())
+    rollup.roll_up(timezone.now())
     point = today(installation=heap.pk).total
     assert point.queued == 3
     assert point.oldest_queued_s == pytest.approx(600, abs=5)
-    assert metrics.queues() == {}
+    assert queues.queues() == {}
 
 
 def test_the_queues_of_an_installations_lanes_are_one(source):
@@ -227,8 +227,8 @@ def test_the_queues_of_an_installations_lanes_are_one(source):
         lane=Lane.objects.create(installation=heap, number=1)
     )
     for among in (None, [heap.pk]):
-        assert metrics.queues(among) == {heap.pk: metrics.Queue(2, long_ago)}
-    assert metrics.queues([]) == metrics.queues([heap.pk + 1]) == {}
+        assert queues.queues(among) == {heap.pk: queues.Queue(2, long_ago)}
+    assert queues.queues([]) == queues.queues([heap.pk + 1]) == {}
 
 
 def test_what_is_too_long_for_its_steps_is_refused(source):
@@ -243,7 +243,7 @@ def test_minutes_are_forgotten_before_hours(source):
     heap = factories.make_installation()
     now = timezone.now()
     settled(source, at=now - timedelta(days=3), installation=heap)
-    metrics.roll_up(now)
+    rollup.roll_up(now)
     assert set(Metric.objects.values_list("step", flat=True)) == {Step.HOUR, Step.DAY}
 
 
@@ -254,18 +254,18 @@ def test_a_reader_never_counts_a_row_twice_or_not_at_all(source):
     heap = factories.make_installation()
     for _ in range(300):
         settled(source, at=timezone.now(), installation=heap)
-    metrics.BATCH, usual = 10, metrics.BATCH
+    rollup.BATCH, usual = 10, rollup.BATCH
     rolling = threading.Thread(target=roll_up_and_hang_up)
     rolling.start()
     seen = set()
     while rolling.is_alive():
         seen.add(today().total.delivered)
     rolling.join()
-    metrics.BATCH = usual
+    rollup.BATCH = usual
     assert seen == {300}
     assert not Settlement.objects.exists()
 
 
 def roll_up_and_hang_up():
-    metrics.roll_up(timezone.now(), budget=60)
+    rollup.roll_up(timezone.now(), budget=60)
     connection.close()

@@ -8,14 +8,16 @@ import pytest
 from django.utils import timezone
 
 from delivery.accounting import ledger
-from delivery.actions import apply_to_search, installations
+from delivery.actions import apply_to_search
+from delivery.actions import deliveries as actions_deliveries
 from delivery.actions.resolve import BadNote, resolve
 from delivery.admin import home
-from delivery.log import search_language
-from delivery.log.query import named, scope
+from delivery.log.search import language
+from delivery.log.search.names import named
+from delivery.log.search.query import scope
 from delivery.models import Delivery, Replay, Resolution
 from delivery.operations import retention
-from delivery.replay import job
+from delivery.replay import job, lifecycle
 from delivery.replay.selection import Kind, Wanted, range_of
 from delivery.status.installations import with_state
 from integrations.models import AuditEntry, Installation
@@ -36,7 +38,7 @@ FAILED = {"state": "failed", "error": "MessageRejected", "reason": "HTTP 400: no
 
 @pytest.fixture(autouse=True)
 def _nobody_delivers(monkeypatch):
-    monkeypatch.setattr("delivery.lanes.leases.wake", lambda lanes: None)
+    monkeypatch.setattr("delivery.lanes.wakeups.wake", lambda lanes: None)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def api(client):
 
 
 def found(text):
-    rows = scope(named(search_language.parse(text)), timezone.now()).page(limit=100).rows
+    rows = scope(named(language.parse(text)), timezone.now()).page(limit=100).rows
     return {each.pk for each in rows}
 
 
@@ -144,7 +146,7 @@ def test_home_looks_through_so_many_failures_and_no_further(heap, monkeypatch):
 def test_to_deliver_it_again_undoes_it_and_a_new_failure_is_not_resolved(heap):
     delivery = make_delivery(heap, **FAILED)
     resolve_all()
-    installations.deliver_again(Delivery.objects.all(), timezone.now())
+    actions_deliveries.deliver_again(Delivery.objects.all(), timezone.now())
     delivery.refresh_from_db()
     assert delivery.resolved is None
     later = timezone.now()
@@ -159,10 +161,10 @@ def test_a_replay_that_is_cancelled_gives_it_back_resolved(heap):
     delivery = make_delivery(heap, **FAILED)
     resolve_all()
     wanted = Wanted(resolved="any")
-    replay = job.start(Kind.REPLAY, heap, wanted)
+    replay = lifecycle.start(Kind.REPLAY, heap, wanted)
     job.step(replay.pk, job.Window(), timezone.now())
     assert Delivery.objects.get().state == "queued"
-    job.cancel(Replay.objects.get())
+    lifecycle.cancel(Replay.objects.get())
     assert Delivery.objects.get().resolved.note == "Sent by hand."
     assert found("resolved:yes") == {delivery.pk}
 
@@ -276,7 +278,7 @@ def test_what_takes_too_long_ends_after_a_part_and_goes_on_when_asked_again(heap
     monkeypatch.setattr(apply_to_search, "AT_ONCE", 2)
     for _ in range(5):
         make_delivery(heap, **FAILED)
-    asked = named(search_language.parse("installation:Heap"))
+    asked = named(language.parse("installation:Heap"))
 
     def some(budget):
         def act(rows):
@@ -290,7 +292,7 @@ def test_what_takes_too_long_ends_after_a_part_and_goes_on_when_asked_again(heap
         apply_to_search.unresolved(asked, timezone.now())
     ) == apply_to_search.Done(5, True)
     with monkeypatch.context() as short:
-        short.setattr("delivery.log.query.LOOK", 3)
+        short.setattr("delivery.log.search.query.LOOK", 3)
         found = apply_to_search.unresolved(asked, timezone.now())
         assert apply_to_search.count(found) == apply_to_search.Done(3, False)
     assert some(-1.0) == apply_to_search.Done(2, False)

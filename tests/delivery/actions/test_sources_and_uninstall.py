@@ -7,12 +7,13 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from delivery import tasks
-from delivery.accounting import metrics
+from delivery.accounting import metrics, record
 from delivery.accounting.ledger import ledger
 from delivery.actions import installations
+from delivery.actions import sources as actions_sources
 from delivery.ingest import authentication
 from delivery.ingest.errors import NotAllowed
-from delivery.log.detail import absences
+from delivery.log.absences import absences
 from delivery.models import Delivery, Event
 from integrations.encryption import MASK
 from integrations.installations import change
@@ -111,7 +112,7 @@ def test_after_uninstalling_nothing_is_offered_the_ledger_closes_and_the_name_is
     assert [each.in_scope for each in ledger().lines] == [3, 1]
     now = timezone.now()
     hour = metrics.series(
-        since=now - timedelta(hours=1), until=now, step=metrics.Step.MINUTE, installation=heap.pk
+        since=now - timedelta(hours=1), until=now, step=record.Step.MINUTE, installation=heap.pk
     )
     assert hour.total.cancelled == 3
 
@@ -175,8 +176,8 @@ def test_a_signing_secret_is_in_no_audit_log():
 def test_a_source_that_sent_nothing_is_deleted_and_any_other_archived():
     unused, used = factories.make_source(), factories.make_source("App")
     factories.make_event(used)
-    assert installations.remove_source(unused, timezone.now())
-    assert not installations.remove_source(used, timezone.now())
+    assert actions_sources.remove_source(unused, timezone.now())
+    assert not actions_sources.remove_source(used, timezone.now())
     assert Source.objects.get() == used
     assert is_accepted(used.write_key) is None
     manage.bring_back(used)

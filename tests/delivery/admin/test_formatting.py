@@ -4,17 +4,10 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from delivery.status.installations import Words, clock
+from delivery.status.words import Words, clock
+from integrations.formatting import ago, chip, clocks, exact, sparkline
 from integrations.models import Installation, Source
-from integrations.templatetags.penstock import (
-    ago,
-    chip,
-    clocks,
-    exact,
-    page_name,
-    raw,
-    sparkline,
-)
+from integrations.templatetags.penstock import page_name, raw
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

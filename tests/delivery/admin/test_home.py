@@ -10,8 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery.accounting import metrics
-from delivery.accounting.metrics import Series, Step, Sums
+from delivery.accounting import metrics, record, rollup
+from delivery.accounting.metrics import Series
+from delivery.accounting.record import Step, Sums
 from delivery.admin.charts import chart, compact, short, success
 from delivery.admin.home import listed
 from delivery.models import Attempt, Delivery, EventBody, Heartbeat, Incident, Lane
@@ -60,7 +61,7 @@ def text_of(html):
 
 def settled(installation, now, **numbers):
     source = Source.objects.first() or make_source()
-    metrics.append(installation.pk, {source.pk: Sums(**numbers)}, now)
+    record.append(installation.pk, {source.pk: Sums(**numbers)}, now)
 
 
 # --- home ----------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def test_a_source_says_when_it_was_last_seen_and_how_much_came(client):
     for _ in range(2):  # from the tally, then from the metrics
         text = text_of(read(client, "/admin/integrations/source/"))
         assert re.search(r"1 \d+ s ago", text)
-        metrics.roll_up(timezone.now())
+        rollup.roll_up(timezone.now())
 
 
 def test_after_a_source_is_made_the_page_says_how_to_connect_it(client):

@@ -397,7 +397,7 @@ def test_what_is_not_there_is_not_found(client, name, pk):
 def woken(monkeypatch):
     """The lanes that were woken."""
     lanes = []
-    monkeypatch.setattr("delivery.lanes.leases.wake", lanes.extend)
+    monkeypatch.setattr("delivery.lanes.wakeups.wake", lanes.extend)
     return lanes
 
 

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from delivery import tasks
-from delivery.accounting import metrics
+from delivery.accounting import metrics, record
 from delivery.accounting.ledger import ledger
 from delivery.ingest import authentication
 from delivery.ingest.errors import NotAllowed
@@ -207,7 +207,7 @@ def test_after_uninstalling_nothing_is_offered_the_ledger_closes_and_the_name_is
     assert ledger().closes
     assert [each.in_scope for each in ledger().lines] == [3, 1]
     now = timezone.now()
-    series = metrics.series(since=now, until=now, step=metrics.Step.HOUR, installation=heap.pk)
+    series = metrics.series(since=now, until=now, step=record.Step.HOUR, installation=heap.pk)
     assert series.points == [] or series.total.cancelled == 3
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from delivery.ingest import enrichment
 from delivery.models import Event
-from delivery.transform.shape import COLUMNS, message_of
+from delivery.transform.stored_messages import COLUMNS, message_of
 from integrations.models import Source
 from tests.delivery.ingest.test_endpoints import TRACK, basic, post
 from tests.support.factories import make_source

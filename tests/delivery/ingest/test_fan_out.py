@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.ingest.enrichment import NOTHING, Added
-from delivery.ingest.parsing import Limits, Terms, opened, parse
-from delivery.transform.shape import COLUMNS, Arrival, message_of
+from delivery.ingest.envelope import opened
+from delivery.ingest.fan_out import Arrival
+from delivery.ingest.parsing import Limits, Terms, parse
+from delivery.transform.stored_messages import COLUMNS, message_of
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.messages import TYPES
 

@@ -20,12 +20,14 @@ from django.db.models import Max
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest import parsing
 from delivery.ingest.errors import Unreadable
 from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.timestamps import read_time
 from delivery.models import Event, Rejection
-from delivery.transform.shape import message_of, view_of
+from delivery.transform.shape import view_of
+from delivery.transform.stored_messages import message_of
 from integrations.messages import TYPES
 from tests.support.factories import make_source
 
@@ -91,8 +93,8 @@ def changed(body, dice):
 
 
 def taken(body, **terms):
-    opened, envelope, mended = parsing.opened(body)
-    list(parsing.write_keys(envelope))
+    opened, envelope, mended = ingest_envelope.opened(body)
+    list(ingest_envelope.write_keys(envelope))
     return parsing.parse(opened, envelope, Terms(now=NOW, limits=LIMITS, mended=mended, **terms))
 
 
@@ -159,7 +161,7 @@ def test_whatever_is_called_gzip_is_unpacked_or_refused(data, at, noise):
     packed = gzip.compress(data)
     broken = packed[:at] + noise + packed[at:]
     with suppress(Unreadable):
-        parsing.decoded(broken, "gzip", limit=1_000)
+        ingest_envelope.decoded(broken, "gzip", limit=1_000)
 
 
 @pytest.fixture

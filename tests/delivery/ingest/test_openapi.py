@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from delivery.ingest import urls
 from delivery.models import Event, Rejection
-from delivery.transform.shape import COLUMNS, message_of
+from delivery.transform.stored_messages import COLUMNS, message_of
 from integrations.blueprints import view_of
 from integrations.models import WebhookSource
 from tests.support.factories import make_source

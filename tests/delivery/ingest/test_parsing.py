@@ -6,17 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.ingest.parsing import (
-    Batch,
-    Limits,
-    Terms,
-    Unreadable,
-    decoded,
-    identifier,
-    opened,
-    parse,
-    write_keys,
-)
+from delivery.ingest.envelope import decoded, opened, write_keys
+from delivery.ingest.parsing import Batch, Limits, Terms, Unreadable, parse
+from integrations.messages import identifier
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

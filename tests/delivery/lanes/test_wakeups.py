@@ -9,7 +9,7 @@ from django_q.models import OrmQ
 from delivery import tasks
 from delivery.ingest.parsing import Parsed
 from delivery.ingest.store import store
-from delivery.lanes import leases
+from delivery.lanes import leases, wakeups
 from delivery.models import Heartbeat, Lane
 from integrations.catalog import catalog
 from integrations.installations.install import install
@@ -60,7 +60,7 @@ def test_many_events_ring_once(lane):
 
 
 def test_a_bell_that_nobody_answers_is_rung_again(lane):
-    Lane.objects.update(woken_at=timezone.now() - 2 * leases.WAKE_AGAIN)
+    Lane.objects.update(woken_at=timezone.now() - 2 * wakeups.WAKE_AGAIN)
     tasks.sweep()
     assert len(rung()) == 2
 
@@ -96,19 +96,19 @@ def test_stranded_lanes_have_work_may_work_and_have_no_worker(lane, change, foun
     Lane.objects.update(
         **{k: now + v if isinstance(v, timedelta) else v for k, v in change.items()}
     )
-    assert leases.stranded(now) == ([lane.pk] if found else [])
+    assert wakeups.stranded(now) == ([lane.pk] if found else [])
 
 
 def test_an_empty_lane_is_not_stranded(lane):
     lane.delivery_set.update(state="delivered")
-    assert leases.stranded(timezone.now()) == []
+    assert wakeups.stranded(timezone.now()) == []
 
 
 def test_a_lane_whose_deliveries_are_all_set_aside_is_not_stranded(lane):
     now = timezone.now()
     lane.delivery_set.update(due_at=now + timedelta(seconds=60))
-    assert leases.stranded(now) == []
-    assert leases.stranded(now + timedelta(seconds=61)) == [lane.pk]
+    assert wakeups.stranded(now) == []
+    assert wakeups.stranded(now + timedelta(seconds=61)) == [lane.pk]
 
 
 def test_the_sweep_leaves_a_sign_of_life(lane):

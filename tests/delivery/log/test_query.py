@@ -7,9 +7,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery.log import query
-from delivery.log.query import named, scope
-from delivery.log.search_language import parse
+from delivery.log.search import query
+from delivery.log.search.language import parse
+from delivery.log.search.names import named
+from delivery.log.search.query import scope
 from delivery.models import Replay, Replayed
 from integrations.models import Installation, Source
 from tests.support.factories import (

@@ -14,10 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.pages import MOST_QUERIES, UNBOUNDED
-from delivery.log import query as log_query
 from delivery.log.profiles import person
-from delivery.log.query import named, scope
-from delivery.log.search_language import parse
+from delivery.log.search import query as log_query
+from delivery.log.search.language import parse
+from delivery.log.search.names import named
+from delivery.log.search.query import scope
 from delivery.log.summary import summary
 from tests.support.factories import make_installation, make_source, make_user
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.log.search_language import KEYS, STATES, TRIGGERS, Search, Term, moment, parse
+from delivery.log.search.language import KEYS, STATES, TRIGGERS, Search, Term, moment, parse
 from delivery.models import Delivery
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -10,13 +10,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.pages import UNBOUNDED
-from delivery.accounting import metrics
-from delivery.accounting.metrics import Sums
+from delivery.accounting import record
+from delivery.accounting.record import Sums
 from delivery.actions import installations
 from delivery.admin.charts import trend
 from delivery.log import summary
-from delivery.log.query import named, scope
-from delivery.log.search_language import parse
+from delivery.log.search.language import parse
+from delivery.log.search.names import named
+from delivery.log.search.query import scope
 from delivery.log.summary import Bar
 from delivery.models import Lane, Metric
 from integrations.models import Source
@@ -40,7 +41,7 @@ def of(text, now=None):
 
 
 def settled(installation, at, **numbers):
-    metrics.append(installation.pk, {Source.objects.first().pk: Sums(**numbers)}, at)
+    record.append(installation.pk, {Source.objects.first().pk: Sums(**numbers)}, at)
 
 
 def failed(installation, reason, status=400):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery.log import detail
+from delivery.log import detail, querysets
 from delivery.log.curl import as_curl, variable
 from delivery.log.field_trace import trace
 from delivery.log.rejections import marked
@@ -136,9 +136,9 @@ def test_the_same_persons_deliveries_are_beside_each_other():
     first, other, second = (
         make_delivery(event=make_event(user_id=user)) for user in ("ada", "grace", "ada")
     )
-    assert detail.beside(first, newer=True) == second.pk
-    assert detail.beside(second, newer=False) == first.pk
-    assert detail.beside(other, newer=True) is detail.beside(other, newer=False) is None
+    assert querysets.beside(first, newer=True) == second.pk
+    assert querysets.beside(second, newer=False) == first.pk
+    assert querysets.beside(other, newer=True) is querysets.beside(other, newer=False) is None
 
 
 # --- curl --------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from delivery.log import query
-from delivery.log.search_language import parse
+from delivery.log.search import query
+from delivery.log.search.language import parse
 from delivery.log.tail import tail
 from delivery.management.commands import penstock
 from delivery.models import Delivery, Replay
-from delivery.replay import job
+from delivery.replay import lifecycle
 from integrations.models import AuditEntry, Installation, Source
 from tests.support import factories
 
@@ -137,7 +137,7 @@ def test_who_waits_is_told_how_a_replay_ended(run, monkeypatch):
     factories.make_delivery(heap, state="failed")
 
     def work(seconds):
-        job.cancel(Replay.objects.get())
+        lifecycle.cancel(Replay.objects.get())
 
     monkeypatch.setattr(penstock.time, "sleep", work)
     assert "is cancelled: 0 queued" in run("replay", "Heap")

@@ -11,10 +11,10 @@ import pytest
 from django.utils import timezone
 
 from delivery import checks
-from delivery.accounting import metrics
-from delivery.lanes import leases
+from delivery.accounting import record, rollup
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
-from delivery.operations import alerts
+from delivery.operations import alert_channels, alerts
+from delivery.worker import settle
 from tests.delivery.accounting.test_ledger import put_in
 from tests.support import factories
 from tests.support.fake_vendor import Vendor
@@ -94,7 +94,7 @@ def refuse(*installations):
 
 def sweep(at):
     alerts.look(at)
-    alerts.tell(at)
+    alert_channels.tell(at)
 
 
 def found():
@@ -147,13 +147,13 @@ def test_a_high_share_of_failures_is_found_when_enough_was_sent(settings):
 def test_deliveries_that_fail_without_being_sent_are_found(settings):
     heap, source = factories.make_installation(), factories.make_source()
     queued = {"delivery_id": 0, "source_id": source.pk, "queued_at": NOW}
-    failed = leases.Settled(state="failed", **queued)
+    failed = settle.Settled(state="failed", **queued)
     for count, at in ((15, minutes(-2)), (9, minutes(-1))):
         assert found() == []  # 15 say nothing yet
-        metrics.note(heap.pk, [failed] * count, [], at)
+        record.note(heap.pk, [failed] * count, [], at)
     text = "100 % of 24 deliveries settled within 10 minutes failed."
     assert found() == [("failing", "Heap", text)]
-    metrics.note(heap.pk, [leases.Settled(state="delivered", **queued)] * 25, [], minutes(-1))
+    record.note(heap.pk, [settle.Settled(state="delivered", **queued)] * 25, [], minutes(-1))
     assert found() == []
 
 
@@ -166,7 +166,7 @@ def test_silence_is_found_over_all_or_of_a_source_that_must_speak(settings):
     assert [(kind, about) for kind, about, _ in found()] == [("silent", "App")]
     put_in(app, 1)
     assert found() == []
-    metrics.roll_up(NOW)
+    rollup.roll_up(NOW)
     assert not Tally.objects.exists()
     assert found() == []
     Metric.objects.all().delete()

@@ -17,7 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from delivery.models import Delivery, Event, Heartbeat, Lane
-from delivery.operations import doctor
+from delivery.operations import doctor, indexes
 from delivery.operations.supervisor import here
 from integrations.catalog import catalog
 from integrations.installations.install import install
@@ -168,7 +168,7 @@ def half_built(transactional_db):
         thread.start()
         with connection.cursor() as cursor:
             eventually(lambda: waits(cursor, builder.info.backend_pid), 20.0)
-            assert doctor.invalid_indexes() == []  # it is being built
+            assert indexes.invalid_indexes() == []  # it is being built
             cursor.execute("SELECT pg_terminate_backend(%s)", [builder.info.backend_pid])
         thread.join()
     yield "half_built"
@@ -185,7 +185,7 @@ def waits(cursor, pid: int) -> bool:
 
 def test_an_index_that_was_built_half_way_is_named_and_rebuilt(half_built, healthy):
     assert half_built in troubles()["Indexes"].said
-    assert list(doctor.rebuild_indexes()) == ["half_built was rebuilt."]
+    assert list(indexes.rebuild_indexes()) == ["half_built was rebuilt."]
     assert "Indexes" not in troubles()
 
 
@@ -193,8 +193,8 @@ def test_one_that_a_migration_is_still_to_make_is_taken_out_of_its_way(half_buil
     recorder, newest = MigrationRecorder(connection), newest_migration()
     recorder.record_unapplied("delivery", newest)
     try:
-        done = list(doctor.rebuild_indexes())
+        done = list(indexes.rebuild_indexes())
     finally:
         recorder.record_applied("delivery", newest)
     assert done == ["half_built was dropped.", "Now run `manage.py migrate`."]
-    assert doctor.invalid_indexes() == []
+    assert indexes.invalid_indexes() == []

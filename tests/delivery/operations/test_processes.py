@@ -105,8 +105,8 @@ def test_a_group_dies_with_its_starter_even_of_sigkill():
     starter = subprocess.Popen(
         python(
             "import subprocess, sys, time\n"
-            "child = subprocess.Popen([sys.executable, '-m', 'delivery.operations.die_with_parent', sys.executable,"
-            " '-c', 'import time; time.sleep(60)'], stdin=subprocess.PIPE,"
+            "child = subprocess.Popen([sys.executable, '-m', 'delivery.operations.die_with_parent',"
+            " sys.executable, '-c', 'import time; time.sleep(60)'], stdin=subprocess.PIPE,"
             " start_new_session=True)\n"
             "print(child.pid, flush=True)\ntime.sleep(60)"
         ),

@@ -24,7 +24,7 @@ from delivery.models import (
 )
 from delivery.operations import retention
 from delivery.replay import chunk as replay_chunk
-from delivery.replay import job
+from delivery.replay import lifecycle
 from delivery.replay.selection import Wanted, range_of_replay
 from tests.delivery.accounting.test_ledger import installed, put_in
 from tests.support import factories
@@ -131,7 +131,7 @@ def test_a_purge_goes_on_in_batches_until_its_time_is_up(source, monkeypatch):
 
 def backfill_of(heap):
     """Start one; return what takes its first step as far as its deliveries."""
-    replay = job.start("backfill", heap, Wanted())
+    replay = lifecycle.start("backfill", heap, Wanted())
     span = range_of_replay(replay)
     chunk = replay_chunk.next_chunk(span, replay.first, 10, heap.revision_id)
     return partial(replay_chunk.backfill, replay, chunk, replay_chunk.lane_of(replay), NOW)

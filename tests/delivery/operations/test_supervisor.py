@@ -14,8 +14,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from delivery import tasks
-from delivery.accounting import metrics
-from delivery.lanes import leases
+from delivery.accounting import rollup
+from delivery.lanes import leases, wakeups
 from delivery.models import Delivery, Event, Heartbeat, Lane, Tally
 from delivery.operations import supervisor
 from delivery.operations.processes import StopRequest
@@ -71,7 +71,7 @@ class TestBells:
     def test_a_bell_that_nobody_answers_is_silence(self):
         bells = supervisor.Bells()
         rung_at = timezone.now()
-        again = rung_at + leases.WAKE_AGAIN
+        again = rung_at + wakeups.WAKE_AGAIN
 
         looks = [(100.0, rung_at), (103.0, rung_at), (106.0, again), (109.0, again)]
         silences = [bells.silence({1: at}, busy=False, clock=clock) for clock, at in looks]
@@ -98,7 +98,7 @@ class TestBells:
         rung_at = timezone.now()
         bells.silence({1: rung_at}, busy=False, clock=100.0)
         bells.silence({1: rung_at}, busy=False, clock=107.0)
-        sooner = rung_at + leases.WAKE_AGAIN / 2
+        sooner = rung_at + wakeups.WAKE_AGAIN / 2
 
         assert bells.silence({1: sooner}, busy=False, clock=110.0) == 0
 
@@ -251,7 +251,7 @@ class TestCluster:
 
         cluster.end()
 
-        assert leases.stranded(timezone.now()) == [lane.pk]
+        assert wakeups.stranded(timezone.now()) == [lane.pk]
         assert Lane.objects.get().deaths == 0
 
     @pytest.mark.django_db(transaction=True)
@@ -291,7 +291,7 @@ class TestCluster:
 
         assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.roll_up"] * 2
         assert tasks.roll_up() == 1
-        assert not metrics.is_apart()
+        assert not rollup.is_apart()
 
     @pytest.mark.django_db
     def test_its_heartbeat_is_kept_for_as_long_as_it_runs(self, cluster):
@@ -307,7 +307,7 @@ class TestCluster:
 
         cluster.end()
 
-        assert leases.stranded(timezone.now()) == [lane.pk]
+        assert wakeups.stranded(timezone.now()) == [lane.pk]
         assert not cluster.group.members()
 
     @pytest.mark.django_db
@@ -330,7 +330,7 @@ class TestOrphans:
     def leased_by(self, lane, holder) -> bool:
         Lane.objects.update(holder=holder, lease=os.urandom(16).hex(), lease_until=at(20))
         supervisor.release_orphaned()
-        return not leases.stranded(timezone.now())
+        return not wakeups.stranded(timezone.now())
 
     def test_a_watch_that_is_gone_loses_its_lanes(self, lane):
         gone = subprocess.Popen([sys.executable, "-c", ""])

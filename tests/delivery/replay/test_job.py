@@ -6,14 +6,15 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from delivery.accounting import metrics
+from delivery.accounting import rollup
 from delivery.accounting.ledger import ledger
-from delivery.lanes import leases
+from delivery.lanes import leases, routes
 from delivery.log import detail
 from delivery.models import Delivery, Event, Lane, Replay, Replayed, Tally
 from delivery.operations import retention
-from delivery.replay import job
-from delivery.replay.job import AlreadyRunning, NotPossible, Window
+from delivery.replay import estimate, job, lifecycle, pace
+from delivery.replay.job import Window
+from delivery.replay.lifecycle import AlreadyRunning, NotPossible
 from delivery.replay.selection import Wanted, range_of
 from delivery.worker import batch, drain
 from integrations.models import Revision
@@ -110,9 +111,9 @@ def test_only_what_the_filter_names_is_queued_again(source):
         (Wanted(source=source.pk + 1), 0),
     ]
     for wanted, count in cases:
-        found = job.preview("replay", heap, wanted)
+        found = estimate.preview("replay", heap, wanted)
         assert (found.count, found.exact) == (count, True), wanted
-    replay = go(job.start("replay", heap, Wanted()))
+    replay = go(lifecycle.start("replay", heap, Wanted()))
     assert list(Delivery.objects.filter(state="queued", trigger="replay")) == [mine]
     assert replay.queued == 1
 
@@ -121,7 +122,7 @@ def test_what_comes_in_later_is_not_in_it(source):
     heap = installed()
     put_in(source, 3)
     settle()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
     put_in(source, 2)
     settle()
     assert go(replay).queued == 3
@@ -134,18 +135,18 @@ def test_a_replay_takes_windows_of_the_log_whatever_is_rare_in_it(source, monkey
     settle("delivered")
     last = Delivery.objects.latest("pk")
     Delivery.objects.filter(pk=last.pk).update(state="failed")
-    assert job.preview("replay", heap, Wanted()).count == 1
+    assert estimate.preview("replay", heap, Wanted()).count == 1
     span = range_of("replay", heap.pk, Wanted())
     assert len(list(span.windows())) == 4
-    assert go(job.start("replay", heap, Wanted())).queued == 1
+    assert go(lifecycle.start("replay", heap, Wanted())).queued == 1
 
 
 def test_a_preview_says_when_it_did_not_get_through(source, monkeypatch):
-    monkeypatch.setattr(job, "LOOK", -1)
+    monkeypatch.setattr(estimate, "LOOK", -1)
     heap = installed()
     put_in(source, 3)
     settle()
-    found = job.preview("replay", heap, Wanted())
+    found = estimate.preview("replay", heap, Wanted())
     assert (found.exact, found.in_words()) == (False, "0+")
     assert (found.oldest_at, found.newest_at) == (None, None)
 
@@ -158,7 +159,7 @@ def test_a_preview_says_from_when_they_are_and_how_long_it_takes(source):
     for kind in ("replay", "backfill"):
         if kind == "backfill":
             Delivery.objects.all().delete()
-        found = job.preview(kind, heap, Wanted(), rate=0.5)
+        found = estimate.preview(kind, heap, Wanted(), rate=0.5)
         assert (found.count, found.oldest_at, found.newest_at) == (3, times[0], times[-1])
         assert found.seconds == 6
 
@@ -173,7 +174,7 @@ def test_what_is_sent_again_has_its_old_time_and_key(source, settings):
         put_in(source, 3)
         drain.drain(Lane.objects.get().pk)
         assert Delivery.objects.filter(state="delivered").count() == 3
-        job.start("replay", heap, Wanted(states=("delivered",)))
+        lifecycle.start("replay", heap, Wanted(states=("delivered",)))
         replay = send(heap)
         first, second = (body["events"] for _, _, body in vendor.received)
     assert first == second
@@ -186,7 +187,7 @@ def test_it_is_done_when_everything_has_left_its_lane(source):
     heap = installed()
     put_in(source, 2)
     settle()
-    replay = go(job.start("replay", heap, Wanted()))
+    replay = go(lifecycle.start("replay", heap, Wanted()))
     assert (replay.state, replay.progress) == ("running", 1.0)
     settle("delivered")
     assert go(replay).state == "done"
@@ -196,17 +197,17 @@ def test_live_deliveries_have_lanes_of_their_own(source):
     heap = installed()
     put_in(source, 2)
     settle()
-    go(job.start("replay", heap, Wanted()))
+    go(lifecycle.start("replay", heap, Wanted()))
     put_in(source, 1)
     numbers = Delivery.objects.order_by("pk").values_list("lane__number", flat=True)
-    assert list(numbers) == [leases.REPLAYS, leases.REPLAYS, 0]
+    assert list(numbers) == [routes.REPLAYS, routes.REPLAYS, 0]
 
 
 def test_only_so_much_is_queued_at_a_time(source):
     heap = installed()
     put_in(source, 300)
     settle()
-    replay = go(job.start("replay", heap, Wanted()))
+    replay = go(lifecycle.start("replay", heap, Wanted()))
     assert queued() == replay.queued == 2 * job.FIRST
 
 
@@ -226,7 +227,7 @@ def test_it_steps_back_while_live_deliveries_are_late(source):
     settle()
     put_in(source, 1)
     Delivery.objects.filter(state="queued").update(queued_at=NOW - timedelta(seconds=5))
-    replay = go(job.start("replay", heap, Wanted()))
+    replay = go(lifecycle.start("replay", heap, Wanted()))
     assert replay.queued == 0
     Delivery.objects.filter(state="queued").update(state="delivered")
     assert go(replay).queued == 2
@@ -236,7 +237,7 @@ def test_it_keeps_its_rate(source):
     heap = installed()
     put_in(source, 100)
     settle()
-    replay = job.start("replay", heap, Wanted(), rate=20)
+    replay = lifecycle.start("replay", heap, Wanted(), rate=20)
     window, now = Window(), timezone.now()
     counts = []
     for tick in range(41):
@@ -253,8 +254,8 @@ def test_it_leaves_half_of_the_vendors_limit_to_live_traffic(source):
     heap.save()
     put_in(source, 1)
     settle()
-    replay = job.start("replay", heap, Wanted())
-    assert job.pace(replay) == 15_000 / 60 / 2
+    replay = lifecycle.start("replay", heap, Wanted())
+    assert pace.pace(replay) == 15_000 / 60 / 2
 
 
 # --- pause, cancel, crash ----------------------------------------------------------------------
@@ -264,12 +265,12 @@ def test_paused_it_queues_no_more_and_goes_on_from_there(source):
     heap = installed()
     put_in(source, 300)
     settle()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
     go(replay, steps=1)
-    job.pause(replay)
+    lifecycle.pause(replay)
     sent()
     assert go(replay).queued == 200
-    job.resume(replay)
+    lifecycle.resume(replay)
     assert go(replay).queued == 300
 
 
@@ -280,10 +281,10 @@ def test_cancelled_it_takes_back_what_nobody_has_sent(source):
     one, *_ = Delivery.objects.order_by("pk")
     Delivery.objects.filter(pk=one.pk).update(state="filtered", error="", reason="not needed")
     before = list(Delivery.objects.order_by("pk").values("state", "error", "reason", "settled_at"))
-    replay = job.start("replay", heap, Wanted(states=("failed", "filtered")))
+    replay = lifecycle.start("replay", heap, Wanted(states=("failed", "filtered")))
     go(replay, steps=1)
     assert queued() == 4
-    job.cancel(replay)
+    lifecycle.cancel(replay)
     replay.refresh_from_db()
     after = list(Delivery.objects.order_by("pk").values("state", "error", "reason", "settled_at"))
     assert after == before
@@ -295,10 +296,10 @@ def test_cancelled_it_leaves_alone_what_may_be_under_way(source):
     heap = installed()
     put_in(source, 2)
     settle()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
     go(replay, steps=1)
-    held = leases.lease(leases.replay_lane(heap.pk).pk, timezone.now())
-    job.cancel(replay)
+    held = leases.lease(routes.replay_lane(heap.pk).pk, timezone.now())
+    lifecycle.cancel(replay)
     assert (replay.state, queued()) == ("cancelling", 2)
     leases.release(held)
     assert go(replay).state == "cancelled"
@@ -307,21 +308,21 @@ def test_cancelled_it_leaves_alone_what_may_be_under_way(source):
 
 def test_what_is_over_cannot_be_turned(source):
     heap = installed()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
     assert go(replay).state == "done"
-    for turn in (job.pause, job.resume, job.cancel):
+    for turn in (lifecycle.pause, lifecycle.resume, lifecycle.cancel):
         with pytest.raises(NotPossible, match="done"):
             turn(replay)
 
 
 def test_the_same_replay_is_not_started_twice(source):
     heap = installed()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
     with pytest.raises(AlreadyRunning, match=f"Replay {replay.pk}"):
-        job.start("replay", heap, Wanted())
-    job.start("replay", heap, Wanted(user_id="ada"))
+        lifecycle.start("replay", heap, Wanted())
+    lifecycle.start("replay", heap, Wanted(user_id="ada"))
     go(replay)
-    job.start("replay", heap, Wanted())
+    lifecycle.start("replay", heap, Wanted())
 
 
 def test_two_passes_at_once_queue_each_delivery_once(source):
@@ -329,8 +330,8 @@ def test_two_passes_at_once_queue_each_delivery_once(source):
     put_in(source, 50)
     settle()
     replays = [
-        job.start("replay", heap, Wanted()),
-        job.start("replay", heap, Wanted(event="E")),
+        lifecycle.start("replay", heap, Wanted()),
+        lifecycle.start("replay", heap, Wanted(event="E")),
     ]
     for replay in replays:
         go(replay)
@@ -341,10 +342,10 @@ def test_what_is_queued_again_while_its_chunk_is_looked_up_is_left_alone(source)
     heap = installed()
     put_in(source, 2)
     settle()
-    replay = job.start("replay", heap, Wanted())
-    lane = leases.replay_lane(heap.pk)
+    replay = lifecycle.start("replay", heap, Wanted())
+    lane = routes.replay_lane(heap.pk)
     span = range_of("replay", heap.pk, Wanted())
-    chunk = job.requeueing.next_chunk(span, replay.cursor, 10, None)
+    chunk = job.replay_chunk.next_chunk(span, replay.cursor, 10, None)
     Delivery.objects.filter(pk=chunk.found[0]).deliver_again(NOW, "hand")
     assert job._release(replay, chunk, lane, NOW) == 1
     # a second worker with the same chunk finds the cursor moved
@@ -355,12 +356,12 @@ def test_a_crash_within_a_step_leaves_nothing_of_it(source, monkeypatch):
     heap = installed()
     put_in(source, 3)
     settle()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
 
     def crash(*args):
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(job, "_next", crash)
+    monkeypatch.setattr(pace, "_next", crash)
     with pytest.raises(RuntimeError), transaction.atomic():
         job.step(replay.pk, Window(), NOW)
     assert (queued(), Replayed.objects.count()) == (0, 0)
@@ -369,7 +370,7 @@ def test_a_crash_within_a_step_leaves_nothing_of_it(source, monkeypatch):
 
 
 def test_one_whose_worker_died_is_rung_for_again(source):
-    replay = job.start("replay", installed(), Wanted())
+    replay = lifecycle.start("replay", installed(), Wanted())
     rung = []
 
     def ring(later):
@@ -380,7 +381,7 @@ def test_one_whose_worker_died_is_rung_for_again(source):
     for later in (0, 3, 6, 7):
         ring(later)
     assert rung == [True, False, True, False]
-    job.pause(replay)
+    lifecycle.pause(replay)
     ring(60)
     assert rung[-1] is False
 
@@ -401,9 +402,9 @@ def test_a_new_installation_gets_past_events_that_it_wants(source):
     old_events(source)
     heap = installed(trigger='type = "track"')
     put_in(source, 1)
-    found = job.preview("backfill", heap, Wanted())
+    found = estimate.preview("backfill", heap, Wanted())
     assert (found.count, found.exact) == (3, True)
-    replay = go(job.start("backfill", heap, Wanted()))
+    replay = go(lifecycle.start("backfill", heap, Wanted()))
     assert (replay.queued, replay.unwanted) == (3, 2)
     assert Delivery.objects.filter(trigger="backfill").count() == 3
     [line] = ledger().lines
@@ -417,16 +418,16 @@ def test_only_sources_that_feed_an_installation_are_filled_in(source):
     heap = installed()
     heap.all_sources = False
     heap.save()
-    assert job.preview("backfill", heap, Wanted()).count == 0
+    assert estimate.preview("backfill", heap, Wanted()).count == 0
     heap.sources.add(other)
-    assert go(job.start("backfill", heap, Wanted())).queued == 2
+    assert go(lifecycle.start("backfill", heap, Wanted())).queued == 2
 
 
 def test_uninstalled_its_replays_are_cancelled(source):
     heap = installed()
     put_in(source, 2)
     settle()
-    replay = job.start("replay", heap, Wanted())
+    replay = lifecycle.start("replay", heap, Wanted())
     heap.uninstalled_at = NOW
     heap.save()
     assert go(replay).state == "cancelled"
@@ -436,11 +437,11 @@ def test_uninstalled_its_replays_are_cancelled(source):
 def test_a_second_backfill_makes_nothing_twice(source):
     old_events(source)
     heap = installed(trigger='type = "track"')
-    go(job.start("backfill", heap, Wanted()))
+    go(lifecycle.start("backfill", heap, Wanted()))
     settle("delivered")
     go(Replay.objects.get())
     before = ledger()
-    assert go(job.start("backfill", heap, Wanted())).queued == 0
+    assert go(lifecycle.start("backfill", heap, Wanted())).queued == 0
     assert ledger() == before
 
 
@@ -449,7 +450,7 @@ def test_what_was_not_wanted_is_delivered_when_the_blueprint_wants_it_now(source
     old_events(source)
     settle("delivered")
     blueprint(heap, 'type = "track" or type = "page"')
-    assert go(job.start("backfill", heap, Wanted())).queued == 3
+    assert go(lifecycle.start("backfill", heap, Wanted())).queued == 3
     [line] = ledger().lines
     assert (line.in_scope, line.unwanted, line.queued, line.delivered) == (8, 3, 3, 2)
     assert ledger().closes
@@ -461,9 +462,9 @@ def test_a_backfill_begins_where_it_is_told_and_sends_the_events_as_they_were(so
     with Vendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         heap = installed()
-        job.start("backfill", heap, Wanted(since=NOW - timedelta(days=1)))
+        lifecycle.start("backfill", heap, Wanted(since=NOW - timedelta(days=1)))
         assert send(heap).outcome == {"delivered": 1}
-        job.start("backfill", heap, Wanted())
+        lifecycle.start("backfill", heap, Wanted())
         send(heap)
         times = [e["timestamp"] for _, _, body in vendor.received for e in body["events"]]
     assert len(times) == 6
@@ -474,9 +475,9 @@ def test_a_backfill_begins_where_it_is_told_and_sends_the_events_as_they_were(so
 def test_a_cancelled_backfill_says_so_on_its_deliveries(source):
     old_events(source)
     heap = installed()
-    replay = job.start("backfill", heap, Wanted())
+    replay = lifecycle.start("backfill", heap, Wanted())
     go(replay, steps=1)
-    job.cancel(replay)
+    lifecycle.cancel(replay)
     assert set(Delivery.objects.values_list("state", "reason")) == {
         ("cancelled", f"Backfill {replay.pk} was cancelled before it was sent.")
     }
@@ -486,9 +487,9 @@ def test_a_cancelled_backfill_says_so_on_its_deliveries(source):
 def test_the_ledger_closes_when_the_tallies_are_rolled_up(source):
     old_events(source)
     heap = installed()
-    metrics.roll_up(NOW)
+    rollup.roll_up(NOW)
     assert not Tally.objects.exists()
-    assert go(job.start("backfill", heap, Wanted())).queued == 5
+    assert go(lifecycle.start("backfill", heap, Wanted())).queued == 5
     assert ledger().closes
 
 
@@ -498,7 +499,7 @@ def test_the_log_finds_by_time_also_among_what_was_filled_in(source):
     old_events(source, days=20)
     put_in(source, 4)
     second = installed("Second")
-    go(job.start("backfill", second, Wanted(until=NOW - timedelta(days=10))))
+    go(lifecycle.start("backfill", second, Wanted(until=NOW - timedelta(days=10))))
     put_in(source, 4)
     settle("delivered")
 
@@ -519,7 +520,7 @@ def test_a_purge_takes_what_was_replayed_with_it(source):
     heap = installed()
     put_in(source, 2)
     settle()
-    go(job.start("replay", heap, Wanted()))
+    go(lifecycle.start("replay", heap, Wanted()))
     settle("delivered", queued_at=NOW)
     Event.objects.update(received_at=NOW - timedelta(days=31))
     Delivery.objects.update(settled_at=NOW - timedelta(days=31))

@@ -7,10 +7,11 @@ import pytest
 from django.utils import timezone
 
 from delivery.accounting.ledger import ledger
+from delivery.actions import deliveries as actions_deliveries
 from delivery.actions import installations
-from delivery.lanes import leases
+from delivery.lanes import routes, wakeups
 from delivery.models import Delivery, Lane, Replay
-from delivery.replay import job
+from delivery.replay import estimate, job, lifecycle
 from delivery.replay.job import Window
 from delivery.replay.selection import LAST, Wanted
 from delivery.worker import batch
@@ -34,7 +35,7 @@ API = "/v1/admin/deliveries"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(worker_drain, "LINGER", 0)
-    monkeypatch.setattr(leases, "wake", lambda lanes: None)
+    monkeypatch.setattr(wakeups, "wake", lambda lanes: None)
     yield
     batch.session().close()
 
@@ -110,11 +111,11 @@ def sent_once(heap, vendor, count=1, **fields):
 def test_a_replay_as_before_sends_what_was_sent_and_one_of_now_what_is_made_now(heap, vendor):
     first = sent_once(heap, vendor, 3)
     wanted = Wanted(states=("delivered",), blueprint=LAST)
-    go_and_send(job.start("replay", heap, wanted))
+    go_and_send(lifecycle.start("replay", heap, wanted))
     assert entries(vendor) == first  # names, times, idempotency keys, and the order
     assert set(Delivery.objects.values_list("revision__number", flat=True)) == {1}
     vendor.received.clear()
-    go_and_send(job.start("replay", heap, Wanted(states=("delivered",))))
+    go_and_send(lifecycle.start("replay", heap, Wanted(states=("delivered",))))
     assert {each["event"] for each in entries(vendor)} == {"Renamed"}
     keys = [each["idempotency_key"] for each in first]
     assert [each["idempotency_key"] for each in entries(vendor)] == keys
@@ -127,7 +128,7 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
     drain()  # by the second
     rename(heap, "Renamed again")
     vendor.received.clear()
-    go_and_send(job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST)))
+    go_and_send(lifecycle.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST)))
     assert [each["event"] for each in entries(vendor)] == ["Event 0", "Renamed"]
     assert len(vendor.received) == 1  # in one request all the same
 
@@ -135,11 +136,11 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
 def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor):
     sent_once(heap, vendor)
     never = make_delivery(heap, make_event())
-    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    actions_deliveries.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
     states = ("delivered", "cancelled")
-    found = job.preview("replay", heap, Wanted(states=states, blueprint=LAST))
+    found = estimate.preview("replay", heap, Wanted(states=states, blueprint=LAST))
     assert (found.count, found.unshaped) == (1, 1)
-    assert job.preview("replay", heap, Wanted(states=states)).unshaped == 0
+    assert estimate.preview("replay", heap, Wanted(states=states)).unshaped == 0
     asked = {"installation": heap.pk, "states": list(states), "blueprint": "last"}
     told = api("POST", "/v1/admin/replays/preview", asked)[1]
     assert (told["count"], told["unshaped"]) == (1, 1)
@@ -153,17 +154,17 @@ def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor)
 def test_the_ledger_closes_and_a_cancelled_one_gives_back(heap, vendor):
     sent_once(heap, vendor, 2)
     before = ledger()
-    replay = job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
+    replay = lifecycle.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
     job.step(replay.pk, Window(), timezone.now())
-    assert Delivery.objects.filter(state="queued", lane__number=leases.AS_BEFORE).count() == 2
-    job.cancel(replay)
+    assert Delivery.objects.filter(state="queued", lane__number=routes.AS_BEFORE).count() == 2
+    lifecycle.cancel(replay)
     assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
     assert ledger() == before
 
 
 def test_it_is_over_when_the_last_of_it_was_sent(heap, vendor):
     sent_once(heap, vendor)
-    replay = job.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
+    replay = lifecycle.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
     window = Window()
     for _ in range(5):
         assert job.step(replay.pk, window, timezone.now()) is not None
@@ -182,7 +183,7 @@ def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     new = "/admin/delivery/replay/new/"
     given = {"installation": heap.pk, "states": ["delivered"], "blueprint": "last"}
     never = make_delivery(heap, make_event())
-    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    actions_deliveries.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
     given["states"] = ["delivered", "cancelled"]
     page = client.post(new, {**given, "preview": "1"}).content.decode()
     assert "<strong>1</strong> more, never shaped, left out" in page
@@ -208,13 +209,13 @@ def test_one_is_delivered_again_as_before_and_then_as_now(client, heap, vendor):
     client.post(again)
     drain()
     assert [each["event"] for each in entries(vendor)] == ["Renamed"]
-    assert Delivery.objects.get().lane.number == leases.REPLAYS
+    assert Delivery.objects.get().lane.number == routes.REPLAYS
 
 
 def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, vendor):
     first = sent_once(heap, vendor)
     shaped, never = Delivery.objects.get(), make_delivery(heap, make_event())
-    installations.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    actions_deliveries.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
     asked = {"blueprint": "last"}
     status, said = api("POST", f"{API}/{never.pk}/deliver-again", asked)
     assert (status, "never shaped" in said["error"]["message"]) == (409, True)
@@ -230,7 +231,7 @@ def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, ven
 def test_what_is_queued_already_stays_in_its_lane(heap, vendor):
     sent_once(heap, vendor)
     Delivery.objects.update(state="queued", settled_at=None)
-    installations.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    actions_deliveries.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
     assert Delivery.objects.get().lane.number == 0
 
 
@@ -242,7 +243,7 @@ def test_a_revision_that_this_version_cannot_use_fails_its_deliveries_alone(heap
     make_delivery(heap, make_event(name="Later"))
     drain()
     vendor.received.clear()
-    installations.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    actions_deliveries.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
     drain()
     sick.refresh_from_db()
     assert (sick.state, "cannot be used any more" in sick.reason) == ("failed", True)

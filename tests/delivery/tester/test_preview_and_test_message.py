@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from delivery.accounting import metrics
+from delivery.accounting import metrics, record
 from delivery.accounting.ledger import ledger
 from delivery.models import Attempt, AttemptBody, Delivery, Event, Told
 from delivery.operations import alerts
 from delivery.status.installations import with_state
-from delivery.tester import test_message
+from delivery.tester import probe_connection, test_message
 from delivery.tester.preview import NoSuchEvent, Unusable, pasted, preview, stored
 from delivery.transform.shape import shape
 from integrations.blueprints import BlueprintError, compile_blueprint
@@ -267,7 +267,7 @@ def test_test_events_that_fail_count_nowhere(vendor, heap):
     assert test_message.send_test_event(heap, track(), now=timezone.now()).accepted
     assert Attempt.objects.filter(is_test=True).count() == 26
     now = timezone.now()
-    counted = metrics.series(since=now - HOUR, until=now, step=metrics.Step.MINUTE).total
+    counted = metrics.series(since=now - HOUR, until=now, step=record.Step.MINUTE).total
     assert (counted.attempts, counted.refused, counted.delivered) == (0, 0, 0)
     assert list(alerts.findings(now)) == []
     lane = heap.lanes.get()
@@ -315,7 +315,7 @@ def test_a_vendor_that_is_away_is_said_to_be(heap):
 def test_the_connection_is_tested_without_leaving_anything_behind(heap, settings):
     with Sandbox() as sandbox:
         settings.SANDBOX_URL = sandbox.url
-        found = test_message.test_connection(heap)
+        found = probe_connection.test_connection(heap)
         assert [each.level for each in found] == ["good", "good", "unknown"]
         assert "accepts the API key" in found[1].text
         assert "takes any number as App ID" in found[2].text
@@ -325,7 +325,7 @@ def test_the_connection_is_tested_without_leaving_anything_behind(heap, settings
 
 def test_without_a_key_there_is_nothing_to_ask_about_it(vendor, settings):
     bare = make_installation("Bare", config={"app_id": "1", "region": "sandbox"})
-    assert [each.level for each in test_message.test_connection(bare)] == ["good", "unknown"]
+    assert [each.level for each in probe_connection.test_connection(bare)] == ["good", "unknown"]
 
 
 @pytest.mark.parametrize(
@@ -338,17 +338,21 @@ def test_without_a_key_there_is_nothing_to_ask_about_it(vendor, settings):
 )
 def test_what_the_vendor_answers_is_put_in_words(vendor, heap, answers, levels, said):
     vendor.answers = answers
-    found = test_message.test_connection(heap)
+    found = probe_connection.test_connection(heap)
     assert [each.level for each in found] == levels
     assert said in " ".join(each.text for each in found)
 
 
 def test_a_vendor_that_is_not_there_is_bad_news(heap, settings):
-    assert [each.level for each in test_message.test_connection(heap)] == ["bad", "bad", "unknown"]
+    assert [each.level for each in probe_connection.test_connection(heap)] == [
+        "bad",
+        "bad",
+        "unknown",
+    ]
     settings.SANDBOX_URL = ""
-    assert "No sandbox runs here" in test_message.test_connection(heap)[0].text
+    assert "No sandbox runs here" in probe_connection.test_connection(heap)[0].text
 
 
 def test_a_connection_shows_no_secret(vendor, heap):
     vendor.answers = [(500, {}, f"you said {SECRET}")]
-    assert SECRET not in str(test_message.test_connection(heap))
+    assert SECRET not in str(probe_connection.test_connection(heap))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.transform.shape import pack
+from delivery.transform.packing import pack
 from integrations.destination import Destination, Endpoint, Item
 
 ENDPOINTS = {

@@ -13,15 +13,16 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
+from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest import parsing
 from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.store import store
-from delivery.lanes import leases
+from delivery.lanes import leases, wakeups
 from delivery.lanes.leases import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
 from delivery.outbound import client
 from delivery.status.installations import state_in_words, with_state
-from delivery.worker import batch, lane_threads
+from delivery.worker import batch, lane_threads, settle
 from delivery.worker import drain as worker_drain
 from delivery.worker.batch import deliver
 from integrations.catalog import catalog
@@ -65,7 +66,7 @@ def vendor(heap, settings):
 def send_in(source, *messages):
     """Put messages in as a request would."""
     body = json.dumps({"batch": messages}).encode()
-    _, envelope, _ = parsing.opened(body)
+    _, envelope, _ = ingest_envelope.opened(body)
     now = timezone.now()
     terms = Terms(now=now, limits=Limits(65_536, 2_500, 5_000_000))
     read = parsing.parse(body, envelope, terms)
@@ -346,7 +347,7 @@ def test_what_cannot_be_written_down_whole_is_not_written_at_all(source, heap, v
 
     send_in(source, *tracks(1))
     with monkeypatch.context() as broke:
-        broke.setattr(leases, "_settle", broken)
+        broke.setattr(settle, "_settle", broken)
         with pytest.raises(OperationalError):
             drain()
     assert not Attempt.objects.exists()
@@ -713,14 +714,14 @@ def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get()
     now = timezone.now()
-    leases.lease(lane.pk, now - 2 * leases.LEASE)
+    leases.lease(lane.pk, now - 2 * wakeups.LEASE)
     assert leases.lease(lane.pk, now) is not None
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
     send_in(source, *tracks(2))
     lane = Lane.objects.get()
-    slow = leases.lease(lane.pk, timezone.now() - 2 * leases.LEASE)
+    slow = leases.lease(lane.pk, timezone.now() - 2 * wakeups.LEASE)
     quick = leases.lease(lane.pk, timezone.now())
     with pytest.raises(LeaseLost):
         deliver(slow, go_on=lambda: True)
@@ -737,8 +738,8 @@ def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
 
 def test_the_lease_outlasts_an_exchange_and_its_settling():
     longest = batch.SETTLE_AFTER + client.TOTAL
-    assert leases.LEASE.total_seconds() > longest + 5
-    assert leases.LEASE.total_seconds() > 5 * worker_drain.STEP
+    assert wakeups.LEASE.total_seconds() > longest + 5
+    assert wakeups.LEASE.total_seconds() > 5 * worker_drain.STEP
 
 
 def test_a_process_leaves_a_lane_before_the_cluster_would_kill_it(settings):

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from delivery.accounting.ledger import ledger
 from delivery.lanes import leases as lanes_leases
+from delivery.lanes import routes
 from delivery.lanes.leases import Lease, LeaseLost
 from delivery.models import Attempt, Carried, Delivery, Event, Lane
 from delivery.operations import retention
@@ -58,7 +59,7 @@ class Penstock(RuleBasedStateMachine):
         self.atomic.__enter__()
         self.source = Source.objects.create(name="Machine")
         installed(trigger='type = "track" or type = "identify"')
-        lanes_leases.plan()
+        routes.plan()
         self.lane = Lane.objects.get().pk
         self.leases: dict[int, Lease] = {}
         self.runs: dict[int, Run] = {}

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from delivery.actions import installations
+from delivery.actions import deliveries, installations
 from delivery.models import Delivery, Incident
 from delivery.operations import alerts
 from integrations.models import Installation, Revision
@@ -120,7 +120,7 @@ def mend(made: dict[str, Installation], blueprint: dict) -> None:
     for name in ("Secrets", "Config"):
         mended = Installation.objects.get(pk=made[name].pk)
         installations.reconfigure(mended, name=name, config=CONFIG | SECRET)
-    installations.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
+    deliveries.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
 
 
 # Before the sweep's, by their name and time: what django-q2 reads first, and cannot.

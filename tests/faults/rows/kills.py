@@ -209,7 +209,9 @@ def another_cluster(stage: Stage, **bent: float) -> Running:
 
     bent  constants of delivery.operations.supervisor that are others there
     """
-    constants = json.dumps({f"delivery.operations.supervisor.{name}": value for name, value in bent.items()})
+    constants = json.dumps(
+        {f"delivery.operations.supervisor.{name}": value for name, value in bent.items()}
+    )
     program = ("-m", "tests.faults.support.patched_command", constants) if bent else ("manage.py",)
     cluster = Running(stage.env, "cluster", program=program)
     cluster.wait_for("running.", 60.0)

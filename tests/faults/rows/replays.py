@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import requests
 
-from delivery.replay.job import LATE
+from delivery.replay.pace import LATE
 from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.rows.isolation import latencies
 from tests.faults.support.sampler import largest, memory_of_workers

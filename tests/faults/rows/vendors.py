@@ -15,10 +15,9 @@ from unittest.mock import patch
 from django.conf import settings
 from django.utils import timezone
 
-from delivery.lanes import leases
 from delivery.models import AttemptBody, Delivery, Lane
 from delivery.outbound import client, retry
-from delivery.worker import drain
+from delivery.worker import drain, settle
 from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.support.in_process import Inside, at, close_books, tracks
 from tests.faults.support.raw_vendor import (
@@ -296,7 +295,7 @@ def long_outage(place: Place, result: Result) -> None:
         while waited < 3_600:
             inside.once(lane.pk)
             lane.refresh_from_db()
-            if opened is None and lane.failures == leases.OPEN_AFTER:
+            if opened is None and lane.failures == settle.OPEN_AFTER:
                 opened = waited
             waited += (lane.due_at - timezone.now()).total_seconds()
             inside.later()

@@ -16,12 +16,12 @@ INSTALL = """
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Source
-from delivery.lanes import leases
+from delivery.lanes import routes
 made = install(catalog()["heap"], name="Heap", config={"app_id": "1", "region": "sandbox"})
 made.lane_count = LANES
 made.save()
 Source.objects.create(name="Faults")
-leases.plan()
+routes.plan()
 """
 SEND = """
 import json

@@ -1,7 +1,8 @@
 """A worker without django-q2 around it: it drains what is stranded, until it is stopped.
 
-`python -m tests.faults.support.bare_worker '{"name": "a", "schedule": [0.1], …}'`. So that faults of one worker
-can be made at will, and time be scaled: the code that leases, sends and settles is the real one.
+`python -m tests.faults.support.bare_worker '{"name": "a", "schedule": [0.1], …}'`. So that
+faults of one worker can be made at will, and time be scaled: the code that leases, sends and
+settles is the real one.
 
 name       of its cluster; at the start it frees what its predecessor of that name held
 schedule   of retries, seconds
@@ -66,13 +67,14 @@ def main(options: dict[str, Any]) -> None:
     from django.utils import timezone
 
     from delivery.lanes import leases as lanes_leases
+    from delivery.lanes import wakeups
     from delivery.worker import drain
     from delivery.worker.lane_threads import crew
 
     bend(options)
     lanes_leases.release_held_by(options["name"])
     while True:
-        for lane_id in lanes_leases.stranded(timezone.now()):
+        for lane_id in wakeups.stranded(timezone.now()):
             crew().take(drain.drain, lane_id)
         time.sleep(0.02)
 
@@ -80,12 +82,12 @@ def main(options: dict[str, Any]) -> None:
 def bend(options: dict[str, Any]) -> None:
     from django.utils import timezone
 
-    from delivery.lanes import leases as lanes_leases
+    from delivery.lanes import wakeups
     from delivery.outbound import client, retry
     from delivery.worker import batch
 
     retry.SCHEDULE = tuple(options.get("schedule", retry.SCHEDULE))
-    lanes_leases.LEASE = timedelta(seconds=options.get("lease", lanes_leases.LEASE.total_seconds()))
+    wakeups.LEASE = timedelta(seconds=options.get("lease", wakeups.LEASE.total_seconds()))
     client.READ = options.get("read", client.READ)
     client.send.__kwdefaults__["total"] = options.get("total", client.TOTAL)
     if text := options.get("dies_of"):

@@ -9,7 +9,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from delivery.accounting.ledger import ledger
-from delivery.lanes import leases
+from delivery.lanes import routes
 from delivery.models import Delivery, Lane
 from delivery.worker import batch, drain
 from integrations.catalog import catalog
@@ -32,7 +32,7 @@ class Inside:
         config = {"app_id": "123", "region": "sandbox"}
         installation = install(catalog()["heap"], name=name, config=config)
         Installation.objects.filter(pk=installation.pk).update(**fields)
-        leases.plan()
+        routes.plan()
         return installation
 
     def send(self, *messages: dict[str, object]) -> None:

@@ -1,6 +1,7 @@
 """A command of ours with some constants of its process changed, where a short form cannot wait.
 
-`python -m tests.faults.support.patched_command '{"delivery.operations.supervisor.SWEEP_LATE": 3}' cluster`. Times are in seconds.
+`python -m tests.faults.support.patched_command
+'{"delivery.operations.supervisor.SWEEP_LATE": 3}' cluster`. Times are in seconds.
 """
 
 import json

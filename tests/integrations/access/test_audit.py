@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
-from delivery.actions import installations
+from delivery.actions import deliveries, installations
 from delivery.models import Delivery
 from delivery.operations import retention
 from integrations.access import audit
@@ -99,7 +99,7 @@ def test_pausing_resuming_and_delivering_again_are_in_it(installation):
     make_delivery(installation, state="failed")
     installations.pause(installation)
     installations.resume(installation)
-    installations.deliver_again(Delivery.objects.all(), timezone.now())
+    deliveries.deliver_again(Delivery.objects.all(), timezone.now())
     assert [each.action for each in AuditEntry.objects.order_by("pk")] == [
         "installation.paused", "installation.resumed", "delivery.queued_again",
     ]  # fmt: skip
@@ -110,7 +110,7 @@ def test_pausing_resuming_and_delivering_again_are_in_it(installation):
 
 def test_what_did_not_happen_is_not_in_it(installation):
     make_delivery(installation, state="queued")
-    installations.deliver_again(Delivery.objects.all(), timezone.now())
+    deliveries.deliver_again(Delivery.objects.all(), timezone.now())
     assert not AuditEntry.objects.exists()
 
 
@@ -159,7 +159,7 @@ def test_a_token_is_in_it_and_its_text_is_not(client):
 def test_it_is_told_in_words_with_the_name_of_what_it_is_about(client, installation):
     delivery = make_delivery(installation, state="failed")
     client.post("/admin/login/", {"username": make_user().username, "password": "secret"})
-    installations.deliver_again(Delivery.objects.all(), timezone.now())
+    deliveries.deliver_again(Delivery.objects.all(), timezone.now())
     html = client.get("/admin/integrations/auditentry/").content.decode()
     assert "Logged in" in html
     assert f"Delivery {delivery.pk}" in html

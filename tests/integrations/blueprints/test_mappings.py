@@ -1,6 +1,6 @@
 """The mapping language: what each directive makes, and what is refused.
 
-Results are the reference's; tests/integrations/blueprints/test_conformance.py holds cases that were recorded from it.
+Results are the reference's; test_conformance.py holds cases that were recorded from it.
 """
 
 import json

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from delivery.accounting import metrics
-from delivery.accounting.metrics import Sums
+from delivery.accounting import metrics, record
+from delivery.accounting.record import Sums
 from delivery.actions import installations
 from delivery.models import Delivery, Lane
 from delivery.worker import rate_limits
@@ -245,8 +245,8 @@ def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
 def test_the_list_has_figures_of_the_last_day(client):
     installation, source = make_installation(), make_source()
     assert "–" in page(client, MINE)
-    numbers = metrics.Sums(delivered=12_345, latency={metrics.bucket(1.5): 12_345})
-    metrics.append(installation.pk, {source.pk: numbers}, timezone.now())
+    numbers = record.Sums(delivered=12_345, latency={metrics.bucket(1.5): 12_345})
+    record.append(installation.pk, {source.pk: numbers}, timezone.now())
     html = page(client, MINE)
     assert "12.3k" in html
     assert "ps-spark" in html
@@ -388,7 +388,7 @@ def test_an_installation_that_is_switched_off_says_who_did_it_and_what_waits(cli
 
 
 def test_the_queue_is_counted_no_further_than_it_is_shown(client, monkeypatch):
-    monkeypatch.setattr("delivery.status.installations.MOST", 2)
+    monkeypatch.setattr("delivery.accounting.bounded_count.MOST", 2)
     installation = make_installation()
     for _ in range(4):
         make_delivery(installation)
@@ -450,7 +450,7 @@ def test_the_overview_says_how_it_has_been_doing(client):
     installation, now = delivery.installation, timezone.now()
     for hours, delivered, failed in ((0, 9, 1), (5, 90, 0), (50, 800, 100)):
         sums = {delivery.event.source_id: Sums(delivered=delivered, failed=failed)}
-        metrics.append(installation.pk, sums, now - timedelta(hours=hours))
+        record.append(installation.pk, sums, now - timedelta(hours=hours))
     for ms in range(1, 101):
         make_attempt(delivery, duration_ms=ms)
     make_attempt(delivery, duration_ms=9_000, status=None, outcome="VendorUnavailable")

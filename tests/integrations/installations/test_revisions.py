@@ -9,7 +9,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from delivery.actions import installations
-from delivery.lanes import leases
+from delivery.lanes import wakeups
 from delivery.models import Lane
 from integrations.blueprints import BlueprintError
 from integrations.blueprints.diff import changes, difference, text_of
@@ -104,7 +104,7 @@ def test_there_is_no_way_back_to_a_revision_that_never_was(heap):
 
 def test_a_lane_that_stood_still_for_its_blueprint_goes_on(heap, monkeypatch):
     woken = []
-    monkeypatch.setattr(leases, "wake", woken.extend)
+    monkeypatch.setattr(wakeups, "wake", woken.extend)
     lane = Lane.objects.get(installation=heap)
     Lane.objects.update(paused=True, last_error="The blueprint cannot be used.")
     from django.test import TestCase

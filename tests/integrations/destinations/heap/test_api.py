@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.ingest.parsing import Limits, Terms, opened, parse
+from delivery.ingest.envelope import opened
+from delivery.ingest.parsing import Limits, Terms, parse
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.destination import Action, Item, Shaped
 from integrations.destinations.heap import DESTINATION, api, properties

@@ -5,36 +5,39 @@ it. The rest is read off the newest rows, LOOK of them at a time and so many tim
 that is not full by then says how far back it looked, and the next one goes on from there.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, reduce
-from operator import and_, or_
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.db.models import (
     BooleanField,
     Count,
-    Exists,
-    ExpressionWrapper,
     F,
     Func,
     Max,
     Min,
-    Model,
     OuterRef,
     Q,
     QuerySet,
     Subquery,
-    Value,
 )
 
-from delivery.log import detail
-from delivery.log.search_language import Search, Term, bound, moment
-from delivery.models import Carried, Delivery, Event, Lane, Replay, Replayed, Resolution
+from delivery.log import querysets
+from delivery.log.search.conditions import (
+    ANY_ID,
+    OF_EVENTS,
+    all_of,
+    event_matches,
+    in_replays,
+    replay_id_ranges,
+    unindexed,
+)
+from delivery.log.search.language import Search, moment
+from delivery.models import Carried, Delivery, Event, Lane, Resolution
 from integrations import keyset
 from integrations.keyset import SKEW, Edge, Page, ids_at
-from integrations.models import Installation, Source
 
 LOOK = 10_000  # rows
 LOOKS = 2  # a page that people look at; a program comes for the next one by itself
@@ -42,10 +45,8 @@ FURTHER = 2  # times as many rows, in a look after the first one
 DENSE = 5  # events for each row of a look, up to which all of them are read at once
 OF_A_PERSON = 10_000  # events, the newest
 MOST = 10_000  # is counted no further
-NAMED: dict[str, type[Model]] = {"installation": Installation, "source": Source}
 UNSENT = ("failed", "filtered", "cancelled")
 AT = "event__received_at"  # a delivery's time
-ANY_ID = ("message_id", "user_id", "anonymous_id")
 IDS = {"user": ("user_id",), "anon": ("anonymous_id",), "message": ("message_id",), "": ANY_ID}
 
 State = Delivery.State
@@ -167,7 +168,7 @@ class Scope:
     def _fitting(self, rows: QuerySet[Any], among: QuerySet[Event] | None) -> QuerySet[Any]:
         """Return those of the rows that are as is asked, and of such events."""
         if self.of_event and among is None:
-            rows = rows.filter(_of_event_that(self.of_event))
+            rows = rows.filter(event_matches(self.of_event))
         elif self.of_event and among is not None:
             # Not by a join: PostgreSQL would take the ids' bounds for those of the deliveries
             # alone, and read all events.
@@ -200,63 +201,24 @@ class Scope:
         return rows.values("pk")[: MOST + 1].count()
 
 
-def named(search: Search) -> Search:
-    """Return a search with installations and sources by their names, given by name or id, with the
-    numbers of these, and with a problem for each that is not there."""
-    keys = sorted({term.key for term in search.terms} & NAMED.keys())
-    for key, names in _names(keys).items():
-        search = _named(search, key, names)
-    return search
-
-
-def _names(keys: list[str]) -> dict[str, dict[int, str]]:
-    """Return the names of all that there are of these keys, by their numbers, in one statement."""
-    names: dict[str, dict[int, str]] = {key: {} for key in keys}
-    if keys:
-        first, *others = (
-            NAMED[key]._default_manager.order_by().values_list(Value(key), "pk", "name")
-            for key in keys
-        )
-        for key, pk, name in first.union(*others, all=True).order_by("name"):
-            names[key][pk] = name
-    return names
-
-
-def _named(search: Search, key: str, names: dict[int, str]) -> Search:
-    known = {**{str(pk): name for pk, name in names.items()}}
-    known |= {name.lower(): name for name in names.values()}
-    terms, problems = [], list(search.problems)
-    for term in search.terms:
-        if term.key != key:
-            terms.append(term)
-        elif term.value.lower() in known:
-            terms.append(Term(key, known[term.value.lower()], term.negated))
-        else:
-            there = ", ".join(names.values()) or "none yet"
-            problems.append(f"{term}: there is no {key} of that name; there are: {there}.")
-    wanted = {term.value for term in terms if term.key == key}
-    numbers = tuple((key, name, pk) for pk, name in names.items() if name in wanted)
-    return Search(tuple(terms), tuple(problems), search.numbers + numbers)
-
-
 def scope(search: Search, now: datetime) -> Scope:
     """Return the rows that a search from named() means; none when it has problems."""
     if search.problems:
-        return Scope(detail.deliveries().none())
+        return Scope(querysets.deliveries().none())
     rows, rest = _in_states(*_of_installations(search), search.values("state"))
     if search.values("resolved"):  # either way it is about those
         rows = rows.filter(IS_UNSENT, state=State.FAILED)
         if search.values("resolved") == ["yes"]:  # found by two indexes, before any row is read
             rows = rows.filter(pk__in=Resolution.objects.values("delivery"))
     rows, rest = _of_numbers(rows, rest, search)
-    rest &= _others(search)
-    of_event = _all_of(search, OF_EVENTS, OF_EVENTS)
+    rest &= unindexed(search)
+    of_event = all_of(search, OF_EVENTS, OF_EVENTS)
     near, surely, received = _times(search, now)
     rows = rows.filter(near)
     if rest or of_event:
         of_event &= received
     elif received:
-        rows = rows.filter(surely | Q(_of_event_that(received))).order_by("-pk")
+        rows = rows.filter(surely | Q(event_matches(received))).order_by("-pk")
     keys = [key for key in IDS if search.values(key)]
     if not keys:
         return Scope(rows, rest, of_event)
@@ -267,7 +229,7 @@ def scope(search: Search, now: datetime) -> Scope:
 
 
 def _of_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
-    ids, rows = search.numbers_of("installation"), detail.deliveries()
+    ids, rows = search.numbers_of("installation"), querysets.deliveries()
     if not search.values("installation"):
         return rows, Q()
     if not ids:  # nobody looked the name up: that must not mean all, which may be cancelled
@@ -298,24 +260,9 @@ def _of_numbers(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[Quer
         rows = rows.filter(pk__in=list(carried.values_list("delivery", flat=True)))
     replays = search.values("replay")
     if replays:
-        rows = rows.filter(_where_replays_were(replays))
-        rest &= _of_replays(replays)
+        rows = rows.filter(replay_id_ranges(replays))
+        rest &= in_replays(replays)
     return rows, rest
-
-
-def _of_replays(replays: Iterable[str]) -> Q:
-    return Q(Exists(Replayed.objects.filter(delivery=OuterRef("pk"), replay__in=replays)))
-
-
-def _where_replays_were(replays: Iterable[str]) -> Q:
-    """Return the ranges of ids in which replays queued: an old one need not be looked for."""
-    ranges = (
-        Q(pk__gte=replay.first_delivery, pk__lte=replay.last_delivery)
-        if replay.first_delivery is not None and replay.last_delivery is not None
-        else Q(pk__gt=replay.first, pk__lte=replay.end)
-        for replay in Replay.objects.filter(pk__in=replays)
-    )
-    return reduce(or_, ranges, Q(pk__in=[]))
 
 
 def _newest_queued() -> int:
@@ -331,7 +278,7 @@ def _events(columns: Iterable[str], values: list[str]) -> set[int]:
         pk
         for column in columns
         for value in values
-        for pk in Event.objects.filter(detail.with_id(column, value))
+        for pk in Event.objects.filter(querysets.with_id(column, value))
         .order_by(column, "-pk")
         .values_list("pk", flat=True)[:OF_A_PERSON]
     }
@@ -363,90 +310,6 @@ def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
     return near, surely, received
 
 
-def _of_event_that(condition: Q) -> Subquery:
-    """Return the condition for a delivery that its event is so. As a value of one delivery after
-    the other, which PostgreSQL cannot make a join of: it would guess how many fit, and for one page
-    read and sort all of them."""
-    own = Event.objects.filter(pk=OuterRef("event"))
-    fits = own.annotate(fits=ExpressionWrapper(condition, BooleanField()))
-    return Subquery(fits.values("fits"))
-
-
 def _time(search: Search, key: str, now: datetime) -> datetime | None:
     values = search.values(key)
     return moment(values[0], now) if values else None
-
-
-def _others(search: Search) -> Q:
-    """Return what no index tells of a delivery itself, and all that is excluded."""
-    excluded = (~CONDITIONS[term.key](term.value) for term in search.excluded)
-    return reduce(and_, excluded, _all_of(search, READ_OFF, CONDITIONS))
-
-
-def _all_of(search: Search, keys: Iterable[str], conditions: Mapping[str, Callable[[str], Q]]) -> Q:
-    """Return what a search says by these keys, as one condition."""
-    alternatives = (
-        reduce(or_, map(conditions[key], search.values(key))) for key in keys if search.values(key)
-    )
-    return reduce(and_, alternatives, Q())
-
-
-def condition(search: Search) -> Q:
-    """Return all that a search says of a delivery as one condition, to be tried on rows that are
-    bounded by something else."""
-    said = _all_of(search, CONDITIONS, CONDITIONS)
-    return reduce(and_, (~CONDITIONS[term.key](term.value) for term in search.excluded), said)
-
-
-def _with_any_id(text: str) -> Q:
-    return reduce(or_, (Q(**{f"event__{name}": text}) for name in ANY_ID))
-
-
-def _answered(status: str) -> Q:
-    if status == "none":
-        return Q(last_attempt__isnull=False, last_attempt__status__isnull=True)
-    if status.endswith("xx"):
-        first = int(status[0]) * 100
-        return Q(last_attempt__status__range=(first, first + 99))
-    return Q(last_attempt__status=int(status))
-
-
-def _tried(value: str) -> Q:
-    lookup, number = bound(value)
-    return Q(**{f"attempts__{lookup}": number})
-
-
-def _carried(request: str) -> Q:
-    return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
-
-
-def _resolved(value: str) -> Q:
-    resolved = Delivery.is_resolved()
-    return resolved if value == "yes" else Q(state=State.FAILED) & ~resolved
-
-
-READ_OFF = ("error", "status", "attempts", "trigger", "resolved")
-OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
-    "event": detail.named,
-    "type": lambda text: Q(type=text),
-    "source": lambda text: Q(source__name=text),
-}
-CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
-    "": _with_any_id,
-    "event": lambda text: detail.named(text, "event__"),
-    "type": lambda text: Q(event__type=text),
-    "source": lambda text: Q(event__source__name=text),
-    "error": lambda text: Q(error=text),
-    "status": _answered,
-    "attempts": _tried,
-    "trigger": lambda text: Q(trigger=text),
-    "resolved": _resolved,
-    "user": lambda text: Q(event__user_id=text),
-    "anon": lambda text: Q(event__anonymous_id=text),
-    "message": lambda text: Q(event__message_id=text),
-    "state": lambda text: Q(state=text),
-    "installation": lambda text: Q(installation__name=text),
-    "delivery": lambda text: Q(pk=text),
-    "request": _carried,
-    "replay": lambda text: _of_replays([text]),
-}

@@ -181,9 +181,6 @@ def _excess(terms: tuple[Term, ...]) -> list[str]:
     return [*found, f"At most {MOST_TERMS} terms."] if len(terms) > MOST_TERMS else found
 
 
-# --- values ------------------------------------------------------------------------------------
-
-
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     by_lower = {choice.lower(): choice for choice in choices}
 

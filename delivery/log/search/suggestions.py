@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from delivery.log.search_language import KEYS
+from delivery.log.search.language import KEYS
 from delivery.models import Event
 from integrations.models import Installation, Source
 

@@ -1,0 +1,70 @@
+"""The length and age of queues."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from delivery import bulk
+from delivery.accounting.bounded_count import MOST
+from delivery.accounting.record import Sums
+from delivery.models import Delivery
+
+HEAD = 1_000  # deliveries at the head of a lane's queue among which the oldest is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for one installation now.
+
+    queued            up to MOST a lane; beyond that, MOST + 1
+    oldest_queued_at  of the deliveries at the head, or None when nothing waits
+    """
+
+    queued: int = 0
+    oldest_queued_at: datetime | None = None
+
+    def oldest_queued_s(self, now: datetime) -> float:
+        at = self.oldest_queued_at
+        return max((now - at).total_seconds(), 0.0) if at else 0.0
+
+    def as_sums(self, now: datetime) -> Sums:
+        return Sums(queued=self.queued, oldest_queued_s=self.oldest_queued_s(now))
+
+
+def queues(installations: Iterable[int] | None = None) -> dict[int, Queue]:
+    """Return the queue of each installation that has any."""
+    among = None if installations is None else list(installations)
+    if among == []:
+        return {}
+    found: dict[int, Queue] = {}
+    for pk, queued, head in bulk.rows_of(
+        bulk.Statement(_of_lanes(among and len(among)), among or ())
+    ):
+        if queued:
+            was = found.get(pk, Queue())
+            ages = [at for at in (was.oldest_queued_at, bulk.moment(head)) if at]
+            found[pk] = Queue(was.queued + queued, min(ages))
+    return found
+
+
+def _of_lanes(count: int | None) -> str:
+    """Return the SQL that counts each lane's queue: of so many installations, or of all."""
+    waiting = (
+        f"FROM delivery_delivery WHERE lane_id = lane.id AND state = '{Delivery.State.QUEUED}'"
+    )
+    among = f"WHERE installation_id IN ({', '.join(['%s'] * count)})" if count else ""
+    # the head, in the order of the queue: by age it would have to be read whole
+    return (
+        f"SELECT installation_id, "  # noqa: S608
+        f"(SELECT COUNT(*) FROM (SELECT id {waiting} LIMIT {MOST + 1}) AS waiting), "
+        f"(SELECT MIN(queued_at) FROM "
+        f"(SELECT queued_at {waiting} ORDER BY id LIMIT {HEAD}) AS head) "
+        f"FROM delivery_lane AS lane {among}"
+    )
+
+
+def queue_of_all() -> Queue:
+    """Return what waits for all installations together."""
+    found = list(queues().values())
+    oldest = min((each.oldest_queued_at for each in found if each.oldest_queued_at), default=None)
+    return Queue(sum(each.queued for each in found), oldest)

@@ -1,0 +1,158 @@
+"""Records counts in the transaction that causes them, and reads the rows back."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from delivery import bulk
+from delivery.accounting.histogram import bucket
+from delivery.models import Delivery, Metric, Settlement
+
+Step = Metric.Step
+
+KEPT = {Step.MINUTE: timedelta(days=2), Step.HOUR: timedelta(days=90), Step.DAY: timedelta(3_660)}
+
+ALL = 0  # instead of an installation or a source: what belongs to no single one
+
+FLOWS = (
+    "accepted", "unwanted", "delivered", "filtered", "failed", "cancelled", "attempts", "refused",
+)  # fmt: skip
+
+GAUGES = ("queued", "oldest_queued_s")
+
+PLACE = ("step", "at", "installation", "source")
+
+
+class Sums(msgspec.Struct, omit_defaults=True):
+    """What happened in some time. As in Metric; `latency` counts the buckets of latency.py."""
+
+    accepted: int = 0
+    unwanted: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    attempts: int = 0
+    refused: int = 0
+    queued: int = 0
+    oldest_queued_s: float = 0.0
+    latency: dict[int, int] = {}
+
+    def add(self, other: "Sums") -> None:
+        """Add what happened, and keep the highest of what was seen."""
+        # written out: a page adds up thousands, and getattr() takes three times as long
+        self.accepted += other.accepted
+        self.unwanted += other.unwanted
+        self.delivered += other.delivered
+        self.filtered += other.filtered
+        self.failed += other.failed
+        self.cancelled += other.cancelled
+        self.attempts += other.attempts
+        self.refused += other.refused
+        self.queued = max(self.queued, other.queued)
+        self.oldest_queued_s = max(self.oldest_queued_s, other.oldest_queued_s)
+        for number, count in other.latency.items():
+            self.latency[number] = self.latency.get(number, 0) + count
+
+
+Entry = tuple[datetime, int, int, Sums]  # when, installation, source, what
+
+
+def note(installation_id: int, settled: Iterable[Any], outcomes: Sequence[str], at: datetime):
+    """Append what a batch settled. To be called in the transaction that settles it.
+
+    settled   as lanes.Settled; what stays queued counts for nothing yet
+    outcomes  of the attempts that were made
+    """
+    groups: dict[tuple[int, str, datetime], int] = defaultdict(int)
+    for each in settled:
+        if each.state != Delivery.State.QUEUED:
+            groups[each.source_id, each.state, each.queued_at] += 1
+    by_source: dict[int, Sums] = defaultdict(Sums)
+    for (source, state, queued_at), count in groups.items():
+        sums = by_source[source]
+        setattr(sums, state, getattr(sums, state) + count)
+        if state == Delivery.State.DELIVERED:
+            number = bucket((at - queued_at).total_seconds())
+            sums.latency[number] = sums.latency.get(number, 0) + count
+    refused = sum(outcome != "accepted" for outcome in outcomes)
+    append(installation_id, by_source, at, attempts=len(outcomes), refused=refused)
+
+
+def append(
+    installation_id: int,
+    by_source: Mapping[int, Sums],
+    at: datetime,
+    *,
+    attempts: int = 0,
+    refused: int = 0,
+) -> None:
+    """Append what became of an installation's deliveries, in the transaction in which it did."""
+    if by_source or attempts:
+        text = msgspec.json.encode(by_source).decode()
+        names = ("installation_id", "at", "attempts", "refused", "by_source")
+        bulk.insert(Settlement, names, [(installation_id, at, attempts, refused, text)])
+
+
+ROLLED, TALLY, SETTLEMENT = range(3)
+
+COUNTS = (*FLOWS, *GAUGES)
+
+OF_METRIC = ("at", "installation", "source", "latency", *COUNTS)
+
+
+def select_columns(kind: int, installation: str, source: str, text: str, **counts: str) -> str:
+    """Return the columns, in SQL, that rows of all three tables are read as; `entries_from` takes
+    them."""
+    numbers = (counts.get(name, "0") for name in COUNTS)
+    return ", ".join((str(kind), "at", installation, source, text, *numbers))
+
+
+OF_TALLY = select_columns(TALLY, str(ALL), "source_id", "unwanted", accepted="events")
+
+OF_SETTLEMENT = select_columns(
+    SETTLEMENT, "installation_id", str(ALL), "by_source", attempts="attempts", refused="refused"
+)
+
+
+def entries_from(
+    kind: int, at: Any, installation: int, source: int, text: str | None, *numbers: Any
+) -> Iterator[Entry]:
+    """Yield what a row says, part by part.
+
+    text  JSON: of a tally and a settlement their parts, of metrics the latencies of each
+    """
+    at, sums = bulk.moment(at), Sums(*numbers)
+    if kind == ROLLED:
+        sums.latency = _together(msgspec.json.decode(f"[{text or ''}]", type=list[dict[int, int]]))
+    yield at, installation, source, sums
+    if kind == TALLY:
+        for each, unwanted in msgspec.json.decode(text or "", type=dict[int, int]).items():
+            yield at, each, source, Sums(accepted=sums.accepted, unwanted=unwanted)
+    if kind == SETTLEMENT:
+        for each, part in msgspec.json.decode(text or "", type=dict[int, Sums]).items():
+            yield at, installation, each, part
+
+
+def _together(latencies: Sequence[dict[int, int]]) -> dict[int, int]:
+    if len(latencies) == 1:
+        return latencies[0]
+    whole: dict[int, int] = {}
+    for each in latencies:
+        for number, count in each.items():
+            whole[number] = whole.get(number, 0) + count
+    return whole
+
+
+def floor(moment: datetime, step: int) -> datetime:
+    """Return the beginning of the step that a moment lies in. Days are those of UTC."""
+    seconds = moment.timestamp()
+    return datetime.fromtimestamp(seconds - seconds % step, UTC)
+
+
+def ceiling(moment: datetime, step: int) -> datetime:
+    begun = floor(moment, step)
+    return begun if begun == moment else begun + timedelta(seconds=step)

@@ -1,0 +1,143 @@
+"""Deliver again and cancel deliveries."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from delivery.accounting import record
+from delivery.lanes import routes, wakeups
+from delivery.models import Delivery, Lane
+from delivery.replay.selection import CURRENT, LAST
+from integrations.access import audit
+from integrations.models import Installation
+
+CANCELLED_AT_ONCE = 2_000  # deliveries a transaction, so that no lock lasts
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """How many deliveries are queued again, and the installations that send nothing: for now, or
+    never again, so that what was to go there was left alone.
+
+    unshaped  how many were left alone, because nothing was ever sent that could be as before
+    """
+
+    count: int
+    paused: list[str]
+    gone: list[str]
+    unshaped: int = 0
+
+    def in_words(self) -> str:
+        deliveries = "1 delivery is" if self.count == 1 else f"{self.count:,} deliveries are"
+        waiting = f" {', '.join(self.paused)} is paused: there they wait." if self.paused else ""
+        gone = f" Nothing goes to {', '.join(self.gone)} any more." if self.gone else ""
+        never = f" Left alone: {self.unshaped:,} that no blueprint has shaped yet."
+        return f"{deliveries} queued again.{waiting}{gone}{never if self.unshaped else ''}"
+
+
+def deliver_again(rows: QuerySet[Delivery], now: datetime, *, blueprint: str = CURRENT) -> Requeued:
+    """Queue settled deliveries again and ring for their lanes; those to uninstalled ones stay.
+
+    blueprint  CURRENT, or LAST: what shaped each last
+    """
+    gone = rows.order_by().exclude(installation__uninstalled_at=None)
+    names = sorted(set(gone.values_list("installation__name", flat=True)))
+    rows, unshaped = rows.filter(installation__uninstalled_at=None), 0
+    if blueprint == LAST:
+        unshaped = rows.filter(revision=None).exclude(state=Delivery.State.QUEUED).count()
+        rows = rows.filter(revision__isnull=False)
+    with transaction.atomic():
+        first = list(rows.order_by()[:2])
+        _change_lanes(rows.order_by().exclude(state=Delivery.State.QUEUED), blueprint)
+        lane_ids = sorted(set(rows.order_by().values_list("lane", flat=True).distinct()))
+        count = rows.order_by().deliver_again(now, Delivery.Trigger.HAND)
+        if count:
+            about = first[0] if len(first) == 1 else f"{count:,} deliveries"
+            new = {"count": count, "blueprint": blueprint}
+            audit.record("delivery.queued_again", about, new=new)
+        transaction.on_commit(lambda: wakeups.wake(lane_ids))
+    return Requeued(count, _paused(lane_ids), names, unshaped)
+
+
+def _change_lanes(settled: QuerySet[Delivery], blueprint: str) -> None:
+    """Put deliveries into the lane that is shaped as it was last, or take them out of it."""
+    number = routes.AS_BEFORE if blueprint == LAST else routes.REPLAYS
+    away = settled if blueprint == LAST else settled.filter(lane__number=routes.AS_BEFORE)
+    for installation in set(away.values_list("installation", flat=True)):
+        lane = routes.replay_lane(installation, number)
+        away.filter(installation=installation).update(lane=lane)
+
+
+def cancel(rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str = "") -> int:
+    """Cancel deliveries that are queued; return how many. Who is sending one just now, sends it.
+
+    rows    no more than fit into one transaction
+    search  what was asked for, where they were not named one by one
+    """
+    with transaction.atomic():
+        queued = rows.order_by("pk").filter(state=Delivery.State.QUEUED)
+        locked = queued.select_for_update(of=("self",))  # what a worker settles first, is settled
+        found = list(locked.values_list("pk", "installation", "event__source"))
+        if not found:
+            return 0
+        gone = Delivery.objects.filter(pk__in=[pk for pk, *_ in found]).update(
+            state=Delivery.State.CANCELLED, settled_at=now, reason=reason
+        )
+        for installation, sums in _cancelled(found).items():
+            record.append(installation, sums, now)
+        about = rows.first() if len(found) == 1 else f"{gone:,} deliveries"
+        new = {"count": gone, "reason": reason, "search": search}
+        audit.record("delivery.cancelled", about, new=new)
+    return gone
+
+
+def _cancelled(
+    found: list[tuple[int, int, int]],
+) -> dict[int, dict[int, record.Sums]]:
+    """Return for each installation and source how many of (delivery, installation, source)."""
+    sums: dict[int, dict[int, record.Sums]] = {}
+    for (installation, source), count in Counter(each[1:] for each in found).items():
+        sums.setdefault(installation, {})[source] = record.Sums(cancelled=count)
+    return sums
+
+
+def _paused(lane_ids: list[int]) -> list[str]:
+    standing_still = Q(paused=True) | Q(installation__enabled=False)
+    names = Lane.objects.filter(standing_still, pk__in=lane_ids)
+    return sorted(set(names.values_list("installation__name", flat=True)))
+
+
+def cancel_orphans(now: datetime) -> int:
+    """Cancel what is queued for installations that are gone: what came in while they went."""
+    gone = Installation.objects.filter(uninstalled_at__isnull=False).values("pk")
+    queued = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
+    lanes_left = Lane.objects.filter(Exists(queued), installation__in=gone)
+    left = set(lanes_left.values_list("installation", flat=True))
+    return sum(cancel_queued(pk, "The installation was uninstalled.", now) for pk in left)
+
+
+def cancel_queued(installation_id: int, reason: str, now: datetime) -> int:
+    """Cancel all that is queued for an installation, a little at a time; return how many."""
+    lane_ids = list(Lane.objects.filter(installation=installation_id).values_list("pk", flat=True))
+    return sum(_cancel_queue(installation_id, lane, reason, now) for lane in lane_ids)
+
+
+def _cancel_queue(installation_id: int, lane_id: int, reason: str, now: datetime) -> int:
+    queued = Delivery.objects.filter(lane=lane_id, state=Delivery.State.QUEUED).order_by("pk")
+    total = 0
+    while True:
+        with transaction.atomic():
+            rows = queued.select_for_update(of=("self",))
+            batch = dict(rows.values_list("pk", "event__source")[:CANCELLED_AT_ONCE])
+            if not batch:
+                return total
+            Delivery.objects.filter(pk__in=list(batch)).update(
+                state=Delivery.State.CANCELLED, settled_at=now, reason=reason
+            )
+            counts = Counter(batch.values())
+            changed = {source: record.Sums(cancelled=count) for source, count in counts.items()}
+            record.append(installation_id, changed, now)
+        total += len(batch)

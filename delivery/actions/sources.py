@@ -1,0 +1,22 @@
+"""Remove a source."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from delivery.models import Event, Tally
+from integrations.access import audit
+from integrations.models import Source, WebhookSource
+from integrations.sources import manage
+
+
+def remove_source(source: Source, now: datetime) -> bool:
+    """Delete a source that never sent anything, archive any other; return whether it is gone."""
+    with transaction.atomic():
+        used = (Event, Tally, WebhookSource)
+        if any(model._default_manager.filter(source=source).exists() for model in used):
+            manage.archive(source, now)
+            return False
+        audit.record("source.deleted", source, old=audit.columns(source))
+        source.delete()
+        return True

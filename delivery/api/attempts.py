@@ -1,0 +1,118 @@
+"""Attempts: `/v1/admin/attempts`."""
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.response import Response
+
+from delivery.api.events import TIMES
+from delivery.api.serializers import events as serializers_events
+from delivery.log import body_access, detail, listing
+from delivery.log.representation import hidden
+from delivery.models import Attempt, AttemptBody, Carried
+from integrations.api.endpoint import Endpoint
+from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
+from integrations.api.schema import ID, PAGING, page_of
+from integrations.roles import REVEAL_BODIES
+
+CARRIED = 1_000  # deliveries of an attempt that are named
+
+
+class AttemptsView(Endpoint):
+    scopes = {"GET": "deliveries:read"}
+    permissions = {"GET": "delivery.view_attempt"}
+
+    parameters = {
+        "GET": paged(
+            installation=number,
+            status=one_of("2xx", "3xx", "4xx", "5xx", "none"),
+            outcome=text,
+            since=moment,
+            until=moment,
+        )
+    }
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("installation", ID),
+            OpenApiParameter("status", str, enum=["2xx", "3xx", "4xx", "5xx", "none"]),
+            OpenApiParameter("outcome", str, description="accepted, or the class of an error."),
+            *TIMES,
+            *PAGING,
+        ],
+        responses={200: page_of(serializers_events.Exchange)},
+    )
+    def get(self, request):
+        """List requests to vendors, the newest first.
+
+        status and outcome look through the newest 1,000 rows, because no index tells of them;
+        `next_cursor` goes on from there, so a page can be short while `has_more` is true.
+        """
+        page = place(self.asked)
+        found = listing.attempts(**self.asked).page(**page, looks=1)
+        return Response(as_answered(found, attempt_presented))
+
+
+class AttemptView(Endpoint):
+    scopes = {"GET": "deliveries:read"}
+    permissions = {"GET": "delivery.view_attempt"}
+
+    @extend_schema(responses={200: serializers_events.WholeExchange})
+    def get(self, request, pk):
+        """Show a request to a vendor and its answer, secrets masked, while they are kept."""
+        return Response(attempt_told(attempt(pk), shows_bodies=body_access.shown_to(request.user)))
+
+
+class RevealAttemptView(Endpoint):
+    scopes = {"POST": "deliveries:read"}
+    permissions = {"POST": REVEAL_BODIES}
+
+    @extend_schema(request=None, responses={200: serializers_events.WholeExchange})
+    def post(self, request, pk):
+        """Show a request and its answer to who may only reveal them; the audit log says so."""
+        found = attempt(pk)
+        body_access.reveal(found)
+        return Response(attempt_told(found, shows_bodies=True))
+
+
+def attempt(pk):
+    """Return an attempt. Raises Http404."""
+    found = Attempt.objects.select_related("installation").filter(pk=pk).first()
+    if found is None:
+        raise Http404(f"There is no attempt {pk}.")
+    return found
+
+
+def attempt_presented(attempt):
+    return {
+        "id": attempt.pk,
+        "installation": {"id": attempt.installation_id, "name": attempt.installation.name},
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "method": attempt.method,
+        "url": attempt.url,
+        "status": attempt.status,
+        "outcome": attempt.outcome,
+        "error": attempt.error,
+        "items": attempt.items,
+        "is_test": attempt.is_test,
+        "taken_at": attempt.taken_at,
+        "worker": attempt.worker,
+    }
+
+
+def attempt_told(attempt, *, shows_bodies):
+    """Return an attempt with what was sent and answered, and whom it carried."""
+    full = AttemptBody.objects.filter(pk=attempt.pk).first() if shows_bodies else None
+    carried = Carried.objects.filter(attempt=attempt).order_by("position", "delivery")
+    answered = full is not None and attempt.status is not None
+    return {
+        **attempt_presented(attempt),
+        "hidden": hidden(shows_bodies),
+        "request": full and sent(full.request_headers, full.request_body),
+        "response": sent(full.response_headers, full.response_body) if answered else None,
+        "delivery_ids": list(carried.values_list("delivery", flat=True)[:CARRIED]),
+    }
+
+
+def sent(headers, body):
+    return {"headers": detail.parsed(headers), "body": detail.parsed(body[: detail.SHOWN])}

@@ -1,0 +1,185 @@
+"""Serializers of deliveries, rejections and the actions on them."""
+
+from rest_framework import serializers
+
+from delivery.models import Delivery as DeliveryRow
+from delivery.replay.form import BLUEPRINTS
+from integrations.api.fields import Choice, Number, Text
+from integrations.api.serializers import Named
+
+STATES = DeliveryRow.State.choices
+
+TAKEN = "When what it carried had been taken from the queue. Null: of a test, or an older version."
+
+WORKER = "The process that sent it: host and process id. Empty: of an older version."
+
+
+class DeliveryEvent(serializers.Serializer):
+    id = serializers.IntegerField()
+    type = serializers.CharField()
+    name = serializers.CharField()
+    message_id = serializers.CharField()
+    user_id = serializers.CharField()
+    anonymous_id = serializers.CharField()
+    timestamp = serializers.DateTimeField()
+    received_at = serializers.DateTimeField()
+
+
+class Delivery(serializers.Serializer):
+    """One event on its way to one installation."""
+
+    id = serializers.IntegerField()
+    state = serializers.ChoiceField(STATES)
+    trigger = serializers.ChoiceField(
+        DeliveryRow.Trigger.choices, help_text="What queued it last; auto: its event came in."
+    )
+    installation = Named()
+    event = DeliveryEvent()
+    queued_at = serializers.DateTimeField()
+    settled_at = serializers.DateTimeField(allow_null=True)
+    attempt_count = serializers.IntegerField()
+    last_status = serializers.IntegerField(allow_null=True, help_text="HTTP, of the last attempt.")
+    last_duration_ms = serializers.IntegerField(allow_null=True)
+    next_attempt_at = serializers.DateTimeField(
+        allow_null=True, help_text="While it is queued: not before. Null: when its turn comes."
+    )
+    gives_up_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="While it is queued: the first attempt after this is the last one.",
+    )
+    error = serializers.CharField(help_text="Its class, or empty.")
+    reason = serializers.CharField(help_text="In words, or empty.")
+    resolved_at = serializers.DateTimeField(
+        allow_null=True, help_text="When somebody said that it was dealt with elsewhere."
+    )
+    resolved_by = serializers.CharField(allow_null=True)
+    resolution = serializers.CharField(allow_null=True, help_text="What was done instead.")
+
+
+def hidden():
+    """Say in an answer why it has no bodies: they are null, and notes are empty."""
+    return serializers.CharField(
+        allow_null=True,
+        help_text="Why bodies are null and notes empty: they are not for your role. Else null.",
+    )
+
+
+class WholeEvent(DeliveryEvent):
+    source = serializers.CharField()
+    body = serializers.JSONField(
+        allow_null=True, help_text="As it was received; empty when it is kept no more."
+    )
+    added_context = serializers.JSONField(allow_null=True)
+    notes = serializers.ListField(child=serializers.CharField())
+
+
+class Payload(serializers.Serializer):
+    kind = serializers.CharField()
+    fields = serializers.JSONField()
+
+
+class Request(serializers.Serializer):
+    method = serializers.CharField()
+    url = serializers.CharField()
+    headers = serializers.JSONField(required=False)
+    body = serializers.JSONField(required=False, help_text="This delivery's part of it.")
+
+
+class Answer(serializers.Serializer):
+    status = serializers.IntegerField()
+    headers = serializers.JSONField()
+    body = serializers.JSONField()
+
+
+class SentAttempt(serializers.Serializer):
+    id = serializers.IntegerField()
+    started_at = serializers.DateTimeField()
+    duration_ms = serializers.IntegerField()
+    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN)
+    worker = serializers.CharField(help_text=WORKER)
+    status = serializers.IntegerField(allow_null=True, help_text="Null: no answer came.")
+    outcome = serializers.CharField(help_text="accepted, or the class of the error.")
+    error = serializers.CharField()
+    position = serializers.IntegerField(help_text="Its place among what the request carried.")
+    items = serializers.IntegerField(help_text="How much the request carried.")
+    request = Request()
+    response = Answer(allow_null=True)
+
+
+class WholeDelivery(Delivery):
+    """All there is to tell about a delivery."""
+
+    hidden = hidden()
+    event = WholeEvent()
+    summary = serializers.CharField()
+    cause = serializers.CharField(allow_null=True)
+    fix = serializers.CharField(allow_null=True, help_text="What you can do now.")
+    notes = serializers.ListField(child=serializers.CharField())
+    revision = serializers.IntegerField(allow_null=True)
+    payloads = Payload(many=True, help_text="What its blueprint makes of the event.")
+    attempts = SentAttempt(many=True)
+
+
+class Rejection(serializers.Serializer):
+    """What was refused on arrival, and why."""
+
+    id = serializers.IntegerField()
+    source = Named()
+    received_at = serializers.DateTimeField()
+    reason = serializers.CharField()
+    message = serializers.JSONField(allow_null=True, help_text="What was sent: JSON, or its text.")
+    hidden = hidden()
+
+
+class Done(serializers.Serializer):
+    message = serializers.CharField()
+
+
+class Note(serializers.Serializer):
+    note = Text(max_length=500, help_text="What was done instead.")
+
+
+def shaped_by():
+    return Choice(
+        BLUEPRINTS,
+        required=False,
+        help_text="current, as when not given; last: by the revision that shaped each last.",
+    )
+
+
+class Again(serializers.Serializer):
+    blueprint = shaped_by()
+
+
+class Chosen(serializers.Serializer):
+    """Deliveries by their ids."""
+
+    ids = serializers.ListField(child=Number(min_value=1), min_length=1, max_length=1_000)
+    blueprint = shaped_by()
+
+
+class ChosenOrMatching(serializers.Serializer):
+    """Deliveries by their ids, or all of one installation that a search means."""
+
+    ids = serializers.ListField(
+        child=Number(min_value=1), min_length=1, max_length=1_000, required=False
+    )
+    installation = Number(min_value=1, required=False, help_text="Instead of ids.")
+    q = Text(
+        max_length=2_000,
+        required=False,
+        allow_blank=True,
+        help_text="Of the installation's: as in the list, such as event:Order* since:2h.",
+    )
+
+
+class Resolve(ChosenOrMatching):
+    note = Text(max_length=500, help_text="What was done instead.")
+
+
+class DoneToMany(serializers.Serializer):
+    count = serializers.IntegerField()
+    is_whole = serializers.BooleanField(
+        help_text="false: there are more, and the same call goes on with them."
+    )
+    message = serializers.CharField()

@@ -1,0 +1,82 @@
+"""Serializers of metrics and of the state of the system."""
+
+from rest_framework import serializers
+
+from delivery.accounting.record import Step
+
+STEPS = {step.label.lower(): step for step in Step}
+
+
+class Point(serializers.Serializer):
+    at = serializers.DateTimeField(help_text="The beginning of the step.")
+    accepted = serializers.IntegerField(help_text="Events; of an installation: offered to it.")
+    unwanted = serializers.IntegerField(help_text="Of these: no trigger of its blueprint fired.")
+    delivered = serializers.IntegerField()
+    filtered = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    cancelled = serializers.IntegerField()
+    attempts = serializers.IntegerField(help_text="Requests to the vendor.")
+    refused = serializers.IntegerField(help_text="Of these: not accepted.")
+    queued = serializers.IntegerField(help_text="The most that was seen, once a minute.")
+    oldest_queued_s = serializers.FloatField(help_text="Seconds; the most that was seen.")
+    p50_ms = serializers.FloatField(allow_null=True, help_text="Queued to delivered, to 10 %.")
+    p95_ms = serializers.FloatField(allow_null=True)
+    p99_ms = serializers.FloatField(allow_null=True)
+
+
+class QueueNow(serializers.Serializer):
+    queued = serializers.IntegerField(help_text="Counted up to about 10,000 a lane.")
+    oldest_queued_at = serializers.DateTimeField(allow_null=True)
+
+
+class Metrics(serializers.Serializer):
+    step = serializers.ChoiceField(list(STEPS))
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField()
+    now = QueueNow(help_text="Of the installation, or of all; sources have no queues.")
+    total = Point(help_text="Of the whole range.")
+    points = Point(many=True, help_text="One for each step, also where nothing happened.")
+
+
+class Cluster(serializers.Serializer):
+    host = serializers.CharField()
+    pid = serializers.CharField()
+    at = serializers.DateTimeField(help_text="When it was last heard of.")
+    is_alive = serializers.BooleanField()
+
+
+class Lanes(serializers.Serializer):
+    total = serializers.IntegerField()
+    at_work = serializers.IntegerField()
+    waiting = serializers.IntegerField(help_text="For a vendor that is unavailable.")
+    paused = serializers.IntegerField(help_text="Until a person mends the installation.")
+
+
+class Broker(serializers.Serializer):
+    name = serializers.CharField()
+    queued = serializers.IntegerField(allow_null=True, help_text="Wake-ups; null: nobody can say.")
+    trouble = serializers.CharField(help_text="Why it cannot be asked, or empty.")
+
+
+class Database(serializers.Serializer):
+    name = serializers.CharField()
+    version = serializers.CharField()
+    size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
+
+
+class Kept(serializers.Serializer):
+    what = serializers.CharField()
+    days = serializers.FloatField()
+
+
+class System(serializers.Serializer):
+    is_well = serializers.BooleanField()
+    trouble = serializers.CharField(help_text="What is wrong and what to do, or empty.")
+    clusters = Cluster(many=True)
+    swept_at = serializers.DateTimeField(allow_null=True)
+    lanes = Lanes()
+    queue = QueueNow()
+    broker = Broker()
+    database = Database()
+    retention = Kept(many=True)
+    versions = serializers.DictField(child=serializers.CharField())

@@ -1,0 +1,148 @@
+"""From the bytes of a request to its envelope: the list of raw messages and what they share."""
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from delivery.ingest import json_repair
+from delivery.ingest.errors import Unreadable
+
+LEVELS = 64  # of arrays and objects in one message
+
+AROUND = 4  # levels more than a message may have, and it is still too deep when cut there
+
+WRITE_KEY = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
+
+MENDED = (
+    "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
+    "were replaced."
+)
+
+
+class Envelope(msgspec.Struct):
+    """What stands around the messages of a request; each message stays raw bytes."""
+
+    batch: list[msgspec.Raw] | None = None
+    writeKey: Any = None  # noqa: N815  (names of the wire)
+    sentAt: Any = None  # noqa: N815
+    context: msgspec.Raw = msgspec.Raw()
+    integrations: msgspec.Raw = msgspec.Raw()
+
+
+class Keyed(msgspec.Struct):
+    """Of a message, only the key that some SDKs repeat in it."""
+
+    writeKey: Any = None  # noqa: N815
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+
+_keyed = msgspec.json.Decoder(Keyed)
+
+_raw_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decoded(body: bytes, encoding: str, *, limit: int) -> bytes:
+    """Return the body unpacked. Raises Unreadable when it is broken, or too large unpacked.
+
+    limit  bytes; a gzip bomb is unpacked no further than that
+    """
+    if encoding.strip().lower() in ("gzip", "x-gzip"):
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
+                body = unpacked.read(limit + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Unreadable("invalid_encoding", f"The body is not gzip: {error}") from None
+    if len(body) > limit:
+        message = f"The request is larger than {limit:,} bytes. Send fewer messages in one."
+        raise Unreadable("too_large", message, status=413, text=body)
+    return body
+
+
+def opened(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
+    """Return the body as JSON that can be split, its envelope, and what had to be mended.
+
+    One message may not cost the others: what is nested too deep for any decoder is cut, so that
+    it is refused alone, and what is no JSON in all strictness is mended. Raises Unreadable.
+    """
+    try:
+        return body, _decoded(body), ()
+    except (ValueError, RecursionError) as error:
+        complaint = str(error)
+    try:
+        clean = json_repair.cut(body, LEVELS + AROUND)
+        if clean != body and (envelope := _decoded_or_none(clean)):
+            return clean, envelope, ()
+        clean = json_repair.mended(clean)
+        return clean, _decoded(clean), (MENDED,)
+    except (ValueError, RecursionError):
+        message = f"The body is not usable: {complaint}"
+        raise Unreadable("invalid_json", message, text=body) from None
+
+
+def _decoded(body: bytes) -> Envelope:
+    if not body.isascii():
+        body.decode()  # the envelope's messages stay raw, and are not looked at
+    return _envelope.decode(body)
+
+
+def _decoded_or_none(body: bytes) -> Envelope | None:
+    try:
+        return _decoded(body)
+    except ValueError:
+        return None
+
+
+def write_keys(envelope: Envelope) -> Iterator[str]:
+    """Return the write keys that stand in the body: of the envelope, then of the first message."""
+    if isinstance(envelope.writeKey, str):
+        yield envelope.writeKey
+    if envelope.batch:
+        try:
+            key = _keyed.decode(envelope.batch[0]).writeKey
+        except (ValueError, RecursionError):
+            return
+        if isinstance(key, str):
+            yield key
+
+
+def raw_messages(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
+    if envelope.batch is None:
+        message = 'The body needs "batch": a list of messages.'
+        raise Unreadable("missing_batch", message, text=body)
+    return envelope.batch
+
+
+def shared_fields(envelope: Envelope) -> bytes:
+    """Return the context and integrations of the whole batch as JSON members, or nothing."""
+    members = [
+        b'"%s":%s' % (name.encode(), value)
+        for name in ("context", "integrations")
+        if (value := bytes(getattr(envelope, name))) not in (b"", b"null")
+    ]
+    return b",".join(members)
+
+
+def with_shared_fields(shared: bytes, raw: bytes) -> bytes:
+    """Return the message with what its batch shares; its own context is laid over the batch's."""
+    if not shared:
+        return raw
+    try:
+        common, own = _raw_objects.decode(b"{%s}" % shared), _raw_objects.decode(raw)
+        for name, value in common.items():
+            own[name] = _over(value, own.get(name))
+    except ValueError:
+        return raw
+    return msgspec.json.encode(own)
+
+
+def _over(common: msgspec.Raw, own: msgspec.Raw | None) -> msgspec.Raw:
+    if own is None or bytes(own) == b"null":
+        return common
+    merged = {**_raw_objects.decode(common), **_raw_objects.decode(own)}
+    return msgspec.Raw(msgspec.json.encode(merged))

@@ -1,0 +1,80 @@
+"""Routes: which lane of which installation takes an event."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from django.utils import timezone
+
+from delivery import bulk
+from delivery.models import Lane
+
+# Numbers of the lanes that replays use, beyond any that live traffic can have.
+REPLAYS = 1_000
+
+AS_BEFORE = 1_001  # what is in it is shaped by the revision that shaped it last
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an installation's deliveries go: its revision, and its lanes by number."""
+
+    installation_id: int
+    revision_id: int
+    lanes: tuple[int, ...]
+
+    def lane_of(self, person: str) -> int:
+        """Return the lane of a person: always the same one, so that their order is kept."""
+        return self.lanes[crc32(person.encode()) % len(self.lanes)]
+
+
+def replay_lane(installation_id: int, number: int = REPLAYS) -> Lane:
+    """Return a lane beside the live ones, so that what is sent again delays nothing new."""
+    return Lane.objects.get_or_create(installation_id=installation_id, number=number)[0]
+
+
+def planning(source_id: int | None = None) -> bulk.Statement:
+    """Return the statement whose rows `plan` reads."""
+    return bulk.Statement(PLAN, [source_id, source_id])
+
+
+def plan(
+    source_id: int | None = None, rows: Sequence[tuple[Any, ...]] | None = None
+) -> list[Route]:
+    """Return the route of every installation that a source feeds, making lanes that are missing.
+
+    Without a source: of every installation. Read anew by each ingest request: an installation made
+    a moment ago misses nothing.
+    """
+    rows = bulk.rows_of(planning(source_id)) if rows is None else rows
+    wanted = list(dict.fromkeys(row[:3] for row in rows))
+    lanes: dict[int, dict[int, int]] = {}
+    for installation, _, _, number, pk in rows:
+        lanes.setdefault(installation, {})[number] = pk
+    missing = [
+        (installation, number, "", 0, "", False, timezone.now())
+        for installation, _, count in wanted
+        for number in range(count)
+        if number not in lanes.get(installation, {})
+    ]
+    if missing:
+        bulk.insert(Lane, LANE, missing, keep_first=True)
+        return plan(source_id)
+    return [
+        Route(installation, revision, tuple(lanes[installation][n] for n in range(count)))
+        for installation, revision, count in wanted
+    ]
+
+
+PLAN = (
+    "SELECT i.id, i.revision_id, i.lane_count, l.number, l.id FROM integrations_installation i "
+    "LEFT JOIN delivery_lane l ON l.installation_id = i.id "
+    "WHERE i.revision_id IS NOT NULL AND i.uninstalled_at IS NULL AND (i.all_sources "
+    "OR %s IS NULL OR EXISTS (SELECT 1 FROM integrations_installation_sources s "
+    "WHERE s.installation_id = i.id AND s.source_id = %s)) ORDER BY i.id"
+)
+
+LANE = (
+    "installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at",
+)  # fmt: skip

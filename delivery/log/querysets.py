@@ -1,0 +1,78 @@
+"""Querysets of the log: deliveries with the related rows that a list shows."""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+
+from django.db.models import Q, QuerySet
+
+from delivery.models import Delivery, Event, Replayed
+from integrations.messages import TYPES
+
+NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
+
+
+def deliveries() -> QuerySet[Delivery]:
+    """Return deliveries with all that a list shows of them."""
+    beside = ("event", "installation", "lane", "last_attempt", "resolution")
+    return Delivery.objects.select_related(*beside)
+
+
+def newest(installation: int) -> QuerySet[Delivery]:
+    """Return the deliveries of an installation, newest first, by their own index."""
+    # a range of one: see delivery.status.installations
+    rows = deliveries().filter(installation__gte=installation, installation__lte=installation)
+    return rows.order_by("installation_id", "-pk")
+
+
+def of(text: str) -> Q:
+    """Return the condition that an event has this message id, or is of this user or visitor."""
+    names = ("message_id", "user_id", "anonymous_id")
+    return reduce(or_, (with_id(name, text) for name in names))
+
+
+def with_id(name: str, text: str) -> Q:
+    # SQLite uses a partial index only for a query that repeats the condition of the index.
+    return Q(**{name: text}) & ~Q(**{name: ""})
+
+
+def named(text: str, prefix: str = "") -> Q:
+    """Return the condition for an event's name, or for its type when the text is one.
+
+    A text that ends in * is how the name begins.
+    """
+    if text.endswith("*") and len(text) > 1:
+        return Q(**{f"{prefix}name__startswith": text[:-1]})
+    condition = Q(**{f"{prefix}name": text})
+    return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
+
+
+def replays_of(deliveries: Iterable[int]) -> dict[int, int]:
+    """Return for each delivery that a replay queued the last one that did."""
+    rows = Replayed.objects.filter(delivery__in=list(deliveries)).order_by("replay")
+    return dict(rows.values_list("delivery", "replay"))
+
+
+def beside(delivery: Delivery, *, newer: bool) -> int | None:
+    """Return the id of the delivery to the same installation of the same person's event that came
+    next, or last before; among the NEIGHBOURS nearest events."""
+    event = delivery.event
+    column = "user_id" if event.user_id else "anonymous_id"
+    person = getattr(event, column)
+    if not person:
+        return None
+    rows = Event.objects.filter(with_id(column, person))
+    if newer:
+        nearest = rows.filter(pk__gt=event.pk).order_by(column, "pk")
+    else:
+        nearest = rows.filter(pk__lt=event.pk).order_by(column, "-pk")
+    events = list(nearest.values_list("pk", flat=True)[:NEIGHBOURS])
+    found = Delivery.objects.filter(installation=delivery.installation_id, event__in=events)
+    order = "event_id" if newer else "-event_id"
+    return found.order_by(order).values_list("pk", flat=True).first()
+
+
+def any_event() -> bool:
+    """Say whether any event is kept. By its key: exists() looks from the table's start on, where
+    there is nothing but what was purged."""
+    return Event.objects.order_by("-pk").values("pk").first() is not None

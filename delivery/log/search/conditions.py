@@ -1,0 +1,123 @@
+"""Each search term as a database condition."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import and_, or_
+
+from django.db.models import (
+    BooleanField,
+    Exists,
+    ExpressionWrapper,
+    OuterRef,
+    Q,
+    Subquery,
+)
+
+from delivery.log import querysets
+from delivery.log.search.language import Search, bound
+from delivery.models import Carried, Delivery, Event, Replay, Replayed
+
+State = Delivery.State
+
+ANY_ID = ("message_id", "user_id", "anonymous_id")
+
+
+def in_replays(replays: Iterable[str]) -> Q:
+    return Q(Exists(Replayed.objects.filter(delivery=OuterRef("pk"), replay__in=replays)))
+
+
+def replay_id_ranges(replays: Iterable[str]) -> Q:
+    """Return the ranges of ids in which replays queued: an old one need not be looked for."""
+    ranges = (
+        Q(pk__gte=replay.first_delivery, pk__lte=replay.last_delivery)
+        if replay.first_delivery is not None and replay.last_delivery is not None
+        else Q(pk__gt=replay.first, pk__lte=replay.end)
+        for replay in Replay.objects.filter(pk__in=replays)
+    )
+    return reduce(or_, ranges, Q(pk__in=[]))
+
+
+def event_matches(condition: Q) -> Subquery:
+    """Return the condition for a delivery that its event is so. As a value of one delivery after
+    the other, which PostgreSQL cannot make a join of: it would guess how many fit, and for one page
+    read and sort all of them."""
+    own = Event.objects.filter(pk=OuterRef("event"))
+    fits = own.annotate(fits=ExpressionWrapper(condition, BooleanField()))
+    return Subquery(fits.values("fits"))
+
+
+def unindexed(search: Search) -> Q:
+    """Return what no index tells of a delivery itself, and all that is excluded."""
+    excluded = (~CONDITIONS[term.key](term.value) for term in search.excluded)
+    return reduce(and_, excluded, all_of(search, READ_OFF, CONDITIONS))
+
+
+def all_of(search: Search, keys: Iterable[str], conditions: Mapping[str, Callable[[str], Q]]) -> Q:
+    """Return what a search says by these keys, as one condition."""
+    alternatives = (
+        reduce(or_, map(conditions[key], search.values(key))) for key in keys if search.values(key)
+    )
+    return reduce(and_, alternatives, Q())
+
+
+def condition(search: Search) -> Q:
+    """Return all that a search says of a delivery as one condition, to be tried on rows that are
+    bounded by something else."""
+    said = all_of(search, CONDITIONS, CONDITIONS)
+    return reduce(and_, (~CONDITIONS[term.key](term.value) for term in search.excluded), said)
+
+
+def _with_any_id(text: str) -> Q:
+    return reduce(or_, (Q(**{f"event__{name}": text}) for name in ANY_ID))
+
+
+def _answered(status: str) -> Q:
+    if status == "none":
+        return Q(last_attempt__isnull=False, last_attempt__status__isnull=True)
+    if status.endswith("xx"):
+        first = int(status[0]) * 100
+        return Q(last_attempt__status__range=(first, first + 99))
+    return Q(last_attempt__status=int(status))
+
+
+def _tried(value: str) -> Q:
+    lookup, number = bound(value)
+    return Q(**{f"attempts__{lookup}": number})
+
+
+def _carried(request: str) -> Q:
+    return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
+
+
+def _resolved(value: str) -> Q:
+    resolved = Delivery.is_resolved()
+    return resolved if value == "yes" else Q(state=State.FAILED) & ~resolved
+
+
+READ_OFF = ("error", "status", "attempts", "trigger", "resolved")
+
+OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
+    "event": querysets.named,
+    "type": lambda text: Q(type=text),
+    "source": lambda text: Q(source__name=text),
+}
+
+CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
+    "": _with_any_id,
+    "event": lambda text: querysets.named(text, "event__"),
+    "type": lambda text: Q(event__type=text),
+    "source": lambda text: Q(event__source__name=text),
+    "error": lambda text: Q(error=text),
+    "status": _answered,
+    "attempts": _tried,
+    "trigger": lambda text: Q(trigger=text),
+    "resolved": _resolved,
+    "user": lambda text: Q(event__user_id=text),
+    "anon": lambda text: Q(event__anonymous_id=text),
+    "message": lambda text: Q(event__message_id=text),
+    "state": lambda text: Q(state=text),
+    "installation": lambda text: Q(installation__name=text),
+    "delivery": lambda text: Q(pk=text),
+    "request": _carried,
+    "replay": lambda text: in_replays([text]),
+}

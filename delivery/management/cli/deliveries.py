@@ -1,0 +1,60 @@
+"""`manage.py penstock deliveries`."""
+
+import time
+
+from django.utils import timezone
+
+from delivery.log.representation import listed
+from delivery.log.search import language, query
+from delivery.log.search import names as search_names
+from delivery.log.tail import tail
+from delivery.management.cli.screen import Refused, a_command
+
+LOOK = 1.0  # seconds between two looks of --follow
+
+DELIVERY = (
+    ("received", lambda row: f"{row['event']['received_at']:%Y-%m-%d %H:%M:%S}"),
+    ("state", lambda row: row["state"]),
+    ("installation", lambda row: row["installation"]["name"]),
+    ("event", lambda row: row["event"]["name"] or row["event"]["type"]),
+    ("user", lambda row: row["event"]["user_id"] or row["event"]["anonymous_id"]),
+    ("status", lambda row: row["last_status"]),
+    ("delivery", lambda row: row["id"]),
+    ("reason", lambda row: row["reason"] or row["error"]),
+)
+
+
+def add_deliveries(commands):
+    parser = a_command(commands, "deliveries", "Read the log, or follow it.", do_deliveries)
+    for name in ("installation", "state", "event", "user"):
+        parser.add_argument(f"--{name}", action="append", default=[])
+    parser.add_argument("--search", default="", help='as in the admin: "status:5xx since:2h"')
+    parser.add_argument("--limit", type=int, default=50, choices=range(1, 1_001), metavar="N")
+    parser.add_argument("--follow", action="store_true", help="Go on as they come; Ctrl-C ends it.")
+
+
+def do_deliveries(screen, options):
+    scope = scope_of(options)
+    found = scope.page(limit=options["limit"]).rows[::-1]
+    if not options["follow"]:
+        screen.rows([listed(each, timezone.now()) for each in found], DELIVERY)
+        return
+    for rows in ([found], tail(scope, pause)):
+        for some in rows:
+            for each in some:
+                screen.line(listed(each, timezone.now()), DELIVERY)
+
+
+def scope_of(options):
+    """Return the deliveries that the options mean. Raises Refused."""
+    keys = ("installation", "state", "event", "user")
+    given = [(key, value) for key in keys for value in options[key]]
+    wanted = search_names.named(language.parse(options["search"], given))
+    if wanted.problems:
+        raise Refused("\n".join(wanted.problems))
+    return query.scope(wanted, timezone.now())
+
+
+def pause():
+    time.sleep(LOOK)
+    return True

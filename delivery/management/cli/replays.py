@@ -1,0 +1,71 @@
+"""`manage.py penstock replay`."""
+
+import time
+
+from django.utils import timezone
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from delivery.log.search import language
+from delivery.management.cli.deliveries import LOOK
+from delivery.management.cli.installations import installation_of
+from delivery.management.cli.screen import Refused, a_command
+from delivery.models import Replay
+from delivery.replay import lifecycle
+from delivery.replay.selection import Wanted
+
+
+def add_replay(commands):
+    parser = a_command(commands, "replay", "Deliver again, and watch how far it is.", do_replay)
+    parser.add_argument("installation", help="its name or number")
+    parser.add_argument("--backfill", action="store_true", help="events it has no delivery of")
+    parser.add_argument("--state", action="append", default=[], help="failed, when not said")
+    for name in ("event", "user", "since", "until"):
+        parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--rate", type=float, metavar="N", help="deliveries a second, at most")
+    parser.add_argument("--detach", action="store_true", help="Start it, and do not wait.")
+
+
+def do_replay(screen, options):
+    kind = Replay.Kind.BACKFILL if options["backfill"] else Replay.Kind.REPLAY
+    replay = lifecycle.start(
+        kind, installation_of(options), wanted_of(options), rate=options["rate"]
+    )
+    if not options["detach"]:
+        watch(screen, replay)
+    replay.refresh_from_db()
+    told = {"id": replay.pk, "state": replay.state, "queued": replay.queued, **replay.outcome}
+    screen.said(
+        told, f"{replay} is {replay.get_state_display().lower()}: {replay.queued:,} queued."
+    )
+
+
+def wanted_of(options):
+    keys = ("state", "event", "user", "since", "until")
+    given = [(key, each) for key in keys for each in listed_of(options[key])]
+    terms = language.parse("", given)
+    if terms.problems:
+        raise Refused("\n".join(terms.problems))
+    now, of = timezone.now(), {term.key: term.value for term in terms.terms}
+    times = {key: language.moment(of[key], now) for key in ("since", "until") if key in of}
+    states = terms.values("state") or Wanted().states
+    names = {"event": of.get("event", ""), "user_id": of.get("user", "")}
+    return Wanted(states=tuple(states), **names, **times)
+
+
+def listed_of(value):
+    return value if isinstance(value, list) else [value] * bool(value)
+
+
+def watch(screen, replay):
+    """Wait until a replay is over. Ctrl-C ends the watching, not the replay."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[queued]:,} queued"), TimeElapsedColumn(),
+    )  # fmt: skip
+    quiet = screen.as_json or not screen.console.is_terminal
+    with Progress(*columns, console=screen.console, disable=quiet) as progress:
+        task = progress.add_task(str(replay), total=1.0, queued=0)
+        while replay.is_open:
+            progress.update(task, completed=replay.progress, queued=replay.queued)
+            time.sleep(LOOK)
+            replay.refresh_from_db()

@@ -1,0 +1,80 @@
+"""Terminal output of `manage.py penstock`: tables, JSON and errors."""
+
+import json
+
+from django.core.serializers.json import DjangoJSONEncoder
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from integrations.installations.install import InvalidInstallation
+
+PIPED = 200  # columns, where nobody says how wide the terminal is
+
+COLOURS = {
+    "queued": "blue", "delivered": "green", "filtered": "dim", "failed": "red", "cancelled": "dim",
+    "busy": "blue", "well": "green", "waiting": "yellow", "attention": "red", "off": "dim",
+    "new": "dim",
+}  # fmt: skip
+
+
+class Refused(Exception):
+    """It cannot be done; the text says why, and what can."""
+
+
+def in_words(error):
+    """Return what is wrong with which field, a line each."""
+    if isinstance(error, InvalidInstallation):
+        return "\n".join(f"{name}: {problem}" for name, problem in error.fields.items())
+    return "\n".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
+
+
+class Screen:
+    """Where answers go: tables for people, JSON for programs, no colour where nobody looks."""
+
+    def __init__(self, out, *, as_json):
+        is_terminal = out.isatty()
+        self.out, self.as_json = out, as_json
+        self.console = Console(
+            file=getattr(out, "_out", out), width=None if is_terminal else PIPED, highlight=False
+        )
+
+    def rows(self, rows, columns):
+        """Print a list: `columns` are (title, function of a row) for people."""
+        if self.as_json:
+            return self.value(rows)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title, _ in columns:
+            table.add_column(title, overflow="fold")
+        for row in rows:
+            table.add_row(*(cell(read(row)) for _, read in columns))
+        return self.console.print(table)
+
+    def line(self, row, columns):
+        """Print one row of a list that goes on."""
+        if self.as_json:
+            self.value(row, indent=None)
+        else:
+            cells = [cell(read(row)) for _, read in columns]
+            self.console.print(*cells, sep="  ", soft_wrap=True)
+
+    def value(self, value, indent=2):
+        self.out.write(json.dumps(value, cls=DjangoJSONEncoder, indent=indent))
+        self.out.flush()
+
+    def said(self, value, sentence):
+        """Print a sentence, or for programs the value that it tells of."""
+        self.value(value) if self.as_json else self.console.print(sentence, soft_wrap=True)
+
+
+def cell(value):
+    """Return a value as a cell. Text, so that nothing in the data is taken for markup."""
+    value = "" if value is None else str(value)
+    return Text(value, style=COLOURS.get(value.partition(" ")[0], ""))
+
+
+def a_command(commands, name, help, act):  # noqa: A002  (argparse calls it that)
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.add_argument("--json", action="store_true", help="For programs.")
+    parser.set_defaults(act=act)
+    return parser

@@ -1,0 +1,254 @@
+"""Tables of deliveries and their attempts."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from delivery.models.events import Event
+from delivery.models.lanes import Lane
+from delivery.models.replays import Replay
+from integrations.models import Installation, Revision
+
+
+class Attempt(models.Model):
+    """One HTTP exchange with a vendor; carries one or many deliveries."""
+
+    # db_index: its own would be chosen before the longer one below, and sort a whole log
+    installation = models.ForeignKey(Installation, models.CASCADE, db_index=False)
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    method = models.CharField(max_length=10)
+    url = models.CharField(max_length=500)
+    status = models.PositiveSmallIntegerField(null=True, help_text="Empty: no answer came.")
+    outcome = models.CharField(max_length=30, help_text="accepted, or the class of the error")
+    error = models.TextField(blank=True)
+    items = models.PositiveIntegerField()
+    is_test = models.BooleanField(
+        default=False, help_text="Somebody tried the installation: it carried no delivery."
+    )
+    worker = models.CharField(
+        max_length=100, db_default="", help_text="The process that sent it: host and process id."
+    )
+    taken_at = models.DateTimeField(
+        null=True, help_text="When that process had taken what it carried from the queue."
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["installation", "-id"], name="attempt_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}: {self.status or self.outcome}"
+
+
+class AttemptBody(models.Model):
+    """What was sent and answered, secrets masked. Apart from the attempt: no list reads it."""
+
+    attempt = models.OneToOneField(
+        Attempt, models.CASCADE, primary_key=True, related_name="body", db_constraint=False
+    )
+    request_headers = models.TextField(help_text="JSON")
+    request_body = models.TextField()
+    response_headers = models.TextField(help_text="JSON")
+    response_body = models.TextField(help_text="The start of it.")
+
+    def __str__(self) -> str:
+        return f"body of attempt {self.attempt_id}"
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def deliver_again(self, now: datetime, trigger: str) -> int:
+        """Put settled deliveries back into their lane's queue; return how many there were.
+
+        What is queued already stays as it is. The attempts made so far stay counted.
+
+        trigger  a Delivery.Trigger
+        """
+        return self.exclude(state=Delivery.State.QUEUED).update(
+            state=Delivery.State.QUEUED,
+            trigger=trigger,
+            queued_at=now,
+            settled_at=None,
+            due_at=None,
+            failures=0,
+            error="",
+            reason="",
+        )
+
+    def due(self, now: datetime) -> "DeliveryQuerySet":
+        """What is queued and may be sent now."""
+        due = models.Q(due_at__isnull=True) | models.Q(due_at__lte=now)
+        return self.filter(due, state=Delivery.State.QUEUED)
+
+
+class Delivery(models.Model):
+    """One event on its way to one installation."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        DELIVERED = "delivered"
+        FILTERED = "filtered"  # the blueprint or the destination has nothing to send for it
+        FAILED = "failed"  # refused, or too old
+        CANCELLED = "cancelled"  # somebody decided so
+
+    class Trigger(models.TextChoices):
+        AUTO = "auto"  # its event came in
+        HAND = "hand"  # somebody let it be delivered again
+        REPLAY = "replay"
+        BACKFILL = "backfill"
+
+    # db_index: the unique constraint begins with the event, and `delivery_newest` serves better
+    event = models.ForeignKey(
+        Event, models.CASCADE, related_name="deliveries", db_constraint=False, db_index=False
+    )
+    installation = models.ForeignKey(
+        Installation, models.CASCADE, related_name="deliveries", db_index=False
+    )
+    lane = models.ForeignKey(Lane, models.CASCADE, db_constraint=False)
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    trigger = models.CharField(
+        max_length=10, choices=Trigger, db_default=Trigger.AUTO, help_text="What queued it last."
+    )
+    queued_at = models.DateTimeField(default=timezone.now)
+    settled_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True, help_text="Not before: it was set aside.")
+    failures = models.PositiveSmallIntegerField(default=0, help_text="How often it was set aside.")
+    attempts = models.PositiveIntegerField(default=0)
+    last_attempt = models.ForeignKey(
+        Attempt, models.SET_NULL, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    revision = models.ForeignKey(
+        Revision, models.PROTECT, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    error = models.CharField(max_length=30, blank=True, help_text="The class of the error.")
+    reason = models.TextField(blank=True, help_text="Why it is filtered, failed or cancelled.")
+    notes = models.TextField(blank=True, help_text="What was changed on the way: a JSON list.")
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "installation"], name="one_delivery_per_event_and_installation"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["lane", "id"], condition=models.Q(state="queued"), name="delivery_queue"
+            ),
+            models.Index(
+                fields=["lane", "due_at"],
+                condition=models.Q(state="queued", due_at__isnull=False),
+                name="delivery_deferred",
+            ),
+            models.Index(fields=["installation", "-id"], name="delivery_newest"),
+            models.Index(
+                fields=["state", "-id"],
+                condition=models.Q(state__in=["failed", "filtered", "cancelled"]),
+                name="delivery_unsent",
+            ),
+            models.Index(
+                fields=["installation", "state", "-id"],
+                condition=models.Q(state__in=["failed", "filtered", "cancelled"]),
+                name="delivery_unsent_there",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Delivery {self.pk}"
+
+    @property
+    def tried_until(self) -> datetime:
+        """When it is too old to be tried once more. It must come with its installation."""
+        return self.queued_at + timedelta(days=give_up_days(self.installation))
+
+    @property
+    def resolved(self) -> "Resolution | None":
+        """What a person said who dealt with it elsewhere, while it is failed as it was then."""
+        if self.state != self.State.FAILED or self.settled_at is None:
+            return None
+        found: Resolution | None = getattr(self, "resolution", None)
+        return found if found and found.at >= self.settled_at else None
+
+    @staticmethod
+    def is_resolved() -> models.Q:
+        """Return the condition that `resolved` is there."""
+        here = {"delivery": models.OuterRef("pk"), "at__gte": models.OuterRef("settled_at")}
+        exists = models.Exists(Resolution.objects.filter(**here))
+        return models.Q(state=Delivery.State.FAILED) & models.Q(exists)
+
+    @staticmethod
+    def made_late_since(moment: datetime) -> models.Q:
+        """Return what tells of a delivery that a backfill made it, begun at `moment` or later: its
+        event is old, and it counts as of then where ids are looked up by time."""
+        here = models.OuterRef("pk")
+        over = Replay.objects.filter(first_delivery__lte=here, last_delivery__gte=here)
+        return models.Q(models.Exists(over.filter(created_at__gte=moment)))
+
+    @staticmethod
+    def last_made_late(moment: datetime) -> models.QuerySet["Replay"]:
+        """Return the query for the last id that such a backfill made: one row, or none."""
+        made = Replay.objects.filter(created_at__gte=moment, last_delivery__isnull=False)
+        return made.order_by("-last_delivery").values("last_delivery")[:1]
+
+
+def give_up_days(installation: Installation) -> float:
+    """Return how old a delivery may be that is tried once more."""
+    own = installation.give_up_days
+    return settings.GIVE_UP_DAYS if own is None else own
+
+
+class Resolution(models.Model):
+    """That a person dealt with a failed delivery elsewhere. It stays failed, and in the ledger.
+
+    It is about the failure that was there: a delivery that is delivered again and fails later than
+    this is not resolved, one that a cancelled replay gives back is.
+    """
+
+    delivery = models.OneToOneField(
+        Delivery, models.CASCADE, primary_key=True, related_name="resolution", db_constraint=False
+    )
+    at = models.DateTimeField()
+    by = models.CharField(max_length=150, help_text="Who said so.")
+    note = models.CharField(max_length=500, help_text="What was done instead.")
+
+    def __str__(self) -> str:
+        return f"delivery {self.delivery_id} is resolved: {self.note}"
+
+
+class Carried(models.Model):
+    """That an attempt carried a delivery, and at which place among the request's items."""
+
+    pk = models.CompositePrimaryKey("delivery_id", "attempt_id")
+    delivery = models.ForeignKey(
+        Delivery, models.CASCADE, related_name="carried", db_constraint=False, db_index=False
+    )
+    attempt = models.ForeignKey(
+        Attempt, models.CASCADE, related_name="carried", db_constraint=False
+    )
+    position = models.PositiveIntegerField()
+    items = models.PositiveIntegerField(
+        default=1, db_default=1, help_text="How many, from that place on, were its own."
+    )
+
+    def __str__(self) -> str:
+        return f"delivery {self.delivery_id} in attempt {self.attempt_id}"
+
+
+class Replayed(models.Model):
+    """That a replay queued a delivery, and what the delivery was before: "" when it was not."""
+
+    pk = models.CompositePrimaryKey("delivery_id", "replay_id")
+    delivery = models.ForeignKey(
+        Delivery, models.CASCADE, related_name="replayed", db_constraint=False, db_index=False
+    )
+    replay = models.ForeignKey(Replay, models.CASCADE, related_name="replayed")
+    state = models.CharField(max_length=10, blank=True)
+    settled_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=30, blank=True)
+    reason = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"delivery {self.delivery_id} in replay {self.replay_id}"

@@ -1,0 +1,79 @@
+"""Tables of accepted events and rejected messages."""
+
+from django.db import models
+from django.utils import timezone
+
+from integrations.models import Source
+
+
+class Event(models.Model):
+    """A stored message. Ids longer than their column are cut here; the body has them whole."""
+
+    source = models.ForeignKey(Source, models.PROTECT)
+    message_id = models.CharField(max_length=255)
+    type = models.CharField(max_length=10)
+    name = models.CharField(max_length=255, blank=True)
+    user_id = models.CharField(max_length=255, blank=True)
+    anonymous_id = models.CharField(max_length=255, blank=True)
+    timestamp = models.DateTimeField(help_text="When it happened, by the source's account.")
+    received_at = models.DateTimeField(help_text="When we stored it.")
+    notes = models.TextField(blank=True, help_text="What was mended on arrival: a JSON list.")
+    added_context = models.TextField(
+        blank=True, help_text="What we know and the message did not say: JSON, under its context."
+    )
+
+    class Meta:
+        constraints = [
+            # message_id first: the index serves the search by message id as well
+            models.UniqueConstraint(
+                fields=["message_id", "source"], name="one_event_per_source_and_message_id"
+            ),
+        ]
+        indexes = [
+            # newest first, so that a person of a million events costs as much as one of ten
+            models.Index(
+                fields=["user_id", "-id"], condition=~models.Q(user_id=""), name="event_of_user"
+            ),
+            models.Index(
+                fields=["anonymous_id", "-id"],
+                condition=~models.Q(anonymous_id=""),
+                name="event_of_visitor",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.name}".strip()
+
+
+class EventBody(models.Model):
+    """The message as it came. Apart from the event, so that no list ever reads it."""
+
+    event = models.OneToOneField(
+        Event, models.CASCADE, primary_key=True, related_name="body", db_constraint=False
+    )
+    text = models.TextField(help_text="JSON")
+
+    def __str__(self) -> str:
+        return f"body of event {self.event_id}"
+
+
+class Rejection(models.Model):
+    """A message that was refused on arrival, and why."""
+
+    source = models.ForeignKey(Source, models.CASCADE)
+    received_at = models.DateTimeField(default=timezone.now)
+    reason = models.CharField(max_length=300)
+    text = models.TextField(help_text="What was sent, or its start when it was too large.")
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Signature(models.Model):
+    """That a signed request was taken: it is refused when it comes again."""
+
+    text = models.CharField(max_length=100, unique=True)
+    received_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"signature of {self.received_at}"

@@ -1,0 +1,71 @@
+"""The table of replays."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from integrations.models import Installation
+
+
+class Replay(models.Model):
+    """Deliveries to be queued again, or events to be delivered to an installation afterwards: a
+    job that goes through the log by id, a chunk at a time, and remembers how far it is."""
+
+    class Kind(models.TextChoices):
+        REPLAY = "replay"
+        BACKFILL = "backfill"
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        PAUSED = "paused"
+        CANCELLING = "cancelling"  # what it queued and nobody has sent yet is taken back
+        CANCELLED = "cancelled"
+        DONE = "done"
+
+    installation = models.ForeignKey(Installation, models.CASCADE, related_name="replays")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.REPLAY)
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    wanted = models.JSONField(help_text="Which deliveries or events: replaying.Wanted.")
+    rate = models.FloatField(null=True, help_text="Deliveries a second. Empty: as fast as it may.")
+    first = models.PositiveBigIntegerField(help_text="The id before its range.")
+    cursor = models.PositiveBigIntegerField(help_text="The last id that it has dealt with.")
+    end = models.PositiveBigIntegerField(help_text="The last id of its range.")
+    queued = models.PositiveBigIntegerField(default=0, help_text="Deliveries it queued.")
+    unwanted = models.PositiveBigIntegerField(
+        default=0, help_text="Events that the blueprint did not want."
+    )
+    first_delivery = models.PositiveBigIntegerField(
+        null=True, help_text="Of a backfill: among which ids the deliveries are that it made."
+    )
+    last_delivery = models.PositiveBigIntegerField(null=True)
+    taken_back = models.PositiveBigIntegerField(default=0, help_text="Not sent, as cancelled.")
+    outcome = models.JSONField(default=dict, help_text="At the end: deliveries in each state.")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True, help_text="Not before: its rate says so.")
+    stepped_at = models.DateTimeField(null=True, help_text="When somebody last worked on it.")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"],
+                condition=models.Q(state__in=["running", "paused", "cancelling"]),
+                name="replay_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.pk}"
+
+    @property
+    def progress(self) -> float:
+        """How much of its range is behind it, from 0 to 1."""
+        length = self.end - self.first
+        return min((self.cursor - self.first) / length, 1.0) if length > 0 else 1.0
+
+    @property
+    def is_open(self) -> bool:
+        return self.state not in (self.State.CANCELLED, self.State.DONE)

@@ -1,0 +1,46 @@
+"""Finds and rebuilds invalid indexes, and lists migrations that are not applied."""
+
+from collections.abc import Iterator
+
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+INVALID = """
+    SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT i.indisvalid AND n.nspname = ANY(current_schemas(false))
+    AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid)
+    ORDER BY c.relname
+"""
+
+
+def invalid_indexes() -> list[str]:
+    """Return the indexes that a build which was cut off has left; none of those being built."""
+    if connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(INVALID)
+        return [name for (name,) in cursor.fetchall()]
+
+
+def rebuild_indexes() -> Iterator[str]:
+    """Rebuild what is half-built, without keeping anybody from writing; say what was done.
+
+    One whose migration is not applied yet is dropped: the migration would refuse a name that is
+    there. So is what a rebuilding that was cut off has left beside the index itself.
+    """
+    to_come = bool(unapplied())
+    for name in invalid_indexes():
+        left_over = name.endswith(("_ccnew", "_ccold"))
+        verb = "DROP" if to_come or left_over else "REINDEX"
+        with connection.cursor() as cursor:
+            cursor.execute(f"{verb} INDEX CONCURRENTLY {connection.ops.quote_name(name)}")
+        yield f"{name} was {'rebuilt' if verb == 'REINDEX' else 'dropped'}."
+    if to_come:
+        yield "Now run `manage.py migrate`."
+
+
+def unapplied() -> list[str]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [str(migration) for migration, _ in plan]

@@ -1,0 +1,32 @@
+"""The state of a replay as text."""
+
+from delivery.models import Replay
+from delivery.status.words import Words
+
+REPLAYS = {
+    Replay.State.RUNNING: ("busy", "sync"),
+    Replay.State.PAUSED: ("off", "pause_circle"),
+    Replay.State.CANCELLING: ("waiting", "schedule"),
+    Replay.State.CANCELLED: ("off", "cancel"),
+    Replay.State.DONE: ("well", "check_circle"),
+}
+
+
+def replay_in_words(replay: Replay) -> Words:
+    """Return how a replay is doing. It must come with its installation."""
+    level, icon = REPLAYS[replay.state]
+    return Words(level, icon, replay.get_state_display(), _replay_detail(replay))
+
+
+def _replay_detail(replay: Replay) -> str:
+    queued = "1 delivery" if replay.queued == 1 else f"{replay.queued:,} deliveries"
+    if replay.state == Replay.State.CANCELLED:
+        return f"{queued} queued; {replay.taken_back:,} of them taken back before they were sent."
+    if replay.state == Replay.State.DONE:
+        outcome = ", ".join(f"{n:,} {state}" for state, n in sorted(replay.outcome.items()))
+        return f"{queued} queued{f': {outcome}' if outcome else '; nothing matched'}."
+    if not replay.installation.enabled:
+        return f"{queued} queued; {replay.installation} is paused, so they wait."
+    if replay.cursor >= replay.end:
+        return f"{queued} queued; the last of them are being sent."
+    return f"{queued} queued so far."

@@ -1,0 +1,67 @@
+"""Packs items into as few requests as keep each person's order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from integrations.destination import Destination, Endpoint, Item, Request
+
+
+@dataclass(slots=True)
+class Slot:
+    """The items that one request will carry, each with the delivery it belongs to."""
+
+    endpoint: str
+    items: list[tuple[int, Item]] = field(default_factory=list)
+    size: int = 0  # bytes
+
+
+def pack(
+    parcels: Iterable[tuple[int, str, Sequence[Item]]], destination: Destination
+) -> list[Slot]:
+    """Return as few requests as carry everything and still keep each person's order.
+
+    parcels  (delivery id, person, items), in the order in which they must arrive
+
+    A person's items go to rising levels: the next one stays on its level when it is for the
+    same endpoint, and goes one up when not. Levels are sent one after another, so nothing can
+    overtake; items of different people share requests freely.
+    """
+    packed: dict[tuple[int, str], list[Slot]] = {}
+    reached: dict[str, tuple[int, str]] = {}
+    for delivery_id, person, items in parcels:
+        for item in items:
+            level, endpoint = reached.get(person, (0, item.endpoint))
+            place = (level + (endpoint != item.endpoint), item.endpoint)
+            reached[person] = place
+            _put(packed.setdefault(place, []), delivery_id, item, destination)
+    return [slot for place in sorted(packed, key=lambda each: each[0]) for slot in packed[place]]
+
+
+def keyed(request: Request, endpoint: Endpoint, items: Sequence[tuple[int, Item]]) -> Request:
+    """Return the request with its idempotency key in the header that the vendor takes it in.
+
+    The key says which items of which deliveries it carries and what they say: the same when it is
+    sent again, and another one when the blueprint was changed meanwhile, since vendors refuse a
+    known key with another body.
+    """
+    if not endpoint.idempotency_header:
+        return request
+    digest = sha256()
+    for delivery_id, item in items:
+        digest.update(b"%d:%d:" % (delivery_id, len(item.body)) + item.body)
+    key = f"penstock-{digest.hexdigest()[:32]}"
+    return replace(request, headers={**request.headers, endpoint.idempotency_header: key})
+
+
+def _put(slots: list[Slot], delivery_id: int, item: Item, destination: Destination) -> None:
+    room = destination.endpoints[item.endpoint]
+    fits = (
+        slots
+        and len(slots[-1].items) < room.max_items
+        and slots[-1].size + len(item.body) <= room.max_bytes
+    )
+    if not fits:
+        slots.append(Slot(item.endpoint))
+    slots[-1].items.append((delivery_id, item))
+    slots[-1].size += len(item.body)

@@ -1,0 +1,70 @@
+"""Reads stored events as messages, and compiles blueprints once per revision."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from integrations.blueprints import NAMED, Blueprint, compile_blueprint
+from integrations.messages import Message, identifier
+from integrations.models import Revision
+
+CUT = 255  # characters; ids as long as that were cut in their column, and stand whole in the body
+
+
+@lru_cache(maxsize=256)
+def compiled(revision_id: int) -> Blueprint:
+    """Return the blueprint of a revision. Revisions never change, so one compilation serves."""
+    return compile_blueprint(Revision.objects.get(pk=revision_id).blueprint)
+
+
+@lru_cache(maxsize=256)
+def compiled_of(revision: Revision) -> Blueprint:
+    """Return the same of a revision that is at hand: models are equal when their ids are."""
+    return compile_blueprint(revision.blueprint)
+
+
+# What `message_of` needs of an event; the body's text comes first.
+COLUMNS = (
+    "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
+    "received_at", "added_context", "source_id",
+)  # fmt: skip
+
+
+def message_of(
+    text: str,
+    type: str,  # noqa: A002  (the column's name)
+    message_id: str,
+    name: str,
+    user_id: str,
+    anonymous_id: str,
+    timestamp: datetime,
+    received_at: datetime,
+    added_context: str = "",
+    source_id: int = 0,
+) -> Message:
+    """Return a stored event, given as its COLUMNS, as destinations read it."""
+    body = msgspec.json.decode(text)
+    if added_context:
+        body["context"] = _over(body.get("context"), msgspec.json.decode(added_context))
+    return Message(
+        type=type,
+        message_id=message_id,
+        name=_whole(name, body, NAMED.get(type, "name")),
+        user_id=_whole(user_id, body, "userId"),
+        anonymous_id=_whole(anonymous_id, body, "anonymousId"),
+        timestamp=timestamp,
+        received_at=received_at,
+        source=source_id,
+        body=body,
+    )
+
+
+def _over(own: Any, added: dict[str, Any]) -> dict[str, Any]:
+    return {**added, **own} if isinstance(own, dict) else added
+
+
+def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
+    return column if len(column) < CUT else identifier(body.get(key))

@@ -1,0 +1,61 @@
+"""API tokens: `/v1/admin/tokens`."""
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.response import Response
+
+from integrations.access import tokens
+from integrations.api import representation, serializers
+from integrations.api.endpoint import Endpoint, given
+from integrations.api.errors import Unprocessable
+from integrations.api.lists import answered, number, paged
+from integrations.api.schema import PAGING, page_of
+from integrations.models import ApiToken
+from integrations.roles import includes
+
+
+class TokensView(Endpoint):
+    scopes = {"GET": "users:read", "POST": "users:write"}
+    parameters = {"GET": paged(user_id=number)}
+
+    @extend_schema(
+        parameters=[OpenApiParameter("user_id", int), *PAGING],
+        responses={200: page_of(serializers.Token)},
+    )
+    def get(self, request):
+        """List API tokens, also those that are revoked, the newest first."""
+        rows = ApiToken.objects.select_related("user")
+        return Response(answered(rows, representation.token, **self.asked))
+
+    @extend_schema(request=serializers.TokenInput, responses={201: serializers.NewToken})
+    def post(self, request):
+        """Make a token, with no other scopes than one's own; its text is told only here."""
+        wanted = given(request, serializers.TokenInput)
+        owner = tokens.owner(wanted.pop("user_id", request.user.pk), by=request.user)
+        check_scopes(request.auth, wanted["scopes"])
+        token, told = tokens.create(owner, **wanted)
+        return Response(
+            {**representation.token(token), "token": told}, status=status.HTTP_201_CREATED
+        )
+
+
+class TokenView(Endpoint):
+    scopes = {"DELETE": "users:write"}
+
+    @extend_schema(responses={204: None})
+    def delete(self, request, pk):
+        """Revoke a token: it is refused from now on, and stays listed."""
+        token = ApiToken.objects.select_related("user").filter(pk=pk).first()
+        if token is None:
+            raise Http404(f"There is no token {pk}.")
+        tokens.revoke(token)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def check_scopes(token, scopes):
+    """Raise Unprocessable for scopes that the calling token does not have itself."""
+    own = token.scopes if isinstance(token, ApiToken) else ["admin"]
+    above = [each for each in scopes if not includes(own, each)]
+    if above:
+        raise Unprocessable({"scopes": f"Your own token does not have: {', '.join(above)}."})

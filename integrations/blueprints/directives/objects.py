@@ -1,0 +1,109 @@
+"""Directives that build objects: `@flatten`, `@json`, `@merge`, `@transform`."""
+
+from typing import Any
+
+import msgspec
+
+from integrations.blueprints import javascript
+from integrations.blueprints.directives.options import (
+    choice_option,
+    object_or_directive,
+    read_options,
+    text_option,
+)
+from integrations.blueprints.nodes import Mapper, Place, compile_node, compile_root, kind, nothing
+from integrations.blueprints.paths import MISSING
+
+
+def compile_flatten(given: Any, place: Place) -> Mapper:
+    options = read_options(given, place, required=("value", "separator"), optional=("omitArrays",))
+    if options is None:
+        return nothing
+    separator = text_option(options, "separator", place, least=1)
+    value = compile_node(options["value"], place.at("value", keeps=True))
+    omit = options.get("omitArrays", False)
+    if not isinstance(omit, bool):
+        place.at("omitArrays").refuse(f"must be true or false, and is {kind(omit)}", always=False)
+    containers = (dict,) if javascript.is_true(omit) else (dict, list)
+
+    def flatten(payload: Any) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        _flatten_into(flat, value(payload), "", separator, containers)
+        return flat
+
+    return flatten
+
+
+def _flatten_into(
+    flat: dict[str, Any], value: Any, name: str, separator: str, containers: tuple[type, ...]
+) -> None:
+    if not isinstance(value, containers):
+        if value is not MISSING:
+            flat[name] = value
+        return
+    for key, each in javascript.indexed(value).items():
+        _flatten_into(flat, each, f"{name}{separator}{key}" if name else key, separator, containers)
+
+
+def compile_json(given: Any, place: Place) -> Mapper:
+    options = read_options(given, place, required=("mode", "value"))
+    if options is None:
+        return nothing
+    mode = choice_option(options, "mode", place, ("encode", "decode"))
+    value = compile_node(options["value"], place.at("value"))
+    convert = {"encode": javascript.json, "decode": _decoded}.get(mode)
+    if convert is None:
+        return nothing
+
+    def run(payload: Any) -> Any:
+        found = value(payload)
+        return found if found is MISSING else convert(found)
+
+    return run
+
+
+def _decoded(value: Any) -> Any:
+    """Return what a text says in JSON; what says nothing stays as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def compile_merge(given: Any, place: Place) -> Mapper:
+    options = read_options(given, place, required=("direction", "objects"))
+    if options is None:
+        return nothing
+    direction = choice_option(options, "direction", place, ("left", "right"))
+    objects, below = options["objects"], place.at("objects")
+    if not isinstance(objects, list):
+        return below.refuse(f"must be a list, and is {kind(objects)}")
+    parts = [object_or_directive(each, below.at(n, keeps=True)) for n, each in enumerate(objects)]
+    if direction == "left":
+        parts.reverse()
+
+    def merge(payload: Any) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for part in parts:
+            value = javascript.indexed(part(payload))
+            if isinstance(value, dict):
+                merged.update(value)
+        if place.keeps:
+            return merged
+        return {key: value for key, value in merged.items() if value is not MISSING}
+
+    return merge
+
+
+def compile_transform(given: Any, place: Place) -> Mapper:
+    options = read_options(given, place, required=("apply", "mapping"))
+    if options is None:
+        return nothing
+    for key in ("apply", "mapping"):
+        if kind(options[key]) not in ("an object", "a directive"):
+            return place.at(key).refuse(f"must be an object, and is {kind(options[key])}")
+    apply = compile_root(options["apply"], place.at("apply"))
+    mapping = compile_node(options["mapping"], place.through("mapping"))
+    return lambda payload: mapping(apply(payload))

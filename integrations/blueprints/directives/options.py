@@ -1,0 +1,72 @@
+"""Checks the options of a directive."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from integrations.blueprints.nodes import Mapper, Place, compile_node, kind
+
+
+def read_options(
+    given: Any, place: Place, required: Sequence[str] = (), optional: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """Return the options of a directive, or None when they are no use; the place knows why."""
+    if kind(given) != "an object":
+        place.refuse(f"must be an object, and is {kind(given)}")
+        return None
+    for key in given.keys() - {*required, *optional}:
+        place.at(key).refuse("is not an option of this directive", always=False)
+        compile_node(given[key], place.at(key))  # for its problems
+    missing = [key for key in required if key not in given]
+    for key in missing:
+        place.refuse(f'needs "{key}"')
+    for key in given if missing else ():
+        compile_node(given[key], place.at(key))  # for its problems
+    return None if missing else dict(given)
+
+
+def text_or_directive(given: Any, place: Place) -> Mapper:
+    if kind(given) not in ("a text", "a directive"):
+        place.refuse(f"must be a text or a directive, and is {kind(given)}")
+    return compile_node(given, place)
+
+
+def raw_or_directive(given: Any, place: Place) -> Mapper:
+    return compile_node(given, place if kind(given) == "a directive" else place.unchecked())
+
+
+def object_or_directive(given: Any, place: Place) -> Mapper:
+    if kind(given) not in ("an object", "a directive"):
+        place.refuse(f"must be an object or a directive, and is {kind(given)}")
+    return compile_node(given, place)
+
+
+def text_option(
+    given: dict[str, Any], key: str, place: Place, *, least: int = 0, most: float = inf
+) -> str:
+    """Return a text of the options, "" when there is none. The limits are in UTF-16 units."""
+    text, place = given.get(key, ""), place.at(key)
+    if not isinstance(text, str):
+        place.refuse(f"must be a text, and is {kind(text)}")
+        return ""
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if units < least:
+        place.refuse("must not be empty")
+    if units > most:
+        place.refuse(f"must have at most {most} characters")
+    return text
+
+
+def flag_option(given: dict[str, Any], key: str, place: Place, *, default: bool) -> bool:
+    flag = given.get(key, default)
+    if not isinstance(flag, bool):
+        place.at(key).refuse(f"must be true or false, and is {kind(flag)}")
+    return bool(flag)
+
+
+def choice_option(given: dict[str, Any], key: str, place: Place, known: Sequence[str]) -> str:
+    word, place = given[key], place.at(key)
+    if word not in known:
+        almost = isinstance(word, str) and word.lower() in known
+        place.refuse(f"must be {' or '.join(known)}", always=not almost)
+    return word if isinstance(word, str) else ""

@@ -1,0 +1,107 @@
+"""Directives that change texts: `@case` and `@replace`."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from integrations.blueprints import javascript
+from integrations.blueprints.directives.options import (
+    flag_option,
+    read_options,
+    text_option,
+    text_or_directive,
+)
+from integrations.blueprints.nodes import (
+    Mapper,
+    Place,
+    kind,
+    nothing,
+)
+from integrations.errors import MessageRejected
+
+LONGEST = 10  # UTF-16 units of a pattern or a replacement
+
+CASES: dict[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper}
+
+
+def compile_case(given: Any, place: Place) -> Mapper:
+    options = read_options(given, place, required=("operator",), optional=("value",))
+    if options is None:
+        return nothing
+    operator = text_option(options, "operator", place, least=1)
+    convert = CASES.get(operator)
+    if operator and convert is None:
+        place.at("operator").refuse("must be lower or upper", always=False)
+    if not javascript.is_true(options.get("value")):
+        return nothing  # as in the reference
+    value = text_or_directive(options["value"], place.at("value"))
+
+    def change(payload: Any) -> Any:
+        found = value(payload)
+        if not isinstance(found, str):
+            return found
+        if convert is None:
+            raise MessageRejected(f"{place.path}/operator: must be lower or upper.")
+        return convert(found)
+
+    return change
+
+
+def compile_replace(given: Any, place: Place) -> Mapper:
+    options = read_options(
+        given,
+        place,
+        required=("pattern", "value"),
+        optional=("replacement", "pattern2", "replacement2", "ignorecase", "global"),
+    )
+    if options is None:
+        return nothing
+    value = text_or_directive(options["value"], place.at("value"))
+    ignore_case = flag_option(options, "ignorecase", place, default=False)
+    everywhere = flag_option(options, "global", place, default=True)
+    replacers = [
+        _replacer(*pair, ignore_case=ignore_case, everywhere=everywhere)
+        for pair in (_first_pair(options, place), *_second_pair(options, place))
+    ]
+    if not javascript.is_true(options["value"]):
+        return nothing  # as in the reference
+
+    def replace(payload: Any) -> str:
+        found = value(payload)
+        if isinstance(found, bool | int | float):
+            found = javascript.text(found)
+        if not isinstance(found, str):
+            return ""
+        for replacer in replacers:
+            found = replacer(found)
+        return found
+
+    return replace
+
+
+def _first_pair(options: dict[str, Any], place: Place) -> tuple[str, str]:
+    pattern = text_option(options, "pattern", place, least=1, most=LONGEST)
+    return pattern, text_option(options, "replacement", place, most=LONGEST)
+
+
+def _second_pair(options: dict[str, Any], place: Place) -> list[tuple[str, str]]:
+    """Return the second pattern and its replacement, if there are any to use."""
+    names = ("pattern2", "replacement2")
+    given: dict[str, Any] = {name: options[name] or "" for name in names if name in options}
+    for key, text in given.items():
+        if not isinstance(text, str):
+            place.at(key).refuse(f"must be a text, and is {kind(text)}", always=False)
+            return []
+    pattern = text_option(given, "pattern2", place, most=LONGEST)
+    return [(pattern, text_option(given, "replacement2", place, most=LONGEST))] if pattern else []
+
+
+def _replacer(
+    pattern: str, replacement: str, *, ignore_case: bool, everywhere: bool
+) -> Callable[[str], str]:
+    if not ignore_case:
+        return lambda text: text.replace(pattern, replacement, -1 if everywhere else 1)
+    # Without ASCII, Python would find an "s" in "ſ" and a "k" in the sign of Kelvin.
+    flags = re.IGNORECASE | (re.ASCII if pattern.isascii() else 0)
+    found = re.compile(re.escape(pattern), flags)
+    return lambda text: found.sub(lambda _: replacement, text, count=0 if everywhere else 1)

@@ -1,0 +1,100 @@
+"""Directives that read the message or give a literal: `@path`, `@template`, `@arrayPath`,
+`@literal`."""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from integrations.blueprints import javascript
+from integrations.blueprints.directives.options import raw_or_directive, text_or_directive
+from integrations.blueprints.nodes import (
+    Mapper,
+    Place,
+    compile_node,
+    kind,
+)
+from integrations.blueprints.paths import MISSING, follow, follower, keys_in_template, keys_of
+from integrations.errors import MessageRejected
+
+PLACEHOLDER = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
+
+
+def compile_path(given: Any, place: Place) -> Mapper:
+    if isinstance(given, str):
+        return follower(keys_of(given))
+    path = _string(text_or_directive(given, place), place)
+    return lambda payload: follow(payload, keys_of(path(payload)))
+
+
+def compile_template(given: Any, place: Place) -> Mapper:
+    if isinstance(given, str):
+        pieces = _pieces(given)
+        return lambda payload: _filled(pieces, payload)
+    template = _string(text_or_directive(given, place), place)
+    return lambda payload: _filled(_pieces(template(payload)), payload)
+
+
+def _string(mapper: Mapper, place: Place) -> Mapper:
+    """Return a mapper for a text that a directive makes."""
+
+    def checked(payload: Any) -> str:
+        value = mapper(payload)
+        if not isinstance(value, str):
+            was = "missing" if value is MISSING else kind(value)
+            raise MessageRejected(f"{place.path}: must be a text, and is {was} here.")
+        return value
+
+    return checked
+
+
+Pieces = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
+
+
+@lru_cache(maxsize=4_096)
+def _pieces(template: str) -> Pieces:
+    """Return the texts around the placeholders, and the keys that each placeholder follows."""
+    texts, paths, end = [], [], 0
+    for found in PLACEHOLDER.finditer(template):
+        texts.append(template[end : found.start()])
+        paths.append(keys_in_template((found[1] or found[2]).strip()))
+        end = found.end()
+    return (*texts, template[end:]), tuple(paths)
+
+
+def _filled(pieces: Pieces, payload: Any) -> str:
+    texts, paths = pieces
+    filled = [texts[0]]
+    for keys, text in zip(paths, texts[1:], strict=True):
+        value = follow(payload, keys)
+        filled += "" if value is MISSING else javascript.text(value), text
+    return "".join(filled)
+
+
+def compile_array_path(given: Any, place: Place) -> Mapper:
+    if not isinstance(given, list):
+        return place.refuse(f"must be a list of a path and a shape, and is {kind(given)}")
+    path, shape = (*given, None, None)[:2]
+    if len(given) > 2:
+        place.refuse("takes a path and a shape, and nothing more", always=False)
+    if isinstance(path, str):
+        find = compile_path(path, place.at(0))
+    else:
+        find = text_or_directive(path, place.at(0))
+    shaped = compile_node(shape, place.at(1))
+    if not isinstance(shape, dict) or not shape:
+        return find
+
+    def each(payload: Any) -> Any:
+        found = find(payload)
+        if isinstance(found, dict):
+            found = [found]
+        if not isinstance(found, list):
+            return found
+        items = [shaped(item) for item in found]
+        return [None if item is MISSING else item for item in items]
+
+    return each
+
+
+def compile_literal(given: Any, place: Place) -> Mapper:
+    return raw_or_directive(given, place)

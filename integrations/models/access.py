@@ -1,0 +1,133 @@
+"""Tables of API tokens, logins and idempotent calls."""
+
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils import timezone
+
+from integrations.roles import SCOPES
+
+LAST_USED_STEP = timedelta(minutes=5)  # how exact ApiToken.last_used_at is
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def known(self, token: str) -> "ApiToken | None":
+        """Return the token that this text is or was, or None."""
+        return self.filter(digest=digest(token)).select_related("user").first()
+
+    def valid(self, token: str, now: datetime) -> "ApiToken | None":
+        """Return the usable token that this text is, or None."""
+        found = self.known(token)
+        return found if found and not found.ended(now) else None
+
+
+def known_scopes(scopes: Any) -> None:
+    """Raise ValidationError when it is no list of scopes that there are."""
+    if not isinstance(scopes, list) or not scopes or not set(map(str, scopes)) <= set(SCOPES):
+        raise ValidationError(f"Must be a list of some of: {', '.join(SCOPES)}.")
+
+
+class ApiToken(models.Model):
+    """A program's key to the management API. Only its digest is kept: it is shown once."""
+
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    scopes = models.JSONField(
+        default=list,
+        validators=[known_scopes],
+        help_text="What it may be used for, within what its user may do.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def ended(self, now: datetime) -> str:
+        """Return why it cannot be used any more, as advice, or ""."""
+        if self.revoked_at is not None:
+            return "The token was revoked. Use another one."
+        if self.expires_at is not None and self.expires_at <= now:
+            return "The token has expired. Use another one."
+        if not self.user.is_active:
+            return "The token's user is not active any more."
+        return ""
+
+    def note_use(self, now: datetime) -> None:
+        """Write down that it was used, at most once in LAST_USED_STEP."""
+        if self.last_used_at is None or now - self.last_used_at > LAST_USED_STEP:
+            ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
+
+
+def new_token(prefix: str = "pst") -> str:
+    """Return a token's text: 256 random bits, so that one plain SHA-256 of it is enough."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
+class Login(models.Model):
+    """Someone's stay in the management API: a family of tokens, each refreshed from the last."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    created_at = models.DateTimeField(default=timezone.now)
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=300, blank=True)
+    session_hash = models.CharField(
+        max_length=128, help_text="As Django keeps it in sessions: a new password ends them."
+    )
+    revoked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"login of {self.user_id}"
+
+
+class LoginToken(models.Model):
+    """One token of a login; only its digest is kept."""
+
+    class Kind(models.TextChoices):
+        ACCESS = "access"
+        REFRESH = "refresh"
+
+    login = models.ForeignKey(Login, models.CASCADE, related_name="tokens")
+    kind = models.CharField(max_length=10, choices=Kind)
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, help_text="Of a refresh token: it counts once.")
+
+    def __str__(self) -> str:
+        return f"{self.kind} token of login {self.login_id}"
+
+
+class IdempotentCall(models.Model):
+    """A POST that named itself with Idempotency-Key, and how it was answered."""
+
+    caller = models.CharField(max_length=50, help_text="The token that it came with.")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of address and body.")
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    status = models.PositiveSmallIntegerField(null=True, help_text="Empty: under way.")
+    sealed_answer = models.TextField(blank=True, help_text="Sealed: it may hold a new secret.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["caller", "key"], name="one_call_of_each_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

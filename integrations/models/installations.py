@@ -1,0 +1,141 @@
+"""Tables of installations and their blueprint revisions."""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+from integrations.catalog import choices, found
+from integrations.destination import Config, Destination
+from integrations.encryption import MASK, SecretsUnreadable, reveal, seal
+from integrations.models.sources import Source
+
+
+class InstallationQuerySet(models.QuerySet["Installation"]):
+    def installed(self) -> "InstallationQuerySet":
+        """Those that were not uninstalled."""
+        return self.filter(uninstalled_at__isnull=True)
+
+
+class Installation(models.Model):
+    """A destination installed here. Uninstalled, it stays for its log's sake."""
+
+    class DeliveryMode(models.TextChoices):
+        SERVER_SIDE = "server_side", "Server-side"
+
+    name = models.CharField(max_length=100, unique=True)
+    destination_key = models.CharField("destination", max_length=50, choices=choices)
+    variant = models.CharField(max_length=50)
+    config = models.JSONField(default=dict)
+    sealed_secrets = models.TextField(blank=True, editable=False)
+    delivery_mode = models.CharField(
+        max_length=20, choices=DeliveryMode, default=DeliveryMode.SERVER_SIDE
+    )
+    enabled = models.BooleanField(
+        default=True, help_text="Off: deliveries wait in the queue and nothing is sent."
+    )
+    lane_count = models.PositiveSmallIntegerField(
+        "lanes",
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(64)],
+        help_text="How many requests may be under way at once. Each user stays in one lane, so "
+        "each user's events stay in order.",
+    )
+    give_up_days = models.FloatField(
+        "give up after",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.01), MaxValueValidator(365)],
+        help_text="Days for which a delivery is tried again. Empty: PENSTOCK_GIVE_UP_DAYS.",
+    )
+    revision = models.ForeignKey(
+        "Revision", models.PROTECT, null=True, editable=False, related_name="+"
+    )
+    all_sources = models.BooleanField(
+        default=True, help_text="Off: it gets events of the sources listed only."
+    )
+    sources = models.ManyToManyField(Source, blank=True, related_name="installations")
+    uninstalled_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = InstallationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def destination(self) -> Destination:
+        return found(self.destination_key)
+
+    def settings(self) -> Config:
+        """Return all that the destination's functions need. Raises SecretsUnreadable."""
+        return {
+            **self.config,
+            **reveal(self.sealed_secrets),
+            "sandbox_url": settings.SANDBOX_URL,
+        }
+
+    def masked_config(self) -> dict[str, str]:
+        """Return config as anyone may see it: secrets as a mask when there is one."""
+        try:
+            stored = set(reveal(self.sealed_secrets))
+        except SecretsUnreadable:  # there are some; which, nobody can tell
+            stored = self.destination.secret_keys
+        return {**self.config, **dict.fromkeys(stored, MASK)}
+
+    def keep(self, values: dict[str, str]) -> None:
+        """Take checked config values: secrets are sealed, the rest stays readable. Not saved."""
+        secret = self.destination.secret_keys
+        self.config = {key: value for key, value in values.items() if key not in secret}
+        self.sealed_secrets = seal({k: v for k, v in values.items() if k in secret and v})
+
+
+class JsonText(models.TextField):
+    """JSON whose objects keep the order of their keys; PostgreSQL's jsonb would sort them."""
+
+    def from_db_value(self, value: str | None, *given: Any) -> Any:
+        return None if value is None else json.loads(value)
+
+    def to_python(self, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    def get_prep_value(self, value: Any) -> str:
+        return json.dumps(value)
+
+    def value_to_string(self, obj: models.Model) -> str:
+        return self.get_prep_value(self.value_from_object(obj))
+
+
+class Revision(models.Model):
+    """An installation's blueprint as it was at one time: numbered, never changed."""
+
+    installation = models.ForeignKey(Installation, models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    blueprint = JsonText()
+    change_summary = models.CharField(max_length=200, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "number"], name="one_revision_of_each_number"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.installation} r{self.number}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk:
+            raise TypeError("A revision is never changed; save a new one.")
+        super().save(*args, **kwargs)
+
+    @property
+    def author(self) -> str:
+        return str(self.created_by) if self.created_by else "Penstock"
