@@ -10,9 +10,10 @@ from unfold.decorators import display
 
 from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
+from delivery.admin.replay_form import ReplayAdminForm
 from delivery.models import Replay
 from delivery.replay import estimate, lifecycle
-from delivery.replay.form import BLUEPRINTS, RESOLVED, ReplayForm
+from delivery.replay.form import BLUEPRINTS, RESOLVED
 from delivery.replay.lifecycle import AlreadyRunning, NotPossible
 from delivery.replay.selection import Kind, from_json
 from delivery.status.replays import replay_in_words
@@ -97,7 +98,7 @@ class ReplayAdmin(LogAdmin):
 
     def new_view(self, request):
         insist(request)
-        form = ReplayForm(request.POST or None, initial=initial(request.GET))
+        form = ReplayAdminForm(request.POST or None, initial=initial(request.GET))
         found, must_type = None, False
         if request.method == "POST" and form.is_valid():
             asked = (form.chosen_kind, form.cleaned_data["installation"], form.wanted())
@@ -130,7 +131,7 @@ class ReplayAdmin(LogAdmin):
 
 def initial(given):
     """Return what an address fills in: the log links here with its own filter."""
-    values = {name: given[name] for name in given if name in ReplayForm.base_fields}
+    values = {name: given[name] for name in given if name in ReplayAdminForm.base_fields}
     return {**values, **({"states": given.getlist("states")} if "states" in given else {})}
 
 
@@ -161,7 +162,7 @@ def shaped_in_words(replay):
 
 def filters_in_words(replay):
     """Return (label, value) of what it looks for."""
-    wanted, fields = from_json(replay.wanted), ReplayForm.base_fields
+    wanted, fields = from_json(replay.wanted), ReplayAdminForm.base_fields
     values = {name: getattr(wanted, name) for name in fields if hasattr(wanted, name)}
     values["states"] = ", ".join(wanted.states) if replay.kind == Kind.REPLAY else ""
     of_failed = replay.kind == Kind.REPLAY and "failed" in wanted.states

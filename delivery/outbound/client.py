@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 import urllib3
+from requests import Session as Session  # for those who hold one
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -131,9 +132,9 @@ class _Adapter(HTTPAdapter):
         }
 
 
-def new_session() -> requests.Session:
+def new_session() -> Session:
     """Return a session that keeps its connections and reads no ~/.netrc or proxy variables."""
-    session = requests.Session()
+    session = Session()
     session.trust_env = False
     session.headers.clear()
     # one vendor serves many installations: a cookie of one must not reach another
@@ -148,7 +149,7 @@ def headers(request: Request) -> dict[str, str]:
     return {"User-Agent": USER_AGENT, **request.headers}
 
 
-def send(request: Request, session: requests.Session, *, total: float = TOTAL) -> Response:
+def send(request: Request, session: Session, *, total: float = TOTAL) -> Response:
     """Make one exchange and return the answer, whatever its status; redirects are not followed.
 
     total  seconds after which the exchange is ended, however lively it drips

@@ -1,10 +1,6 @@
-"""What a replay is asked for with: by the admin's page and by the API alike."""
+"""The form of a new replay, which the admin and the API validate with."""
 
 from django import forms
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
 
 from delivery.log.search.language import parse
 from delivery.log.search.names import named
@@ -28,23 +24,19 @@ NOT_OF_A_BACKFILL = "A backfill makes deliveries; there is none yet that has it.
 
 
 def text(label, help_text="", **more):
-    widget = UnfoldAdminTextInputWidget({"autocomplete": "off"})
+    widget = forms.TextInput({"autocomplete": "off"})
     return forms.CharField(
         label=label, help_text=help_text, required=False, widget=widget, strip=False, **more
     )
 
 
 def moment(label, help_text):
-    widget = UnfoldAdminTextInputWidget(
-        {"placeholder": "2026-11-21T12:00:00Z", "autocomplete": "off"}
-    )
+    widget = forms.TextInput({"placeholder": "2026-11-21T12:00:00Z", "autocomplete": "off"})
     return forms.DateTimeField(label=label, help_text=help_text, required=False, widget=widget)
 
 
 class ReplayForm(forms.Form):
-    installation = forms.ModelChoiceField(
-        Installation.objects.installed().order_by("name"), widget=UnfoldAdminSelectWidget
-    )
+    installation = forms.ModelChoiceField(Installation.objects.installed().order_by("name"))
     kind = forms.ChoiceField(
         choices=Kind.choices, initial=Kind.REPLAY, required=False, widget=forms.RadioSelect
     )
@@ -65,7 +57,6 @@ class ReplayForm(forms.Form):
         Source.objects.in_use().order_by("name"),
         required=False,
         empty_label="Any source",
-        widget=UnfoldAdminSelectWidget,
     )
     q = text(
         "Search", "What else, as in the log: status:4xx attempts:>3 -type:page", max_length=2_000
@@ -75,7 +66,6 @@ class ReplayForm(forms.Form):
         choices=RESOLVED,
         initial="no",
         required=False,
-        widget=UnfoldAdminSelectWidget,
     )
     blueprint = forms.ChoiceField(
         choices=BLUEPRINTS, initial=CURRENT, required=False, widget=forms.RadioSelect
@@ -85,7 +75,7 @@ class ReplayForm(forms.Form):
         required=False,
         min_value=0.01,
         max_value=100_000,
-        widget=UnfoldAdminTextInputWidget({"autocomplete": "off"}),
+        widget=forms.TextInput({"autocomplete": "off"}),
         help_text="Empty: as fast as the vendor takes them, never more than half of its limit.",
     )
 

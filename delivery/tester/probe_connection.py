@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import requests
-
 from delivery.outbound import client
 from delivery.tester.test_message import TOTAL
 from delivery.transform.guard import Unworkable, code_of
@@ -28,7 +26,7 @@ def test_connection(installation: Installation) -> list[Finding]:
     return [replace(each, text=masked(each.text, secrets)) for each in found]
 
 
-def _found(probe: Probe | Finding, destination: Destination, session: requests.Session) -> Finding:
+def _found(probe: Probe | Finding, destination: Destination, session: client.Session) -> Finding:
     if isinstance(probe, Finding):
         return probe
     try:

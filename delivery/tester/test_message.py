@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-import requests
 from django.utils import timezone
 
 from delivery.outbound import client
@@ -121,7 +120,7 @@ class _Sending:
                 f"{self.destination.name} takes {limit.name}: try again in {wait:.0f} s."
             )
 
-    def _exchange(self, request: Request, slot: Slot, session: requests.Session) -> None:
+    def _exchange(self, request: Request, slot: Slot, session: client.Session) -> None:
         started_at, clock = timezone.now(), time.monotonic()
         response, error = None, None
         try:

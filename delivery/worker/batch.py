@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
 
-import requests
 from django.conf import settings
 from django.utils import timezone
 
@@ -352,7 +351,7 @@ class Run:
 
 
 @cache
-def session() -> requests.Session:
+def session() -> client.Session:
     """Return the session of this process; its connections stay open between batches."""
     return client.new_session()
 
