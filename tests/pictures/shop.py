@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from delivery import tasks
 from delivery.models import Lane, Replay
-from delivery.replay import job
+from delivery.replay import job, pace
 from delivery.worker import drain
 
 MINUTE = timedelta(minutes=1)
@@ -319,7 +319,7 @@ class Shop:
 
     def work(self) -> None:
         for pk in Replay.objects.filter(state="running").values_list("pk", flat=True):
-            job.step(pk, job.Window(), timezone.now())
+            job.step(pk, pace.Window(), timezone.now())
         for lane in Lane.objects.order_by("pk"):
             drain.drain(lane.pk)
         tasks.sweep()

@@ -14,7 +14,7 @@ from delivery.accounting.reconciliation import by_event, by_hour, holes, whole_s
 from delivery.ingest.parsing import Parsed
 from delivery.ingest.store import store
 from delivery.models import Attempt, Delivery, Event, Tally
-from delivery.replay import job, lifecycle
+from delivery.replay import job, lifecycle, pace
 from delivery.replay.selection import Wanted
 from integrations.catalog import catalog
 from integrations.installations.install import install
@@ -259,7 +259,7 @@ def test_what_a_backfill_made_is_no_hole(source):
     heap = installed(trigger='type = "track"')
     put_in(source, 1)
     replay = lifecycle.start("backfill", heap, Wanted())
-    job.step(replay.pk, job.Window(), timezone.now())
+    job.step(replay.pk, pace.Window(), timezone.now())
     assert Delivery.objects.count() == 3
     assert found() == []
     assert [each.difference for each in by_hour(whole_since(timezone.now()))] == [0, 0]

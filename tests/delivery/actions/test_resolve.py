@@ -17,7 +17,7 @@ from delivery.log.search.names import named
 from delivery.log.search.query import scope
 from delivery.models import Delivery, Replay, Resolution
 from delivery.operations import retention
-from delivery.replay import job, lifecycle
+from delivery.replay import job, lifecycle, pace
 from delivery.replay.selection import Kind, Wanted, range_of
 from delivery.status.installations import with_state
 from integrations.models import AuditEntry, Installation
@@ -162,7 +162,7 @@ def test_a_replay_that_is_cancelled_gives_it_back_resolved(heap):
     resolve_all()
     wanted = Wanted(resolved="any")
     replay = lifecycle.start(Kind.REPLAY, heap, wanted)
-    job.step(replay.pk, job.Window(), timezone.now())
+    job.step(replay.pk, pace.Window(), timezone.now())
     assert Delivery.objects.get().state == "queued"
     lifecycle.cancel(Replay.objects.get())
     assert Delivery.objects.get().resolved.note == "Sent by hand."

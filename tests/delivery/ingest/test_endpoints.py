@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from segment.analytics import Client
 
-from delivery.ingest import authentication, fan_out, views
+from delivery.ingest import authentication, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from delivery.transform.stored_messages import COLUMNS, message_of
 from integrations.blueprints.message_view import iso, view_of
@@ -245,7 +245,7 @@ def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkey
     def broken(*args):
         raise OperationalError("the disk is full")
 
-    monkeypatch.setattr(fan_out, "_fan_out", broken)
+    monkeypatch.setattr("delivery.ingest.store.fan_out", broken)
     answer = post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
     assert answer.status_code == 503
     assert not Event.objects.exists()

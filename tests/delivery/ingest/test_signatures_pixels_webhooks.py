@@ -126,7 +126,7 @@ def test_what_could_not_be_stored_may_come_again(client, secret, monkeypatch):
 
     headers = signed(secret, ONE)
     with monkeypatch.context() as broken:
-        broken.setattr(fan_out, "_fan_out", away)
+        broken.setattr(fan_out, "fan_out", away)
         assert post(client, "/v1/events", ONE, **headers).status_code == 503
     assert post(client, "/v1/events", ONE, **headers).status_code == 200
 

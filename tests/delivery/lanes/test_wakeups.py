@@ -121,7 +121,7 @@ def test_a_broker_that_fails_loses_no_event(lane, monkeypatch, caplog):
     def broken(*args):
         raise ConnectionError("no broker")
 
-    monkeypatch.setattr(leases, "async_task", broken)
+    monkeypatch.setattr(wakeups, "async_task", broken)
     Lane.objects.update(woken_at=None)
     put_in(Source.objects.get(), "second")
     assert lane.delivery_set.count() == 2

@@ -9,7 +9,7 @@ from django.utils import timezone
 from delivery.log.search import query
 from delivery.log.search.language import parse
 from delivery.log.tail import tail
-from delivery.management.commands import penstock
+from delivery.management.cli import replays
 from delivery.models import Delivery, Replay
 from delivery.replay import lifecycle
 from integrations.models import AuditEntry, Installation, Source
@@ -139,5 +139,5 @@ def test_who_waits_is_told_how_a_replay_ended(run, monkeypatch):
     def work(seconds):
         lifecycle.cancel(Replay.objects.get())
 
-    monkeypatch.setattr(penstock.time, "sleep", work)
+    monkeypatch.setattr(replays.time, "sleep", work)
     assert "is cancelled: 0 queued" in run("replay", "Heap")

@@ -231,7 +231,7 @@ def test_the_call_is_signed_over_its_time_and_body(hook):
     _, headers, body = hook.received[0]
     at, mac = re.fullmatch(r"t=(\d+),v1=(\w+)", headers["X-Penstock-Signature"]).groups()
     assert abs(int(at) - NOW.timestamp()) <= 1
-    text = alerts.json.dumps(body, ensure_ascii=False)
+    text = alert_channels.json.dumps(body, ensure_ascii=False)
     assert mac == hmac.new(b"hook-secret", f"{at}.{text}".encode(), "sha256").hexdigest()
 
 

@@ -15,7 +15,7 @@ from django_q.models import OrmQ
 
 from delivery import tasks
 from delivery.accounting import rollup
-from delivery.lanes import leases, wakeups
+from delivery.lanes import wakeups
 from delivery.models import Delivery, Event, Heartbeat, Lane, Tally
 from delivery.operations import supervisor
 from delivery.operations.processes import StopRequest
@@ -177,7 +177,7 @@ class TestCluster:
 
     def test_a_stranded_lane_is_rung_at_each_look(self, cluster, lane, monkeypatch):
         rung = []
-        monkeypatch.setattr(leases, "async_task", lambda *task: rung.append(task))
+        monkeypatch.setattr(wakeups, "async_task", lambda *task: rung.append(task))
 
         assert cluster.unanswered(timezone.now()) == ""
 

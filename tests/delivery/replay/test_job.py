@@ -208,7 +208,7 @@ def test_only_so_much_is_queued_at_a_time(source):
     put_in(source, 300)
     settle()
     replay = go(lifecycle.start("replay", heap, Wanted()))
-    assert queued() == replay.queued == 2 * job.FIRST
+    assert queued() == replay.queued == 2 * pace.FIRST
 
 
 def test_the_window_follows_what_the_vendor_takes():
@@ -218,7 +218,7 @@ def test_the_window_follows_what_the_vendor_takes():
     assert window.size == 500
     for _ in range(20):
         window.room(500)
-    assert window.size == job.LEAST
+    assert window.size == pace.LEAST
 
 
 def test_it_steps_back_while_live_deliveries_are_late(source):
@@ -361,7 +361,7 @@ def test_a_crash_within_a_step_leaves_nothing_of_it(source, monkeypatch):
     def crash(*args):
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(pace, "_next", crash)
+    monkeypatch.setattr(job, "next_due_at", crash)
     with pytest.raises(RuntimeError), transaction.atomic():
         job.step(replay.pk, Window(), NOW)
     assert (queued(), Replayed.objects.count()) == (0, 0)

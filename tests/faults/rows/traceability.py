@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from delivery.models import Delivery, Lane
-from delivery.replay import job
+from delivery.replay import job, pace
 from integrations.models import Installation
 from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.support.in_process import Inside, at, close_books, tracks
@@ -130,7 +130,7 @@ def resume(api: Api, inside: Inside, installation: Installation) -> None:
 def replay(kind: str, api: Api, inside: Inside, installation: Installation) -> None:
     asked = {"installation": installation.pk, "kind": kind}
     started = api("POST", "replays", asked)
-    window = job.Window()
+    window = pace.Window()
     while job.step(started["id"], window, timezone.now()) is not None:
         work(inside, installation.name)
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from delivery.accounting import metrics, record
+from delivery.accounting import histogram, record
 from delivery.accounting.record import Sums
 from delivery.actions import installations
 from delivery.models import Delivery, Lane
@@ -245,7 +245,7 @@ def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
 def test_the_list_has_figures_of_the_last_day(client):
     installation, source = make_installation(), make_source()
     assert "–" in page(client, MINE)
-    numbers = record.Sums(delivered=12_345, latency={metrics.bucket(1.5): 12_345})
+    numbers = record.Sums(delivered=12_345, latency={histogram.bucket(1.5): 12_345})
     record.append(installation.pk, {source.pk: numbers}, timezone.now())
     html = page(client, MINE)
     assert "12.3k" in html
