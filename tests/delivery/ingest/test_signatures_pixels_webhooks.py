@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from delivery.ingest import fan_out, pixel, signatures, views
+from delivery.ingest import pixel, signatures, views
 from delivery.ingest import store as ingest_store
 from delivery.models import Event, EventBody, Rejection, Signature
 from integrations.jsonpath import MISSING, find
@@ -126,7 +126,7 @@ def test_what_could_not_be_stored_may_come_again(client, secret, monkeypatch):
 
     headers = signed(secret, ONE)
     with monkeypatch.context() as broken:
-        broken.setattr(fan_out, "fan_out", away)
+        broken.setattr("delivery.ingest.store.fan_out", away)
         assert post(client, "/v1/events", ONE, **headers).status_code == 503
     assert post(client, "/v1/events", ONE, **headers).status_code == 200
 
