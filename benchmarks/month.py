@@ -130,7 +130,7 @@ class Month:
         """Settle what is queued, as a worker does whose vendor takes all of it."""
         from delivery.lanes import leases
         from delivery.models import Lane
-        from delivery.worker import settle
+        from delivery.worker import results, settle
         from delivery.worker.backlog import next_batch
 
         lane = Lane.objects.get(installation=self.installation)
@@ -138,15 +138,15 @@ class Month:
             held = leases.lease(lane.pk, now)
             settle.settle(
                 held,
-                exchanges=[exchange([each.id for each in batch], now)],
-                settled=[
-                    settle.Settled(
+                attempts=[attempt([each.id for each in batch], now)],
+                results=[
+                    results.DeliveryResult(
                         delivery_id=each.id, source_id=each.source_id, queued_at=each.queued_at,
                         state="delivered", revision_id=self.installation.revision_id,
                     )
                     for each in batch
                 ],
-                standing=None,
+                lane_state=None,
                 now=now,
             )  # fmt: skip
             leases.release(held)
@@ -174,10 +174,10 @@ class Month:
         print(f"{day:4}{rows:9}{columns}{mb:9.1f}{seconds:7.1f}", flush=True)
 
 
-def exchange(ids: list[int], now: datetime):
-    from delivery.worker.settle import Exchange
+def attempt(ids: list[int], now: datetime):
+    from delivery.worker.results import AttemptRecord
 
-    return Exchange(
+    return AttemptRecord(
         started_at=now, duration_ms=120, method="POST", url="https://heapanalytics.com/api/track",
         status=200, outcome="accepted", error="", request_headers="{}",
         request_body=secrets.token_hex(20_000), response_headers="{}", response_body="{}",

@@ -1,17 +1,19 @@
-"""Lanes: who may work on one, what it should send next, and what came of it."""
+"""Lane leases: acquire, renew and release the exclusive right to deliver a lane."""
 
 import logging
 import os
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db.models import Case, F, IntegerField, When
+from django.db.models import Case, F, IntegerField, Q, When
 
-from delivery.lanes.wakeups import LEASE, free, workable
 from delivery.models import Lane
 
 logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=25)  # must outlast one exchange (client.TOTAL) and its settling
+FAR = LEASE + timedelta(minutes=10)  # more than the clocks of two machines differ by
 CAREFUL_AFTER = 2  # workers that died in a row, from which on we note what each is at
 GUILTY_AFTER = 2  # workers in a row that died over the same delivery
 
@@ -26,6 +28,17 @@ class Lease:
 
 class LeaseLost(Exception):
     """Another worker has the lane now; nothing was written."""
+
+
+def free(now: datetime) -> Q:
+    """Lanes without a worker. A lease that ends far ahead was made before a clock was set back."""
+    return Q(lease__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=now + FAR)
+
+
+def workable(now: datetime) -> Q:
+    """Lanes that may be worked on now, leased or not."""
+    due = Q(due_at__isnull=True) | Q(due_at__lte=now)
+    return due & Q(paused=False, installation__enabled=True)
 
 
 # A lease that nobody let go of was a worker's that died, or as good as that.

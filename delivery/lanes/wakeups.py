@@ -4,31 +4,18 @@ import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from delivery import bulk
+from delivery.lanes.leases import free, workable
 from delivery.models import Delivery, Lane
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=25)  # must outlast one exchange (client.TOTAL) and its settling
-
-FAR = LEASE + timedelta(minutes=10)  # more than the clocks of two machines differ by
 
 WAKE_AGAIN = timedelta(seconds=5)  # how long a wake-up may go unanswered before the next one
-
-
-def free(now: datetime) -> Q:
-    """Lanes without a worker. A lease that ends far ahead was made before a clock was set back."""
-    return Q(lease__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=now + FAR)
-
-
-def workable(now: datetime) -> Q:
-    """Lanes that may be worked on now, leased or not."""
-    due = Q(due_at__isnull=True) | Q(due_at__lte=now)
-    return due & Q(paused=False, installation__enabled=True)
 
 
 def stranded(now: datetime) -> list[int]:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import OuterRef, Subquery
 
-from delivery.lanes import routes, wakeups
+from delivery.lanes import leases, routes
 from delivery.models import Delivery, Lane, Replay
 from delivery.transform.guard import limits_of
 
@@ -66,7 +66,7 @@ def _live_is_late(installation_id: int, now: datetime) -> bool:
     """Say whether live deliveries wait longer than they should while they could be sent."""
     due = Delivery.objects.due(now).filter(lane=OuterRef("pk")).order_by("pk")
     live = Lane.objects.filter(
-        wakeups.workable(now), installation=installation_id, number__lt=routes.REPLAYS
+        leases.workable(now), installation=installation_id, number__lt=routes.REPLAYS
     )
     oldest = Subquery(due.values("queued_at")[:1])
     return live.annotate(oldest=oldest).filter(oldest__lt=now - LATE).exists()

@@ -4,7 +4,6 @@ A test event is no event of ours: nothing is kept of it but the attempts, marked
 ledger and the figures know nothing of it.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,8 +19,8 @@ from delivery.transform.guard import Unworkable, code_of
 from delivery.transform.packing import Slot
 from delivery.transform.shape import leave_out_told, shape
 from delivery.worker import rate_limits, settle
-from delivery.worker.outcome import written
-from delivery.worker.settle import Exchange
+from delivery.worker.attempt import make_attempt
+from delivery.worker.results import AttemptRecord
 from integrations.destination import Destination, Limit, Request
 from integrations.encryption import masked, reveal
 from integrations.errors import DestinationError, VendorUnavailable
@@ -49,7 +48,7 @@ class Trial:
     summary: str
     fix: str = ""
     message_id: str
-    exchanges: Sequence[Exchange] = ()
+    exchanges: Sequence[AttemptRecord] = ()
     notes: Sequence[str] = ()
     is_kept: bool = True
 
@@ -86,7 +85,7 @@ def send_test_event(
     except (DestinationError, Unworkable) as raised:
         error = raised
     if is_installed:
-        settle.write_down_test(installation.pk, sending.exchanges, sending.told)
+        settle.settle_test(installation.pk, sending.attempts, sending.facts)
     trial = sending.trial(message.message_id, error, nothing)
     return replace(trial, notes=tuple(notes), is_kept=is_installed)
 
@@ -97,8 +96,8 @@ class _Sending:
 
     destination: Destination
     secrets: Sequence[str]
-    exchanges: list[Exchange] = field(default_factory=list)
-    told: list[tuple[str, str]] = field(default_factory=list)
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
 
     def send(
         self, parts: Sequence[tuple[Request, Slot]], published: Sequence[Limit], person: str
@@ -108,8 +107,8 @@ class _Sending:
             for request, slot in parts:
                 for limit in published:
                     self._keep(limit, slot, person)
-                self._exchange(request, slot, session)
-                self.told += [item.once for _, item in slot.items if item.once]
+                self._attempt(request, slot, session)
+                self.facts += [item.once for _, item in slot.items if item.once]
 
     def _keep(self, limit: Limit, slot: Slot, person: str) -> None:
         if limit.endpoint != slot.endpoint:
@@ -120,41 +119,32 @@ class _Sending:
                 f"{self.destination.name} takes {limit.name}: try again in {wait:.0f} s."
             )
 
-    def _exchange(self, request: Request, slot: Slot, session: client.Session) -> None:
-        started_at, clock = timezone.now(), time.monotonic()
-        response, error = None, None
-        try:
-            response = client.send(request, session, total=TOTAL)
-            with code_of(self.destination):
-                self.destination.judge(response)
-        except (DestinationError, Unworkable) as raised:
-            error = raised
-            raise
-        finally:
-            exchange = written(
-                request,
-                response,
-                error,
-                started_at=started_at,
-                seconds=time.monotonic() - clock,
-                secrets=self.secrets,
-                items=len(slot.items),
-            )
-            self.exchanges.append(exchange)
+    def _attempt(self, request: Request, slot: Slot, session: client.Session) -> None:
+        attempt, error = make_attempt(
+            request,
+            self.destination,
+            session,
+            secrets=self.secrets,
+            items=len(slot.items),
+            total=TOTAL,
+        )
+        self.attempts.append(attempt)
+        if error:
+            raise error
 
     def trial(
         self, message_id: str, error: DestinationError | Unworkable | None, nothing: str
     ) -> Trial:
         name = self.destination.name
         said = masked(str(error or nothing), self.secrets)
-        if not self.exchanges:
+        if not self.attempts:
             return Trial(accepted=False, summary=f"Nothing was sent. {said}", message_id=message_id)
-        last = self.exchanges[-1]
+        last = self.attempts[-1]
         fix = self.destination.explain(type(error).__name__, last.status) if error else None
         return Trial(
             accepted=error is None,
             summary=f"{name} did not take it. {said}" if error else f"{name} accepted it.",
             fix=fix.fix if fix else "",
             message_id=message_id,
-            exchanges=self.exchanges,
+            exchanges=self.attempts,
         )

@@ -3,17 +3,19 @@
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
 
 from delivery import bulk
 from delivery.accounting import record
 from delivery.lanes.leases import Lease, leased_lane, renew
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
 from delivery.worker import rate_limits
+from delivery.worker.outcome import BatchOutcome
+from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
 
 OPEN_AFTER = 5  # failures in a row, from which on one delivery at a time asks whether all is well
 
@@ -27,76 +29,32 @@ def worker() -> str:
     return f"{HOST}:{os.getpid()}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Exchange:
-    """One HTTP exchange, ready to be written down. Texts have their secrets masked already.
-
-    items     how many the request had
-    carried   (delivery id, place of its first item in the request, how many are its own); none
-              of a test
-    taken_at  when its deliveries had been taken from the queue
-    """
-
-    started_at: datetime
-    duration_ms: int
-    method: str
-    url: str
-    status: int | None
-    outcome: str
-    error: str
-    request_headers: str
-    request_body: str
-    response_headers: str
-    response_body: str
-    items: int
-    carried: list[tuple[int, int, int]]
-    taken_at: datetime | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Settled:
-    """What becomes of one delivery; the state stays queued when it was only carried in vain.
-
-    due_at, failures   of a delivery that is set aside: when to try it again, how often it was
-    """
-
-    delivery_id: int
-    source_id: int
-    queued_at: datetime
-    state: str
-    due_at: datetime | None = None
-    failures: int = 0
-    error: str = ""
-    reason: str = ""
-    notes: str = ""
-    revision_id: int | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Standing:
-    """How the lane goes on.
-
-    due_at     when to try again, while the vendor is unavailable
-    paused     until a person has mended the installation
-    """
-
-    failures: int = 0
-    due_at: datetime | None = None
-    paused: bool = False
-    last_error: str = ""
+def settle_outcome(held: Lease, outcome: BatchOutcome) -> None:
+    """Settle what an outcome has collected so far. Raises LeaseLost, having written nothing."""
+    outcome.record_fruitless(None)
+    settle(
+        held,
+        attempts=outcome.attempts,
+        results=outcome.results,
+        facts=outcome.facts,
+        used=outcome.used,
+        lane_state=outcome.lane_state,
+        now=timezone.now(),
+    )
+    outcome.clear()
 
 
 def settle(
     held: Lease,
     *,
-    exchanges: Sequence[Exchange],
-    settled: Sequence[Settled],
-    told: Sequence[tuple[str, str]] = (),
+    attempts: Sequence[AttemptRecord],
+    results: Sequence[DeliveryResult],
+    facts: Sequence[tuple[str, str]] = (),
     used: Mapping[str, int] | None = None,
-    standing: Standing | None,
+    lane_state: LaneState | None,
     now: datetime,
 ) -> None:
-    """Write down exchanges, deliveries and the lane in one transaction, behind the fence.
+    """Write attempts, deliveries and the lane in one transaction, behind the fence.
 
     used  how much of which allowance, by bucket
 
@@ -106,59 +64,59 @@ def settle(
         # First, and so that the row stays locked: from here nobody else can take the lane.
         renew(held, now)
         installation_id = Lane.objects.values_list("installation", flat=True).get(pk=held.lane_id)
-        last = _record(installation_id, exchanges)
-        written = _settle(settled, last, now)
-        record.note(installation_id, written, [e.outcome for e in exchanges], now)
-        _remember(installation_id, told)
+        last = _write_attempts(installation_id, attempts)
+        written = _update_deliveries(results, last, now)
+        record.note(installation_id, written, [each.outcome for each in attempts], now)
+        _remember(installation_id, facts)
         if used:
             rate_limits.count(used, now)
-        if standing is not None:
-            _stand(held, standing, now)
-            _tell_others(held, installation_id, standing, now)
+        if lane_state is not None:
+            _update_lane(held, lane_state, now)
+            _update_other_lanes(held, installation_id, lane_state, now)
 
 
-def write_down_test(
-    installation_id: int, exchanges: Sequence[Exchange], told: Sequence[tuple[str, str]]
+def settle_test(
+    installation_id: int, attempts: Sequence[AttemptRecord], facts: Sequence[tuple[str, str]]
 ) -> None:
-    """Write down the exchanges of a test event: it is no delivery, and the ledger knows nothing."""
+    """Write the attempts of a test event, which is no delivery and is not in the ledger."""
     with transaction.atomic():
-        _record(installation_id, exchanges, is_test=True)
-        _remember(installation_id, told)
+        _write_attempts(installation_id, attempts, is_test=True)
+        _remember(installation_id, facts)
 
 
-def _remember(installation_id: int, told: Sequence[tuple[str, str]]) -> None:
-    if told:
-        rows = [(installation_id, key, value) for key, value in told]
+def _remember(installation_id: int, facts: Sequence[tuple[str, str]]) -> None:
+    if facts:
+        rows = [(installation_id, key, value) for key, value in facts]
         bulk.insert(Told, ("installation_id", "key", "value"), rows, keep_first=True)
 
 
-def _record(
-    installation_id: int, exchanges: Sequence[Exchange], *, is_test: bool = False
+def _write_attempts(
+    installation_id: int, attempts: Sequence[AttemptRecord], *, is_test: bool = False
 ) -> dict[int, tuple[int, int]]:
     """Write the attempts; return for each delivery its last attempt and how many it had."""
-    if not exchanges:
+    if not attempts:
         return {}
     names = (
         "installation_id", "started_at", "duration_ms", "method", "url", "status", "outcome",
         "error", "items", "is_test", "worker", "taken_at",
     )  # fmt: skip
     by = worker()
-    attempts = [
+    rows = [
         (installation_id, e.started_at, e.duration_ms, e.method, e.url[:500], e.status, e.outcome,
          e.error, e.items, is_test, by, e.taken_at)
-        for e in exchanges
+        for e in attempts
     ]  # fmt: skip
     # sorted: SQLite promises no order of what it returns, and ids rise in the order of the rows
-    ids = sorted(pk for (pk,) in bulk.insert(Attempt, names, attempts, returning=("id",)))
+    ids = sorted(pk for (pk,) in bulk.insert(Attempt, names, rows, returning=("id",)))
     bulk.insert(
         AttemptBody,
         ("attempt_id", "request_headers", "request_body", "response_headers", "response_body"),
         (
             (pk, e.request_headers, e.request_body, e.response_headers, e.response_body)
-            for pk, e in zip(ids, exchanges, strict=True)
+            for pk, e in zip(ids, attempts, strict=True)
         ),
     )
-    each = zip(ids, exchanges, strict=True)
+    each = zip(ids, attempts, strict=True)
     carried = [(d, pk, at, own) for pk, e in each for d, at, own in e.carried]
     bulk.insert(Carried, ("delivery_id", "attempt_id", "position", "items"), carried)
     last: dict[int, tuple[int, int]] = {}
@@ -167,14 +125,14 @@ def _record(
     return last
 
 
-def _settle(
-    settled: Sequence[Settled], last: dict[int, tuple[int, int]], now: datetime
-) -> Sequence[Settled]:
-    """Update the deliveries, and return those that were.
+def _update_deliveries(
+    results: Sequence[DeliveryResult], last: dict[int, tuple[int, int]], now: datetime
+) -> Sequence[DeliveryResult]:
+    """Update the deliveries and return the results that were written.
 
-    The state in the condition: who cancelled one meanwhile, wins.
+    The state is in the condition, so that a delivery which was cancelled stays cancelled.
     """
-    if not settled:
+    if not results:
         return ()
     names = (
         "state", "due_at", "failures", "settled_at", "attempts", "last_attempt_id", "revision_id",
@@ -185,7 +143,7 @@ def _settle(
         (s.delivery_id, s.state, s.due_at, s.failures, None if s.state == queued else now,
          last.get(s.delivery_id, (None, 0))[1], last.get(s.delivery_id, (None, 0))[0],
          s.revision_id, s.error, s.reason, s.notes)
-        for s in settled
+        for s in results
     ]  # fmt: skip
     count = bulk.update(
         Delivery,
@@ -195,24 +153,24 @@ def _settle(
         fill=["last_attempt_id", "revision_id"],
         where="delivery_delivery.state = 'queued'",
     )
-    return settled if count == len(settled) else _of_this_moment(settled, now)
+    return results if count == len(results) else _written_at(results, now)
 
 
-def _of_this_moment(settled: Sequence[Settled], now: datetime) -> Sequence[Settled]:
-    ids = [each.delivery_id for each in settled]
+def _written_at(results: Sequence[DeliveryResult], now: datetime) -> Sequence[DeliveryResult]:
+    ids = [each.delivery_id for each in results]
     ours = Delivery.objects.filter(pk__in=ids, settled_at=now).exclude(state="cancelled")
     written = set(ours.values_list("pk", flat=True))
-    return [each for each in settled if each.delivery_id in written]
+    return [each for each in results if each.delivery_id in written]
 
 
-def _stand(held: Lease, standing: Standing, now: datetime) -> None:
-    in_trouble = standing.paused or standing.failures > 0
+def _update_lane(held: Lease, lane_state: LaneState, now: datetime) -> None:
+    in_trouble = lane_state.paused or lane_state.failures > 0
     since = Case(When(TROUBLED, then=F("changed_at")), default=Value(now))  # of what goes on
     leased_lane(held).update(
-        failures=standing.failures,
-        due_at=standing.due_at,
-        paused=standing.paused,
-        last_error=standing.last_error,
+        failures=lane_state.failures,
+        due_at=lane_state.due_at,
+        paused=lane_state.paused,
+        last_error=lane_state.last_error,
         changed_at=since if in_trouble else now,
     )
 
@@ -220,12 +178,14 @@ def _stand(held: Lease, standing: Standing, now: datetime) -> None:
 TROUBLED = Q(paused=True) | Q(failures__gt=0)
 
 
-def _tell_others(held: Lease, installation_id: int, standing: Standing, now: datetime) -> None:
+def _update_other_lanes(
+    held: Lease, installation_id: int, lane_state: LaneState, now: datetime
+) -> None:
     """The vendor is the same for all lanes of an installation: one probes, the others go by it."""
     others = Lane.objects.filter(installation=installation_id).exclude(pk=held.lane_id)
-    if standing.failures >= OPEN_AFTER and standing.due_at:
-        others.filter(failures__lt=standing.failures).update(failures=standing.failures)
-        later = standing.due_at + AFTER_PROBE
+    if lane_state.failures >= OPEN_AFTER and lane_state.due_at:
+        others.filter(failures__lt=lane_state.failures).update(failures=lane_state.failures)
+        later = lane_state.due_at + AFTER_PROBE
         others.filter(Q(due_at__isnull=True) | Q(due_at__lt=later)).update(due_at=later)
-    elif standing.failures == 0 and not standing.paused:
+    elif lane_state.failures == 0 and not lane_state.paused:
         others.filter(failures__gt=0).update(failures=0, due_at=None, last_error="", changed_at=now)

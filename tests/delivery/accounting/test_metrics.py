@@ -13,7 +13,7 @@ from delivery.accounting import histogram, metrics, queues, record, rollup
 from delivery.accounting.ledger import ledger
 from delivery.lanes import leases
 from delivery.models import Delivery, Lane, Metric, Settlement, Tally
-from delivery.worker import batch, settle
+from delivery.worker import attempt, batch, results, settle
 from delivery.worker import drain as worker_drain
 from delivery.worker.backlog import next_batch
 from tests.delivery.accounting.test_ledger import installed, put_in
@@ -38,7 +38,7 @@ def vendor(settings, monkeypatch):
     with Vendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor
-    batch.session().close()
+    attempt.session().close()
 
 
 def today(**of):
@@ -53,7 +53,7 @@ def drain():
 
 def settled(source, *, at, installation, count=1, state="delivered", seconds=1.0):
     """Note a batch in which that many were settled, each so many seconds after it was queued."""
-    each = settle.Settled(
+    each = results.DeliveryResult(
         delivery_id=0, source_id=source.pk, queued_at=at - timedelta(seconds=seconds), state=state
     )
     record.note(installation.pk, [each] * count, ["accepted"], at)
@@ -195,10 +195,9 @@ def test_what_was_cancelled_while_it_was_on_its_way_is_not_counted_as_delivered(
     lane = Lane.objects.get()
     held = leases.lease(lane.pk, timezone.now())
     queued = next_batch(lane.pk, limit=10, now=timezone.now())
-    run = batch.Run(held, Lane.objects.get(), queued)
-    run.send(lambda: True)
+    outcome = batch.attempt_batch(held, Lane.objects.get(), queued, go_on=lambda: True)
     Delivery.objects.filter(pk=first.pk).update(state="cancelled", settled_at=timezone.now())
-    run.books.settle()
+    settle.settle_outcome(held, outcome)
     assert today().total.delivered == Delivery.objects.filter(state="delivered").count() == 2
 
 

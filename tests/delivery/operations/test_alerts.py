@@ -14,7 +14,7 @@ from delivery import checks
 from delivery.accounting import record, rollup
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
 from delivery.operations import alert_channels, alerts
-from delivery.worker import settle
+from delivery.worker import results
 from tests.delivery.accounting.test_ledger import put_in
 from tests.support import factories
 from tests.support.fake_vendor import Vendor
@@ -147,13 +147,15 @@ def test_a_high_share_of_failures_is_found_when_enough_was_sent(settings):
 def test_deliveries_that_fail_without_being_sent_are_found(settings):
     heap, source = factories.make_installation(), factories.make_source()
     queued = {"delivery_id": 0, "source_id": source.pk, "queued_at": NOW}
-    failed = settle.Settled(state="failed", **queued)
+    failed = results.DeliveryResult(state="failed", **queued)
     for count, at in ((15, minutes(-2)), (9, minutes(-1))):
         assert found() == []  # 15 say nothing yet
         record.note(heap.pk, [failed] * count, [], at)
     text = "100 % of 24 deliveries settled within 10 minutes failed."
     assert found() == [("failing", "Heap", text)]
-    record.note(heap.pk, [settle.Settled(state="delivered", **queued)] * 25, [], minutes(-1))
+    record.note(
+        heap.pk, [results.DeliveryResult(state="delivered", **queued)] * 25, [], minutes(-1)
+    )
     assert found() == []
 
 

@@ -16,7 +16,7 @@ from delivery.replay import estimate, job, lifecycle, pace
 from delivery.replay.job import Window
 from delivery.replay.lifecycle import AlreadyRunning, NotPossible
 from delivery.replay.selection import Wanted, range_of
-from delivery.worker import batch, drain
+from delivery.worker import attempt, drain
 from integrations.models import Revision
 from tests.delivery.accounting.test_ledger import installed, put_in
 from tests.support import factories
@@ -32,7 +32,7 @@ ANY = ("delivered", "failed", "filtered", "cancelled")
 def _quick(monkeypatch):
     monkeypatch.setattr(drain, "LINGER", 0)
     yield
-    batch.session().close()
+    attempt.session().close()
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from delivery.models import Delivery, Lane, Replay
 from delivery.replay import estimate, job, lifecycle
 from delivery.replay.job import Window
 from delivery.replay.selection import LAST, Wanted
-from delivery.worker import batch
+from delivery.transform import stored_messages
+from delivery.worker import attempt
 from delivery.worker import drain as worker_drain
 from tests.support.factories import (
     make_delivery,
@@ -37,7 +38,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr(worker_drain, "LINGER", 0)
     monkeypatch.setattr(wakeups, "wake", lambda lanes: None)
     yield
-    batch.session().close()
+    attempt.session().close()
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_a_revision_that_this_version_cannot_use_fails_its_deliveries_alone(heap
     sent_once(heap, vendor)
     sick = Delivery.objects.get()
     type(heap.revision).objects.filter(number=1).update(blueprint={"version": 1, "actions": 3})
-    batch.compiled.cache_clear()
+    stored_messages.compiled.cache_clear()
     make_delivery(heap, make_event(name="Later"))
     drain()
     vendor.received.clear()

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from delivery.models import Delivery, Lane
 from delivery.operations import alerts
-from delivery.worker import batch, drain
+from delivery.worker import attempt, drain
 from integrations.catalog import catalog
 from integrations.destination import Item, Probe, Request, Shaped
 from integrations.models import Installation
@@ -34,7 +34,7 @@ MESSAGE = {"type": "track", "event": "Order Completed", "userId": "ada"}
 def _at_once(monkeypatch):
     monkeypatch.setattr(drain, "LINGER", 0)
     yield
-    batch.session().close()
+    attempt.session().close()
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest import parsing
 from delivery.ingest.parsing import Limits, Terms
 from delivery.ingest.store import store
-from delivery.lanes import leases, wakeups
+from delivery.lanes import leases
 from delivery.lanes.leases import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
 from delivery.outbound import client
 from delivery.status.installations import state_in_words, with_state
-from delivery.worker import batch, lane_threads, settle
+from delivery.worker import attempt, batch, batch_sender, lane_threads, settle, shape_batch
 from delivery.worker import drain as worker_drain
 from delivery.worker.batch import deliver
 from integrations.catalog import catalog
@@ -41,7 +41,7 @@ CANARY = "canary-/\"secret'+ü"
 def _at_once(monkeypatch):
     monkeypatch.setattr(worker_drain, "LINGER", 0)
     yield
-    batch.session().close()  # its connections, so that the vendor's threads end
+    attempt.session().close()  # its connections, so that the vendor's threads end
 
 
 @pytest.fixture
@@ -260,14 +260,14 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
     class Died(BaseException):
         pass
 
-    def shape_or_die(message, *rest, real=batch.shape):
+    def shape_or_die(message, *rest, real=shape_batch.shape):
         if message.message_id == "message-0003":
             raise Died
         return real(message, *rest)
 
     send_in(source, *tracks(6))
     lane = Lane.objects.get().pk
-    monkeypatch.setattr(batch, "shape", shape_or_die)
+    monkeypatch.setattr(shape_batch, "shape", shape_or_die)
     died = 0
     while (held := leases.lease(lane, timezone.now())) and died < 10:
         try:
@@ -347,7 +347,7 @@ def test_what_cannot_be_written_down_whole_is_not_written_at_all(source, heap, v
 
     send_in(source, *tracks(1))
     with monkeypatch.context() as broke:
-        broke.setattr(settle, "_settle", broken)
+        broke.setattr(settle, "_update_deliveries", broken)
         with pytest.raises(OperationalError):
             drain()
     assert not Attempt.objects.exists()
@@ -714,14 +714,14 @@ def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get()
     now = timezone.now()
-    leases.lease(lane.pk, now - 2 * wakeups.LEASE)
+    leases.lease(lane.pk, now - 2 * leases.LEASE)
     assert leases.lease(lane.pk, now) is not None
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
     send_in(source, *tracks(2))
     lane = Lane.objects.get()
-    slow = leases.lease(lane.pk, timezone.now() - 2 * wakeups.LEASE)
+    slow = leases.lease(lane.pk, timezone.now() - 2 * leases.LEASE)
     quick = leases.lease(lane.pk, timezone.now())
     with pytest.raises(LeaseLost):
         deliver(slow, go_on=lambda: True)
@@ -737,9 +737,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
 
 
 def test_the_lease_outlasts_an_exchange_and_its_settling():
-    longest = batch.SETTLE_AFTER + client.TOTAL
-    assert wakeups.LEASE.total_seconds() > longest + 5
-    assert wakeups.LEASE.total_seconds() > 5 * worker_drain.STEP
+    longest = batch_sender.SETTLE_AFTER + client.TOTAL
+    assert leases.LEASE.total_seconds() > longest + 5
+    assert leases.LEASE.total_seconds() > 5 * worker_drain.STEP
 
 
 def test_a_process_leaves_a_lane_before_the_cluster_would_kill_it(settings):

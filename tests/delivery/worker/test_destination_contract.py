@@ -7,7 +7,7 @@ import pytest
 
 from delivery.log import detail
 from delivery.models import Attempt, Bucket, Carried, Delivery, Lane
-from delivery.worker import batch, rate_limits
+from delivery.worker import attempt, rate_limits
 from delivery.worker import drain as worker_drain
 from integrations.catalog import catalog
 from integrations.destination import Allowance, Endpoint
@@ -27,7 +27,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr(worker_drain, "LINGER", 0)
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # a lane that must wait is left at once
     yield
-    batch.session().close()
+    attempt.session().close()
 
 
 @pytest.fixture

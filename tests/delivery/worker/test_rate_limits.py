@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from delivery.models import Bucket, Delivery, Lane
-from delivery.worker import batch, drain, rate_limits
+from delivery.worker import attempt, drain, rate_limits
 from integrations.catalog import catalog
 from integrations.destination import Limit
 from integrations.installations.install import install
@@ -69,7 +69,7 @@ def _at_once(monkeypatch):
     monkeypatch.setattr(drain, "LINGER", 0)
     monkeypatch.setattr(drain, "SHORT_WAIT", 0)
     yield
-    batch.session().close()
+    attempt.session().close()
 
 
 @pytest.fixture

@@ -30,9 +30,11 @@ from delivery.lanes import routes
 from delivery.lanes.leases import Lease, LeaseLost
 from delivery.models import Attempt, Carried, Delivery, Event, Lane
 from delivery.operations import retention
-from delivery.worker import batch
+from delivery.worker import attempt
 from delivery.worker.backlog import next_batch
-from delivery.worker.batch import Run
+from delivery.worker.batch import attempt_batch
+from delivery.worker.outcome import BatchOutcome
+from delivery.worker.settle import settle_outcome
 from integrations.models import Source
 from tests.delivery.accounting.test_ledger import installed
 from tests.delivery.worker.test_batch import send_in
@@ -62,7 +64,7 @@ class Penstock(RuleBasedStateMachine):
         routes.plan()
         self.lane = Lane.objects.get().pk
         self.leases: dict[int, Lease] = {}
-        self.runs: dict[int, Run] = {}
+        self.outcomes: dict[int, tuple[Lease, BatchOutcome]] = {}
         self.count = 0
         self.users: dict[int, str] = {}
         self.again: set[int] = set()  # whose order a person has changed
@@ -131,7 +133,7 @@ class Penstock(RuleBasedStateMachine):
 
     # --- what workers do ---
 
-    @precondition(lambda self: self.count and len(self.runs) < len(WORKERS))
+    @precondition(lambda self: self.count and len(self.outcomes) < len(WORKERS))
     @rule(
         data=st.data(),
         mood=st.sampled_from([200, 200, 200, 503, 401]),
@@ -140,7 +142,7 @@ class Penstock(RuleBasedStateMachine):
     )
     def send(self, data, mood: int, size: int, late: bool) -> None:
         """A worker takes the lane, if it can, and sends a batch; nothing is written down yet."""
-        worker = data.draw(st.sampled_from(sorted(set(WORKERS) - set(self.runs))))
+        worker = data.draw(st.sampled_from(sorted(set(WORKERS) - set(self.outcomes))))
         if late:  # whoever has the lane has been paused for longer than its lease
             self.leases_run_out()
         if self.owner() != worker and (held := lanes_leases.lease(self.lane, timezone.now())):
@@ -151,26 +153,26 @@ class Penstock(RuleBasedStateMachine):
         queued = next_batch(lane.pk, limit=size, now=timezone.now())
         if queued:
             self.mood = mood
-            run = Run(self.leases[worker], lane, queued)
+            held = self.leases[worker]
             try:
-                run.send(lambda: True)
+                outcome = attempt_batch(held, lane, queued, go_on=lambda: True)
             except LeaseLost:  # after two deaths it notes what it is at, and finds that it may not
                 assert self.owner() != worker
                 del self.leases[worker]
             else:
-                self.runs[worker] = run
+                self.outcomes[worker] = held, outcome
 
-    @precondition(lambda self: self.runs)
+    @precondition(lambda self: self.outcomes)
     @rule(data=st.data())
     def settle(self, data) -> None:
         """It writes down what came of it; or, when its lease is lost, nothing."""
-        worker = data.draw(st.sampled_from(sorted(self.runs)))
-        run, before = self.runs.pop(worker), written()
+        worker = data.draw(st.sampled_from(sorted(self.outcomes)))
+        (held, outcome), before = self.outcomes.pop(worker), written()
         if self.owner() == worker:
-            run.books.settle()
+            settle_outcome(held, outcome)
             return
         with pytest.raises(LeaseLost), transaction.atomic():
-            run.books.settle()
+            settle_outcome(held, outcome)
         assert written() == before, "a worker without a lease wrote"
         del self.leases[worker]
 
@@ -179,7 +181,7 @@ class Penstock(RuleBasedStateMachine):
     def crash(self, data) -> None:
         """It dies, before or after it has sent: what it knows is gone, its lease is left."""
         worker = data.draw(st.sampled_from(sorted(self.leases)))
-        self.runs.pop(worker, None)
+        self.outcomes.pop(worker, None)
         del self.leases[worker]
 
     @precondition(lambda self: self.idle())
@@ -210,7 +212,7 @@ class Penstock(RuleBasedStateMachine):
     # --- what must hold ---
 
     def idle(self) -> list[int]:
-        return sorted(set(self.leases) - set(self.runs))
+        return sorted(set(self.leases) - set(self.outcomes))
 
     def owner(self) -> int | None:
         token = Lane.objects.values_list("lease", flat=True).get()
@@ -273,4 +275,4 @@ def test_whatever_happens_in_whatever_order_the_books_close(settings):
                 ),
             )
         finally:
-            batch.session().close()
+            attempt.session().close()

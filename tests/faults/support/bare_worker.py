@@ -82,16 +82,16 @@ def main(options: dict[str, Any]) -> None:
 def bend(options: dict[str, Any]) -> None:
     from django.utils import timezone
 
-    from delivery.lanes import wakeups
+    from delivery.lanes import leases
     from delivery.outbound import client, retry
-    from delivery.worker import batch
+    from delivery.worker import shape_batch
 
     retry.SCHEDULE = tuple(options.get("schedule", retry.SCHEDULE))
-    wakeups.LEASE = timedelta(seconds=options.get("lease", wakeups.LEASE.total_seconds()))
+    leases.LEASE = timedelta(seconds=options.get("lease", leases.LEASE.total_seconds()))
     client.READ = options.get("read", client.READ)
     client.send.__kwdefaults__["total"] = options.get("total", client.TOTAL)
     if text := options.get("dies_of"):
-        batch.shape = dying(batch.shape, text)
+        shape_batch.shape = dying(shape_batch.shape, text)
     if path := options.get("clock"):
         timezone.now = wrong_by(timezone.now, Path(path))
 

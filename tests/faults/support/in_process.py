@@ -11,7 +11,7 @@ from django.utils import timezone
 from delivery.accounting.ledger import ledger
 from delivery.lanes import routes
 from delivery.models import Delivery, Lane
-from delivery.worker import batch, drain
+from delivery.worker import attempt, drain
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Installation, Source
@@ -55,7 +55,7 @@ def at(vendor_url: str) -> Iterator[Inside]:
     with ExitStack() as stack:
         stack.enter_context(override_settings(SANDBOX_URL=vendor_url))
         stack.enter_context(patch.object(drain, "LINGER", 0))
-        stack.callback(lambda: batch.session().close())
+        stack.callback(lambda: attempt.session().close())
         yield Inside(vendor_url)
 
 

@@ -1,0 +1,143 @@
+"""The shape and plan phases of a batch: queued deliveries -> shaped deliveries -> requests."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from delivery.lanes import leases, routes
+from delivery.models import Lane
+from delivery.transform.guard import code_of
+from delivery.transform.packing import Slot, pack
+from delivery.transform.shape import Parcel, leave_out_told, shape
+from delivery.transform.stored_messages import compiled, message_of
+from delivery.worker.backlog import Queued
+from integrations.blueprints import Blueprint, BlueprintError
+from integrations.destination import Config, Destination, Limit
+from integrations.encryption import reveal
+from integrations.errors import DestinationError, MessageRejected
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What the phases of a batch need to know of its lane; read once.
+
+    secrets  are masked in everything that is stored
+    """
+
+    lane: Lane
+    destination: Destination
+    config: Config
+    secrets: tuple[str, ...]
+
+    @classmethod
+    def of_lane(cls, lane: Lane) -> "BatchContext":
+        """Raises SecretsUnreadable."""
+        installation = lane.installation
+        config = installation.settings()
+        secrets = tuple(reveal(installation.sealed_secrets).values())
+        return cls(lane, installation.destination, config, secrets)
+
+    def limits(self) -> Sequence[Limit]:
+        """Return the vendor's published rate limits. Raises Unworkable."""
+        with code_of(self.destination):
+            return self.destination.limits(self.config)
+
+    def blueprint(self) -> Blueprint | None:
+        """Return the current blueprint; None in a lane that keeps each delivery's own revision.
+
+        Raises BlueprintError.
+        """
+        if self.lane.number == routes.AS_BEFORE:
+            return None
+        return compiled(self.lane.installation.revision_id)
+
+
+@dataclass(slots=True)
+class ShapedBatch:
+    """The deliveries of a batch after the blueprint, by id, in the order of the queue.
+
+    people  the person of each delivery, by id
+    failed  deliveries that cannot be sent
+    """
+
+    deliveries: dict[int, Parcel] = field(default_factory=dict)
+    people: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, DestinationError] = field(default_factory=dict)
+
+    def drop_known_facts(self, installation_id: int) -> None:
+        """Drop items that carry a fact which the vendor knows already."""
+        leave_out_told(installation_id, self.deliveries.values())
+
+
+def shape_batch(
+    context: BatchContext,
+    batch: Iterable[Queued],
+    *,
+    before_each: Callable[[int], None] | None = None,
+) -> ShapedBatch:
+    """Apply the blueprint to each delivery. Raises BlueprintError.
+
+    before_each  is called with the id of each delivery before its message is read
+    """
+    shaped, blueprint = ShapedBatch(), context.blueprint()
+    for queued in batch:
+        if before_each:
+            before_each(queued.id)
+        try:
+            person, parcel = _shape_delivery(context, queued, blueprint)
+        except DestinationError as error:
+            shaped.failed[queued.id] = error
+        except Exception as error:  # a bug for one message must not stop the others
+            logger.exception("Delivery %s failed on a bug", queued.id)
+            text = f"A bug in {context.destination.name}'s code here: {error!r}"
+            shaped.failed[queued.id] = MessageRejected(text)
+        else:
+            shaped.people[queued.id], shaped.deliveries[queued.id] = person, parcel
+    return shaped
+
+
+def _shape_delivery(
+    context: BatchContext, queued: Queued, blueprint: Blueprint | None
+) -> tuple[str, Parcel]:
+    _refuse_poison(context.lane, queued.id)
+    blueprint = blueprint or _last_blueprint(queued)
+    message = message_of(*queued.event)
+    return message.person, shape(message, blueprint, context.destination, context.config)
+
+
+def _refuse_poison(lane: Lane, delivery_id: int) -> None:
+    """A worker that crashes leaves no error. Raises MessageRejected for what the last ones were at,
+    so that it is not tried again."""
+    if lane.suspect == delivery_id and lane.suspected >= leases.GUILTY_AFTER:
+        raise MessageRejected(f"{lane.deaths} workers died, the last two over this.")
+
+
+def _last_blueprint(queued: Queued) -> Blueprint:
+    """Return the blueprint that shaped a delivery last. Raises MessageRejected."""
+    if queued.revision_id is None:
+        raise MessageRejected("It was never shaped: there is nothing to send as before.")
+    try:
+        return compiled(queued.revision_id)
+    except BlueprintError as error:  # made by an older version
+        raise MessageRejected(f"What shaped it cannot be used any more. {error}") from error
+
+
+def plan_requests(
+    context: BatchContext, shaped: ShapedBatch, set_aside: Mapping[int, bool]
+) -> list[Slot]:
+    """Return the requests to make: the lane's own first, then those set aside before, each alone.
+
+    set_aside  whether a delivery was set aside before, by id
+
+    Raises Unworkable.
+    """
+    together, alone = [], []
+    for delivery_id, parcel in shaped.deliveries.items():
+        if parcel.items:
+            entry = (delivery_id, shaped.people[delivery_id], parcel.items)
+            (alone if set_aside[delivery_id] else together).append(entry)
+    with code_of(context.destination):
+        slots = pack(together, context.destination)
+        return slots + [slot for entry in alone for slot in pack([entry], context.destination)]
