@@ -18,11 +18,6 @@ AROUND = 4  # levels more than a message may have, and it is still too deep when
 
 WRITE_KEY = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
 
-MENDED = (
-    "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
-    "were replaced."
-)
-
 
 class Envelope(msgspec.Struct):
     """What stands around the messages of a request; each message stays raw bytes."""
@@ -65,37 +60,22 @@ def decoded(body: bytes, encoding: str, *, limit: int) -> bytes:
 
 
 def opened(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
-    """Return the body as JSON that can be split, its envelope, and what had to be mended.
+    """Return the body as JSON that can be split, its envelope, and notes on what was repaired.
 
-    One message may not cost the others: what is nested too deep for any decoder is cut, so that
-    it is refused alone, and what is no JSON in all strictness is mended. Raises Unreadable.
+    One message must not cost the others: what is nested too deeply for any decoder is cut, so that
+    only its message is rejected, and JSON that is not strict is repaired. Raises Unreadable.
     """
     try:
-        return body, _decoded(body), ()
+        return json_repair.decode_or_repair(body, _decode_envelope, levels=LEVELS + AROUND)
     except (ValueError, RecursionError) as error:
-        complaint = str(error)
-    try:
-        clean = json_repair.cut(body, LEVELS + AROUND)
-        if clean != body and (envelope := _decoded_or_none(clean)):
-            return clean, envelope, ()
-        clean = json_repair.mended(clean)
-        return clean, _decoded(clean), (MENDED,)
-    except (ValueError, RecursionError):
-        message = f"The body is not usable: {complaint}"
+        message = f"The body is not usable: {error.__cause__}"
         raise Unreadable("invalid_json", message, text=body) from None
 
 
-def _decoded(body: bytes) -> Envelope:
+def _decode_envelope(body: bytes) -> Envelope:
     if not body.isascii():
         body.decode()  # the envelope's messages stay raw, and are not looked at
     return _envelope.decode(body)
-
-
-def _decoded_or_none(body: bytes) -> Envelope | None:
-    try:
-        return _decoded(body)
-    except ValueError:
-        return None
 
 
 def write_keys(envelope: Envelope) -> Iterator[str]:

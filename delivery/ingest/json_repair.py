@@ -3,13 +3,48 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from itertools import accumulate
+from typing import TypeVar
+
+T = TypeVar("T")
+REPAIRED = (
+    "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
+    "were replaced."
+)
 
 STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 STRINGS = re.compile(STRING, re.DOTALL)
 PIECES = re.compile(rb"%s|[\[{]|[\]}]" % STRING, re.DOTALL)
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+
+
+def decode_or_repair(
+    text: bytes, decode: Callable[[bytes], T], *, levels: int | None = None
+) -> tuple[bytes, T, tuple[str, ...]]:
+    """Decode JSON, and repair it first where the decoder refuses it.
+
+    levels  what is nested deeper is cut before anything else, for a decoder that recurses
+
+    Return the text that was decoded, its value and notes on what was repaired. Raises ValueError or
+    RecursionError when it is no JSON even then; the cause is the first complaint.
+    """
+    try:
+        return text, decode(text), ()
+    except (ValueError, RecursionError) as error:
+        complaint = error
+    try:
+        if levels is not None and (shallow := cut(text, levels)) != text:
+            text = shallow
+            try:
+                return text, decode(text), ()
+            except ValueError:
+                pass  # it is not strict either
+        text = to_strict_json(text)
+        return text, decode(text), (REPAIRED,)
+    except (ValueError, RecursionError) as error:
+        raise error from complaint
 
 
 def is_deeper(text: bytes, levels: int) -> bool:
@@ -43,7 +78,7 @@ def cut(text: bytes, levels: int) -> bytes:
     return b"".join(kept)
 
 
-def mended(text: bytes) -> bytes:
+def to_strict_json(text: bytes) -> bytes:
     """Return strict JSON: NaN and Infinity as null, broken characters replaced.
 
     Python's SDKs send the former, JavaScript's send halves of surrogate pairs. Raises ValueError

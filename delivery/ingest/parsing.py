@@ -18,7 +18,6 @@ from delivery.ingest import json_repair
 from delivery.ingest.enrichment import NOTHING, Added
 from delivery.ingest.envelope import (
     LEVELS,
-    MENDED,
     WRITE_KEY,
     Envelope,
     raw_messages,
@@ -186,17 +185,12 @@ def _parsed(raw: bytes, terms: Terms, sent_at: datetime | None) -> Parsed:
 
 
 def _call(raw: bytes) -> tuple[bytes, Call, tuple[str, ...]]:
-    """Return a message as strict JSON, what we look at of it, and what was mended.
+    """Return a message as strict JSON, its fields that we read, and notes on what was repaired.
 
     All of it is decoded here once: what is stored, the worker can read.
     """
-    notes: tuple[str, ...] = ()
     try:
-        try:
-            data = msgspec.json.decode(raw)
-        except ValueError:
-            raw, notes = json_repair.mended(raw), (MENDED,)
-            data = msgspec.json.decode(raw)
+        raw, data, notes = json_repair.decode_or_repair(raw, msgspec.json.decode)
         return raw, msgspec.convert(data, Call), notes
     except ValueError as error:
         raise Refused(f"The message is not usable: {error}") from None

@@ -53,7 +53,7 @@ def _decoded(body: bytes) -> Any:
         message = f"The body is nested deeper than {LEVELS} levels."
         raise Unreadable("invalid_json", message, text=body)
     try:
-        return msgspec.json.decode(json_repair.mended(body))
+        return msgspec.json.decode(json_repair.to_strict_json(body))
     except ValueError as error:
         raise Unreadable("invalid_json", f"The body is not JSON: {error}", text=body) from None
 
