@@ -7,7 +7,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery.actions import installations
 from delivery.api.serializers import blueprints as shapes
 from delivery.tester.preview import NoSuchEvent, Unusable
 from integrations.api.endpoint import Endpoint, unchecked
@@ -17,7 +16,7 @@ from integrations.api.schema import PAGING, Error, page_of
 from integrations.blueprints import BlueprintError
 from integrations.blueprints.diff import changes, difference, in_order
 from integrations.encryption import SecretsUnreadable
-from integrations.installations.revisions import Outdated
+from integrations.installations.revisions import Outdated, roll_back, save_revision
 from integrations.models import Installation, Revision
 
 LOOK = {"GET": "installations:read"}
@@ -45,7 +44,7 @@ class RevisionsView(Endpoint):
         """
         installation, given = found(pk), unchecked(request, shapes.NewRevision)
         with said():
-            saved = installations.save_revision(
+            saved = save_revision(
                 installation,
                 given.get("blueprint"),
                 by=request.user,
@@ -101,7 +100,7 @@ class RollBackView(Endpoint):
         installation = found(pk)
         numbered(installation, revision)
         with said():
-            saved = installations.roll_back(installation, revision, by=request.user)
+            saved = roll_back(installation, revision, by=request.user)
         return Response(told(saved, installation), status=status.HTTP_201_CREATED)
 
 

@@ -18,7 +18,7 @@ from integrations.api.preconditions import changing, tagged
 from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
 from integrations.catalog import catalog
 from integrations.installations import install
-from integrations.installations.change import fed_by, feed
+from integrations.installations.change import change, fed_by, feed
 from integrations.keyset import page
 from integrations.models import Installation
 
@@ -94,7 +94,7 @@ class InstallationView(Endpoint):
         """Change what is given, and let its lanes try anew with that."""
         wanted = given(request, serializers_installations.InstallationChange)
         with changing(request, Installation.objects.installed(), pk) as installation:
-            actions_installations.change(installation, wanted)
+            change(installation, wanted)
         return whole(pk)
 
     @extend_schema(

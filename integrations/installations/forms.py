@@ -188,15 +188,15 @@ class EditForm(InstallationForm):
             field.help_text = KEPT
             field.widget.attrs["placeholder"] = "••••••••"
 
-    def change(self, change):
-        """Pass the values to `change`, as `controls.change` takes them; say if that succeeded."""
+    def change(self):
+        """Change the installation; return whether that succeeded. If not, the form has errors."""
         if not self.is_valid():
             return False
         values = {key: self.cleaned_data[key] for key in ("name", *PACE)}
         if self.feed() != installations_change.fed_by(self.installation):
             values["sources"] = self.feed()
         try:
-            change(self.installation, {**values, "config": self.config()})
+            installations_change.change(self.installation, {**values, "config": self.config()})
         except InvalidInstallation as error:
             self.refuse(error.fields)
         except NameTaken as error:

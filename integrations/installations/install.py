@@ -11,6 +11,7 @@ from integrations import catalog
 from integrations.access import audit
 from integrations.destination import ConfigField, Destination
 from integrations.encryption import SecretsUnreadable, reveal
+from integrations.installations.observers import notify_changed
 from integrations.models import Installation, Revision
 
 ITS_FIX = "Run a version that has it to change this, or uninstall it."
@@ -92,6 +93,7 @@ def reconfigure(
         with transaction.atomic():
             installation.save(update_fields=["name", "config", "sealed_secrets", *pace])
             _record("updated", installation, old)
+            notify_changed(installation)
     except IntegrityError:
         if not others.filter(name=installation.name).exists():
             raise

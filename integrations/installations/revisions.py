@@ -8,6 +8,7 @@ from integrations.access import audit
 from integrations.blueprints import BlueprintError, Problem, compile_blueprint
 from integrations.blueprints.diff import changes
 from integrations.installations.install import ITS_FIX
+from integrations.installations.observers import notify_changed
 from integrations.models import Installation, Revision
 
 SUMMARY = 200  # characters of a change summary
@@ -61,6 +62,7 @@ def save_revision(
         new = {"number": revision.number, "change_summary": revision.change_summary}
         audit.record("revision.created", revision, old, new)
         _record(pinned, newest, revision)
+        notify_changed(pinned)
     installation.revision = revision
     return revision
 

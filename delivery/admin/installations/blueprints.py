@@ -13,7 +13,6 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from delivery.actions import installations
 from delivery.admin.installations.layout import found, frame, to_change
 from delivery.log import body_access
 from delivery.log.field_suggestions import vocabulary
@@ -24,7 +23,8 @@ from integrations.blueprints import BlueprintError, Problem
 from integrations.blueprints.diff import changes, difference, in_order, text_of
 from integrations.blueprints.directives import DIRECTIVES
 from integrations.encryption import SecretsUnreadable
-from integrations.installations.revisions import Outdated
+from integrations.installations import revisions as installation_revisions
+from integrations.installations.revisions import Outdated, save_revision
 from integrations.models import Revision
 
 RECENT = 25  # events that are offered for a preview
@@ -51,7 +51,7 @@ def edit(request, pk):
     blueprint, based_on = None, _number(request.POST.get("based_on"))
     try:
         blueprint = _given(request)
-        saved = installations.save_revision(
+        saved = save_revision(
             installation,
             blueprint,
             by=request.user,
@@ -196,7 +196,7 @@ def roll_back(request, pk, number):
     installation = to_change(request, pk)
     _revision(installation, number)
     try:
-        saved = installations.roll_back(installation, number, by=request.user)
+        saved = installation_revisions.roll_back(installation, number, by=request.user)
     except BlueprintError as error:
         messages.error(request, f"Revision {number} cannot be used any more. {error}")
     else:

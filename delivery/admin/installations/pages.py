@@ -198,7 +198,7 @@ class InstallationAdmin(ModelAdmin):
         form = EditForm(installation, request.POST or None)
         if request.method == "POST":
             to_change(request, pk)
-            if form.change(installations.change):
+            if form.change():
                 messages.success(request, f"{form.cleaned_data['name']} is saved.")
                 return redirect("admin:integrations_installation_change", pk)
             installation = found(request, pk)  # as it is stored

@@ -66,13 +66,13 @@ def test_a_source_that_is_not_there_feeds_nothing():
 
 def test_what_is_changed_is_changed_and_the_rest_stays():
     heap = factories.make_installation()
-    installations.change(heap, {"name": "Renamed", "config": {"app_id": "42"}, "lane_count": 3})
+    change.change(heap, {"name": "Renamed", "config": {"app_id": "42"}, "lane_count": 3})
     heap.refresh_from_db()
     assert (heap.name, heap.lane_count, heap.enabled) == ("Renamed", 3, True)
     assert (heap.settings()["app_id"], heap.settings()["api_key"]) == ("42", "your_api_key")
-    installations.change(heap, {"config": {"api_key": MASK}})
+    change.change(heap, {"config": {"api_key": MASK}})
     assert heap.settings()["api_key"] == "your_api_key"
-    installations.change(heap, {"config": {"api_key": "another_key"}})
+    change.change(heap, {"config": {"api_key": "another_key"}})
     heap.refresh_from_db()
     assert heap.settings()["api_key"] == "another_key"
     assert "another_key" not in str(list(AuditEntry.objects.values()))

@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from delivery.accounting.ledger import ledger
 from delivery.actions import deliveries as actions_deliveries
-from delivery.actions import installations
 from delivery.lanes import routes, wakeups
 from delivery.models import Delivery, Lane, Replay
 from delivery.replay import estimate, job, lifecycle
@@ -17,6 +16,7 @@ from delivery.replay.selection import LAST, Wanted
 from delivery.transform import stored_messages
 from delivery.worker import attempt
 from delivery.worker import drain as worker_drain
+from integrations.installations import revisions
 from tests.support.factories import (
     make_delivery,
     make_event,
@@ -77,7 +77,7 @@ def rename(heap, name):
     for action in blueprint["actions"]:
         if action["kind"] == "track":
             action["mapping"]["event"] = name
-    return installations.save_revision(heap, blueprint, by=None)
+    return revisions.save_revision(heap, blueprint, by=None)
 
 
 def go_and_send(replay, steps=50):

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from delivery.actions import deliveries, installations
+from delivery.actions import deliveries
 from delivery.models import Delivery, Incident
 from delivery.operations import alerts
+from integrations.installations import install, revisions
 from integrations.models import Installation, Revision
 from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
 from tests.faults.rows.kills import another_cluster
@@ -116,10 +117,10 @@ def check_incidents(*well: str) -> None:
 def mend(made: dict[str, Installation], blueprint: dict) -> None:
     """As a person would: save the blueprint, or the settings; deliver again what failed."""
     for name in ("Mapping", "Old blueprint"):
-        installations.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
+        revisions.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
     for name in ("Secrets", "Config"):
         mended = Installation.objects.get(pk=made[name].pk)
-        installations.reconfigure(mended, name=name, config=CONFIG | SECRET)
+        install.reconfigure(mended, name=name, config=CONFIG | SECRET)
     deliveries.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
 
 

@@ -14,6 +14,7 @@ from delivery.actions import deliveries, installations
 from delivery.models import Delivery
 from delivery.operations import retention
 from integrations.access import audit
+from integrations.installations import install
 from integrations.models import ApiToken, AuditEntry, Installation, NeverChanged, Source
 from tests.support.factories import (
     CONFIG,
@@ -78,7 +79,7 @@ def test_who_is_behind_a_trusted_proxy_is_who_is_named(settings):
 
 def test_a_change_is_told_as_old_and_new_and_a_secret_only_as_changed(installation):
     config = {**installation.config, "app_id": "42", "api_key": CANARY}
-    installations.reconfigure(installation, name="Heap EU", config=config, lane_count=2)
+    install.reconfigure(installation, name="Heap EU", config=config, lane_count=2)
     changes = entry("installation.updated").changes
     assert changes == {
         "config.api_key": {"old": "***", "new": "***"},
@@ -89,9 +90,7 @@ def test_a_change_is_told_as_old_and_new_and_a_secret_only_as_changed(installati
 
 
 def test_a_secret_that_stays_is_no_change(installation):
-    installations.reconfigure(
-        installation, name="Heap", config={**installation.config, "api_key": ""}
-    )
+    install.reconfigure(installation, name="Heap", config={**installation.config, "api_key": ""})
     assert entry("installation.updated").changes == {}
 
 

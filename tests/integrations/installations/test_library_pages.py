@@ -18,6 +18,7 @@ from delivery.actions import installations
 from delivery.models import Delivery, Lane
 from delivery.worker import rate_limits
 from integrations.encryption import reveal
+from integrations.installations import install
 from integrations.installations.change import fed_by
 from integrations.models import ApiToken, Installation, Source, digest
 from tests.support.factories import (
@@ -259,7 +260,7 @@ def test_who_is_paused_is_said_with_since_when(client):
     now = timezone.now()
     assert f"since {now:%H:%M}" in state(client)
     installations.resume(installation)
-    installations.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
+    install.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
     assert "since" not in state(client)  # nobody wrote down when
 
 

@@ -8,7 +8,6 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
-from delivery.actions import installations
 from delivery.lanes import wakeups
 from delivery.models import Lane
 from integrations.blueprints import BlueprintError
@@ -110,7 +109,7 @@ def test_a_lane_that_stood_still_for_its_blueprint_goes_on(heap, monkeypatch):
     from django.test import TestCase
 
     with TestCase.captureOnCommitCallbacks(execute=True):
-        installations.save_revision(heap, edited(heap), by=None)
+        installations_revisions.save_revision(heap, edited(heap), by=None)
     lane.refresh_from_db()
     assert not lane.paused
     assert woken == [lane.pk]
