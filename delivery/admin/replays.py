@@ -10,6 +10,7 @@ from unfold.decorators import display
 
 from delivery.admin.charts import short
 from delivery.admin.keyset import LogAdmin
+from delivery.admin.log.bulk_actions import MANY
 from delivery.admin.replay_form import ReplayAdminForm
 from delivery.models import Replay
 from delivery.replay import estimate, lifecycle
@@ -24,8 +25,6 @@ TURNS = {
     "resume": (lifecycle.resume, "goes on."),
     "cancel": (lifecycle.cancel, "is cancelled."),
 }
-
-MANY = 10_000  # deliveries, beyond which the installation's name has to be typed
 
 
 @admin.register(Replay)

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import F
@@ -261,5 +260,5 @@ def seen(source):
 
 
 def limit_of(source):
-    limit = settings.RATE_LIMIT if source.rate_limit is None else source.rate_limit
+    limit = source.messages_per_second
     return f"{limit:,}" if limit else "any number"

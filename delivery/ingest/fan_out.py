@@ -1,6 +1,5 @@
 """Fan-out: queue a delivery for each installation that wants an event."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -11,11 +10,10 @@ from delivery import bulk
 from delivery.ingest.parsing import Parsed
 from delivery.lanes import routes as lanes_routes
 from delivery.models import Delivery, Tally
-from delivery.transform.stored_messages import CUT, compiled, message_of
-from integrations.blueprints import NAMED, Blueprint, BlueprintError, View, view_of
+from delivery.transform.stored_messages import CUT, message_of
+from delivery.transform.triggers import blueprint_or_none, wants
+from integrations.blueprints import NAMED, Blueprint, View, view_of
 from integrations.messages import Message
-
-logger = logging.getLogger(__name__)
 
 Came = tuple[Parsed, datetime]  # a message, and when it came
 
@@ -38,15 +36,13 @@ class Arrival:
     def person(self) -> str:
         return self.parsed.user_id or self.parsed.anonymous_id
 
-    def is_wanted(self, blueprint: Blueprint) -> bool:
-        """Say whether a blueprint wants it. A trigger that errs counts as wanting: the event is
-        queued, and what is wrong will be said on its delivery."""
-        reads = blueprint.reads(self.parsed.type)
-        try:
-            return blueprint.wants(self.columns if self._suffices(reads) else self.view)
-        except (LookupError, TypeError, ValueError, RecursionError):
-            logger.exception("A trigger erred for message %s", self.parsed.message_id)
-            return True
+    def is_wanted(self, blueprint: Blueprint | None) -> bool:
+        """Return whether a blueprint wants it, or errs."""
+        reads = blueprint.reads(self.parsed.type) if blueprint else frozenset()
+        return wants(blueprint, lambda: self._view_of(reads), self.parsed.message_id)
+
+    def _view_of(self, fields: frozenset[str]) -> View:
+        return self.columns if self._suffices(fields) else self.view
 
     def _suffices(self, reads: frozenset[str]) -> bool:
         """Say whether the columns hold these fields whole."""
@@ -118,9 +114,5 @@ def fan_out(
 
 
 def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
-    try:
-        blueprint = compiled(revision)
-    except BlueprintError:
-        logger.exception("Revision %s cannot be compiled", revision)
-        return list(arrivals)  # it counts as wanting: nothing is lost when it is mended
+    blueprint = blueprint_or_none(revision)
     return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]

@@ -2,8 +2,6 @@
 
 import math
 
-from django.conf import settings
-
 from delivery.ingest.errors import TooMuch
 from integrations.rate_limits import token_bucket
 
@@ -15,7 +13,7 @@ def check_rate(source, messages):
 
     What is refused costs nothing.
     """
-    rate = settings.RATE_LIMIT if source.rate_limit is None else source.rate_limit
+    rate = source.messages_per_second
     if not rate:
         return
     taken = token_bucket.take(str(source.pk), messages, rate=float(rate), size=rate * BURST)

@@ -7,11 +7,8 @@ pages are found by key, and what a list shows never touches a body.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
-
-from django.db.models import QuerySet
 
 from delivery.log.body_access import HIDDEN
 from delivery.log.querysets import deliveries
@@ -29,19 +26,11 @@ from delivery.transform.shape import view_of
 from delivery.transform.stored_messages import COLUMNS, compiled, message_of
 from integrations.blueprints import BlueprintError
 from integrations.destination import Action
-from integrations.keyset import arrived
 from integrations.messages import Message
 
 NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
 WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
 SHOWN = 200_000  # characters of a body that a page carries
-
-
-def received(
-    rows: QuerySet[Delivery], *, since: datetime | None = None, until: datetime | None = None
-) -> QuerySet[Delivery]:
-    """Return the deliveries of events received in [since, until)."""
-    return arrived(rows, "event__received_at", since=since, until=until)
 
 
 @dataclass(frozen=True, slots=True)

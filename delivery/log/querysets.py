@@ -20,9 +20,7 @@ def deliveries() -> QuerySet[Delivery]:
 
 def newest(installation: int) -> QuerySet[Delivery]:
     """Return the deliveries of an installation, newest first, by their own index."""
-    # a range of one: see delivery.status.installations
-    rows = deliveries().filter(installation__gte=installation, installation__lte=installation)
-    return rows.order_by("installation_id", "-pk")
+    return deliveries().newest_of(installation)
 
 
 def of(text: str) -> Q:

@@ -19,7 +19,7 @@ from delivery.accounting.bounded_count import bounded
 from delivery.accounting.metrics import Point, TooFine
 from delivery.accounting.queues import Queue
 from delivery.accounting.record import Step
-from delivery.log.search.language import Search, Term, moment
+from delivery.log.search.language import Search, Term, time_of
 from delivery.log.search.query import AT, IS_UNSENT, Scope
 from delivery.models import Delivery, Lane
 from delivery.status.deliveries import retried_in_words
@@ -118,8 +118,8 @@ def _is_told(search: Search) -> bool:
 
 
 def _told(search: Search, found: Scope, now: datetime) -> Summary:
-    until = _time(search, "until", now) or now
-    since = _time(search, "since", now) or until - USUAL
+    until = time_of(search, "until", now) or now
+    since = time_of(search, "since", now) or until - USUAL
     step = _step(since, until, now)
     installation, source = _id("installation", search), _id("source", search)
     told = metrics.series(
@@ -159,11 +159,6 @@ def _step(since: datetime, until: datetime, now: datetime) -> int:
         if until - since <= longest and now - since <= record.KEPT[step]:
             return step
     return Step.DAY
-
-
-def _time(search: Search, key: str, now: datetime) -> datetime | None:
-    values = search.values(key)
-    return moment(values[0], now) if values else None
 
 
 def _id(key: str, search: Search) -> int | None:

@@ -1,6 +1,7 @@
 """Tables of deliveries and their attempts."""
 
 from datetime import datetime, timedelta
+from typing import Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models
@@ -10,6 +11,21 @@ from delivery.models.events import Event
 from delivery.models.lanes import Lane
 from delivery.models.replays import Replay
 from integrations.models import Installation, Revision
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class LogQuerySet(models.QuerySet[Row]):
+    """Rows of the log that belong to an installation."""
+
+    def newest_of(self, installation: Any) -> Self:
+        """Return the rows of an installation (or of an expression for one), newest first.
+
+        A range of one instead of an equality: for that, PostgreSQL would walk the primary key
+        backwards, through the whole log where the installation has little of it.
+        """
+        own = self.filter(installation__gte=installation, installation__lte=installation)
+        return own.order_by("installation_id", "-pk")
 
 
 class Attempt(models.Model):
@@ -35,6 +51,8 @@ class Attempt(models.Model):
         null=True, help_text="When that process had taken what it carried from the queue."
     )
 
+    objects = LogQuerySet["Attempt"].as_manager()
+
     class Meta:
         indexes = [models.Index(fields=["installation", "-id"], name="attempt_newest")]
 
@@ -57,7 +75,7 @@ class AttemptBody(models.Model):
         return f"body of attempt {self.attempt_id}"
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(LogQuerySet["Delivery"]):
     def deliver_again(self, now: datetime, trigger: str) -> int:
         """Put settled deliveries back into their lane's queue; return how many there were.
 

@@ -19,8 +19,9 @@ from delivery.accounting.ledger import OFFERED, remember
 from delivery.lanes import routes
 from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.replay.selection import LAST, Kind, Range, from_json
-from delivery.transform.stored_messages import COLUMNS, compiled, message_of
-from integrations.blueprints import Blueprint, BlueprintError, view_of
+from delivery.transform.stored_messages import COLUMNS, message_of
+from delivery.transform.triggers import blueprint_or_none, wants
+from integrations.blueprints import view_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,8 @@ def next_chunk(span: Range, after: int, limit: int, revision_id: int | None) -> 
         found = list(span.within(after, end).values_list("pk", flat=True)[:limit])
         return Chunk(found[-1] if len(found) == limit else end, found)
     found, unwanted = [], 0
-    for pk, wants in judged(span, after, end, revision_id):
-        if wants:
+    for pk, is_wanted in judged(span, after, end, revision_id):
+        if is_wanted:
             found.append(pk)
         else:
             unwanted += 1
@@ -69,30 +70,11 @@ def judged(
     span: Range, after: int, end: int, revision_id: int | None
 ) -> Iterator[tuple[int, bool]]:
     """Go through the events of a window, and say of each whether the blueprint wants it."""
-    blueprint = _blueprint(revision_id)
+    blueprint = blueprint_or_none(revision_id) if revision_id else None
     while rows := list(span.within(after, end).values_list("pk", *COLUMNS)[:BODIES]):
         for pk, *event in rows:
-            yield pk, _wants(blueprint, event)
+            yield pk, wants(blueprint, lambda event=event: view_of(message_of(*event)), event[2])
         after = rows[-1][0]
-
-
-def _blueprint(revision_id: int | None) -> Blueprint | None:
-    try:
-        return compiled(revision_id) if revision_id else None
-    except BlueprintError:
-        logger.exception("Revision %s cannot be compiled", revision_id)
-        return None
-
-
-def _wants(blueprint: Blueprint | None, event: Sequence) -> bool:
-    """As on arrival: a blueprint or a trigger that errs counts as wanting."""
-    if blueprint is None:
-        return True
-    try:
-        return blueprint.wants(view_of(message_of(*event)))
-    except (LookupError, TypeError, ValueError, RecursionError):
-        logger.exception("A trigger erred for message %s", event[2])
-        return True
 
 
 # --- what becomes of a chunk, within the transaction -------------------------------------------

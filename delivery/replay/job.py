@@ -5,14 +5,12 @@ restart costs or doubles anything. What it queues goes to a lane of its own besi
 never much of it at a time; it steps back while live deliveries are late.
 """
 
-import logging
 import time
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
-from django_q.tasks import async_task
 
 from delivery.lanes import wakeups
 from delivery.models import Lane, Replay, Replayed
@@ -22,8 +20,6 @@ from delivery.replay.pace import PAUSE, Window, allowed_now, next_due_at
 from delivery.replay.selection import Kind, range_of_replay
 from delivery.worker.lane_threads import standing_aside
 from delivery.worker.stop import stopping
-
-logger = logging.getLogger(__name__)
 
 State = Replay.State
 AT_WORK = (State.RUNNING, State.CANCELLING)
@@ -36,10 +32,7 @@ def ring(now: datetime) -> None:
     silent = Q(stepped_at=None) | Q(stepped_at__lt=now - SILENCE)
     for pk in Replay.objects.filter(silent, state__in=AT_WORK).values_list("pk", flat=True):
         if Replay.objects.filter(silent, pk=pk).update(stepped_at=now):
-            try:
-                async_task("delivery.tasks.replay", pk)
-            except Exception:  # the broker may fail in any way; the watch rings again
-                logger.exception("Replay %s could not be rung for; the watch will.", pk)
+            wakeups.ring_task("replay", pk)
 
 
 def run(pk: int) -> None:

@@ -31,7 +31,10 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
     The queue is reached through the lanes, whose index holds only what is queued; the log through
     its newest rows. So none of it costs more as the log grows.
     """
-    newest, attempts = _newest_of(Delivery), _newest_of(Attempt)
+    newest, attempts = (
+        Delivery.objects.newest_of(OuterRef("pk")),
+        Attempt.objects.newest_of(OuterRef("pk")),
+    )
     accepted = attempts.filter(outcome="accepted", is_test=False)
     return installations.annotate(
         newest=Subquery(newest.values("pk")[:1]),
@@ -58,15 +61,6 @@ def _pauses() -> QuerySet[AuditEntry]:
     )
     paused = about.filter(~Exists(resumed), action="installation.paused", object_id=own)
     return paused.order_by("-pk")
-
-
-def _newest_of(model: type[Delivery] | type[Attempt]) -> QuerySet[Any]:
-    # A range of one instead of an equality: for that, PostgreSQL likes to walk the primary key
-    # backwards, through the whole log where an installation has little of it.
-    rows = model._default_manager.filter(
-        installation__gte=OuterRef("pk"), installation__lte=OuterRef("pk")
-    )
-    return rows.order_by("installation_id", "-pk")
 
 
 def lanes_with_queue() -> QuerySet[Lane]:

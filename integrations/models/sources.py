@@ -5,6 +5,7 @@ import secrets
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
@@ -82,6 +83,11 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def messages_per_second(self) -> int:
+        """How many it may send: its own limit, or else the one of the settings; 0: any number."""
+        return settings.RATE_LIMIT if self.rate_limit is None else self.rate_limit
 
     @property
     def signing_secret(self) -> str:

@@ -13,6 +13,7 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from delivery.admin import keyset
 from delivery.admin.installations.layout import found, frame, to_change
 from delivery.log import body_access
 from delivery.log.field_suggestions import vocabulary
@@ -48,7 +49,7 @@ def edit(request, pk):
     if request.method != "POST":
         return _editor(request, installation, in_order(installation.revision.blueprint))
     to_change(request, pk)
-    blueprint, based_on = None, _number(request.POST.get("based_on"))
+    blueprint, based_on = None, keyset.number(request.POST.get("based_on"))
     try:
         blueprint = _given(request)
         saved = save_revision(
@@ -143,7 +144,7 @@ def send_test(request, pk):
 
 def _message(request):
     """Return the message that is asked about. Raises NoSuchEvent and Unusable."""
-    event_id = _number(request.POST.get("event_id"))
+    event_id = keyset.number(request.POST.get("event_id"))
     if event_id is None:
         try:
             return pasted(msgspec.json.decode(request.POST.get("message", "")), timezone.now())
@@ -157,7 +158,7 @@ def _message(request):
 def revisions(request, pk):
     installation = found(request, pk)
     rows = installation.revisions.select_related("created_by").order_by("-number")
-    before = _number(request.GET.get("before"))
+    before = keyset.number(request.GET.get("before"))
     rows = list((rows.filter(number__lt=before) if before else rows)[: REVISIONS + 1])
     context = {
         **frame(request, installation, "blueprint"),
@@ -171,7 +172,7 @@ def revision(request, pk, number):
     """Show a revision beside another: `against`, or the one before it."""
     installation = found(request, pk)
     shown = _revision(installation, number)
-    against = _number(request.GET.get("against"))
+    against = keyset.number(request.GET.get("against"))
     others = installation.revisions.exclude(pk=shown.pk).order_by("-number")
     other = (
         others.filter(number__lt=number).first()
@@ -211,7 +212,3 @@ def _revision(installation, number):
         return installation.revisions.select_related("created_by").get(number=number)
     except Revision.DoesNotExist:
         raise Http404(f"{installation} has no revision {number}.") from None
-
-
-def _number(text):
-    return int(text) if text and text.isdecimal() and len(text) < 19 else None

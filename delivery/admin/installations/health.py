@@ -71,9 +71,8 @@ def standing(installation: Installation) -> tuple[str, datetime]:
 
 def answers(installation: Installation) -> str:
     """Return how long the vendor took for its newest answers, or "" when it gave none."""
-    # a range of one: see delivery.status.installations
-    own = Attempt.objects.filter(installation__gte=installation, installation__lte=installation)
-    rows = own.order_by("installation_id", "-pk").values_list("duration_ms", "status", "is_test")
+    newest = Attempt.objects.newest_of(installation)
+    rows = newest.values_list("duration_ms", "status", "is_test")
     times = sorted(ms for ms, status, is_test in rows[:LATELY] if status and not is_test)
     if not times:
         return ""

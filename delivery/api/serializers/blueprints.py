@@ -19,10 +19,6 @@ class Headers(s.JSONField):
     pass
 
 
-class Number(s.Serializer):
-    number = s.IntegerField()
-
-
 class Revision(s.Serializer):
     number = s.IntegerField()
     created_at = s.DateTimeField()

@@ -267,3 +267,9 @@ KEYS: dict[str, Key] = {
         Key("replay", "5", number),
     )
 }
+
+
+def time_of(search: Search, key: str, now: datetime) -> datetime | None:
+    """Return the time that a search gives for a key, if it does."""
+    values = search.values(key)
+    return moment(values[0], now) if values else None

@@ -34,7 +34,7 @@ from delivery.log.search.conditions import (
     replay_id_ranges,
     unindexed,
 )
-from delivery.log.search.language import Search, moment
+from delivery.log.search.language import Search, time_of
 from delivery.models import Carried, Delivery, Event, Lane, Resolution
 from integrations import keyset
 from integrations.keyset import SKEW, Edge, Page, ids_at
@@ -291,7 +291,7 @@ def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
     Ids rise with the times but for SKEW: outside of it they tell, within it the event is asked.
     """
     near, surely, received = Q(), Q(), Q()
-    since, until = _time(search, "since", now), _time(search, "until", now)
+    since, until = time_of(search, "since", now), time_of(search, "until", now)
     edges = []  # of each end the outer one, beyond which nothing is, and the inner one
     if since is not None:
         edges += [Edge(Delivery, AT, since - SKEW), Edge(Event, "received_at", since + SKEW)]
@@ -308,8 +308,3 @@ def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
         near &= Q(pk__lt=next(ids))
         surely, received = surely & Q(event__lt=next(ids)), received & Q(received_at__lt=until)
     return near, surely, received
-
-
-def _time(search: Search, key: str, now: datetime) -> datetime | None:
-    values = search.values(key)
-    return moment(values[0], now) if values else None

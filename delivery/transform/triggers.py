@@ -1,0 +1,33 @@
+"""Asks a blueprint whether it wants a message. Whatever errs counts as wanting it.
+
+The message is then queued, and its delivery fails with the reason where a person sees it. Counting
+an error as "not wanted" would lose messages in silence.
+"""
+
+import logging
+from collections.abc import Callable
+
+from delivery.transform.stored_messages import compiled
+from integrations.blueprints import Blueprint, BlueprintError, View
+
+logger = logging.getLogger(__name__)
+
+
+def blueprint_or_none(revision_id: int) -> Blueprint | None:
+    """Return the blueprint of a revision; None when it cannot be compiled, which is logged."""
+    try:
+        return compiled(revision_id)
+    except BlueprintError:
+        logger.exception("Revision %s cannot be compiled", revision_id)
+        return None
+
+
+def wants(blueprint: Blueprint | None, read_view: Callable[[], View], message_id: str) -> bool:
+    """Return whether a blueprint wants a message, or errs."""
+    if blueprint is None:
+        return True
+    try:
+        return blueprint.wants(read_view())
+    except (LookupError, TypeError, ValueError, RecursionError):
+        logger.exception("A trigger erred for message %s", message_id)
+        return True
