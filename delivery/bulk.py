@@ -117,7 +117,7 @@ def update(
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [_parameter(given, rows)])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 class Transaction:
@@ -157,7 +157,7 @@ def transaction() -> Iterator[Transaction]:
         whole.told = _sent(whole.afterwards)
         return
     if time.monotonic() - getattr(_used, "at", -math.inf) < ALIVE:
-        connection.health_check_done = True  # which would be one more wait
+        connection.health_check_done = True  # type: ignore[attr-defined]  # one wait less
     try:
         whole.do(Statement("BEGIN"))  # Django's own would be waited for
         yield whole

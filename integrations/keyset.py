@@ -126,7 +126,8 @@ def ids_at(*edges: Edge) -> list[int]:
 def _last_made_late(edge: Edge) -> tuple[str, Sequence[Any]]:
     if not edge.is_end or not hasattr(edge.model, "last_made_late"):
         return "NULL", ()
-    return edge.model.last_made_late(edge.moment).query.sql_with_params()
+    sql: tuple[str, Sequence[Any]] = edge.model.last_made_late(edge.moment).query.sql_with_params()
+    return sql
 
 
 def _search(edge: Edge) -> tuple[str, Sequence[Any]]:

@@ -187,8 +187,10 @@ def _count(sums: Sums, each: Sums, offered: bool) -> None:
 
 
 def _point(at: datetime, sums: Sums) -> Point:
-    counts = {name: getattr(sums, name) for name in (*FLOWS, *GAUGES)}
-    times = {f"p{percent}_ms": percentile(sums.latency, percent) for percent in PERCENTILES}
+    counts: dict[str, Any] = {name: getattr(sums, name) for name in (*FLOWS, *GAUGES)}
+    times: dict[str, Any] = {
+        f"p{percent}_ms": percentile(sums.latency, percent) for percent in PERCENTILES
+    }
     return Point(at=at, **counts, **times)
 
 

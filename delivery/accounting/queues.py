@@ -38,7 +38,7 @@ def queues(installations: Iterable[int] | None = None) -> dict[int, Queue]:
         return {}
     found: dict[int, Queue] = {}
     for pk, queued, head in bulk.rows_of(
-        bulk.Statement(_of_lanes(among and len(among)), among or ())
+        bulk.Statement(_of_lanes(None if among is None else len(among)), among or ())
     ):
         if queued:
             was = found.get(pk, Queue())

@@ -129,7 +129,8 @@ def _booked(start: datetime) -> tuple[Counter[Place], Counter[Place]]:
 
 def _since(start: datetime) -> QuerySet[Any]:
     rows = arrived(Delivery.objects.order_by(), "event__received_at", since=start, until=None)
-    return rows.annotate(part=TruncHour("event__received_at", tzinfo=UTC))
+    hours: QuerySet[Any] = rows.annotate(part=TruncHour("event__received_at", tzinfo=UTC))
+    return hours
 
 
 def _made(start: datetime, *, afterwards: bool) -> Counter[Place]:

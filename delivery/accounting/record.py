@@ -61,7 +61,9 @@ class Sums(msgspec.Struct, omit_defaults=True):
 Entry = tuple[datetime, int, int, Sums]  # when, installation, source, what
 
 
-def note(installation_id: int, settled: Iterable[Any], outcomes: Sequence[str], at: datetime):
+def note(
+    installation_id: int, settled: Iterable[Any], outcomes: Sequence[str], at: datetime
+) -> None:
     """Append what a batch settled. To be called in the transaction that settles it.
 
     settled   as lanes.Settled; what stays queued counts for nothing yet

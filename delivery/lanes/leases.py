@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Case, F, IntegerField, Q, When
+from django.db.models import Case, F, IntegerField, Q, QuerySet, When
 
 from delivery.models import Lane
 
@@ -116,5 +116,5 @@ def release_held_by(cluster: str, *, died: bool = True) -> int:
     return held.update(lease=None, lease_until=None, holder="", deaths=deaths)
 
 
-def leased_lane(held: Lease):
+def leased_lane(held: Lease) -> QuerySet[Lane]:
     return Lane.objects.filter(pk=held.lane_id, lease=held.token)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -35,7 +35,7 @@ def due_among(lane_ids: Collection[int], now: datetime) -> list[int]:
     return [lane_id for lane_id, head in heads if head is not None]
 
 
-def _stranded(now: datetime):
+def _stranded(now: datetime) -> QuerySet[Lane]:
     queued = Delivery.objects.due(now).filter(lane=OuterRef("pk"))
     return Lane.objects.filter(workable(now), free(now), Exists(queued))
 

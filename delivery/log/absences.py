@@ -5,9 +5,8 @@ from datetime import timedelta
 
 from delivery.log.detail import message
 from delivery.models import Event
-from delivery.transform.shape import view_of
 from delivery.transform.stored_messages import compiled_of
-from integrations.blueprints import BlueprintError
+from integrations.blueprints import BlueprintError, view_of
 from integrations.models import Installation
 
 GONE = timedelta(days=30)  # for so long after it is uninstalled people ask why nothing comes there

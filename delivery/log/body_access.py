@@ -16,7 +16,7 @@ HIDDEN = "Bodies are shown to operators. Your role sees states, times, ids, name
 
 def shown_to(user: Any) -> bool:
     """Say whether a user sees bodies without asking for each."""
-    return user.has_perm(SEE_BODIES)
+    return bool(user.has_perm(SEE_BODIES))
 
 
 def reveal(about: Model) -> None:

@@ -22,11 +22,11 @@ from delivery.models import (
     Replay,
     Replayed,
 )
-from delivery.transform.shape import view_of
 from delivery.transform.stored_messages import COLUMNS, compiled, message_of
-from integrations.blueprints import BlueprintError
+from integrations.blueprints import BlueprintError, view_of
 from integrations.destination import Action
 from integrations.messages import Message
+from integrations.models import Revision
 
 NEWEST_ATTEMPTS = 100  # how many of a delivery are told of
 WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
@@ -86,7 +86,7 @@ class Story:
         return result(self.delivery.event, self.body, self.revision)
 
     @property
-    def revision(self):
+    def revision(self) -> Revision | None:
         """The blueprint that shaped it, or the current one while none has."""
         return self.delivery.revision or self.delivery.installation.revision
 

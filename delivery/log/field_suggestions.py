@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from delivery.models import Event
-from delivery.transform.shape import view_of
 from delivery.transform.stored_messages import COLUMNS, message_of
+from integrations.blueprints import view_of
 from integrations.blueprints.trigger_syntax import FIELDS as FIELDS_OF_TRIGGERS
 
 EVENTS = 100  # how many of the newest are looked at

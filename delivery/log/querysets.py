@@ -6,13 +6,13 @@ from operator import or_
 
 from django.db.models import Q, QuerySet
 
-from delivery.models import Delivery, Event, Replayed
+from delivery.models import Delivery, DeliveryQuerySet, Event, Replayed
 from integrations.messages import TYPES
 
 NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
 
 
-def deliveries() -> QuerySet[Delivery]:
+def deliveries() -> DeliveryQuerySet:
     """Return deliveries with all that a list shows of them."""
     beside = ("event", "installation", "lane", "last_attempt", "resolution")
     return Delivery.objects.select_related(*beside)

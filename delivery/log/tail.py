@@ -1,6 +1,6 @@
 """Following the log: each delivery as it comes in, and again as it is settled."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from delivery.log.search.query import Scope
 from delivery.models import Delivery
@@ -26,5 +26,5 @@ def tail(scope: Scope, wait: Callable[[], bool]) -> Iterator[list[Delivery]]:
         known = dict(sorted(known.items())[-MOST:])
 
 
-def _states(rows) -> dict[int, str]:
+def _states(rows: Iterable[Delivery]) -> dict[int, str]:
     return {each.pk: each.state for each in rows}

@@ -1,7 +1,7 @@
 """The tables of events in motion and of their log."""
 
 from delivery.models.accounting import Metric, Past, Settlement, Tally
-from delivery.models.deliveries import (
+from delivery.models.deliveries import DeliveryQuerySet, (
     Attempt,
     AttemptBody,
     Carried,
@@ -21,6 +21,7 @@ __all__ = [
     "Bucket",
     "Carried",
     "Delivery",
+    "DeliveryQuerySet",
     "Event",
     "EventBody",
     "Heartbeat",

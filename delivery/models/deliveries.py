@@ -206,7 +206,7 @@ class Delivery(models.Model):
         return models.Q(models.Exists(over.filter(created_at__gte=moment)))
 
     @staticmethod
-    def last_made_late(moment: datetime) -> models.QuerySet["Replay"]:
+    def last_made_late(moment: datetime) -> "models.QuerySet[Replay, Any]":
         """Return the query for the last id that such a backfill made: one row, or none."""
         made = Replay.objects.filter(created_at__gte=moment, last_delivery__isnull=False)
         return made.order_by("-last_delivery").values("last_delivery")[:1]

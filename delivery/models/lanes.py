@@ -67,9 +67,10 @@ class Lane(models.Model):
 
     def is_busy(self, now: datetime) -> bool:
         """Say whether a worker may have a request of this lane under way."""
-        leased = self.lease is not None and self.lease_until is not None
-        waits = self.paused or (self.due_at is not None and self.due_at > now)
-        return leased and not waits and self.lease_until >= now
+        if self.lease is None or self.lease_until is None or self.paused:
+            return False
+        waits = self.due_at is not None and self.due_at > now
+        return not waits and self.lease_until >= now
 
     def is_tried_again(self, now: datetime) -> bool:
         """Say whether its vendor was unavailable and the next try is due or under way: until that

@@ -200,7 +200,8 @@ def _stalled_since() -> datetime | None:
         stranded &= set(wakeups.stranded(timezone.now()))
     now = timezone.now()
     waiting = Delivery.objects.due(now).filter(lane__in=stranded, queued_at__lt=now - STALLED)
-    return waiting.aggregate(at=Min("queued_at"))["at"]
+    oldest: datetime | None = waiting.aggregate(at=Min("queued_at"))["at"]
+    return oldest
 
 
 def _alarms() -> Iterator[Finding]:

@@ -61,7 +61,8 @@ class Wanted:
 
 
 def as_json(wanted: Wanted) -> dict[str, Any]:
-    return msgspec.to_builtins(wanted)
+    values: dict[str, Any] = msgspec.to_builtins(wanted)
+    return values
 
 
 def from_json(value: dict[str, Any]) -> Wanted:

@@ -1,6 +1,6 @@
 """Reading the queue of a lane."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,8 +28,11 @@ def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
     """Return the head of the lane's queue, in order."""
     own = ("pk", "queued_at", "failures", "revision")
     names = (*own, *(f"event__{name}" for name in COLUMNS))
-    rows = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk").values_list(*names)[:limit]
-    return [Queued(*row[: len(own)], row[len(own) :]) for row in rows]
+    head = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk")
+    rows: Iterable[Sequence[Any]] = head.values_list(*names)[:limit]
+    return [
+        Queued(pk, at, failures, revision, event) for pk, at, failures, revision, *event in rows
+    ]
 
 
 def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
@@ -41,4 +44,4 @@ def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
         .order_by("due_at")
         .values_list("event__user_id", "event__anonymous_id", "due_at")
     )
-    return {user_id or anonymous_id: due_at for user_id, anonymous_id, due_at in rows}
+    return {user_id or anonymous_id: due_at for user_id, anonymous_id, due_at in rows if due_at}

@@ -48,7 +48,8 @@ def _size(lane: Lane) -> int:
     if lane.failures >= OPEN_AFTER:
         return 1
     careful = lane.deaths >= leases.CAREFUL_AFTER
-    return min(CAREFUL_SIZE, settings.BATCH_SIZE) if careful else settings.BATCH_SIZE
+    size = int(settings.BATCH_SIZE)
+    return min(CAREFUL_SIZE, size) if careful else size
 
 
 def attempt_batch(

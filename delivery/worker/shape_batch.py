@@ -12,7 +12,7 @@ from delivery.transform.shape import Parcel, leave_out_told, shape
 from delivery.transform.stored_messages import compiled, message_of
 from delivery.worker.backlog import Queued
 from integrations.blueprints import Blueprint, BlueprintError
-from integrations.destination import Config, Destination, Limit
+from integrations.destination import Config, Destination, Item, Limit
 from integrations.encryption import reveal
 from integrations.errors import DestinationError, MessageRejected
 
@@ -133,7 +133,8 @@ def plan_requests(
 
     Raises Unworkable.
     """
-    together, alone = [], []
+    together: list[tuple[int, str, Sequence[Item]]] = []
+    alone: list[tuple[int, str, Sequence[Item]]] = []
     for delivery_id, parcel in shaped.deliveries.items():
         if parcel.items:
             entry = (delivery_id, shaped.people[delivery_id], parcel.items)

@@ -81,7 +81,7 @@ class Installation(models.Model):
     def masked_config(self) -> dict[str, str]:
         """Return config as anyone may see it: secrets as a mask when there is one."""
         try:
-            stored = set(reveal(self.sealed_secrets))
+            stored = frozenset(reveal(self.sealed_secrets))
         except SecretsUnreadable:  # there are some; which, nobody can tell
             stored = self.destination.secret_keys
         return {**self.config, **dict.fromkeys(stored, MASK)}
@@ -93,7 +93,7 @@ class Installation(models.Model):
         self.sealed_secrets = seal({k: v for k, v in values.items() if k in secret and v})
 
 
-class JsonText(models.TextField):
+class JsonText(models.TextField):  # type: ignore[type-arg]  # not subscriptable at run time
     """JSON whose objects keep the order of their keys; PostgreSQL's jsonb would sort them."""
 
     def from_db_value(self, value: str | None, *given: Any) -> Any:

@@ -198,7 +198,8 @@ class WebhookSource(models.Model):
     def places(self) -> dict[str, str | list[str]]:
         """Return for each field of a message where its value is."""
         event = {"event": self.event_type_path} if self.event_type_path else {}
-        return {**USUAL[self.source_type], **event, **self.mappings}
+        mappings: dict[str, str | list[str]] = self.mappings
+        return {**USUAL[self.source_type], **event, **mappings}
 
     @property
     def secret(self) -> str:

@@ -23,7 +23,8 @@ ANY_ID = ("message_id", "user_id", "anonymous_id")
 
 
 def in_replays(replays: Iterable[str]) -> Q:
-    return Q(Exists(Replayed.objects.filter(delivery=OuterRef("pk"), replay__in=replays)))
+    ids = [int(pk) for pk in replays]
+    return Q(Exists(Replayed.objects.filter(delivery=OuterRef("pk"), replay__in=ids)))
 
 
 def replay_id_ranges(replays: Iterable[str]) -> Q:
@@ -86,7 +87,7 @@ def _tried(value: str) -> Q:
 
 
 def _carried(request: str) -> Q:
-    return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=request)))
+    return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=int(request))))
 
 
 def _resolved(value: str) -> Q:

@@ -75,7 +75,7 @@ class Seen(NamedTuple):
     events theirs are; None where these would be many more than the rows, or nothing is asked of
     them."""
 
-    count: int
+    size: int
     end: int | None
     among: QuerySet[Event] | None
 
@@ -118,8 +118,9 @@ class Scope:
         """Return a page, after so many looks at most: LOOKS, when not said."""
         if self.is_looked_through:
             return self._looked(limit, before, looks or LOOKS)
-        place = {"before": before, "after": after, "by": self.by}
-        return keyset.page(self.rows, limit=limit, **place, shown=self._shown)
+        return keyset.page(
+            self.rows, limit=limit, before=before, after=after, by=self.by, shown=self._shown
+        )
 
     def _looked(self, limit: int, before: int | None, looks: int) -> Page:
         found: list[int] = []
@@ -144,7 +145,7 @@ class Scope:
     def _shown(self) -> QuerySet[Any]:
         """Any rows, with all that is shown of them: to be joined to those of a page alone, not to
         all that were looked through, or that PostgreSQL reads when it misjudges how many fit."""
-        rows = self.rows.model._default_manager.all()
+        rows: QuerySet[Any] = self.rows.model._default_manager.all()
         rows.query.select_related = self.rows.query.select_related
         return rows
 
@@ -256,7 +257,7 @@ def _of_numbers(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[Quer
     if deliveries := search.values("delivery"):
         rows = rows.filter(pk__in=deliveries)
     if requests := search.values("request"):
-        carried = Carried.objects.filter(attempt__in=requests)
+        carried = Carried.objects.filter(attempt__in=[int(pk) for pk in requests])
         rows = rows.filter(pk__in=list(carried.values_list("delivery", flat=True)))
     replays = search.values("replay")
     if replays:
