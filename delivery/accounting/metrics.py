@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 from django.db import connection
 
@@ -187,7 +188,7 @@ def _count(sums: Sums, each: Sums, offered: bool) -> None:
 
 
 def _point(at: datetime, sums: Sums) -> Point:
-    counts: dict[str, Any] = {name: getattr(sums, name) for name in (*FLOWS, *GAUGES)}
+    figures: dict[str, Any] = {name: getattr(sums, name) for name in (*FLOWS, *GAUGES)}
     times: dict[str, Any] = {
         f"p{percent}_ms": percentile(sums.latency, percent) for percent in PERCENTILES
     }

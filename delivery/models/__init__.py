@@ -1,11 +1,12 @@
 """The tables of events in motion and of their log."""
 
 from delivery.models.accounting import Metric, Past, Settlement, Tally
-from delivery.models.deliveries import DeliveryQuerySet, (
+from delivery.models.deliveries import (
     Attempt,
     AttemptBody,
     Carried,
     Delivery,
+    DeliveryQuerySet,
     Replayed,
     Resolution,
     give_up_days,
