@@ -189,10 +189,9 @@ def _count(sums: Sums, each: Sums, offered: bool) -> None:
 
 def _point(at: datetime, sums: Sums) -> Point:
     figures: dict[str, Any] = {name: getattr(sums, name) for name in (*FLOWS, *GAUGES)}
-    times: dict[str, Any] = {
-        f"p{percent}_ms": percentile(sums.latency, percent) for percent in PERCENTILES
-    }
-    return Point(at=at, **counts, **times)
+    for percent in PERCENTILES:
+        figures[f"p{percent}_ms"] = percentile(sums.latency, percent)
+    return Point(at=at, **figures)
 
 
 def _read(
