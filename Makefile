@@ -11,8 +11,8 @@ ARGS =
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
 
-# The database tests on PostgreSQL, then everything, with SQLite. Of tests that kill processes two
-# run at once, and nothing beside them: they wait more than they work, and look at the clock.
+# The database tests on PostgreSQL, then everything on SQLite. Tests that kill processes run two at
+# a time, after the others, because they mostly wait and they measure time.
 test: .venv/installed-dev
 	@url=`$(PYTHON) -m tests.support.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
@@ -33,11 +33,11 @@ check: .venv/installed-dev .env
 	@mkdir -p var && $(SCHEMA) --file var/schema.yml && cmp -s schema.yml var/schema.yml || \
 		{ echo "schema.yml is not current: make schema" >&2; exit 1; }
 
-# The API's OpenAPI schema, which is served at /v1/schema.
+# The OpenAPI schema of the API, which is served at /v1/schema.
 schema: .venv/installed-dev .env
 	$(SCHEMA) --file schema.yml
 
-# The examples in the schema: every call is made, and what was given and answered is written down.
+# The examples in the schema: makes every call and writes down its request and response.
 examples: .venv/installed-dev .env
 	PENSTOCK_WRITE_EXAMPLES=1 $(PYTHON) -m pytest tests/integrations/api/test_every_call.py -q -k examples
 	@$(MAKE) schema
@@ -49,14 +49,14 @@ format: .venv/installed-dev
 bench: .venv/installed-dev .env
 	$(PYTHON) benchmarks/run.py $(ARGS)
 
-# What kills the cluster, and replays, at full length: rows 2, 3, 4 and 20, and tests/kills.
+# Faults that kill the cluster, and replays, in full: rows 2, 3, 4 and 20, and tests/kills.
 kills: .venv/installed-dev
 	PENSTOCK_FAULTS=full PENSTOCK_REPLAYED=$${PENSTOCK_REPLAYED:-50000} \
 		$(PYTHON) -m pytest tests/kills tests/faults -m kills -s \
 		-k "freezes or replay or fault[2- or fault[3- or fault[4-" $(ARGS)
 
-# The fault suite with its full rounds, on both databases; hours. ARGS="-k 12a" takes one row.
-# What comes of it is kept in var/faults.jsonl; `make faults-table` puts it into the docs.
+# The fault suite with all rounds, on both databases; takes hours. ARGS="-k 12a" runs one row.
+# The results are appended to var/faults.jsonl; `make faults-table` writes them into the docs.
 faults: .venv/installed-dev
 	@url=`$(PYTHON) -m tests.support.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
@@ -68,19 +68,19 @@ faults: .venv/installed-dev
 faults-table: .venv/installed-dev
 	$(PYTHON) -m tests.faults.table
 
-# PostgreSQL, a server of the test's own, away for 30 s under load, with the figures.
+# Stops a PostgreSQL of its own for 30 s under load, and prints the figures.
 outage: sdks
 	PENSTOCK_OUTAGE=$${PENSTOCK_OUTAGE:-30} $(PYTHON) -m pytest tests/end_to_end/test_outage.py -s $(ARGS)
 
-# 200,000 requests made up against the parser, with its memory; 20,000 posted; and 2,000 made up
+# 200,000 generated requests against the parser, with its memory; 20,000 posted; and 2,000 generated
 # from the OpenAPI schema, 100 for each call of the API.
 fuzz: .venv/installed-dev
 	PENSTOCK_FUZZ_API=$${PENSTOCK_FUZZ_API:-100} $(PYTHON) -m pytest tests/integrations/api/test_openapi.py -k made_up $(ARGS)
 	PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-200000} $(PYTHON) -m pytest tests/delivery/ingest/test_fuzz.py \
 		tests/delivery/ingest/test_openapi.py -s $(ARGS)
 
-# The SDKs of other people that tests/end_to_end/test_sdks.py sends with. Needs npm; kept in var/sdks. Not
-# `npm ci`: it fails where a registry lacks the optional packages of other platforms.
+# The vendors' SDKs that tests/end_to_end/test_sdks.py uses. Needs npm; installs into var/sdks. Not
+# `npm ci`, because it fails where a registry lacks the optional packages of other platforms.
 sdks: var/sdks/installed
 
 var/sdks/installed: .venv/installed-dev tests/sdks/python.txt tests/sdks/analytics-python.txt tests/sdks/package-lock.json
@@ -93,8 +93,8 @@ var/sdks/installed: .venv/installed-dev tests/sdks/python.txt tests/sdks/analyti
 	done
 	@touch $@
 
-# The code editor of the blueprint page, from the pinned packages. Its result is committed, so that
-# nobody needs npm to run Penstock. Not `npm ci`: see sdks.
+# Builds the code editor of the blueprint page from pinned packages. The result is committed, so
+# that Penstock runs without npm. Not `npm ci`: see sdks.
 CODEMIRROR = delivery/static/penstock/codemirror
 
 editor:
@@ -105,8 +105,8 @@ editor:
 		--metafile=packed.json --outfile=codemirror.js && node licences.mjs packed.json > licences.txt
 	@cp var/editor/codemirror.js $(CODEMIRROR).js && cp var/editor/licences.txt $(CODEMIRROR).licences.txt
 
-# The pictures of the docs, of a shop on a Penstock of its own: 3 minutes, ports 8000 and 8001, and a
-# Chromium. ARGS="log home" takes only these.
+# Takes the pictures of the docs, of a shop on a Penstock of its own. Needs 3 minutes, ports 8000
+# and 8001, and a Chromium. ARGS="log home" takes only these.
 pictures: .venv/installed-dev
 	$(PYTHON) -m tests.pictures $(ARGS)
 
@@ -118,7 +118,7 @@ lock: .venv/installed-dev
 		$(LOCK) --custom-compile-command "make lock" tests/sdks/$$each.in -o tests/sdks/$$each.txt; \
 	done
 
-# Everything that can be made again. Keeps .env and var/: they hold your keys and data.
+# Removes everything that can be generated. Keeps .env and var/, which hold your keys and data.
 clean:
 	rm -rf .venv staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
