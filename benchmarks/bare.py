@@ -74,6 +74,6 @@ def execution():
 def executing(driver):
     if connection.vendor == "sqlite":
         return lambda sql, values=(): driver.execute(
-            sql.replace("%s", "?"), [bulk.plain(value) for value in values]
+            sql.replace("%s", "?"), [bulk.to_database_value(value) for value in values]
         )
     return psycopg.Cursor(driver).execute  # Django's own cursor prepares nothing

@@ -106,25 +106,25 @@ class Month:
         for _ in range(self.options.per_hour // REQUEST):
             self.ingest(now)
         self.deliver(now + timedelta(minutes=1))
-        rollup.roll_up(now + timedelta(minutes=2))
-        retention.purge(now + timedelta(minutes=3), budget=60.0)
+        rollup.roll_up_metrics(now + timedelta(minutes=2))
+        retention.purge_old_rows(now + timedelta(minutes=3), budget=60.0)
         self.vacuum()
 
     def ingest(self, now: datetime) -> None:
-        from delivery.ingest.parsing import Parsed
-        from delivery.ingest.store import store
+        from delivery.ingest.parsing import ParsedMessage
+        from delivery.ingest.store import store_messages
 
         messages = []
         for _ in range(REQUEST):
             self.number += 1
             messages.append(
-                Parsed(
+                ParsedMessage(
                     message_id=f"{secrets.token_hex(8)}-{self.number}", type="track",
                     name="Order Completed", user_id=f"user-{self.number % 5_000}", anonymous_id="",
                     timestamp=now, text=TEXT,
                 )
             )  # fmt: skip
-        store(self.source, messages, (), now=now)
+        store_messages(self.source, messages, (), now=now)
 
     def deliver(self, now: datetime) -> None:
         """Settle what is queued, as a worker does whose vendor takes all of it."""
@@ -135,7 +135,7 @@ class Month:
 
         lane = Lane.objects.get(installation=self.installation)
         while batch := next_batch(lane.pk, limit=100, now=now):
-            held = leases.lease(lane.pk, now)
+            held = leases.acquire_lease(lane.pk, now)
             settle.settle(
                 held,
                 attempts=[attempt([each.id for each in batch], now)],
@@ -149,7 +149,7 @@ class Month:
                 lane_state=None,
                 now=now,
             )  # fmt: skip
-            leases.release(held)
+            leases.release_lease(held)
 
     def vacuum(self) -> None:
         from django.db import connection

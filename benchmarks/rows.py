@@ -197,7 +197,7 @@ def populate() -> None:
     for name in INSTALLATIONS:
         install(catalog()["heap"], name=name, config={"app_id": "1", "region": "us"})
     Installation.objects.filter(name="Standing").update(enabled=False)
-    routes.plan()
+    routes.plan_routes()
 
 
 def fill(connection: psycopg.Connection, events: int) -> None:

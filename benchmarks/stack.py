@@ -35,7 +35,7 @@ from delivery.models import (
     Tally,
     Told,
 )
-from delivery.operations.processes import Group, manage
+from delivery.operations.processes import ProcessGroup, manage
 from integrations.catalog import catalog
 from integrations.installations.install import install
 
@@ -86,7 +86,7 @@ class Web:
     """A web server that runs."""
 
     port: int
-    group: Group
+    group: ProcessGroup
 
     def megabytes(self) -> float:
         """Return what the largest of its processes has in memory."""
@@ -97,7 +97,7 @@ class Web:
 def web(environment: Mapping[str, str] | None = None) -> Iterator[Web]:
     """Run the web server as in production."""
     address = up.web_address()
-    ready = partial(up.answers, address, "/v1/track")  # as `manage.py up` asks
+    ready = partial(up.is_responding, address, "/v1/track")  # as `manage.py up` asks
     with _running(up.web_command(address), environment, ready) as group:
         yield Web(address[1], group)
 
@@ -108,7 +108,7 @@ def bare() -> Iterator[Web]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     *command, _ = up.web_command(address)
-    ready = partial(up.answers, address, "/")
+    ready = partial(up.is_responding, address, "/")
     with _running([*command, "benchmarks.bare:application"], ready=ready) as group:
         yield Web(address[1], group)
 
@@ -128,7 +128,9 @@ def hurried_cluster() -> Iterator[None]:
 @contextmanager
 def sandbox() -> Iterator[None]:
     address = up.sandbox_address()
-    with _running(up.sandbox_command(address), ready=partial(up.answers, address, "/_sandbox/")):
+    with _running(
+        up.sandbox_command(address), ready=partial(up.is_responding, address, "/_sandbox/")
+    ):
         yield
 
 
@@ -138,9 +140,11 @@ def _running(
     environment: Mapping[str, str] | None = None,
     ready: Callable[[], bool] = lambda: True,
     stop: float = STOP_SERVER,
-) -> Iterator[Group]:
+) -> Iterator[ProcessGroup]:
     with open(os.environ["BENCH_LOG"], "ab") as log:
-        group = Group(command, {**up.LEAN, **(environment or {})}, output=log.fileno())
+        group = ProcessGroup(
+            command, {**up.MALLOC_ENVIRONMENT, **(environment or {})}, output=log.fileno()
+        )
     try:
         wait_until(ready, seconds=READY, what=f"{command[1:]} answers", alive=group.is_running)
         yield group

@@ -16,10 +16,10 @@ def straight(get_response: Answer) -> Answer:
     What follows it, and the search for the address, cost a message that comes alone as much as all
     of its parsing: sessions, messages to people, CSRF. What of that matters here is done here.
     """
-    from delivery.ingest.urls import views  # the applications are not loaded before
+    from delivery.ingest.urls import views_by_path  # the applications are not loaded before
 
     def answer(request: HttpRequest) -> HttpResponse:
-        view = views.get(request.path_info)
+        view = views_by_path.get(request.path_info)
         if view is None:
             return get_response(request)
         request.get_host()  # raises DisallowedHost

@@ -19,9 +19,11 @@ from django.db.transaction import atomic
 
 Rows = Iterable[Sequence[Any]]
 
-ALIVE = 1.0  # seconds after a transaction in which its connection is believed to be alive
+CONNECTION_TRUST_SECONDS = (
+    1.0  # seconds after a transaction in which its connection is believed to be alive
+)
 
-_used = threading.local()  # at: monotonic time of this thread's last transaction
+_last_transaction = threading.local()  # at: monotonic time of this thread's last transaction
 
 
 class Statement(NamedTuple):
@@ -36,51 +38,55 @@ def insert(
     names: Sequence[str],
     rows: Rows,
     *,
-    keep_first: bool = False,
+    ignore_conflicts: bool = False,
     returning: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
-    """Insert rows of the named columns, in order, in one statement: see `insertion`."""
-    return rows_of(insertion(model, names, rows, keep_first=keep_first, returning=returning))
+    """Insert rows of the named columns, in order, in one statement: see `insert_statement`."""
+    return fetch_rows(
+        insert_statement(model, names, rows, ignore_conflicts=ignore_conflicts, returning=returning)
+    )
 
 
-def insertion(
+def insert_statement(
     model: type[models.Model],
     names: Sequence[str],
     rows: Rows,
     *,
-    keep_first: bool = False,
+    ignore_conflicts: bool = False,
     returning: Sequence[str] = (),
-    meet_by: str = "",
+    lock_order: str = "",
 ) -> Statement:
     """Return the statement that inserts rows of the named columns, in order.
 
-    keep_first   leave out rows that a unique constraint refuses, instead of failing
+    ignore_conflicts   leave out rows that a unique constraint refuses, instead of failing
     returning    columns to give back of each row inserted, in the order of the rows
-    meet_by      a text column of that constraint: statements with the same rows in different
+    lock_order      a text column of that constraint: statements with the same rows in different
                  orders then wait for one another, instead of each for the other. Ids rise in the
                  order of the rows nevertheless, but rows come back in another
     """
-    sql = _insertion(connection.vendor, model, tuple(names), keep_first, tuple(returning), meet_by)
-    return Statement(sql, [_parameter(names, rows)])
+    sql = _insert_sql(
+        connection.vendor, model, tuple(names), ignore_conflicts, tuple(returning), lock_order
+    )
+    return Statement(sql, [_encode_rows(names, rows)])
 
 
 @cache
-def _insertion(
+def _insert_sql(
     vendor: str,
     model: type[models.Model],
     names: tuple[str, ...],
-    keep_first: bool,
+    ignore_conflicts: bool,
     returning: tuple[str, ...],
-    meet_by: str,
+    lock_order: str,
 ) -> str:
-    source, columns, order = _source_of(vendor, model, names), ", ".join(names), ""
-    if meet_by and vendor == "postgresql":
-        source, columns = _numbered(model, source), f"id, {columns}"
-        order = f' ORDER BY {meet_by} COLLATE "C"'
+    source, columns, order = _rows_source_sql(vendor, model, names), ", ".join(names), ""
+    if lock_order and vendor == "postgresql":
+        source, columns = _numbered_source(model, source), f"id, {columns}"
+        order = f' ORDER BY {lock_order} COLLATE "C"'
     # WHERE: without it SQLite takes ON for the beginning of a join
     selected = f"SELECT {columns} FROM {source} WHERE true{order}"  # noqa: S608
     sql = f"INSERT INTO {_table(model)} ({columns}) {selected}"  # noqa: S608
-    if keep_first:
+    if ignore_conflicts:
         sql += " ON CONFLICT DO NOTHING"
     if returning:
         sql += f" RETURNING {', '.join(returning)}"
@@ -112,11 +118,11 @@ def update(
     assignments = ", ".join(f"{name} = {value}" for name, value in values.items())
     given = ["id", *names]
     sql = (
-        f"UPDATE {table} SET {assignments} FROM {_source(model, given)} "  # noqa: S608
+        f"UPDATE {table} SET {assignments} FROM {_rows_source(model, given)} "  # noqa: S608
         f"WHERE {table}.id = new.id{f' AND {where}' if where else ''}"
     )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_parameter(given, rows)])
+        cursor.execute(sql, [_encode_rows(given, rows)])
         return int(cursor.rowcount)
 
 
@@ -128,8 +134,8 @@ class Transaction:
 
     def __init__(self) -> None:
         self.queue: list[Statement] = []
-        self.afterwards: list[Statement] = []
-        self.told: list[list[tuple[Any, ...]]] = []
+        self.on_commit_statements: list[Statement] = []
+        self.on_commit_rows: list[list[tuple[Any, ...]]] = []
 
     def do(self, statement: Statement) -> None:
         """Send it before the next one whose rows are waited for, or at the end."""
@@ -138,12 +144,13 @@ class Transaction:
     def rows(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
         """Return the rows of each of these statements."""
         queue, self.queue = [*self.queue, *statements], []
-        return _sent(queue)[len(queue) - len(statements) :]
+        return _execute_all(queue)[len(queue) - len(statements) :]
 
-    def after(self, statements: Iterable[Statement]) -> None:
-        """Send them when it is committed; `told` are the rows of each. Together they are a
-        transaction of their own, and what fails there is raised, too."""
-        self.afterwards += statements
+    def on_commit(self, statements: Iterable[Statement]) -> None:
+        """Send the statements after the commit; `on_commit_rows` are the rows of each.
+
+        Together they are a transaction of their own, whose errors are raised, too."""
+        self.on_commit_statements += statements
 
 
 @contextmanager
@@ -154,45 +161,45 @@ def transaction() -> Iterator[Transaction]:
         with atomic():
             yield whole
             whole.rows()
-        whole.told = _sent(whole.afterwards)
+        whole.on_commit_rows = _execute_all(whole.on_commit_statements)
         return
-    if time.monotonic() - getattr(_used, "at", -math.inf) < ALIVE:
+    if time.monotonic() - getattr(_last_transaction, "at", -math.inf) < CONNECTION_TRUST_SECONDS:
         connection.health_check_done = True  # type: ignore[attr-defined]  # one wait less
     try:
         whole.do(Statement("BEGIN"))  # Django's own would be waited for
         yield whole
-        _, *whole.told = whole.rows(Statement("COMMIT"), *whole.afterwards)
+        _, *whole.on_commit_rows = whole.rows(Statement("COMMIT"), *whole.on_commit_statements)
     except BaseException:
-        _roll_back()
+        _roll_back_or_close()
         raise
-    _used.at = time.monotonic()
+    _last_transaction.at = time.monotonic()
 
 
-def _roll_back() -> None:
+def _roll_back_or_close() -> None:
     try:
         connection.rollback()
     except Error:
         connection.close()  # whoever comes next gets a new one
 
 
-def rows_of(statement: Statement) -> list[tuple[Any, ...]]:
+def fetch_rows(statement: Statement) -> list[tuple[Any, ...]]:
     """Return the rows that a statement gives."""
     with connection.cursor() as cursor:
         cursor.execute(*statement)
         return list(cursor.fetchall()) if cursor.description else []
 
 
-def _sent(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+def _execute_all(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
     """Send statements, to PostgreSQL in one message; return the rows of each."""
     if connection.vendor != "postgresql" or not statements:
-        return [rows_of(each) for each in statements]
+        return [fetch_rows(each) for each in statements]
     values = [value for each in statements for value in each.values]
     with connection.cursor() as cursor:
         cursor.execute("; ".join(each.sql for each in statements), values)
-        return list(_answers(cursor.cursor))  # all has come: nothing is left that could fail
+        return list(_iter_results(cursor.cursor))  # all has come: nothing is left that could fail
 
 
-def _answers(cursor: Any) -> Iterator[list[tuple[Any, ...]]]:
+def _iter_results(cursor: Any) -> Iterator[list[tuple[Any, ...]]]:
     """Return the rows of each statement that PostgreSQL was sent in one message.
 
     cursor  the driver's own: Django's takes longer for each look than PostgreSQL for a row
@@ -209,13 +216,13 @@ def _table(model: type[models.Model]) -> str:
     return connection.ops.quote_name(model._meta.db_table)
 
 
-def _source(model: type[models.Model], names: Sequence[str]) -> str:
+def _rows_source(model: type[models.Model], names: Sequence[str]) -> str:
     """Return the SQL of a table `new` made of the JSON parameter."""
-    return _source_of(connection.vendor, model, tuple(names))
+    return _rows_source_sql(connection.vendor, model, tuple(names))
 
 
 @cache  # to ask each field for its type took an eighth of an ingest request
-def _source_of(vendor: str, model: type[models.Model], names: tuple[str, ...]) -> str:
+def _rows_source_sql(vendor: str, model: type[models.Model], names: tuple[str, ...]) -> str:
     if vendor == "postgresql":
         types = {f.column: f.cast_db_type(connection) for f in model._meta.concrete_fields}
         return f"json_to_recordset(%s) AS new({', '.join(f'{n} {types[n]}' for n in names)})"
@@ -223,18 +230,18 @@ def _source_of(vendor: str, model: type[models.Model], names: tuple[str, ...]) -
     return f"(SELECT {extracted} FROM json_each(%s)) AS new"  # noqa: S608
 
 
-def _numbered(model: type[models.Model], source: str) -> str:
+def _numbered_source(model: type[models.Model], source: str) -> str:
     """Return the SQL of the table `new` with an `id` for each row, in the order of the rows."""
     sequence = f"pg_get_serial_sequence('{model._meta.db_table}', 'id')"
     return f"(SELECT nextval({sequence}) AS id, new.* FROM {source} OFFSET 0) AS new"  # noqa: S608
 
 
-def _parameter(names: Sequence[str], rows: Rows) -> str:
-    encoded = [dict(zip(names, map(plain, row), strict=True)) for row in rows]
+def _encode_rows(names: Sequence[str], rows: Rows) -> str:
+    encoded = [dict(zip(names, map(to_database_value, row), strict=True)) for row in rows]
     return msgspec.json.encode(encoded).decode()
 
 
-def plain(value: Any) -> Any:
+def to_database_value(value: Any) -> Any:
     """Return a value as the database keeps it."""
     # Django keeps times in SQLite as text without a zone, in UTC.
     if isinstance(value, datetime) and connection.vendor == "sqlite":
@@ -242,6 +249,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def moment(value: Any) -> Any:
-    """Return a time, or None, as a statement of ours gave it: the way back from `plain`."""
+def from_database_time(value: Any) -> Any:
+    """Return a time, or None, from a row of our own SQL: the inverse of `to_database_value`."""
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value

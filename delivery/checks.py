@@ -12,12 +12,12 @@ from django.core.validators import validate_email
 
 
 @register()
-def alarms_can_be_told(**kwargs: Any) -> list[CheckMessage]:
-    return [*_mails(), *_webhook(), *_limits()]
+def check_alert_settings(**kwargs: Any) -> list[CheckMessage]:
+    return [*_check_alert_emails(), *_check_alert_webhook(), *_check_alert_limits()]
 
 
 @register()
-def networks_can_be_read(**kwargs: Any) -> list[CheckMessage]:
+def check_allowed_networks(**kwargs: Any) -> list[CheckMessage]:
     hint = "Write networks or addresses, separated by commas: 10.0.0.0/8,192.168.1.7,fd00::/8."
     return [
         Error(
@@ -31,7 +31,7 @@ def networks_can_be_read(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
-def the_cluster_can_give_way(**kwargs: Any) -> list[CheckMessage]:
+def check_cluster_nice(**kwargs: Any) -> list[CheckMessage]:
     if 0 <= settings.CLUSTER_NICE <= 19:
         return []
     hint = "0: the cluster does not give way to the web server; 19: most."
@@ -46,10 +46,10 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _mails() -> list[CheckMessage]:
+def _check_alert_emails() -> list[CheckMessage]:
     if not settings.ALARM_EMAILS:
         return []
-    wrong = [each for each in settings.ALARM_EMAILS if not _is_address(each)]
+    wrong = [each for each in settings.ALARM_EMAILS if not _is_email_address(each)]
     if wrong:
         message = f"PENSTOCK_ALARM_EMAILS holds {wrong[0]!r}, which is no address."
         return [Error(message, hint="Separate addresses by commas.", id="penstock.E010")]
@@ -59,7 +59,7 @@ def _mails() -> list[CheckMessage]:
     return []
 
 
-def _is_address(text: str) -> bool:
+def _is_email_address(text: str) -> bool:
     try:
         validate_email(text)
     except ValidationError:
@@ -67,7 +67,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _webhook() -> list[CheckMessage]:
+def _check_alert_webhook() -> list[CheckMessage]:
     url = settings.ALARM_WEBHOOK_URL
     if not url:
         return []
@@ -81,7 +81,7 @@ def _webhook() -> list[CheckMessage]:
     return []
 
 
-def _limits() -> list[CheckMessage]:
+def _check_alert_limits() -> list[CheckMessage]:
     limits = {
         "PENSTOCK_ALARM_QUEUED_MINUTES": settings.ALARM_QUEUED_MINUTES,
         "PENSTOCK_ALARM_FAILURE_PERCENT": settings.ALARM_FAILURE_PERCENT,

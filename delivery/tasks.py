@@ -11,43 +11,43 @@ from delivery.operations import alert_channels, alerts, retention
 from delivery.replay import job
 from delivery.worker import drain as worker_drain
 from delivery.worker import rate_limits
-from delivery.worker.lane_threads import crew
+from delivery.worker.lane_threads import lane_pool
 from integrations.access import expiry
 
 
 def drain(lane_id: int) -> int | None:
     """Deliver what a lane has; return how many deliveries left the queue, if that is known yet."""
-    return crew().take(worker_drain.drain, lane_id)
+    return lane_pool().take(worker_drain.drain_lane, lane_id)
 
 
 def replay(pk: int) -> None:
     """Go on with a replay."""
-    crew().take(job.run, pk)
+    lane_pool().take(job.run_replay, pk)
 
 
 def roll_up() -> int:
     """Roll up what was counted; return how many rows that were. For as long as they are apart,
     whoever reads the metrics adds them up himself."""
-    return rollup.roll_up(timezone.now(), gauges=False)
+    return rollup.roll_up_metrics(timezone.now(), gauges=False)
 
 
 def purge() -> None:
     """Delete some of what is old enough."""
-    crew().take(retention.purge, timezone.now())
+    lane_pool().take(retention.purge_old_rows, timezone.now())
 
 
 def sweep() -> int:
     """Ring for every lane that has work and no worker; return how many there were."""
     now = timezone.now()
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
-    stranded = wakeups.stranded(now)
-    wakeups.wake(stranded)
-    job.ring(now)
-    rate_limits.forget(now)
+    stranded = wakeups.lanes_needing_a_worker(now)
+    wakeups.wake_lanes(stranded)
+    job.enqueue_stalled_replays(now)
+    rate_limits.forget_full_buckets(now)
     actions_deliveries.cancel_orphans(now)
-    rollup.roll_up(now)
+    rollup.roll_up_metrics(now)
     expiry.forget(now)
-    wakeups.ring_task("purge")
-    alerts.look(now)
-    alert_channels.tell(now)
+    wakeups.enqueue_task("purge")
+    alerts.update_incidents(now)
+    alert_channels.send_notifications(now)
     return len(stranded)

@@ -24,7 +24,7 @@ SPARK = (120, 28)  # width and height, in the drawing's own units
 
 
 def chip(words):
-    """Return a state (delivery.status.installations.Words) as a chip: colour, icon and title."""
+    """Return a state (delivery.status.status_text.StatusText) as a chip: colour, icon and title."""
     return chip_of(words.level, words.icon, words.title)
 
 

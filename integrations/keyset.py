@@ -96,7 +96,7 @@ def first_id(model: type[Model], column: str, moment: datetime) -> int:
     """Return an id from which on `column` is at or after `moment`, and before which it is not.
 
     Young rows about old times count as of when they were made: a model that has such says so by
-    `made_late_since` and `last_made_late`.
+    `backfilled_since` and `last_backfilled_id`.
     """
     return ids_at(Edge(model, column, moment))[0]
 
@@ -110,7 +110,7 @@ def ids_at(*edges: Edge) -> list[int]:
     """Return the id of each, in one statement."""
     if not edges:
         return []
-    queries = [query for edge in edges for query in (_search(edge), _last_made_late(edge))]
+    queries = [query for edge in edges for query in (_search(edge), _last_backfilled_id(edge))]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(f'({sql})' for sql, _ in queries)}",
@@ -123,18 +123,20 @@ def ids_at(*edges: Edge) -> list[int]:
     ]
 
 
-def _last_made_late(edge: Edge) -> tuple[str, Sequence[Any]]:
-    if not edge.is_end or not hasattr(edge.model, "last_made_late"):
+def _last_backfilled_id(edge: Edge) -> tuple[str, Sequence[Any]]:
+    if not edge.is_end or not hasattr(edge.model, "last_backfilled_id"):
         return "NULL", ()
-    sql: tuple[str, Sequence[Any]] = edge.model.last_made_late(edge.moment).query.sql_with_params()
+    sql: tuple[str, Sequence[Any]] = edge.model.last_backfilled_id(
+        edge.moment
+    ).query.sql_with_params()
     return sql
 
 
 def _search(edge: Edge) -> tuple[str, Sequence[Any]]:
     model, moment = edge.model, edge.moment
     is_late = Q(**{f"{edge.column}__gte": moment})
-    if hasattr(model, "made_late_since"):
-        is_late |= model.made_late_since(moment)
+    if hasattr(model, "backfilled_since"):
+        is_late |= model.backfilled_since(moment)
     probe = RawSQL(PROBE, (), output_field=BigIntegerField())  # noqa: S611
     rows = model._default_manager.filter(pk__gte=probe).order_by("pk")
     late = rows.annotate(late=ExpressionWrapper(is_late, BooleanField())).values("late")[:1]

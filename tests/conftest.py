@@ -20,14 +20,18 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 from delivery.ingest import authentication
-from delivery.transform.stored_messages import compiled, compiled_of
+from delivery.transform.stored_messages import compile_revision, compile_revision_by_id
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.rate_limits import token_bucket
 from tests.support import databases as support_databases
 from tests.support import processes as support_processes
 from tests.support import services
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+]  # of Chromium
 
 # A shell's background jobs are deaf to Ctrl-C, and so would be all that the tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -39,7 +43,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("busy")
 
-OTHER_SESSIONS = """
+TERMINATE_OTHER_SESSIONS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
@@ -91,8 +95,8 @@ def _quick_passwords(settings) -> None:
 @pytest.fixture(autouse=True)
 def _no_blueprint_of_another_test() -> None:
     # SQLite gives the id of a revision that was rolled back to the next one
-    compiled.cache_clear()
-    compiled_of.cache_clear()
+    compile_revision_by_id.cache_clear()
+    compile_revision.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -101,21 +105,21 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
-            cursor.execute(OTHER_SESSIONS)
+            cursor.execute(TERMINATE_OTHER_SESSIONS)
 
 
 @pytest.fixture(autouse=True)
 def _no_source_of_another_test() -> None:
-    authentication.forget()
+    authentication.clear_source_cache()
     token_bucket.forget()
 
 
-def require(name: str) -> str:
+def require_service(name: str) -> str:
     """Return where a service is; skip the test without it, or fail where it is required."""
     try:
         return services.SERVICES[name]()
-    except services.Missing as missing:
-        if services.required(name):
+    except services.ServiceMissing as missing:
+        if services.is_required(name):
             pytest.fail(f"PENSTOCK_REQUIRE names {name}, but there is {missing}", pytrace=False)
         pytest.skip(str(missing))
 
@@ -123,13 +127,13 @@ def require(name: str) -> str:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium."""
-    return require("chromium")
+    return require_service("chromium")
 
 
 @pytest.fixture
 def redis_url() -> str:
     """A Redis database in which no task of an earlier test waits."""
-    url = require("redis")
+    url = require_service("redis")
     with redis.from_url(url) as server:
         server.delete("django_q:penstock:q")
     return url
@@ -148,7 +152,7 @@ def new_database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield support_databases.new_sqlite(folder)
         return
-    server = require("postgres")
+    server = require_service("postgres")
     url = support_databases.new_postgres(server)
     yield url
     support_databases.execute(server, "DROP DATABASE {} WITH (FORCE)", url.rpartition("/")[2])
@@ -172,10 +176,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def free_port() -> int:
-    return a_free_port()
+    return find_free_port()
 
 
-def a_free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -184,7 +188,7 @@ def a_free_port() -> int:
 # --- a program ------------------------------------------------------------------------------
 
 
-def caller(client, token):
+def make_api_caller(client, token):
     """Return a function that calls with this token and returns status and JSON."""
 
     def call(method, address, body=None, headers=None, **params):
@@ -207,7 +211,7 @@ def api(client):
     """Call with a token that may do everything; return status and JSON."""
     from tests.support.factories import make_token
 
-    return caller(client, make_token())
+    return make_api_caller(client, make_token())
 
 
 # --- a browser -----------------------------------------------------------------------------------
@@ -224,7 +228,7 @@ def sandbox(settings):
 def browser(chromium):
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # the database beside Playwright's loop
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
         # Beside Playwright's loop Django opens a connection of its own, which nobody else closes;
@@ -242,13 +246,13 @@ def page(browser, live_server):
     client = Client()
     client.force_login(make_user())
     session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
-    hosts, troubles = set(), []
+    hosts, page_errors = set(), []
     page = browser.new_page(base_url=live_server.url, viewport={"width": 1400, "height": 900})
     page.context.add_cookies([{**session, "url": live_server.url}])
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
+    page.on("pageerror", lambda error: page_errors.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and page_errors.append(said.text))
     yield page
     page.context.close()
     assert hosts - {""} <= {urlsplit(live_server.url).netloc}  # "": logos are data: addresses
-    assert troubles == []
+    assert page_errors == []

@@ -8,7 +8,7 @@ from django.db.models import (
     Subquery,
 )
 
-MOST = 10_000  # what is queued is counted no further
+QUEUE_COUNT_LIMIT = 10_000  # what is queued is counted no further
 
 
 class BoundedCount(Subquery):
@@ -25,6 +25,6 @@ class BoundedCount(Subquery):
         super().__init__(queryset, where=where)
 
 
-def bounded(number: int) -> str:
-    """Return a number as it is shown: beyond MOST, that it is more."""
-    return f"{MOST:,}+" if number > MOST else f"{number:,}"
+def format_bounded_count(number: int) -> str:
+    """Return a number as it is shown: beyond QUEUE_COUNT_LIMIT, that it is more."""
+    return f"{QUEUE_COUNT_LIMIT:,}+" if number > QUEUE_COUNT_LIMIT else f"{number:,}"

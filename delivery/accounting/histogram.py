@@ -1,33 +1,33 @@
 """How long things took, as counts in buckets whose sizes grow by a fifth each.
 
-A bucket tells a time to within ERROR of it, whatever the time: from a millisecond to a year in 140
-buckets, of which a minute of an installation fills a few. Counts of buckets add up, percentiles
-don't: that is why these are kept. Pure.
+A bucket gives a time to within PERCENTILE_ERROR, from a millisecond to a year in 140 buckets, of
+which one minute of an installation fills a few. Counts of buckets can be added up and percentiles
+cannot, so the counts are stored. Pure.
 """
 
 import math
 from collections.abc import Mapping
 
-GROWTH = 1.2
-ERROR = math.sqrt(GROWTH) - 1  # 9.5 %: the middle of a bucket against its ends
-_LOG = math.log(GROWTH)
+BUCKET_GROWTH = 1.2
+PERCENTILE_ERROR = math.sqrt(BUCKET_GROWTH) - 1  # 9.5 %: the middle of a bucket against its ends
+_LOG_GROWTH = math.log(BUCKET_GROWTH)
 
 PERCENTILES = (50, 95, 99)
 
 
-def bucket(seconds: float) -> int:
+def latency_bucket(seconds: float) -> int:
     """Return the number of the bucket that a time falls into; 0 is all below a millisecond."""
     ms = seconds * 1_000
-    return 0 if ms < 1 else 1 + int(math.log(ms) / _LOG)
+    return 0 if ms < 1 else 1 + int(math.log(ms) / _LOG_GROWTH)
 
 
-def middle(number: int) -> float:
+def bucket_middle_ms(number: int) -> float:
     """Return the time in ms that a bucket stands for: its geometric middle."""
-    return 1.0 if number == 0 else GROWTH ** (number - 0.5)
+    return 1.0 if number == 0 else BUCKET_GROWTH ** (number - 0.5)
 
 
 def percentile(counts: Mapping[int, int], percent: float) -> float | None:
-    """Return the time in ms that so many percent do not exceed, to within ERROR.
+    """Return the time in ms that so many percent do not exceed, to within PERCENTILE_ERROR.
 
     None when nothing was counted.
     """
@@ -35,5 +35,5 @@ def percentile(counts: Mapping[int, int], percent: float) -> float | None:
     for number in sorted(counts):
         left -= counts[number]
         if left <= 0:
-            return middle(number)
+            return bucket_middle_ms(number)
     return None

@@ -16,12 +16,12 @@ from integrations.models import Installation
 
 # Names in Past; those that end in a space are followed by an installation's number, and that of
 # deliveries by a space and a state as well.
-EVENTS, ACCEPTED = "events", "accepted"
-OFFERED, UNWANTED, DELIVERIES = "offered ", "unwanted ", "deliveries "
+PAST_EVENTS, PAST_ACCEPTED = "events", "accepted"
+PAST_OFFERED, PAST_UNWANTED, PAST_DELIVERIES = "offered ", "unwanted ", "deliveries "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class LedgerLine:
     """One installation's account. in_scope: events that were offered to it."""
 
     installation: str
@@ -48,7 +48,7 @@ class Ledger:
 
     stored: int
     accepted: int
-    lines: tuple[Line, ...]
+    lines: tuple[LedgerLine, ...]
 
     @property
     def closes(self) -> bool:
@@ -63,19 +63,19 @@ class Ledger:
         }
 
 
-def ledger() -> Ledger:
+def build_ledger() -> Ledger:
     """Return the ledger of all installations. To be called in a transaction that sees one state.
 
     What was purged is counted as it was when it went.
     """
     past = Counter(dict(Past.objects.values_list("name", "count")))
-    in_scope, unwanted = _by_tallies(past)
-    states = _by_rows(past)
+    in_scope, unwanted = _count_offered_and_unwanted(past)
+    states = _count_states(past)
     return Ledger(
-        stored=Event.objects.count() + past[EVENTS],
-        accepted=(Tally.objects.aggregate(n=Sum("events"))["n"] or 0) + past[ACCEPTED],
+        stored=Event.objects.count() + past[PAST_EVENTS],
+        accepted=(Tally.objects.aggregate(n=Sum("events"))["n"] or 0) + past[PAST_ACCEPTED],
         lines=tuple(
-            Line(
+            LedgerLine(
                 installation=installation.name,
                 in_scope=in_scope[installation.pk],
                 unwanted=unwanted[installation.pk],
@@ -86,11 +86,11 @@ def ledger() -> Ledger:
     )
 
 
-def _by_tallies(past: Counter[str]) -> tuple[Counter[int], Counter[int]]:
+def _count_offered_and_unwanted(past: Counter[str]) -> tuple[Counter[int], Counter[int]]:
     """Return per installation the events offered to it, and those it did not want."""
     ids = list(Installation.objects.values_list("pk", flat=True))
-    in_scope = Counter({pk: past[f"{OFFERED}{pk}"] for pk in ids})
-    unwanted = Counter({pk: past[f"{UNWANTED}{pk}"] for pk in ids})
+    in_scope = Counter({pk: past[f"{PAST_OFFERED}{pk}"] for pk in ids})
+    unwanted = Counter({pk: past[f"{PAST_UNWANTED}{pk}"] for pk in ids})
     rows = Tally.objects.values_list("events", "unwanted")
     for events, text in rows.iterator(chunk_size=10_000):
         for installation, count in msgspec.json.decode(text, type=dict[int, int]).items():
@@ -99,25 +99,25 @@ def _by_tallies(past: Counter[str]) -> tuple[Counter[int], Counter[int]]:
     return in_scope, unwanted
 
 
-def _by_rows(past: Counter[str]) -> Counter[tuple[int, str]]:
+def _count_states(past: Counter[str]) -> Counter[tuple[int, str]]:
     rows = Delivery.objects.order_by().values_list("installation", "state").annotate(n=Count("pk"))
     states = Counter({(installation, state): n for installation, state, n in rows})
     for name, count in past.items():
-        if name.startswith(DELIVERIES):
-            installation, _, state = name.removeprefix(DELIVERIES).partition(" ")
+        if name.startswith(PAST_DELIVERIES):
+            installation, _, state = name.removeprefix(PAST_DELIVERIES).partition(" ")
             states[int(installation), state] += count
     return states
 
 
-def remember(counts: Counter[str]) -> None:
+def add_to_totals(counts: Counter[str]) -> None:
     """Add to what is past, in the transaction in which the rows go."""
     # sorted: two that remember the same in different orders would wait for each other
     rows = sorted((name, count) for name, count in counts.items() if count)
     with connection.cursor() as cursor:
-        cursor.executemany(REMEMBER, rows)
+        cursor.executemany(ADD_TO_TOTALS_SQL, rows)
 
 
-REMEMBER = (
+ADD_TO_TOTALS_SQL = (
     "INSERT INTO delivery_past (name, count) VALUES (%s, %s) "
     "ON CONFLICT (name) DO UPDATE SET count = delivery_past.count + excluded.count"
 )

@@ -21,35 +21,35 @@ from django.db import connection
 from delivery import bulk
 from delivery.accounting.histogram import PERCENTILES, percentile
 from delivery.accounting.record import (
-    ALL,
-    COUNTS,
-    FLOWS,
-    GAUGES,
-    KEPT,
-    OF_SETTLEMENT,
-    OF_TALLY,
-    ROLLED,
-    Entry,
-    Step,
-    Sums,
-    ceiling,
-    entries_from,
-    floor,
+    ALL_ID,
+    COUNT_FIELDS,
+    FLOW_FIELDS,
+    GAUGE_FIELDS,
+    METRIC_RETENTION,
+    METRIC_ROW,
+    SETTLEMENT_COLUMNS_SQL,
+    TALLY_COLUMNS_SQL,
+    MetricCounts,
+    MetricEntry,
+    MetricStep,
+    ceil_to_step,
+    decode_entries,
+    floor_to_step,
     select_columns,
 )
 
-MOST_POINTS = 1_500  # of one series
+MAX_SERIES_POINTS = 1_500  # of one series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class MetricPoint:
     """What happened in one step of time that begins `at`, or in a whole range.
 
     accepted          events; of an installation: those offered to it
     unwanted          of these: its blueprint has no use for them, they made no delivery
     attempts, refused   requests to the vendor, and those it did not accept; 0 for one source
     queued, oldest_queued_s   the most that was seen, once a minute; 0 for one source
-    p50_ms …          from queued to delivered, to within latency.ERROR; None: nothing delivered
+    p50_ms …          from queued to delivered, to within PERCENTILE_ERROR; None: none delivered
     """
 
     at: datetime
@@ -69,101 +69,110 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MetricSeries:
     """A point for each step of [since, until), none left out, and one for the whole."""
 
-    step: Step
+    step: MetricStep
     since: datetime
     until: datetime
-    points: list[Point]
-    total: Point
+    points: list[MetricPoint]
+    total: MetricPoint
 
 
-def series(
+def read_series(
     *,
     since: datetime,
     until: datetime,
-    step: Step,
+    step: MetricStep,
     installation: int | None = None,
     source: int | None = None,
-) -> Series:
+) -> MetricSeries:
     """Return what happened from `since` to `until`, both widened to whole steps.
 
     Of one installation, of one source, of what both have to do with one another, or of all.
     Raises TooFine.
     """
-    span = _Span(since, until, step)
-    entries = _read(span, installation, source)
+    span = _StepRange(since, until, step)
+    entries = _read_entries(span, installation, source)
     return span.series(entries, of_one=installation is not None)
 
 
-def of_each_installation(*, since: datetime, until: datetime, step: Step) -> dict[int, Series]:
+def read_series_by_installation(
+    *, since: datetime, until: datetime, step: MetricStep
+) -> dict[int, MetricSeries]:
     """Return the series of each installation that has any, in one query. Raises TooFine."""
-    span = _Span(since, until, step)
-    return _each_installation(span, _read(span, apart="installation"))
+    span = _StepRange(since, until, step)
+    return _series_by_installation(span, _read_entries(span, group_by="installation"))
 
 
-def of_all_and_each(
-    *, since: datetime, until: datetime, step: Step
-) -> tuple[Series, dict[int, Series]]:
+def read_series_of_all_and_each(
+    *, since: datetime, until: datetime, step: MetricStep
+) -> tuple[MetricSeries, dict[int, MetricSeries]]:
     """Return the series of all installations together, and of each that has any, in one query.
 
     Raises TooFine.
     """
-    span = _Span(since, until, step)
-    entries = list(_read(span, apart="installation"))
-    return span.series(entries, of_one=False), _each_installation(span, entries)
+    span = _StepRange(since, until, step)
+    entries = list(_read_entries(span, group_by="installation"))
+    return span.series(entries, of_one=False), _series_by_installation(span, entries)
 
 
-def _each_installation(span: "_Span", entries: Iterable[Entry]) -> dict[int, Series]:
-    each: dict[int, list[Entry]] = defaultdict(list)
+def _series_by_installation(
+    span: "_StepRange", entries: Iterable[MetricEntry]
+) -> dict[int, MetricSeries]:
+    each: dict[int, list[MetricEntry]] = defaultdict(list)
     for entry in entries:
         each[entry[1]].append(entry)
-    each.pop(ALL, None)
+    each.pop(ALL_ID, None)
     return {pk: span.series(own, of_one=True) for pk, own in each.items()}
 
 
-def of_each_source(*, since: datetime, until: datetime, step: Step) -> dict[int, Series]:
+def read_series_by_source(
+    *, since: datetime, until: datetime, step: MetricStep
+) -> dict[int, MetricSeries]:
     """Return the series of each source that has any, in one query. Raises TooFine."""
-    span = _Span(since, until, step)
-    each: dict[int, list[Entry]] = defaultdict(list)
-    for entry in _read(span, apart="source"):
+    span = _StepRange(since, until, step)
+    each: dict[int, list[MetricEntry]] = defaultdict(list)
+    for entry in _read_entries(span, group_by="source"):
         each[entry[2]].append(entry)
-    each.pop(ALL, None)
+    each.pop(ALL_ID, None)
     return {pk: span.series(entries, of_one=False) for pk, entries in each.items()}
 
 
-class TooFine(ValueError):
+class StepTooShort(ValueError):
     """So long a time is not kept, or not answered, in steps so short; the text says what is."""
 
 
-class _Span:
+class _StepRange:
     """A range of whole steps. Raises TooFine."""
 
-    def __init__(self, since: datetime, until: datetime, step: Step):
+    def __init__(self, since: datetime, until: datetime, step: MetricStep):
         self.step = step
         self.length = timedelta(seconds=step)
-        self.since, self.until = floor(since, step), ceiling(until, step)
+        self.since, self.until = floor_to_step(since, step), ceil_to_step(until, step)
         count = (self.until - self.since) // self.length
-        if count > MOST_POINTS:
-            raise TooFine(
-                f"That is {count:,} points, and {MOST_POINTS:,} are the most: ask for longer steps."
+        if count > MAX_SERIES_POINTS:
+            raise StepTooShort(
+                f"That is {count:,} points of at most {MAX_SERIES_POINTS:,}. Ask for longer steps."
             )
-        if self.since < datetime.now(UTC) - KEPT[step] - self.length:
-            raise TooFine(
-                f"By {step.label.lower()}, {KEPT[step].days} days are kept: ask for longer steps."
+        if self.since < datetime.now(UTC) - METRIC_RETENTION[step] - self.length:
+            raise StepTooShort(
+                f"By {step.label.lower()}, {METRIC_RETENTION[step].days} days are kept. "
+                "Ask for longer steps."
             )
 
-    def series(self, entries: Iterable[Entry], *, of_one: bool) -> Series:
-        sums: dict[datetime, Sums] = defaultdict(Sums)
+    def series(self, entries: Iterable[MetricEntry], *, of_one: bool) -> MetricSeries:
+        sums: dict[datetime, MetricCounts] = defaultdict(MetricCounts)
         for at, installation, _, each in entries:
-            _count(sums[floor(at, self.step)], each, of_one or installation == ALL)
-        total = Sums()
+            _add_counts(sums[floor_to_step(at, self.step)], each, of_one or installation == ALL_ID)
+        total = MetricCounts()
         for each in sums.values():
             total.add(each)
         moments = self._moments()
-        points = [_point(at, sums.get(at, NOTHING)) for at in moments]
-        return Series(self.step, self.since, self.until, points, _point(self.since, total))
+        points = [_build_point(at, sums.get(at, NO_COUNTS)) for at in moments]
+        return MetricSeries(
+            self.step, self.since, self.until, points, _build_point(self.since, total)
+        )
 
     def _moments(self) -> Iterator[datetime]:
         at = self.since
@@ -172,10 +181,10 @@ class _Span:
             at += self.length
 
 
-NOTHING = Sums()
+NO_COUNTS = MetricCounts()
 
 
-def _count(sums: Sums, each: Sums, offered: bool) -> None:
+def _add_counts(sums: MetricCounts, each: MetricCounts, offered: bool) -> None:
     """Add what one installation did to what all did: their queues add up.
 
     offered   whether what it was offered is what was accepted: for all of them it would be counted
@@ -187,42 +196,46 @@ def _count(sums: Sums, each: Sums, offered: bool) -> None:
     sums.queued, sums.accepted = queued, accepted
 
 
-def _point(at: datetime, sums: Sums) -> Point:
-    figures: dict[str, Any] = {name: getattr(sums, name) for name in (*FLOWS, *GAUGES)}
+def _build_point(at: datetime, sums: MetricCounts) -> MetricPoint:
+    figures: dict[str, Any] = {name: getattr(sums, name) for name in (*FLOW_FIELDS, *GAUGE_FIELDS)}
     for percent in PERCENTILES:
         figures[f"p{percent}_ms"] = percentile(sums.latency, percent)
-    return Point(at=at, **figures)
+    return MetricPoint(at=at, **figures)
 
 
-def _read(
-    span: _Span, installation: int | None = None, source: int | None = None, *, apart: str = ""
-) -> Iterator[Entry]:
+def _read_entries(
+    span: _StepRange,
+    installation: int | None = None,
+    source: int | None = None,
+    *,
+    group_by: str = "",
+) -> Iterator[MetricEntry]:
     """Yield what is asked for, of all three tables in one statement: rows may move meanwhile.
 
-    apart  "installation" or "source", if those are to be told apart. Where they are not, metrics
+    group_by  "installation" or "source", if those are to be told apart. Where they are not, metrics
            come added up, and -1 stands for all installations together: to read the rows one by one
            and add them takes three times as long
     """
-    during = [bulk.plain(span.since), bulk.plain(span.until)]
+    during = [bulk.to_database_value(span.since), bulk.to_database_value(span.until)]
     one, other = ([pk] if pk is not None else [] for pk in (installation, source))
-    sql = _statement(connection.vendor, bool(one), bool(other), apart)
+    sql = _select_sql(connection.vendor, bool(one), bool(other), group_by)
     values = [int(span.step), *during, *one, *other, *during, *other, *during, *one]
-    for row in bulk.rows_of(bulk.Statement(sql, values)):
-        for entry in entries_from(*row):
+    for row in bulk.fetch_rows(bulk.Statement(sql, values)):
+        for entry in decode_entries(*row):
             if installation in (None, entry[1]) and source in (None, entry[2]):
                 yield entry
 
 
 @cache
-def _statement(vendor: str, of_one: bool, of_source: bool, apart: str) -> str:
-    """Return the SQL of `_read`. Django takes longer to write it than the database to run it."""
-    every = f"CASE installation WHEN {ALL} THEN {ALL} ELSE -1 END"
+def _select_sql(vendor: str, of_one: bool, of_source: bool, group_by: str) -> str:
+    """Return the SQL of `_read_entries`; Django takes longer to write it than it takes to run."""
+    every = f"CASE installation WHEN {ALL_ID} THEN {ALL_ID} ELSE -1 END"
     join = "string_agg" if vendor == "postgresql" else "group_concat"
-    sums = {name: f"CAST(SUM({name}) AS bigint)" for name in COUNTS}
+    sums = {name: f"CAST(SUM({name}) AS bigint)" for name in COUNT_FIELDS}
     rolled = select_columns(
-        ROLLED,
-        "installation" if of_one or apart == "installation" else every,
-        "source" if of_source or apart == "source" else str(ALL),
+        METRIC_ROW,
+        "installation" if of_one or group_by == "installation" else every,
+        "source" if of_source or group_by == "source" else str(ALL_ID),
         f"{join}(NULLIF(latency, '{{}}'), ',')",
         **sums | {"oldest_queued_s": "MAX(oldest_queued_s)"},
     )
@@ -231,8 +244,8 @@ def _statement(vendor: str, of_one: bool, of_source: bool, apart: str) -> str:
     return (
         f"SELECT {rolled} FROM delivery_metric WHERE step = %s AND {during}"  # noqa: S608
         f"{one.format('installation')}{other.format('source')} GROUP BY 2, 3, 4 "
-        f"UNION ALL SELECT {OF_TALLY} FROM delivery_tally WHERE {during}"
+        f"UNION ALL SELECT {TALLY_COLUMNS_SQL} FROM delivery_tally WHERE {during}"
         f"{other.format('source_id')} "
-        f"UNION ALL SELECT {OF_SETTLEMENT} FROM delivery_settlement WHERE {during}"
+        f"UNION ALL SELECT {SETTLEMENT_COLUMNS_SQL} FROM delivery_settlement WHERE {during}"
         f"{one.format('installation_id')}"
     )

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from delivery import bulk
-from delivery.accounting.bounded_count import MOST
-from delivery.accounting.record import Sums
+from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT
+from delivery.accounting.record import MetricCounts
 from delivery.models import Delivery
 
-HEAD = 1_000  # deliveries at the head of a lane's queue among which the oldest is looked for
+HEAD_SCAN_DELIVERIES = (
+    1_000  # deliveries at the head of a lane's queue among which the oldest is looked for
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueSize:
     """What waits for one installation now.
 
-    queued            up to MOST a lane; beyond that, MOST + 1
+    queued            up to QUEUE_COUNT_LIMIT a lane; beyond that, QUEUE_COUNT_LIMIT + 1
     oldest_queued_at  of the deliveries at the head, or None when nothing waits
     """
 
@@ -27,27 +29,27 @@ class Queue:
         at = self.oldest_queued_at
         return max((now - at).total_seconds(), 0.0) if at else 0.0
 
-    def as_sums(self, now: datetime) -> Sums:
-        return Sums(queued=self.queued, oldest_queued_s=self.oldest_queued_s(now))
+    def as_sums(self, now: datetime) -> MetricCounts:
+        return MetricCounts(queued=self.queued, oldest_queued_s=self.oldest_queued_s(now))
 
 
-def queues(installations: Iterable[int] | None = None) -> dict[int, Queue]:
+def read_queues(installations: Iterable[int] | None = None) -> dict[int, QueueSize]:
     """Return the queue of each installation that has any."""
     among = None if installations is None else list(installations)
     if among == []:
         return {}
-    found: dict[int, Queue] = {}
-    for pk, queued, head in bulk.rows_of(
-        bulk.Statement(_of_lanes(None if among is None else len(among)), among or ())
+    found: dict[int, QueueSize] = {}
+    for pk, queued, head in bulk.fetch_rows(
+        bulk.Statement(_lane_queues_sql(None if among is None else len(among)), among or ())
     ):
         if queued:
-            was = found.get(pk, Queue())
-            ages = [at for at in (was.oldest_queued_at, bulk.moment(head)) if at]
-            found[pk] = Queue(was.queued + queued, min(ages))
+            was = found.get(pk, QueueSize())
+            ages = [at for at in (was.oldest_queued_at, bulk.from_database_time(head)) if at]
+            found[pk] = QueueSize(was.queued + queued, min(ages))
     return found
 
 
-def _of_lanes(count: int | None) -> str:
+def _lane_queues_sql(count: int | None) -> str:
     """Return the SQL that counts each lane's queue: of so many installations, or of all."""
     waiting = (
         f"FROM delivery_delivery WHERE lane_id = lane.id AND state = '{Delivery.State.QUEUED}'"
@@ -56,15 +58,15 @@ def _of_lanes(count: int | None) -> str:
     # the head, in the order of the queue: by age it would have to be read whole
     return (
         f"SELECT installation_id, "  # noqa: S608
-        f"(SELECT COUNT(*) FROM (SELECT id {waiting} LIMIT {MOST + 1}) AS waiting), "
+        f"(SELECT COUNT(*) FROM (SELECT id {waiting} LIMIT {QUEUE_COUNT_LIMIT + 1}) AS waiting), "
         f"(SELECT MIN(queued_at) FROM "
-        f"(SELECT queued_at {waiting} ORDER BY id LIMIT {HEAD}) AS head) "
+        f"(SELECT queued_at {waiting} ORDER BY id LIMIT {HEAD_SCAN_DELIVERIES}) AS head) "
         f"FROM delivery_lane AS lane {among}"
     )
 
 
-def queue_of_all() -> Queue:
+def read_total_queue() -> QueueSize:
     """Return what waits for all installations together."""
-    found = list(queues().values())
+    found = list(read_queues().values())
     oldest = min((each.oldest_queued_at for each in found if each.oldest_queued_at), default=None)
-    return Queue(sum(each.queued for each in found), oldest)
+    return QueueSize(sum(each.queued for each in found), oldest)

@@ -8,25 +8,29 @@ from typing import Any
 import msgspec
 
 from delivery import bulk
-from delivery.accounting.histogram import bucket
+from delivery.accounting.histogram import latency_bucket
 from delivery.models import Delivery, Metric, Settlement
 
-Step = Metric.Step
+MetricStep = Metric.Step
 
-KEPT = {Step.MINUTE: timedelta(days=2), Step.HOUR: timedelta(days=90), Step.DAY: timedelta(3_660)}
+METRIC_RETENTION = {
+    MetricStep.MINUTE: timedelta(days=2),
+    MetricStep.HOUR: timedelta(days=90),
+    MetricStep.DAY: timedelta(3_660),
+}
 
-ALL = 0  # instead of an installation or a source: what belongs to no single one
+ALL_ID = 0  # instead of an installation or a source: what belongs to no single one
 
-FLOWS = (
+FLOW_FIELDS = (
     "accepted", "unwanted", "delivered", "filtered", "failed", "cancelled", "attempts", "refused",
 )  # fmt: skip
 
-GAUGES = ("queued", "oldest_queued_s")
+GAUGE_FIELDS = ("queued", "oldest_queued_s")
 
-PLACE = ("step", "at", "installation", "source")
+METRIC_KEY_FIELDS = ("step", "at", "installation", "source")
 
 
-class Sums(msgspec.Struct, omit_defaults=True):
+class MetricCounts(msgspec.Struct, omit_defaults=True):
     """What happened in some time. As in Metric; `latency` counts the buckets of latency.py."""
 
     accepted: int = 0
@@ -41,7 +45,7 @@ class Sums(msgspec.Struct, omit_defaults=True):
     oldest_queued_s: float = 0.0
     latency: dict[int, int] = {}
 
-    def add(self, other: "Sums") -> None:
+    def add(self, other: "MetricCounts") -> None:
         """Add what happened, and keep the highest of what was seen."""
         # written out: a page adds up thousands, and getattr() takes three times as long
         self.accepted += other.accepted
@@ -58,10 +62,10 @@ class Sums(msgspec.Struct, omit_defaults=True):
             self.latency[number] = self.latency.get(number, 0) + count
 
 
-Entry = tuple[datetime, int, int, Sums]  # when, installation, source, what
+MetricEntry = tuple[datetime, int, int, MetricCounts]  # when, installation, source, what
 
 
-def note(
+def record_settled_batch(
     installation_id: int, settled: Iterable[Any], outcomes: Sequence[str], at: datetime
 ) -> None:
     """Append what a batch settled. To be called in the transaction that settles it.
@@ -73,20 +77,20 @@ def note(
     for each in settled:
         if each.state != Delivery.State.QUEUED:
             groups[each.source_id, each.state, each.queued_at] += 1
-    by_source: dict[int, Sums] = defaultdict(Sums)
+    by_source: dict[int, MetricCounts] = defaultdict(MetricCounts)
     for (source, state, queued_at), count in groups.items():
         sums = by_source[source]
         setattr(sums, state, getattr(sums, state) + count)
         if state == Delivery.State.DELIVERED:
-            number = bucket((at - queued_at).total_seconds())
+            number = latency_bucket((at - queued_at).total_seconds())
             sums.latency[number] = sums.latency.get(number, 0) + count
     refused = sum(outcome != "accepted" for outcome in outcomes)
-    append(installation_id, by_source, at, attempts=len(outcomes), refused=refused)
+    append_settlement(installation_id, by_source, at, attempts=len(outcomes), refused=refused)
 
 
-def append(
+def append_settlement(
     installation_id: int,
-    by_source: Mapping[int, Sums],
+    by_source: Mapping[int, MetricCounts],
     at: datetime,
     *,
     attempts: int = 0,
@@ -99,47 +103,56 @@ def append(
         bulk.insert(Settlement, names, [(installation_id, at, attempts, refused, text)])
 
 
-ROLLED, TALLY, SETTLEMENT = range(3)
+METRIC_ROW, TALLY_ROW, SETTLEMENT_ROW = range(3)
 
-COUNTS = (*FLOWS, *GAUGES)
+COUNT_FIELDS = (*FLOW_FIELDS, *GAUGE_FIELDS)
 
-OF_METRIC = ("at", "installation", "source", "latency", *COUNTS)
+METRIC_COLUMNS = ("at", "installation", "source", "latency", *COUNT_FIELDS)
 
 
 def select_columns(kind: int, installation: str, source: str, text: str, **counts: str) -> str:
-    """Return the columns, in SQL, that rows of all three tables are read as; `entries_from` takes
+    """Return the columns, in SQL, that rows of all three tables are read as; `decode_entries` takes
     them."""
-    numbers = (counts.get(name, "0") for name in COUNTS)
+    numbers = (counts.get(name, "0") for name in COUNT_FIELDS)
     return ", ".join((str(kind), "at", installation, source, text, *numbers))
 
 
-OF_TALLY = select_columns(TALLY, str(ALL), "source_id", "unwanted", accepted="events")
+TALLY_COLUMNS_SQL = select_columns(
+    TALLY_ROW, str(ALL_ID), "source_id", "unwanted", accepted="events"
+)
 
-OF_SETTLEMENT = select_columns(
-    SETTLEMENT, "installation_id", str(ALL), "by_source", attempts="attempts", refused="refused"
+SETTLEMENT_COLUMNS_SQL = select_columns(
+    SETTLEMENT_ROW,
+    "installation_id",
+    str(ALL_ID),
+    "by_source",
+    attempts="attempts",
+    refused="refused",
 )
 
 
-def entries_from(
+def decode_entries(
     kind: int, at: Any, installation: int, source: int, text: str | None, *numbers: Any
-) -> Iterator[Entry]:
+) -> Iterator[MetricEntry]:
     """Yield what a row says, part by part.
 
     text  JSON: of a tally and a settlement their parts, of metrics the latencies of each
     """
-    at, sums = bulk.moment(at), Sums(*numbers)
-    if kind == ROLLED:
-        sums.latency = _together(msgspec.json.decode(f"[{text or ''}]", type=list[dict[int, int]]))
+    at, sums = bulk.from_database_time(at), MetricCounts(*numbers)
+    if kind == METRIC_ROW:
+        sums.latency = _merge_latencies(
+            msgspec.json.decode(f"[{text or ''}]", type=list[dict[int, int]])
+        )
     yield at, installation, source, sums
-    if kind == TALLY:
+    if kind == TALLY_ROW:
         for each, unwanted in msgspec.json.decode(text or "", type=dict[int, int]).items():
-            yield at, each, source, Sums(accepted=sums.accepted, unwanted=unwanted)
-    if kind == SETTLEMENT:
-        for each, part in msgspec.json.decode(text or "", type=dict[int, Sums]).items():
+            yield at, each, source, MetricCounts(accepted=sums.accepted, unwanted=unwanted)
+    if kind == SETTLEMENT_ROW:
+        for each, part in msgspec.json.decode(text or "", type=dict[int, MetricCounts]).items():
             yield at, installation, each, part
 
 
-def _together(latencies: Sequence[dict[int, int]]) -> dict[int, int]:
+def _merge_latencies(latencies: Sequence[dict[int, int]]) -> dict[int, int]:
     if len(latencies) == 1:
         return latencies[0]
     whole: dict[int, int] = {}
@@ -149,12 +162,12 @@ def _together(latencies: Sequence[dict[int, int]]) -> dict[int, int]:
     return whole
 
 
-def floor(moment: datetime, step: int) -> datetime:
+def floor_to_step(moment: datetime, step: int) -> datetime:
     """Return the beginning of the step that a moment lies in. Days are those of UTC."""
     seconds = moment.timestamp()
     return datetime.fromtimestamp(seconds - seconds % step, UTC)
 
 
-def ceiling(moment: datetime, step: int) -> datetime:
-    begun = floor(moment, step)
+def ceil_to_step(moment: datetime, step: int) -> datetime:
+    begun = floor_to_step(moment, step)
     return begun if begun == moment else begun + timedelta(seconds=step)

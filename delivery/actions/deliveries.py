@@ -10,15 +10,15 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from delivery.accounting import record
 from delivery.lanes import routes, wakeups
 from delivery.models import Delivery, Lane
-from delivery.replay.selection import CURRENT, LAST
+from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT
 from integrations.access import audit
 from integrations.models import Installation
 
-CANCELLED_AT_ONCE = 2_000  # deliveries a transaction, so that no lock lasts
+CANCEL_BATCH_SIZE = 2_000  # deliveries a transaction, so that no lock lasts
 
 
 @dataclass(frozen=True, slots=True)
-class Requeued:
+class RequeueResult:
     """How many deliveries are queued again, and the installations that send nothing: for now, or
     never again, so that what was to go there was left alone.
 
@@ -26,27 +26,37 @@ class Requeued:
     """
 
     count: int
-    paused: list[str]
-    gone: list[str]
+    paused_installations: list[str]
+    uninstalled_installations: list[str]
     unshaped: int = 0
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         deliveries = "1 delivery is" if self.count == 1 else f"{self.count:,} deliveries are"
-        waiting = f" {', '.join(self.paused)} is paused: there they wait." if self.paused else ""
-        gone = f" Nothing goes to {', '.join(self.gone)} any more." if self.gone else ""
+        waiting = (
+            f" {', '.join(self.paused_installations)} is paused: there they wait."
+            if self.paused_installations
+            else ""
+        )
+        gone = (
+            f" Nothing goes to {', '.join(self.uninstalled_installations)} any more."
+            if self.uninstalled_installations
+            else ""
+        )
         never = f" Left alone: {self.unshaped:,} that no blueprint has shaped yet."
         return f"{deliveries} queued again.{waiting}{gone}{never if self.unshaped else ''}"
 
 
-def deliver_again(rows: QuerySet[Delivery], now: datetime, *, blueprint: str = CURRENT) -> Requeued:
+def deliver_again(
+    rows: QuerySet[Delivery], now: datetime, *, blueprint: str = CURRENT_BLUEPRINT
+) -> RequeueResult:
     """Queue settled deliveries again and ring for their lanes; those to uninstalled ones stay.
 
-    blueprint  CURRENT, or LAST: what shaped each last
+    blueprint  CURRENT_BLUEPRINT, or LAST_BLUEPRINT: what shaped each last
     """
     gone = rows.order_by().exclude(installation__uninstalled_at=None)
     names = sorted(set(gone.values_list("installation__name", flat=True)))
     rows, unshaped = rows.filter(installation__uninstalled_at=None), 0
-    if blueprint == LAST:
+    if blueprint == LAST_BLUEPRINT:
         unshaped = rows.filter(revision=None).exclude(state=Delivery.State.QUEUED).count()
         rows = rows.filter(revision__isnull=False)
     with transaction.atomic():
@@ -58,20 +68,30 @@ def deliver_again(rows: QuerySet[Delivery], now: datetime, *, blueprint: str = C
             about = first[0] if len(first) == 1 else f"{count:,} deliveries"
             new = {"count": count, "blueprint": blueprint}
             audit.record("delivery.queued_again", about, new=new)
-        transaction.on_commit(lambda: wakeups.wake(lane_ids))
-    return Requeued(count, _paused(lane_ids), names, unshaped)
+        transaction.on_commit(lambda: wakeups.wake_lanes(lane_ids))
+    return RequeueResult(count, _paused_installations(lane_ids), names, unshaped)
 
 
 def _change_lanes(settled: QuerySet[Delivery], blueprint: str) -> None:
     """Put deliveries into the lane that is shaped as it was last, or take them out of it."""
-    number = routes.AS_BEFORE if blueprint == LAST else routes.REPLAYS
-    away = settled if blueprint == LAST else settled.filter(lane__number=routes.AS_BEFORE)
+    number = (
+        routes.ORIGINAL_REVISION_LANE_NUMBER
+        if blueprint == LAST_BLUEPRINT
+        else routes.REPLAY_LANE_NUMBER
+    )
+    away = (
+        settled
+        if blueprint == LAST_BLUEPRINT
+        else settled.filter(lane__number=routes.ORIGINAL_REVISION_LANE_NUMBER)
+    )
     for installation in set(away.values_list("installation", flat=True)):
-        lane = routes.replay_lane(installation, number)
+        lane = routes.get_replay_lane(installation, number)
         away.filter(installation=installation).update(lane=lane)
 
 
-def cancel(rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str = "") -> int:
+def cancel_deliveries(
+    rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str = ""
+) -> int:
     """Cancel deliveries that are queued; return how many. Who is sending one just now, sends it.
 
     rows    no more than fit into one transaction
@@ -86,25 +106,25 @@ def cancel(rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str 
         gone = Delivery.objects.filter(pk__in=[pk for pk, *_ in found]).update(
             state=Delivery.State.CANCELLED, settled_at=now, reason=reason
         )
-        for installation, sums in _cancelled(found).items():
-            record.append(installation, sums, now)
+        for installation, sums in _sum_cancelled(found).items():
+            record.append_settlement(installation, sums, now)
         about = rows.first() if len(found) == 1 else f"{gone:,} deliveries"
         new = {"count": gone, "reason": reason, "search": search}
         audit.record("delivery.cancelled", about, new=new)
     return gone
 
 
-def _cancelled(
+def _sum_cancelled(
     found: list[tuple[int, int, int]],
-) -> dict[int, dict[int, record.Sums]]:
+) -> dict[int, dict[int, record.MetricCounts]]:
     """Return for each installation and source how many of (delivery, installation, source)."""
-    sums: dict[int, dict[int, record.Sums]] = {}
+    sums: dict[int, dict[int, record.MetricCounts]] = {}
     for (installation, source), count in Counter(each[1:] for each in found).items():
-        sums.setdefault(installation, {})[source] = record.Sums(cancelled=count)
+        sums.setdefault(installation, {})[source] = record.MetricCounts(cancelled=count)
     return sums
 
 
-def _paused(lane_ids: list[int]) -> list[str]:
+def _paused_installations(lane_ids: list[int]) -> list[str]:
     standing_still = Q(paused=True) | Q(installation__enabled=False)
     names = Lane.objects.filter(standing_still, pk__in=lane_ids)
     return sorted(set(names.values_list("installation__name", flat=True)))
@@ -131,13 +151,15 @@ def _cancel_queue(installation_id: int, lane_id: int, reason: str, now: datetime
     while True:
         with transaction.atomic():
             rows = queued.select_for_update(of=("self",))
-            batch = dict(rows.values_list("pk", "event__source")[:CANCELLED_AT_ONCE])
+            batch = dict(rows.values_list("pk", "event__source")[:CANCEL_BATCH_SIZE])
             if not batch:
                 return total
             Delivery.objects.filter(pk__in=list(batch)).update(
                 state=Delivery.State.CANCELLED, settled_at=now, reason=reason
             )
             counts = Counter(batch.values())
-            changed = {source: record.Sums(cancelled=count) for source, count in counts.items()}
-            record.append(installation_id, changed, now)
+            changed = {
+                source: record.MetricCounts(cancelled=count) for source, count in counts.items()
+            }
+            record.append_settlement(installation_id, changed, now)
         total += len(batch)

@@ -12,14 +12,14 @@ from integrations.installations.change import mark_uninstalled
 from integrations.models import Installation
 
 
-def pause(installation: Installation) -> None:
+def pause_installation(installation: Installation) -> None:
     """Stop sending to an installation; what comes in waits in its queue."""
     with transaction.atomic():
         Installation.objects.installed().filter(pk=installation.pk).update(enabled=False)
         audit.record("installation.paused", installation)
 
 
-def resume(installation: Installation) -> None:
+def resume_installation(installation: Installation) -> None:
     """Send to an installation again, at once, whatever held it up."""
     with transaction.atomic():
         Installation.objects.installed().filter(pk=installation.pk).update(enabled=True)
@@ -41,4 +41,4 @@ def resume_lanes(installation: Installation) -> None:
     rows = Lane.objects.filter(installation=installation)
     rows.resume()
     lane_ids = list(rows.values_list("pk", flat=True))
-    transaction.on_commit(lambda: wakeups.wake(lane_ids))
+    transaction.on_commit(lambda: wakeups.wake_lanes(lane_ids))

@@ -12,20 +12,22 @@ from django.db.models import QuerySet
 from delivery.models import Delivery, Resolution
 from integrations.access import audit
 
-LONGEST = 500  # characters of a note
+NOTE_MAX_LENGTH = 500  # characters of a note
 
 
-class BadNote(ValueError):
+class InvalidNote(ValueError):
     """The text says what is wrong with a note."""
 
 
-def resolve(rows: QuerySet[Delivery], note: str, now: datetime, *, search: str = "") -> int:
-    """Mark those that are failed and not resolved yet; return how many. Raises BadNote.
+def resolve_deliveries(
+    rows: QuerySet[Delivery], note: str, now: datetime, *, search: str = ""
+) -> int:
+    """Mark those that are failed and not resolved yet; return how many. Raises InvalidNote.
 
     rows    no more than fit into one transaction
     search  what was asked for, where they were not named one by one
     """
-    note, failed = checked(note), rows.filter(state=Delivery.State.FAILED)
+    note, failed = clean_note(note), rows.filter(state=Delivery.State.FAILED)
     with transaction.atomic():
         locked = failed.order_by("pk").select_for_update(of=("self",))  # none is queued meanwhile
         found = list(locked.exclude(Delivery.is_resolved()))
@@ -34,21 +36,21 @@ def resolve(rows: QuerySet[Delivery], note: str, now: datetime, *, search: str =
         about = found[0] if len(found) == 1 else f"{len(found):,} deliveries"
         new = {"count": len(found), "note": note, "search": search}
         entry = audit.record("delivery.resolved", about, new=new)
-        _mark([each.pk for each in found], note, entry.actor, now)
+        _save_resolutions([each.pk for each in found], note, entry.actor, now)
     return len(found)
 
 
-def checked(note: str) -> str:
-    """Return a note as it is kept. Raises BadNote."""
+def clean_note(note: str) -> str:
+    """Return a note as it is kept. Raises InvalidNote."""
     note = note.strip()
     if not note:
-        raise BadNote("Say what was done instead, for whoever reads it later.")
-    if len(note) > LONGEST:
-        raise BadNote(f"At most {LONGEST} characters.")
+        raise InvalidNote("Say what was done instead, for whoever reads it later.")
+    if len(note) > NOTE_MAX_LENGTH:
+        raise InvalidNote(f"At most {NOTE_MAX_LENGTH} characters.")
     return note
 
 
-def _mark(ids: Sequence[int], note: str, by: str, now: datetime) -> None:
+def _save_resolutions(ids: Sequence[int], note: str, by: str, now: datetime) -> None:
     rows = [Resolution(delivery_id=pk, note=note, by=by[:150], at=now) for pk in ids]
     Resolution.objects.bulk_create(
         rows,

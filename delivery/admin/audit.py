@@ -10,7 +10,7 @@ from delivery.admin.keyset import LogAdmin
 from integrations.formatting import ago
 from integrations.models import AuditEntry
 
-KINDS = {
+OBJECT_URL_NAMES = {
     "installation": "integrations_installation",
     "source": "integrations_source",
     "webhook_source": "integrations_webhooksource",
@@ -25,19 +25,19 @@ KINDS = {
 }
 
 
-SAID = {
+ACTION_LABELS = {
     "auth.login": "Logged in",
     "auth.login_failed": "Login failed",
     "auth.refresh_reused": "Refresh token used twice",
 }
 
 
-class KindFilter(DropdownFilter):
+class ObjectTypeFilter(DropdownFilter):
     title = "what was changed"
     parameter_name = "object_type"
 
     def lookups(self, request, model_admin):
-        return [(each, each.replace("_", " ").capitalize()) for each in KINDS]
+        return [(each, each.replace("_", " ").capitalize()) for each in OBJECT_URL_NAMES]
 
     def queryset(self, request, queryset):
         return queryset.filter(object_type=self.value()) if self.value() else queryset
@@ -55,7 +55,7 @@ class ActorFilter(TextFilter):
 class AuditEntryAdmin(LogAdmin):
     list_display = ("when", "who", "what", "object", "changed", "via")
     list_display_links = ("when", "what")
-    list_filter = (KindFilter, ActorFilter)
+    list_filter = (ObjectTypeFilter, ActorFilter)
     page_template = "integrations/audit/entry.html"
     when_empty = "Nothing was changed yet. What people and programs change is written down here."
 
@@ -70,7 +70,7 @@ class AuditEntryAdmin(LogAdmin):
 
     @display(description="What")
     def what(self, entry):
-        return in_words(entry.action)
+        return describe_action(entry.action)
 
     @display(description="Of")
     def object(self, entry):
@@ -82,31 +82,31 @@ class AuditEntryAdmin(LogAdmin):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return f"{', '.join(names[:3])}{more}" or "–"
 
-    def page_context(self, request, found):
+    def page_context(self, request, entry):
         return {
-            "title": f"{in_words(found.action)}: {found.object_name}",
-            "words": in_words(found.action),
-            "object_url": address_of(found),
+            "title": f"{describe_action(entry.action)}: {entry.object_name}",
+            "action_label": describe_action(entry.action),
+            "object_url": audited_object_url(entry),
         }
 
 
-def in_words(action):
+def describe_action(action):
     """Return "Installation created" for installation.created."""
-    if action in SAID:
-        return SAID[action]
+    if action in ACTION_LABELS:
+        return ACTION_LABELS[action]
     return action.replace(".", " ").replace("_", " ").capitalize()
 
 
-def address_of(entry):
+def audited_object_url(entry):
     """Return the page of what an entry is about, or "" when it has none."""
-    kind = KINDS.get(entry.object_type)
+    kind = OBJECT_URL_NAMES.get(entry.object_type)
     try:
         return reverse(f"admin:{kind}_change", args=[entry.object_id]) if kind else ""
     except NoReverseMatch:
         return ""
 
 
-def activity(kind, pk, limit):
+def object_activity(kind, pk, limit):
     """Return the newest entries about one object, each with its action in words."""
     rows = AuditEntry.objects.filter(object_type=kind, object_id=str(pk)).order_by("-pk")
-    return [(each, in_words(each.action)) for each in rows[:limit]]
+    return [(each, describe_action(each.action)) for each in rows[:limit]]

@@ -8,27 +8,30 @@ from typing import Any
 
 from django.utils.html import format_html, format_html_join
 
-from delivery.accounting.bounded_count import MOST, bounded
-from delivery.accounting.metrics import Point, Series
-from delivery.accounting.queues import Queue
+from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT, format_bounded_count
+from delivery.accounting.metrics import MetricPoint, MetricSeries
+from delivery.accounting.queues import QueueSize
 from delivery.models import Metric
 from integrations.formatting import path
 
-Step = Metric.Step
+ChartStep = Metric.Step
 
 # key → (title, how long, its steps); the keys stand in addresses
-SPANS = {
-    "hour": ("Hour", timedelta(hours=1), Step.MINUTE),
-    "day": ("Day", timedelta(days=1), Step.HOUR),
-    "week": ("Week", timedelta(days=7), Step.HOUR),
+CHART_SPANS = {
+    "hour": ("Hour", timedelta(hours=1), ChartStep.MINUTE),
+    "day": ("Day", timedelta(days=1), ChartStep.HOUR),
+    "week": ("Week", timedelta(days=7), ChartStep.HOUR),
 }
 
-CHART = {
+DELIVERY_DATASETS = {
     "Delivered": ("well", "delivered"),
     "Failed": ("attention", "failed"),
     "Filtered": ("off", "filtered"),
 }
-CHART_OF_ALL = {**CHART, "Accepted": ("busy", "accepted", "line")}  # beside what came of it
+TRAFFIC_DATASETS = {
+    **DELIVERY_DATASETS,
+    "Accepted": ("busy", "accepted", "line"),
+}  # beside what came of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,18 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ChartSpan:
     """The time that a page is about, as its address says it."""
 
     key: str
 
     @property
     def length(self) -> timedelta:
-        return SPANS[self.key][1]
+        return CHART_SPANS[self.key][1]
 
     @property
-    def step(self) -> Step:
-        return SPANS[self.key][2]
+    def step(self) -> ChartStep:
+        return CHART_SPANS[self.key][2]
 
     @property
     def minutes(self) -> float:
@@ -61,21 +64,23 @@ class Span:
 
     @property
     def choices(self) -> list[tuple[str, str, bool]]:
-        return [(title, f"?span={key}", key == self.key) for key, (title, *_) in SPANS.items()]
+        return [
+            (title, f"?span={key}", key == self.key) for key, (title, *_) in CHART_SPANS.items()
+        ]
 
 
-def span_of(request: Any) -> Span:
+def chart_span_of_request(request: Any) -> ChartSpan:
     key = request.GET.get("span", "")
-    return Span(key if key in SPANS else "hour")
+    return ChartSpan(key if key in CHART_SPANS else "hour")
 
 
-def chart(series: Series, sets: Mapping[str, tuple[str, ...]], now: datetime) -> str:
+def chart_json(series: MetricSeries, datasets: Mapping[str, tuple[str, ...]], now: datetime) -> str:
     """Return points of metrics as penstock.js draws them: bars, and lines upon them.
 
     A step that is not over has less in it than it will have. Its bars are marked as such; a line
     ends before it, as it would seem to fall.
 
-    sets  label → (the level whose colour it has, the field of a point, and "line" where it is one)
+    datasets  label → (the level that gives its colour, the field of a point, "line" or nothing)
     """
     is_open = series.until > now
     drawn = [
@@ -85,27 +90,28 @@ def chart(series: Series, sets: Mapping[str, tuple[str, ...]], now: datetime) ->
             "kind": own[0] if own else "bar",
             "values": _values(series.points, field, cut=is_open and bool(own)),
         }
-        for label, (level, field, *own) in sets.items()
+        for label, (level, field, *own) in datasets.items()
     ]
     at = [each.at.isoformat() for each in series.points]
     return json.dumps({"at": at, "isOpen": is_open, "sets": drawn})
 
 
-def _values(points: Sequence[Point], field: str, *, cut: bool) -> list[float | None]:
+def _values(points: Sequence[MetricPoint], field: str, *, cut: bool) -> list[float | None]:
     values = [round(getattr(each, field) or 0, 1) for each in points]
     return [*values[:-1], None] if cut else values
 
 
-TREND = (("well", "delivered"), ("attention", "failed"), ("off", "others"))
+TREND_LAYERS = (("well", "delivered"), ("attention", "failed"), ("off", "others"))
 
 
-def trend(bars: Sequence[Any]) -> str:
+def trend_svg(bars: Sequence[Any]) -> str:
     """Return stacked bars as a drawing without axes; "" when nothing happened in any of them."""
     most = max((bar.delivered + bar.failed + bar.others for bar in bars), default=0)
     if not most:
         return ""
     paths = (
-        (level, path(_stacked(bars, n, 100 / most), 0.8)) for n, (level, _) in enumerate(TREND)
+        (level, path(_stacked_layer(bars, n, 100 / most), 0.8))
+        for n, (level, _) in enumerate(TREND_LAYERS)
     )
     return format_html(
         '<svg class="log-bars" viewBox="0 0 {} 100" preserveAspectRatio="none" aria-hidden="true">'
@@ -115,36 +121,42 @@ def trend(bars: Sequence[Any]) -> str:
     )
 
 
-def _stacked(bars: Sequence[Any], number: int, scale: float) -> Iterator[tuple[int, float, float]]:
+def _stacked_layer(
+    bars: Sequence[Any], number: int, scale: float
+) -> Iterator[tuple[int, float, float]]:
     """Yield where one part of each bar begins, upon those before it, and how far up it goes."""
     for place, bar in enumerate(bars):
-        heights = [getattr(bar, field) * scale for _, field in TREND[: number + 1]]
+        heights = [getattr(bar, field) * scale for _, field in TREND_LAYERS[: number + 1]]
         yield place, 100 - sum(heights[:-1]), -heights[-1]
 
 
-def figures(sums: Point, queue: Queue, span: Span, now: datetime) -> list[Figure]:
+def traffic_figures(
+    sums: MetricPoint, queue: QueueSize, span: ChartSpan, now: datetime
+) -> list[Figure]:
     """Return the key figures of some time, and of the queue now."""
     failed = "attention" if sums.failed > sums.delivered / 100 else ""
-    oldest = short(queue.oldest_queued_s(now) * 1_000)
+    oldest = short_duration(queue.oldest_queued_s(now) * 1_000)
     return [
-        Figure("Accepted", compact(sums.accepted), a_minute(sums.accepted, span)),
-        Figure("Delivered", compact(sums.delivered), a_minute(sums.delivered, span)),
+        Figure("Accepted", compact_number(sums.accepted), rate_per_minute(sums.accepted, span)),
+        Figure("Delivered", compact_number(sums.delivered), rate_per_minute(sums.delivered, span)),
         Figure(
             "Success rate",
-            success(sums.delivered, sums.failed),
+            success_rate(sums.delivered, sums.failed),
             f"{sums.failed:,} failed",
             failed,
         ),
         Figure(
             "Queued",
-            bounded(min(queue.queued, MOST + 1)),
+            format_bounded_count(min(queue.queued, QUEUE_COUNT_LIMIT + 1)),
             f"oldest {oldest}" if queue.queued else "nothing waits",
         ),
-        Figure("Latency, p95", short(sums.p95_ms), f"median {short(sums.p50_ms)}"),
+        Figure(
+            "Latency, p95", short_duration(sums.p95_ms), f"median {short_duration(sums.p50_ms)}"
+        ),
     ]
 
 
-def in_words(sums: Point, span: Span) -> str:
+def describe_chart(sums: MetricPoint, span: ChartSpan) -> str:
     """Return what a chart shows, for those who don't see it."""
     return (
         f"{sums.accepted:,} accepted, {sums.delivered:,} delivered, {sums.failed:,} failed, "
@@ -153,7 +165,7 @@ def in_words(sums: Point, span: Span) -> str:
     )
 
 
-def compact(number: float) -> str:
+def compact_number(number: float) -> str:
     """Return 950, 12.3k or 4.1M."""
     for limit, unit in ((1e6, "M"), (1e4, "k")):
         if number >= limit:
@@ -162,12 +174,12 @@ def compact(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def a_minute(count: int, span: Span) -> str:
+def rate_per_minute(count: int, span: ChartSpan) -> str:
     rate = count / span.minutes
     return f"{rate:,.1f} a minute" if rate < 100 else f"{rate:,.0f} a minute"
 
 
-def short(milliseconds: float | None) -> str:
+def short_duration(milliseconds: float | None) -> str:
     """Return 80 ms, 1.2 s, 5 min or 3 h."""
     if milliseconds is None:
         return "–"
@@ -178,7 +190,7 @@ def short(milliseconds: float | None) -> str:
     return f"{seconds / 3_600:.0f} h"
 
 
-def success(delivered: int, failed: int) -> str:
+def success_rate(delivered: int, failed: int) -> str:
     """Return the share of what was settled that was delivered; never 100 % with a failure."""
     settled = delivered + failed
     if not settled:

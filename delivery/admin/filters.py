@@ -7,20 +7,22 @@ from integrations.messages import TYPES
 from integrations.models import Source
 
 
-def chosen(queryset, name, value):
+def filter_by_id(queryset, name, value):
     """Return the rows that point to the object of that id; all of them when it is no id."""
     return queryset.filter(**{name: int(value)}) if value and value.isdecimal() else queryset
 
 
-class NameFilter(TextFilter):
+class EventNameFilter(TextFilter):
     title = "event name or type"
     parameter_name = "event"
 
     def queryset(self, request, queryset):
-        return queryset.filter(querysets.named(self.value())) if self.value() else queryset
+        return (
+            queryset.filter(querysets.with_event_name(self.value())) if self.value() else queryset
+        )
 
 
-class TypeFilter(DropdownFilter):
+class EventTypeFilter(DropdownFilter):
     title = "type"
     parameter_name = "type"
 
@@ -39,4 +41,4 @@ class SourceFilter(DropdownFilter):
         return Source.objects.order_by("name").values_list("pk", "name")
 
     def queryset(self, request, queryset):
-        return chosen(queryset, "source", self.value())
+        return filter_by_id(queryset, "source", self.value())

@@ -15,15 +15,15 @@ from unfold.decorators import display
 from delivery.admin.keyset import LogAdmin
 from delivery.models import Incident
 from delivery.operations import alert_channels
-from delivery.status.incidents import incident_in_words
+from delivery.status.incidents import describe_incident
 from integrations.formatting import ago, chip
 
-HOW = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
+NO_CHANNEL_HINT = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
 
 
 @admin.register(Incident)
 class IncidentAdmin(LogAdmin):
-    list_display = ("state_chip", "about", "text", "began", "ended", "told")
+    list_display = ("state_chip", "about", "text", "began", "ended", "notified_by")
     list_display_links = ("state_chip", "about")
     list_before_template = "delivery/operations/_incident_list_toolbar.html"
     page_template = "delivery/operations/incident.html"
@@ -34,24 +34,27 @@ class IncidentAdmin(LogAdmin):
         return [path("test/", view, name="delivery_incident_test"), *super().get_urls()]
 
     def changelist_view(self, request, extra_context=None):
-        context = {"told_by": told_by(), "may_test": may_test(request)}
+        context = {
+            "alert_channels": describe_alert_channels(),
+            "may_test": may_test_alerts(request),
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def page_context(self, request, incident):
         return {
             "title": str(incident),
-            "words": incident_in_words(incident),
-            "links": list(links(incident)),
-            "told_by": told_by(),
+            "status": describe_incident(incident),
+            "links": list(incident_links(incident)),
+            "alert_channels": describe_alert_channels(),
         }
 
     def test_view(self, request):
         """Tell everybody who would be told of an incident that this is a test."""
-        if not may_test(request):
+        if not may_test_alerts(request):
             raise PermissionDenied
-        results = alert_channels.test(timezone.now())
+        results = alert_channels.send_test_alert(timezone.now())
         if not results:
-            messages.warning(request, f"Nobody would be told: {HOW}")
+            messages.warning(request, f"Nobody would be told: {NO_CHANNEL_HINT}")
         for way, error in results.items():
             if error:
                 messages.error(request, f"By {way} it could not be told: {error}")
@@ -63,7 +66,7 @@ class IncidentAdmin(LogAdmin):
 
     @display(description="Incident")
     def state_chip(self, incident):
-        return chip(incident_in_words(incident))
+        return chip(describe_incident(incident))
 
     @display(description="Began")
     def began(self, incident):
@@ -74,12 +77,12 @@ class IncidentAdmin(LogAdmin):
         return ago(incident.closed_at)
 
     @display(description="Told by")
-    def told(self, incident):
+    def notified_by(self, incident):
         ways = {"mail": incident.mailed_at, "webhook": incident.posted_at}
         return ", ".join(way for way, at in ways.items() if at) or "nobody"
 
 
-def told_by():
+def describe_alert_channels():
     """Return who is told of an incident, in words, or "" when nobody is."""
     ways = []
     if settings.ALARM_EMAILS:
@@ -89,11 +92,11 @@ def told_by():
     return " and ".join(ways)
 
 
-def may_test(request):
+def may_test_alerts(request):
     return request.user.has_perm("integrations.change_installation")
 
 
-def links(incident):
+def incident_links(incident):
     """Yield (words, address) of the pages that an incident is about."""
     kind, _, pk = incident.subject.partition(":")
     if kind == "installation":

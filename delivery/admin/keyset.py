@@ -15,7 +15,7 @@ from integrations import keyset as integrations_keyset
 from integrations.keyset import Page
 from integrations.roles import REVEAL_BODIES
 
-LOOK = 30_000  # rows that a filter is tried on for one page
+FILTER_SCAN_ROWS = 30_000  # rows that a filter is tried on for one page
 BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
 
 
@@ -25,28 +25,28 @@ class KeysetChangeList(ChangeList):
     template_name = "delivery/log/_keyset_pages.html"  # the theme takes it from the paginator
 
     def get_queryset(self, request, exclude_parameters=None):
-        self.place = {name: number(request.GET.get(name)) for name in (BEFORE, AFTER)}
-        for name in self.place:  # else they are taken for filters, and kept by links
+        self.position = {name: parse_integer(request.GET.get(name)) for name in (BEFORE, AFTER)}
+        for name in self.position:  # else they are taken for filters, and kept by links
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
         return super().get_queryset(request, exclude_parameters)
 
     def get_results(self, request):
-        self.page = self._filtered() if self.has_active_filters else self._whole()
+        self.page = self._filtered_page() if self.has_active_filters else self._unfiltered_page()
         self.result_list = self.page.rows
         self.result_count = self.full_result_count = len(self.page.rows)
         self.show_full_result_count = self.can_show_all = False
         self.show_admin_actions, self.multi_page = True, False
         self.paginator = self
 
-    def _whole(self):
-        return integrations_keyset.page(self.queryset, limit=self.list_per_page, **self.place)
+    def _unfiltered_page(self):
+        return integrations_keyset.page(self.queryset, limit=self.list_per_page, **self.position)
 
-    def _filtered(self):
-        """Return the page among the newest LOOK rows: no index knows what the filters ask for."""
-        before, rows = self.place[BEFORE], self.root_queryset
+    def _filtered_page(self):
+        """Return a page of the newest FILTER_SCAN_ROWS rows, because no index serves filters."""
+        before, rows = self.position[BEFORE], self.root_queryset
         rows = rows if before is None else rows.filter(pk__lt=before)
-        end = rows.order_by("-pk").values("pk")[:LOOK].aggregate(end=Min("pk"))["end"]
+        end = rows.order_by("-pk").values("pk")[:FILTER_SCAN_ROWS].aggregate(end=Min("pk"))["end"]
         fitting = self.queryset if end is None else self.queryset.filter(pk__gte=end)
         page = integrations_keyset.page(fitting, limit=self.list_per_page, before=before)
         beyond = rows.filter(pk__lt=end).order_by("-pk").values("pk") if end is not None else None
@@ -68,11 +68,11 @@ class KeysetChangeList(ChangeList):
         return self.get_query_string({BEFORE: self.page.looked_to or self.result_list[-1].pk})
 
 
-def number(text):
+def parse_integer(text):
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
 
 
-def file_of(value, name):
+def json_attachment(value, name):
     """Return JSON as a file to keep."""
     answer = JsonResponse(value, json_dumps_params={"indent": 2, "ensure_ascii": False}, safe=False)
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -102,28 +102,28 @@ class LogAdmin(ModelAdmin):
         return lookup in {each.parameter_name for each in self.list_filter}
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        return self.page(request, self.found(request, object_id))
+        return self.render_page(request, self.get_row_or_404(request, object_id))
 
-    def found(self, request, object_id):
+    def get_row_or_404(self, request, object_id):
         """Return the row. Raises PermissionDenied and Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = self.get_object(request, unquote(object_id))
-        if found is None:
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
             raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
-        return found
+        return row
 
-    def page(self, request, found, **known):
+    def render_page(self, request, row, **extra):
         context = {
             **self.admin_site.each_context(request),
-            "title": str(found),
-            "row": found,
-            **known,
-            **self.page_context(request, found, **known),
+            "title": str(row),
+            "row": row,
+            **extra,
+            **self.page_context(request, row, **extra),
         }
         return TemplateResponse(request, self.page_template, context)
 
-    def page_context(self, request, found, **known):
+    def page_context(self, request, row, **extra):
         return {}
 
     def has_add_permission(self, request):
@@ -154,19 +154,19 @@ class BodyAdmin(LogAdmin):
 
     def reveal_view(self, request, pk):
         """Show one row with its bodies, and write down that they were shown."""
-        found = self.found(request, str(pk))
+        row = self.get_row_or_404(request, str(pk))
         if not request.user.has_perm(REVEAL_BODIES):
             raise PermissionDenied
-        body_access.reveal(found)
-        return self.page(request, found, is_revealed=True)
+        body_access.record_reveal(row)
+        return self.render_page(request, row, is_revealed=True)
 
-    def page(self, request, found, *, is_revealed=False):
-        sees = body_access.shown_to(request.user)
+    def render_page(self, request, row, *, is_revealed=False):
+        sees = body_access.may_see_bodies(request.user)
         may = request.user.has_perm(REVEAL_BODIES)
-        told = {
+        body_context = {
             "sees_bodies": sees,
             "shows_bodies": sees or is_revealed,
-            "reveal_url": reverse(f"admin:{self._reveal}", args=[found.pk]) if may else "",
-            "hidden": body_access.HIDDEN,
+            "reveal_url": reverse(f"admin:{self._reveal}", args=[row.pk]) if may else "",
+            "hidden_reason": body_access.BODIES_HIDDEN_TEXT,
         }
-        return super().page(request, found, **told)
+        return super().render_page(request, row, **body_context)

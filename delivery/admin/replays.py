@@ -8,22 +8,22 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from unfold.decorators import display
 
-from delivery.admin.charts import short
+from delivery.admin.charts import short_duration
 from delivery.admin.keyset import LogAdmin
-from delivery.admin.log.bulk_actions import MANY
+from delivery.admin.log.bulk_actions import CONFIRM_BY_NAME_ABOVE
 from delivery.admin.replay_form import ReplayAdminForm
 from delivery.models import Replay
 from delivery.replay import estimate, lifecycle
-from delivery.replay.form import BLUEPRINTS, RESOLVED
-from delivery.replay.lifecycle import AlreadyRunning, NotPossible
-from delivery.replay.selection import Kind, from_json
-from delivery.status.replays import replay_in_words
+from delivery.replay.form import BLUEPRINT_CHOICES, RESOLVED_CHOICES
+from delivery.replay.lifecycle import InvalidReplayState, ReplayAlreadyRunning
+from delivery.replay.selection import ReplayKind, selection_from_json
+from delivery.status.replays import describe_replay
 from integrations.formatting import ago, chip
 
-TURNS = {
-    "pause": (lifecycle.pause, "is paused: it queues no more until it is resumed."),
-    "resume": (lifecycle.resume, "goes on."),
-    "cancel": (lifecycle.cancel, "is cancelled."),
+REPLAY_CONTROLS = {
+    "pause": (lifecycle.pause_replay, "is paused: it queues no more until it is resumed."),
+    "resume": (lifecycle.resume_replay, "goes on."),
+    "cancel": (lifecycle.cancel_replay, "is cancelled."),
 }
 
 
@@ -48,7 +48,7 @@ class ReplayAdmin(LogAdmin):
 
     @display(description="State")
     def state_chip(self, replay):
-        return chip(replay_in_words(replay))
+        return chip(describe_replay(replay))
 
     @display(description="Progress")
     def share(self, replay):
@@ -63,87 +63,93 @@ class ReplayAdmin(LogAdmin):
         return ago(replay.created_at)
 
     def get_urls(self):
-        def mine(view):
+        def admin_view(view):
             return self.admin_site.admin_view(view)
 
         return [
-            path("new/", mine(self.new_view), name="delivery_replay_new"),
-            path("<int:pk>/turn/<str:turn>/", mine(self.turn_view), name="delivery_replay_turn"),
+            path("new/", admin_view(self.new_view), name="delivery_replay_new"),
+            path(
+                "<int:pk>/turn/<str:turn>/", admin_view(self.turn_view), name="delivery_replay_turn"
+            ),
             *super().get_urls(),
         ]
 
     def page_context(self, request, replay):
         return {
             "title": str(replay),
-            "words": replay_in_words(replay),
-            "filters": filters_in_words(replay),
-            "shaped": shaped_in_words(replay),
+            "status": describe_replay(replay),
+            "filters": describe_replay_filters(replay),
+            "blueprint_choice": describe_blueprint_choice(replay),
             "percent": int(replay.progress * 100),
-            "turns": turns_of(replay) if may_replay(request) else [],
+            "controls": available_controls(replay) if may_replay(request) else [],
         }
 
     def turn_view(self, request, pk, turn):
-        if request.method != "POST" or turn not in TURNS:
+        if request.method != "POST" or turn not in REPLAY_CONTROLS:
             return HttpResponseNotAllowed(["POST"])
-        insist(request)
+        require_replay_permission(request)
         replay = get_object_or_404(Replay, pk=pk)
-        act, outcome = TURNS[turn]
+        act, outcome = REPLAY_CONTROLS[turn]
         try:
             act(replay)
             messages.success(request, f"{replay} {outcome}")
-        except NotPossible as error:
+        except InvalidReplayState as error:
             messages.error(request, str(error))
         return redirect("admin:delivery_replay_change", pk)
 
     def new_view(self, request):
-        insist(request)
-        form = ReplayAdminForm(request.POST or None, initial=initial(request.GET))
-        found, must_type = None, False
+        require_replay_permission(request)
+        form = ReplayAdminForm(request.POST or None, initial=replay_form_initial(request.GET))
+        replay_estimate, needs_confirmation = None, False
         if request.method == "POST" and form.is_valid():
-            asked = (form.chosen_kind, form.cleaned_data["installation"], form.wanted())
-            found = estimate.preview(*asked, rate=form.cleaned_data["rate"])
-            is_certain = found.exact and found.count <= MANY
+            selection = (form.chosen_kind, form.cleaned_data["installation"], form.selection())
+            replay_estimate = estimate.estimate_replay(*selection, rate=form.cleaned_data["rate"])
+            is_certain = replay_estimate.exact and replay_estimate.count <= CONFIRM_BY_NAME_ABOVE
             typed = request.POST.get("typed", "") == form.cleaned_data["installation"].name
             if "preview" not in request.POST and (is_certain or typed):
-                return self._start(request, form, asked)
-            must_type = "preview" not in request.POST
+                return self._start(request, form, selection)
+            needs_confirmation = "preview" not in request.POST
         context = {
             **self.admin_site.each_context(request),
             "title": "New replay",
             "form": form,
-            "found": found,
-            "must_type": must_type,
-            "takes": short(found.seconds * 1_000) if found and found.seconds else "",
+            "replay_estimate": replay_estimate,
+            "needs_confirmation": needs_confirmation,
+            "estimated_time": short_duration(replay_estimate.seconds * 1_000)
+            if replay_estimate and replay_estimate.seconds
+            else "",
             "back_url": reverse("admin:delivery_replay_changelist"),
         }
         return TemplateResponse(request, "delivery/replays/new.html", context)
 
-    def _start(self, request, form, asked):
+    def _start(self, request, form, selection):
         try:
-            replay = lifecycle.start(*asked, rate=form.cleaned_data["rate"], by=request.user)
-        except AlreadyRunning as error:
+            replay = lifecycle.start_replay(
+                *selection, rate=form.cleaned_data["rate"], by=request.user
+            )
+        except ReplayAlreadyRunning as error:
             messages.error(request, str(error))
             return redirect("admin:delivery_replay_changelist")
         messages.success(request, f"{replay} is started.")
         return redirect("admin:delivery_replay_change", replay.pk)
 
 
-def initial(given):
+def replay_form_initial(params):
     """Return what an address fills in: the log links here with its own filter."""
-    values = {name: given[name] for name in given if name in ReplayAdminForm.base_fields}
-    return {**values, **({"states": given.getlist("states")} if "states" in given else {})}
+    values = {name: params[name] for name in params if name in ReplayAdminForm.base_fields}
+    return {**values, **({"states": params.getlist("states")} if "states" in params else {})}
 
 
 def may_replay(request):
     return request.user.has_perm("delivery.add_replay")
 
 
-def insist(request):
+def require_replay_permission(request):
     if not may_replay(request):
         raise PermissionDenied
 
 
-def turns_of(replay):
+def available_controls(replay):
     """Return (name, title, icon) of what can be done with it."""
     turns = {
         Replay.State.RUNNING: [("pause", "Pause", "pause"), ("cancel", "Cancel", "close")],
@@ -152,20 +158,20 @@ def turns_of(replay):
     return turns.get(replay.state, [])
 
 
-def shaped_in_words(replay):
+def describe_blueprint_choice(replay):
     """Return by which blueprint a replay shapes; "" of a backfill, which has no choice."""
-    if replay.kind == Kind.BACKFILL:
+    if replay.kind == ReplayKind.BACKFILL:
         return ""
-    return dict(BLUEPRINTS)[from_json(replay.wanted).blueprint]
+    return dict(BLUEPRINT_CHOICES)[selection_from_json(replay.wanted).blueprint]
 
 
-def filters_in_words(replay):
+def describe_replay_filters(replay):
     """Return (label, value) of what it looks for."""
-    wanted, fields = from_json(replay.wanted), ReplayAdminForm.base_fields
+    wanted, fields = selection_from_json(replay.wanted), ReplayAdminForm.base_fields
     values = {name: getattr(wanted, name) for name in fields if hasattr(wanted, name)}
-    values["states"] = ", ".join(wanted.states) if replay.kind == Kind.REPLAY else ""
-    of_failed = replay.kind == Kind.REPLAY and "failed" in wanted.states
-    values["resolved"] = dict(RESOLVED)[wanted.resolved] if of_failed else ""
+    values["states"] = ", ".join(wanted.states) if replay.kind == ReplayKind.REPLAY else ""
+    of_failed = replay.kind == ReplayKind.REPLAY and "failed" in wanted.states
+    values["resolved"] = dict(RESOLVED_CHOICES)[wanted.resolved] if of_failed else ""
     values["blueprint"] = ""  # it stands beside
     values["source"] = wanted.source and fields["source"].queryset.filter(pk=wanted.source).first()
     labels = {name: field.label or name.capitalize() for name, field in fields.items()}

@@ -16,7 +16,7 @@ from unfold.views import ChangeList
 
 from delivery.accounting import metrics
 from delivery.accounting.last_seen import last_seen_at, with_last_seen
-from delivery.admin.charts import Figure, Step, chart, compact
+from delivery.admin.charts import ChartStep, Figure, chart_json, compact_number
 from integrations.admin.base import Audited, show_once
 from integrations.formatting import ago, chip_of, sparkline
 from integrations.models import Source, WriteKey
@@ -24,15 +24,15 @@ from integrations.sources import manage
 from integrations.sources.forms import KeyForm, RotateForm, SourceForm
 from integrations.sources.sdk_snippets import SNIPPETS, snippet
 
-DAY = timedelta(days=1)
-ARCHIVED = (
+SOURCE_CHART_PERIOD = timedelta(days=1)
+ARCHIVE_CONSEQUENCES = (
     "Within 5 seconds, what it sends is refused, with whatever key.",
     "Its events and figures stay, and its name stays taken.",
     "It can be brought back, with the keys it had.",
 )
 
 
-class SourceList(ChangeList):
+class SourceChangeList(ChangeList):
     def url_for_result(self, result):
         return reverse("admin:source_connect", args=[result.pk])
 
@@ -40,7 +40,7 @@ class SourceList(ChangeList):
 @admin.register(Source)
 class SourceAdmin(Audited):
     audited = "source"
-    list_display = ("named", "shown_key", "events", "last_seen", "created")
+    list_display = ("name_and_state", "write_key_code", "events", "last_seen", "created")
     form = SourceForm
     fields = (
         "name",
@@ -60,16 +60,18 @@ class SourceAdmin(Audited):
     when_empty_label = "Add a source"
 
     def get_urls(self):
-        def mine(view):
+        def admin_view(view):
             return self.admin_site.admin_view(view)
 
         return [
-            path("<int:pk>/", mine(self.connect_view), name="source_connect"),
-            path("<int:pk>/rotate/", mine(self.rotate_view), name="source_rotate"),
-            path("<int:pk>/keys/add/", mine(self.add_key_view), name="source_add_key"),
-            path("keys/<int:key>/revoke/", mine(self.revoke_view), name="source_revoke_key"),
-            path("<int:pk>/archive/", mine(self.archive_view), name="source_archive"),
-            path("<int:pk>/bring-back/", mine(self.bring_back_view), name="source_bring_back"),
+            path("<int:pk>/", admin_view(self.connect_view), name="source_connect"),
+            path("<int:pk>/rotate/", admin_view(self.rotate_view), name="source_rotate"),
+            path("<int:pk>/keys/add/", admin_view(self.add_key_view), name="source_add_key"),
+            path("keys/<int:key>/revoke/", admin_view(self.revoke_view), name="source_revoke_key"),
+            path("<int:pk>/archive/", admin_view(self.archive_view), name="source_archive"),
+            path(
+                "<int:pk>/bring-back/", admin_view(self.bring_back_view), name="source_bring_back"
+            ),
             *super().get_urls(),
         ]
 
@@ -77,37 +79,39 @@ class SourceAdmin(Audited):
         return with_last_seen(super().get_queryset(request))
 
     def get_changelist(self, request, **kwargs):
-        return SourceList
+        return SourceChangeList
 
     def get_changelist_instance(self, request):
         found = super().get_changelist_instance(request)
         now = timezone.now()
-        lately = metrics.of_each_source(since=now - DAY, until=now, step=Step.HOUR)
+        lately = metrics.read_series_by_source(
+            since=now - SOURCE_CHART_PERIOD, until=now, step=ChartStep.HOUR
+        )
         for source in found.result_list:
-            source.lately = lately.get(source.pk)
+            source.recent_metrics = lately.get(source.pk)
         return found
 
     @display(description="Name")
-    def named(self, source):
+    def name_and_state(self, source):
         if source.archived_at is None:
             return source.name
         return format_html("{} {}", source.name, chip_of("off", "inventory_2", "Archived"))
 
     @display(description="Last 24 h")
     def events(self, source):
-        if source.lately is None:
+        if source.recent_metrics is None:
             return "–"
-        trend = sparkline([point.accepted for point in source.lately.points])
-        count = compact(source.lately.total.accepted)
+        trend = sparkline([point.accepted for point in source.recent_metrics.points])
+        count = compact_number(source.recent_metrics.total.accepted)
         return format_html('<span class="ps-trend">{} {}</span>', trend, count)
 
     @display(description="Write key")
-    def shown_key(self, source):
+    def write_key_code(self, source):
         return format_html('<code class="ps-code">{}</code>', source.write_key)
 
     @display(description="Last seen")
     def last_seen(self, source):
-        return seen(source)
+        return last_seen_text(source)
 
     @display(description="Created", ordering="created_at")
     def created(self, source):
@@ -125,31 +129,33 @@ class SourceAdmin(Audited):
 
     def _page(self, request, source):
         now = timezone.now()
-        hours = metrics.series(since=now - DAY, until=now, step=Step.HOUR, source=source.pk)
-        chosen = snippet(request.GET.get("sdk", ""))
+        hours = metrics.read_series(
+            since=now - SOURCE_CHART_PERIOD, until=now, step=ChartStep.HOUR, source=source.pk
+        )
+        current_snippet = snippet(request.GET.get("sdk", ""))
         host = request.build_absolute_uri("/").rstrip("/")
         return {
             **self.admin_site.each_context(request),
             "title": source.name,
             "source": source,
-            "seen_at": last_seen_at(source),
-            "tabs": tabs(source, "connect"),
+            "last_seen_at": last_seen_at(source),
+            "tabs": source_tabs(source, "connect"),
             "figures": [
-                Figure("Events, last 24 h", compact(hours.total.accepted)),
-                Figure("Last event", seen(source)),
-                Figure("Allowed", limit_of(source), "messages a second"),
+                Figure("Events, last 24 h", compact_number(hours.total.accepted)),
+                Figure("Last event", last_seen_text(source)),
+                Figure("Allowed", rate_limit_text(source), "messages a second"),
             ],
-            "chart": chart(hours, {"Accepted": ("busy", "accepted")}, now),
-            "snippets": [(each, each.key == chosen.key) for each in SNIPPETS],
-            "chosen": chosen,
-            "text": chosen.filled(host, source.write_key),
+            "chart": chart_json(hours, {"Accepted": ("busy", "accepted")}, now),
+            "snippets": [(each, each.key == current_snippet.key) for each in SNIPPETS],
+            "current_snippet": current_snippet,
+            "text": current_snippet.filled(host, source.write_key),
             "host": host,
             "keys": source.further_keys.valid(now).order_by("pk"),
             "may_change": self.has_change_permission(request, source),
         }
 
     def rotate_view(self, request, pk):
-        source = self._to_change(request, pk)
+        source = self._get_changeable_source(request, pk)
         form = RotateForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             overlap = timedelta(hours=form.cleaned_data["overlap"])
@@ -165,7 +171,7 @@ class SourceAdmin(Audited):
         return TemplateResponse(request, "integrations/sources/rotate_key.html", context)
 
     def add_key_view(self, request, pk):
-        source, now = self._to_change(request, pk), timezone.now()
+        source, now = self._get_changeable_source(request, pk), timezone.now()
         form = KeyForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             days = form.cleaned_data["days"]
@@ -184,7 +190,7 @@ class SourceAdmin(Audited):
 
     def archive_view(self, request, pk):
         """Ask, then let a source send no more."""
-        source = self._to_change(request, pk)
+        source = self._get_changeable_source(request, pk)
         back_url = reverse("admin:source_connect", args=[pk])
         if request.method == "POST":
             manage.archive(source, timezone.now())
@@ -194,7 +200,7 @@ class SourceAdmin(Audited):
             **self.admin_site.each_context(request),
             "title": f"Archive {source}",
             "question": f"Archive {source}?",
-            "consequences": ARCHIVED,
+            "consequences": ARCHIVE_CONSEQUENCES,
             "action": "Archive",
             "back_url": back_url,
         }
@@ -203,21 +209,21 @@ class SourceAdmin(Audited):
     def bring_back_view(self, request, pk):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        source = self._to_change(request, pk)
+        source = self._get_changeable_source(request, pk)
         manage.bring_back(source)
         messages.success(request, f"{source} may send again, with the keys it had.")
         return redirect("admin:source_connect", pk)
 
     def revoke_view(self, request, key):
         further = get_object_or_404(WriteKey.objects.select_related("source"), pk=key)
-        source = self._to_change(request, further.source_id)
+        source = self._get_changeable_source(request, further.source_id)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         manage.revoke_key(further)
         messages.success(request, "Revoked: what it sends from now on is refused.")
         return redirect("admin:source_connect", source.pk)
 
-    def _to_change(self, request, pk):
+    def _get_changeable_source(self, request, pk):
         source = get_object_or_404(Source, pk=pk)
         if not self.has_change_permission(request, source):
             raise PermissionDenied
@@ -231,7 +237,7 @@ class SourceAdmin(Audited):
 
     def render_change_form(self, request, context, *args, obj=None, **kwargs):
         if obj:
-            context["tabs"] = tabs(obj, "settings")
+            context["tabs"] = source_tabs(obj, "settings")
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def save_model(self, request, obj, form, change):
@@ -246,7 +252,7 @@ class SourceAdmin(Audited):
     response_post_save_change = response_post_save_add
 
 
-def tabs(source, active):
+def source_tabs(source, active):
     for key, title, view in (
         ("connect", "Connect", "source_connect"),
         ("settings", "Settings", "integrations_source_change"),
@@ -254,11 +260,11 @@ def tabs(source, active):
         yield title, reverse(f"admin:{view}", args=[source.pk]), key == active
 
 
-def seen(source):
+def last_seen_text(source):
     at = last_seen_at(source)
     return ago(at) if at else "never"
 
 
-def limit_of(source):
+def rate_limit_text(source):
     limit = source.messages_per_second
     return f"{limit:,}" if limit else "any number"

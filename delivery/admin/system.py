@@ -6,32 +6,34 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from delivery.admin.charts import Figure
-from delivery.operations.system import System, system
-from delivery.status.words import Words
+from delivery.operations.system import SystemStatus, get_system_status
+from delivery.status.status_text import StatusText
 
 
-def page(request):
+def system_view(request):
     """Show the machinery to those who may change integrations."""
     if not request.user.has_perm("integrations.change_installation"):
         raise PermissionDenied
-    found = system(timezone.now())
+    found = get_system_status(timezone.now())
     context = {
         **admin.site.each_context(request),
         "title": "System",
         "system": found,
-        "verdict": verdict(found),
-        "figures": figures(found),
+        "verdict": system_verdict(found),
+        "figures": system_figures(found),
     }
     return TemplateResponse(request, "delivery/operations/system.html", context)
 
 
-def verdict(found: System) -> Words:
+def system_verdict(found: SystemStatus) -> StatusText:
     if found.trouble:
-        return Words("attention", "error", "The machinery needs attention", found.trouble)
-    return Words("well", "check_circle", "Everything runs", "Processes, broker and sweep answer.")
+        return StatusText("attention", "error", "The machinery needs attention", found.trouble)
+    return StatusText(
+        "well", "check_circle", "Everything runs", "Processes, broker and sweep answer."
+    )
 
 
-def figures(found: System) -> list[Figure]:
+def system_figures(found: SystemStatus) -> list[Figure]:
     alive = sum(each.is_alive for each in found.clusters)
     lanes, broker = found.lanes, found.broker
     queued = "–" if broker.queued is None else f"{broker.queued:,}"

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from delivery.api.events import TIMES
 from delivery.api.serializers import events as serializers_events
 from delivery.log import body_access, detail, listing
-from delivery.log.representation import hidden
+from delivery.log.representation import bodies_hidden_reason
 from delivery.models import Attempt, AttemptBody, Carried
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
@@ -48,7 +48,7 @@ class AttemptsView(Endpoint):
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
         page = place(self.asked)
-        found = listing.attempts(**self.asked).page(**page, looks=1)
+        found = listing.query_attempts(**self.asked).page(**page, max_scans=1)
         return Response(as_answered(found, attempt_presented))
 
 
@@ -59,7 +59,9 @@ class AttemptView(Endpoint):
     @extend_schema(responses={200: serializers_events.WholeExchange})
     def get(self, request, pk):
         """Show a request to a vendor and its answer, secrets masked, while they are kept."""
-        return Response(attempt_told(attempt(pk), shows_bodies=body_access.shown_to(request.user)))
+        return Response(
+            attempt_told(attempt(pk), shows_bodies=body_access.may_see_bodies(request.user))
+        )
 
 
 class RevealAttemptView(Endpoint):
@@ -70,7 +72,7 @@ class RevealAttemptView(Endpoint):
     def post(self, request, pk):
         """Show a request and its answer to who may only reveal them; the audit log says so."""
         found = attempt(pk)
-        body_access.reveal(found)
+        body_access.record_reveal(found)
         return Response(attempt_told(found, shows_bodies=True))
 
 
@@ -107,7 +109,7 @@ def attempt_told(attempt, *, shows_bodies):
     answered = full is not None and attempt.status is not None
     return {
         **attempt_presented(attempt),
-        "hidden": hidden(shows_bodies),
+        "hidden": bodies_hidden_reason(shows_bodies),
         "request": full and sent(full.request_headers, full.request_body),
         "response": sent(full.response_headers, full.response_body) if answered else None,
         "delivery_ids": list(carried.values_list("delivery", flat=True)[:CARRIED]),
@@ -115,4 +117,7 @@ def attempt_told(attempt, *, shows_bodies):
 
 
 def sent(headers, body):
-    return {"headers": detail.parsed(headers), "body": detail.parsed(body[: detail.SHOWN])}
+    return {
+        "headers": detail.parse_json_or_text(headers),
+        "body": detail.parse_json_or_text(body[: detail.MAX_BODY_CHARS]),
+    }

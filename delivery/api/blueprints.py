@@ -8,7 +8,7 @@ from rest_framework import status
 from rest_framework.response import Response
 
 from delivery.api.serializers import blueprints as shapes
-from delivery.tester.preview import NoSuchEvent, Unusable
+from delivery.tester.preview import InvalidMessage, NoSuchEvent
 from integrations.api.endpoint import Endpoint, unchecked
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.api.lists import LARGEST, answered, number, paged
@@ -147,7 +147,7 @@ def said():
         raise Unprocessable({place: "; ".join(texts) for place, texts in fields.items()}) from None
     except NoSuchEvent as error:
         raise Unprocessable({"event_id": str(error)}) from None
-    except Unusable as error:
+    except InvalidMessage as error:
         raise Unprocessable({"message": str(error)}) from None
     except (Outdated, SecretsUnreadable) as error:
         raise Conflict(str(error)) from None

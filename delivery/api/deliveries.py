@@ -15,12 +15,12 @@ from rest_framework.response import Response
 
 from delivery.actions import apply_to_search, resolve
 from delivery.actions import deliveries as actions_deliveries
-from delivery.actions.resolve import BadNote
+from delivery.actions.resolve import InvalidNote
 from delivery.api.parameters import FILTERS, search, search_of
 from delivery.api.serializers import deliveries as serializers_deliveries
 from delivery.log import body_access, detail, export
-from delivery.log.representation import listed, told
-from delivery.log.search.query import scope
+from delivery.log.representation import serialize_delivery, serialize_delivery_detail
+from delivery.log.search.query import compile_search
 from delivery.models import Delivery
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
@@ -62,8 +62,8 @@ class DeliveriesView(Endpoint):
     )
     def get(self, request):
         page, now = place(self.asked), timezone.now()
-        found = scope(search_of(self.asked), now).page(**page, looks=1)
-        return Response(as_answered(found, lambda each: listed(each, now)))
+        found = compile_search(search_of(self.asked), now).page(**page, max_scans=1)
+        return Response(as_answered(found, lambda each: serialize_delivery(each, now)))
 
 
 class DeliveryView(Endpoint):
@@ -73,8 +73,8 @@ class DeliveryView(Endpoint):
 
     @extend_schema(responses={200: serializers_deliveries.WholeDelivery})
     def get(self, request, pk):
-        found = story(pk, shows_bodies=body_access.shown_to(request.user))
-        return Response(told(found, timezone.now()))
+        found = story(pk, shows_bodies=body_access.may_see_bodies(request.user))
+        return Response(serialize_delivery_detail(found, timezone.now()))
 
 
 class RevealDeliveryView(Endpoint):
@@ -86,8 +86,8 @@ class RevealDeliveryView(Endpoint):
     @extend_schema(request=None, responses={200: serializers_deliveries.WholeDelivery})
     def post(self, request, pk):
         found = story(pk, shows_bodies=True)
-        body_access.reveal(found.delivery)
-        return Response(told(found, timezone.now()))
+        body_access.record_reveal(found.delivery)
+        return Response(serialize_delivery_detail(found, timezone.now()))
 
 
 class DeliverAgainView(Endpoint):
@@ -104,11 +104,11 @@ class DeliverAgainView(Endpoint):
         requeued = actions_deliveries.deliver_again(one(pk), timezone.now(), **asked)
         if requeued.unshaped:
             raise Conflict("It was never shaped: there is nothing to send as before.")
-        if requeued.gone:
-            raise Conflict(f"Nothing goes to {requeued.gone[0]} any more.")
+        if requeued.uninstalled_installations:
+            raise Conflict(f"Nothing goes to {requeued.uninstalled_installations[0]} any more.")
         if not requeued.count:
             raise Conflict("It is queued already.")
-        return Response({"message": requeued.in_words()}, status=status.HTTP_202_ACCEPTED)
+        return Response({"message": requeued.describe()}, status=status.HTTP_202_ACCEPTED)
 
 
 class CancelView(Endpoint):
@@ -118,7 +118,9 @@ class CancelView(Endpoint):
 
     @extend_schema(request=None, responses={200: serializers_deliveries.Done, 409: Error})
     def post(self, request, pk):
-        if not actions_deliveries.cancel(one(pk), f"Cancelled by {request.user}.", timezone.now()):
+        if not actions_deliveries.cancel_deliveries(
+            one(pk), f"Cancelled by {request.user}.", timezone.now()
+        ):
             raise Conflict("It is not queued any more.")
         return Response({"message": "It is cancelled. deliver-again sends it all the same."})
 
@@ -136,7 +138,7 @@ class ResolveView(Endpoint):
     def post(self, request, pk):
         note = given(request, serializers_deliveries.Note)["note"]
         with said():
-            if not resolve.resolve(one(pk), note, timezone.now()):
+            if not resolve.resolve_deliveries(one(pk), note, timezone.now()):
                 raise Conflict("It is not failed, or resolved already.")
         return Response({"message": "It is marked as resolved."})
 
@@ -155,7 +157,7 @@ class DeliverManyAgainView(Endpoint):
         asked = given(request, serializers_deliveries.Chosen)
         rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
         requeued = actions_deliveries.deliver_again(rows, timezone.now(), **asked)
-        told = {"count": requeued.count, "is_whole": True, "message": requeued.in_words()}
+        told = {"count": requeued.count, "is_whole": True, "message": requeued.describe()}
         return Response(told, status=status.HTTP_202_ACCEPTED)
 
 
@@ -169,7 +171,7 @@ class ManyView(Endpoint):
     done = ""
 
     def all_of(self, search, now):
-        """Return the deliveries that it is for. Raises NotOne."""
+        """Return the deliveries that it is for. Raises AmbiguousSelection."""
         raise NotImplementedError
 
     def act(self, rows, wanted, now, search):
@@ -182,28 +184,30 @@ class ManyView(Endpoint):
         with said():
             found = self._done(wanted, now)
         deliveries = "1 delivery is" if found.count == 1 else f"{found.count:,} deliveries are"
-        more = "" if found.is_whole else " There are more."
+        more = "" if found.is_complete else " There are more."
         message = f"{deliveries} {self.done}{more}"
-        return Response({"count": found.count, "is_whole": found.is_whole, "message": message})
+        return Response({"count": found.count, "is_whole": found.is_complete, "message": message})
 
     def _done(self, wanted, now):
         if "ids" in wanted:
             rows = Delivery.objects.filter(pk__in=wanted["ids"])
-            return apply_to_search.Done(self.act(rows, wanted, now, ""), True)
+            return apply_to_search.BulkResult(self.act(rows, wanted, now, ""), True)
         typed = search(wanted.get("q", ""))
         asked = search_of({"q": typed, "installation": wanted["installation"]})
         found = self.all_of(asked, now)
-        return apply_to_search.to_all(found, lambda rows: self.act(rows, wanted, now, str(asked)))
+        return apply_to_search.apply_to_all(
+            found, lambda rows: self.act(rows, wanted, now, str(asked))
+        )
 
 
 class CancelManyView(ManyView):
     done = "cancelled."
 
     def all_of(self, search, now):
-        return apply_to_search.queued(search, now)
+        return apply_to_search.select_queued(search, now)
 
     def act(self, rows, wanted, now, search):
-        return actions_deliveries.cancel(
+        return actions_deliveries.cancel_deliveries(
             rows, f"Cancelled by {self.request.user}.", now, search=search
         )
 
@@ -222,10 +226,10 @@ class ResolveManyView(ManyView):
     done = "marked as resolved."
 
     def all_of(self, search, now):
-        return apply_to_search.unresolved(search, now)
+        return apply_to_search.select_unresolved(search, now)
 
     def act(self, rows, wanted, now, search):
-        return resolve.resolve(rows, wanted["note"], now, search=search)
+        return resolve.resolve_deliveries(rows, wanted["note"], now, search=search)
 
     @extend_schema(
         operation_id="deliveries_resolve_many",
@@ -242,7 +246,7 @@ class ExportView(Endpoint):
     has them. 422 a filter has a value that it cannot have."""
 
     scopes = {"GET": "deliveries:read"}
-    parameters = {"GET": {**FILTERS, "format": one_of(*export.FORMATS)}}
+    parameters = {"GET": {**FILTERS, "format": one_of(*export.EXPORT_FORMATS)}}
 
     def perform_content_negotiation(self, request, force=False):
         """`format` is ours, and Accept may name what a file is: only errors are JSON."""
@@ -250,21 +254,21 @@ class ExportView(Endpoint):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("format", str, enum=list(export.FORMATS), required=True),
+            OpenApiParameter("format", str, enum=list(export.EXPORT_FORMATS), required=True),
             *LOOKED_FOR,
         ],
         responses={
             (200, kind.partition(";")[0]): OpenApiResponse(str, examples=[example])
-            for kind, example in zip(export.FORMATS.values(), EXPORTED, strict=True)
+            for kind, example in zip(export.EXPORT_FORMATS.values(), EXPORTED, strict=True)
         },
     )
     def get(self, request):
         form = self.asked.pop("format", None)
         if form is None:
-            raise Unprocessable({"format": f"One of: {', '.join(export.FORMATS)}."})
+            raise Unprocessable({"format": f"One of: {', '.join(export.EXPORT_FORMATS)}."})
         now = timezone.now()
-        found = scope(search_of(self.asked), now)
-        return export.answer(export.all_of(found), form, now)
+        found = compile_search(search_of(self.asked), now)
+        return export.export_response(export.iter_matching_deliveries(found), form, now)
 
 
 def one(pk):
@@ -280,7 +284,7 @@ def said():
     """Translate what the functions raise into errors of the API."""
     try:
         yield
-    except BadNote as error:
+    except InvalidNote as error:
         raise Unprocessable({"note": str(error)}) from None
     except ValueError as error:  # of a search
         raise Unprocessable({"q": str(error)}) from None
@@ -289,6 +293,6 @@ def said():
 def story(pk, *, shows_bodies):
     """Return the story of a delivery. Raises Http404."""
     try:
-        return detail.story(pk, shows_bodies=shows_bodies)
+        return detail.get_delivery_detail(pk, shows_bodies=shows_bodies)
     except Delivery.DoesNotExist:
         raise Http404(f"There is no delivery {pk}.") from None

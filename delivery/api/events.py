@@ -8,9 +8,9 @@ from rest_framework.response import Response
 
 from delivery.api.serializers import events as serializers_events
 from delivery.log import absences, body_access, detail, listing, querysets
-from delivery.log.representation import hidden
+from delivery.log.representation import bodies_hidden_reason
 from delivery.models import Event
-from delivery.status.deliveries import delivery_in_words
+from delivery.status.deliveries import describe_delivery
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
 from integrations.api.schema import ID, PAGING, page_of
@@ -59,7 +59,7 @@ class EventsView(Endpoint):
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
         page = place(self.asked)
-        found = listing.events(**self.asked).page(**page, looks=1)
+        found = listing.query_events(**self.asked).page(**page, max_scans=1)
         return Response(as_answered(found, event_presented))
 
 
@@ -69,7 +69,9 @@ class EventView(Endpoint):
     @extend_schema(responses={200: serializers_events.EventWithDeliveries})
     def get(self, request, pk):
         """Show an event: what was sent, where it went, and why not elsewhere."""
-        return Response(event_told(event(pk), shows_bodies=body_access.shown_to(request.user)))
+        return Response(
+            event_told(event(pk), shows_bodies=body_access.may_see_bodies(request.user))
+        )
 
 
 class RevealEventView(Endpoint):
@@ -80,7 +82,7 @@ class RevealEventView(Endpoint):
     def post(self, request, pk):
         """Show an event with its body to who may only reveal it; the audit log says so."""
         found = event(pk)
-        body_access.reveal(found)
+        body_access.record_reveal(found)
         return Response(event_told(found, shows_bodies=True))
 
 
@@ -108,19 +110,21 @@ def event_presented(event):
 
 def event_told(event, *, shows_bodies):
     """Return all there is to tell about an event."""
-    body = detail.body_of(event.pk)
-    deliveries = list(querysets.deliveries().filter(event=event).order_by("pk"))
+    body = detail.get_event_body(event.pk)
+    deliveries = list(querysets.deliveries_with_relations().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]
     return {
         **event_presented(event),
-        "hidden": hidden(shows_bodies),
-        "body": detail.parsed(body) if body and shows_bodies else None,
-        "added_context": detail.parsed(event.added_context or "{}") if shows_bodies else None,
-        "notes": detail.notes(event.notes) if shows_bodies else [],
+        "hidden": bodies_hidden_reason(shows_bodies),
+        "body": detail.parse_json_or_text(body) if body and shows_bodies else None,
+        "added_context": detail.parse_json_or_text(event.added_context or "{}")
+        if shows_bodies
+        else None,
+        "notes": detail.parse_notes(event.notes) if shows_bodies else [],
         "deliveries": [delivery_presented(each, timezone.now()) for each in deliveries],
         "absences": [
             {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
-            for each, reason in absences.absences(event, body, present)
+            for each, reason in absences.explain_absences(event, body, present)
         ],
     }
 
@@ -134,5 +138,5 @@ def delivery_presented(delivery, now):
         "attempt_count": delivery.attempts,
         "error": delivery.error,
         "reason": delivery.reason,
-        "summary": delivery_in_words(delivery, now).detail,
+        "summary": describe_delivery(delivery, now).detail,
     }

@@ -62,7 +62,7 @@ class TestAlarmView(Endpoint):
     def post(self, request):
         """Tell everybody who would be told of an incident that this is a test: `told` says by
         which way, and what went wrong there; empty, nobody would be told."""
-        return Response({"told": alert_channels.test(timezone.now())})
+        return Response({"told": alert_channels.send_test_alert(timezone.now())})
 
 
 def presented(incident):

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from delivery.accounting import queues as accounting_queues
 from delivery.actions import installations as actions_installations
 from delivery.api.serializers import installations as serializers_installations
-from delivery.status.installations import state_in_words, with_state
+from delivery.status.installations import describe_installation, with_state
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import as_answered, flag, paged, place, text
@@ -46,7 +46,7 @@ class InstallationsView(Endpoint):
         wanted["uninstalled_at__isnull"] = not wanted.pop("uninstalled", False)
         on = place(wanted)
         found = page(rows().filter(**wanted), **on)
-        queues = accounting_queues.queues([each.pk for each in found.rows])
+        queues = accounting_queues.read_queues([each.pk for each in found.rows])
         return Response(as_answered(found, lambda each: presented(each, queues)))
 
     @extend_schema(
@@ -135,21 +135,21 @@ class EnableView(Switch):
     """Send to an installation that was disabled, at once."""
 
     def act(self, installation):
-        actions_installations.resume(installation)
+        actions_installations.resume_installation(installation)
 
 
 class DisableView(Switch):
     """Send nothing to an installation; what comes in waits in its queue."""
 
     def act(self, installation):
-        actions_installations.pause(installation)
+        actions_installations.pause_installation(installation)
 
 
 class ResumeView(Switch):
     """Try again at once, whatever held it up: refused credentials, or a vendor that is away."""
 
     def act(self, installation):
-        actions_installations.resume(installation)
+        actions_installations.resume_installation(installation)
 
 
 def rows():
@@ -171,7 +171,7 @@ def whole(pk, code=status.HTTP_200_OK):
     if installation is None:
         raise Http404(f"There is no installation {pk}.")
     revision = installation.revision
-    queues = accounting_queues.queues([pk])
+    queues = accounting_queues.read_queues([pk])
     blueprint = revision.blueprint if revision else None
     answer = {**presented(installation, queues), "blueprint": blueprint}
     return Response(answer, status=code, headers=tagged(installation))
@@ -179,8 +179,8 @@ def whole(pk, code=status.HTTP_200_OK):
 
 def presented(installation, queues):
     """Return an installation as the API shows it: never a secret."""
-    queue = queues.get(installation.pk, accounting_queues.Queue())
-    words = state_in_words(installation, list(installation.lanes.all()), timezone.now())
+    queue = queues.get(installation.pk, accounting_queues.QueueSize())
+    words = describe_installation(installation, list(installation.lanes.all()), timezone.now())
     revision = installation.revision
     return {
         "id": installation.pk,

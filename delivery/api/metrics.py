@@ -11,14 +11,14 @@ from rest_framework.response import Response
 
 from delivery.accounting import metrics, queues
 from delivery.api.serializers import metrics as serializers_metrics
-from delivery.operations.system import system
+from delivery.operations.system import get_system_status
 from integrations.api.endpoint import Endpoint
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import moment, number, one_of
 from integrations.api.schema import ID
 
 USUAL = timedelta(days=1)  # the range, when not said
-FIGURES = tuple(field.name for field in fields(metrics.Point))
+FIGURES = tuple(field.name for field in fields(metrics.MetricPoint))
 figures_of = attrgetter(*FIGURES)
 
 
@@ -51,14 +51,14 @@ class MetricsView(Endpoint):
         installation = wanted.get("installation")
         until = wanted.get("until", timezone.now())
         try:
-            series = metrics.series(
+            series = metrics.read_series(
                 since=wanted.get("since", until - USUAL),
                 until=until,
                 step=serializers_metrics.STEPS[wanted.get("step", "hour")],
                 installation=installation,
                 source=wanted.get("source"),
             )
-        except metrics.TooFine as error:
+        except metrics.StepTooShort as error:
             raise Unprocessable({"step": str(error)}) from None
         return Response(presented(series, queue_of(installation)))
 
@@ -70,13 +70,13 @@ class SystemView(Endpoint):
     def get(self, request):
         """Show how Penstock is doing: processes, lanes, broker, database, retention, versions."""
         now = timezone.now()
-        return Response(system_presented(system(now), queues.queue_of_all()))
+        return Response(system_presented(get_system_status(now), queues.read_total_queue()))
 
 
 def queue_of(installation):
     if installation is None:
-        return queues.queue_of_all()
-    return queues.queues([installation]).get(installation, queues.Queue())
+        return queues.read_total_queue()
+    return queues.read_queues([installation]).get(installation, queues.QueueSize())
 
 
 def figures(point):

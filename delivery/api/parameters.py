@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from delivery.log.search.language import Search, Term, parse
-from delivery.log.search.names import named
+from delivery.log.search.language import Search, Term, parse_search
+from delivery.log.search.names import resolve_names
 from delivery.models import Delivery
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import moment, number, one_of, text
@@ -18,7 +18,7 @@ TERMS = {
 
 def search(text: str) -> Search:
     """Return what is typed as in the admin's log. Raises ValueError."""
-    typed = parse(text)
+    typed = parse_search(text)
     if typed.problems:
         raise ValueError(" ".join(typed.problems))
     return typed
@@ -28,7 +28,7 @@ def search_of(wanted: Mapping[str, Any]) -> Search:
     """Return all that is asked for as one search. Raises Unprocessable where a name is unknown."""
     typed = wanted.get("q", Search())
     terms = [Term(key, str(wanted[name])) for key, name in TERMS.items() if name in wanted]
-    found = named(Search(typed.terms + tuple(terms)))
+    found = resolve_names(Search(typed.terms + tuple(terms)))
     if found.problems:
         raise Unprocessable({"q": " ".join(found.problems)})
     return found

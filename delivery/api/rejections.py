@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from delivery.api.serializers import deliveries as serializers_deliveries
 from delivery.log import body_access
-from delivery.log.representation import rejected
+from delivery.log.representation import serialize_rejection
 from delivery.models import Rejection
 from integrations.api.endpoint import Endpoint
 from integrations.api.lists import answered, moment, number, paged
@@ -32,10 +32,10 @@ class RejectionsView(Endpoint):
         responses={200: page_of(serializers_deliveries.Rejection)},
     )
     def get(self, request):
-        rows, may_see = rejections(), body_access.shown_to(request.user)
+        rows, may_see = rejections(), body_access.may_see_bodies(request.user)
 
         def shown(rejection):
-            return rejected(rejection, shows_bodies=may_see)
+            return serialize_rejection(rejection, shows_bodies=may_see)
 
         return Response(answered(rows, shown, at="received_at", **self.asked))
 
@@ -52,8 +52,8 @@ class RevealRejectionView(Endpoint):
         rejection = rejections().filter(pk=pk).first()
         if rejection is None:
             raise Http404(f"There is no rejection {pk}.")
-        body_access.reveal(rejection)
-        return Response(rejected(rejection, shows_bodies=True))
+        body_access.record_reveal(rejection)
+        return Response(serialize_rejection(rejection, shows_bodies=True))
 
 
 def rejections():

@@ -11,7 +11,7 @@ from delivery.api.serializers import replays as serializers_replays
 from delivery.models import Replay
 from delivery.replay import estimate, lifecycle
 from delivery.replay.form import ReplayForm
-from delivery.replay.lifecycle import AlreadyRunning, NotPossible
+from delivery.replay.lifecycle import InvalidReplayState, ReplayAlreadyRunning
 from integrations.api.endpoint import Endpoint, given
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.api.lists import answered, number, paged
@@ -44,14 +44,14 @@ class ReplaysView(Endpoint):
         """Start a replay of deliveries, or a backfill of events."""
         form = checked(request)
         try:
-            replay = lifecycle.start(
+            replay = lifecycle.start_replay(
                 form.chosen_kind,
                 form.cleaned_data["installation"],
-                form.wanted(),
+                form.selection(),
                 rate=form.cleaned_data["rate"],
                 by=request.user,
             )
-        except AlreadyRunning as error:
+        except ReplayAlreadyRunning as error:
             raise Conflict(str(error)) from None
         return Response(shown(replay), status=status.HTTP_201_CREATED)
 
@@ -70,10 +70,10 @@ class PreviewView(Endpoint):
     )
     def post(self, request):
         form = checked(request)
-        found = estimate.preview(
+        found = estimate.estimate_replay(
             form.chosen_kind,
             form.cleaned_data["installation"],
-            form.wanted(),
+            form.selection(),
             rate=form.cleaned_data["rate"],
         )
         return Response(asdict(found))
@@ -102,22 +102,22 @@ class TurnView(Endpoint):
         replay = found(pk)
         try:
             type(self).turn(replay)
-        except NotPossible as error:
+        except InvalidReplayState as error:
             raise Conflict(str(error)) from None
         replay.refresh_from_db()
         return Response(shown(replay))
 
 
 class PauseView(TurnView):
-    turn = staticmethod(lifecycle.pause)
+    turn = staticmethod(lifecycle.pause_replay)
 
 
 class ResumeView(TurnView):
-    turn = staticmethod(lifecycle.resume)
+    turn = staticmethod(lifecycle.resume_replay)
 
 
 class CancelView(TurnView):
-    turn = staticmethod(lifecycle.cancel)
+    turn = staticmethod(lifecycle.cancel_replay)
 
 
 def rows():

@@ -11,7 +11,7 @@ from delivery.api.blueprints import EDIT, found, said, whole
 from delivery.api.serializers import blueprints as shapes
 from delivery.log import body_access, detail
 from delivery.tester import probe_connection, test_message
-from delivery.tester.preview import pasted, preview, stored
+from delivery.tester.preview import load_stored_message, parse_pasted_message, preview_message
 from integrations.api.endpoint import Endpoint, unchecked
 from integrations.api.errors import Unprocessable
 from integrations.api.schema import Error
@@ -27,7 +27,7 @@ class PreviewView(Endpoint):
         """Show what would be sent for a message, and why not. Nothing is sent, nothing is kept."""
         installation, given = found(pk), unchecked(request, shapes.Given)
         with said():
-            made = preview(installation, message(request, given), given.get("blueprint"))
+            made = preview_message(installation, message(request, given), given.get("blueprint"))
         return Response(previewed(made))
 
 
@@ -76,23 +76,27 @@ def message(request, given):
     if (event_id is None) is (given.get("message") is None):
         raise Unprocessable({"message": "Give one of the two: message, or event_id."})
     if event_id is None:
-        return pasted(given["message"], timezone.now())
+        return parse_pasted_message(given["message"], timezone.now())
     has_scope = not isinstance(request.auth, ApiToken) or includes(
         request.auth.scopes, "events:read"
     )
     if not has_scope or not request.user.has_perm("delivery.view_event"):
         raise PermissionDenied("To use a stored event takes the scope events:read.")
-    if not body_access.shown_to(request.user):
-        raise PermissionDenied(f"{body_access.HIDDEN} Give a message instead of a stored event.")
-    return stored(event_id)
+    if not body_access.may_see_bodies(request.user):
+        raise PermissionDenied(
+            f"{body_access.BODIES_HIDDEN_TEXT} Give a message instead of a stored event."
+        )
+    return load_stored_message(event_id)
 
 
 def previewed(made):
     return {
         "outcome": made.outcome,
         "reason": made.reason,
-        "actions": [action(each) for each in made.steps],
-        "requests": [{**asdict(each), "body": detail.parsed(each.body)} for each in made.requests],
+        "actions": [action(each) for each in made.actions],
+        "requests": [
+            {**asdict(each), "body": detail.parse_json_or_text(each.body)} for each in made.requests
+        ],
         "notes": list(made.notes),
     }
 
@@ -103,7 +107,7 @@ def action(step):
         "kind": step.kind,
         "enabled": step.enabled,
         "triggered": step.triggered,
-        "why": list(step.why),
+        "why": list(step.reasons),
         "payload": step.fields,
         "items": step.items,
         "notes": list(step.notes),
@@ -119,15 +123,15 @@ def tried_out(tried):
         "fix": tried.fix,
         "message_id": tried.message_id,
         "notes": list(tried.notes),
-        "exchanges": [exchanged(each) for each in tried.exchanges],
+        "exchanges": [exchanged(each) for each in tried.attempts],
     }
 
 
 def exchanged(exchange):
     answer = {
         "status": exchange.status,
-        "headers": detail.parsed(exchange.response_headers),
-        "body": detail.parsed(exchange.response_body),
+        "headers": detail.parse_json_or_text(exchange.response_headers),
+        "body": detail.parse_json_or_text(exchange.response_body),
     }
     return {
         "started_at": exchange.started_at,
@@ -137,8 +141,8 @@ def exchanged(exchange):
         "request": {
             "method": exchange.method,
             "url": exchange.url,
-            "headers": detail.parsed(exchange.request_headers),
-            "body": detail.parsed(exchange.request_body),
+            "headers": detail.parse_json_or_text(exchange.request_headers),
+            "body": detail.parse_json_or_text(exchange.request_body),
         },
         "response": answer if exchange.status is not None else None,
     }

@@ -10,68 +10,73 @@ from delivery.ingest import signatures
 from delivery.ingest.errors import NotAllowed
 from integrations.models import Source, WebhookSource, WriteKey
 
-LARGEST = 2**63 - 1  # of an id
-FRESH = 5.0  # seconds for which a process keeps what it read of a source: a sixth of a request
+MAX_SOURCE_ID = 2**63 - 1  # of an id
+SOURCE_CACHE_SECONDS = (
+    5.0  # seconds for which a process keeps what it read of a source: a sixth of a request
+)
 
-_known = {}  # write key: (source, monotonic time until which it is kept); unknown keys are not
+# write key -> (source, monotonic time at which it expires); unknown keys are not cached
+_cached_sources = {}
 
 
-def authenticated(request, envelope=None):
+def authenticate_by_write_key(request, envelope=None):
     """Return the source of the first write key found. Raises NotAllowed.
 
     The order of the places is that of the SDKs: header, query, body. Jitsu masks the key in the
     body, so that one must not be believed before its header.
     """
-    for key in write_keys(request, envelope):
-        return source_of(key)
-    return source_of("")
+    for key in iter_request_write_keys(request, envelope):
+        return get_source_by_write_key(key)
+    return get_source_by_write_key("")
 
 
-def source_of(key):
-    """Return the source of a write key, as it was FRESH seconds ago at most. Raises NotAllowed."""
-    source, until = _known.get(key, (None, 0.0))
+def get_source_by_write_key(key):
+    """Return the source of a write key, at most SOURCE_CACHE_SECONDS old. Raises NotAllowed."""
+    source, until = _cached_sources.get(key, (None, 0.0))
     if time.monotonic() < until:
         return source
-    source = None if "\x00" in key else _with_key(key)  # PostgreSQL takes no NUL
+    source = None if "\x00" in key else _find_source_by_write_key(key)  # PostgreSQL takes no NUL
     if source is None:
         raise NotAllowed(
             "invalid_write_key",
             "The write key is missing, unknown or revoked. Give it as the user name of Basic "
             'authentication, as a Bearer token, or as "writeKey" in the body.',
         )
-    _known[key] = (source, time.monotonic() + FRESH)
+    _cached_sources[key] = (source, time.monotonic() + SOURCE_CACHE_SECONDS)
     return source
 
 
-def _with_key(key):
+def _find_source_by_write_key(key):
     sources = Source.objects.in_use()
     further = WriteKey.objects.valid(timezone.now()).filter(key=key).values("source")
     return sources.filter(write_key=key).first() or sources.filter(pk__in=further).first()
 
 
-def forget():
+def clear_source_cache():
     """Read every source anew."""
-    _known.clear()
+    _cached_sources.clear()
 
 
-def signed(request, envelope, now):
+def authenticate_by_signature(request, envelope, now):
     """Return the source that `X-Source` names, by id or name, if the request has its signature.
 
     Without that header it is the source of the write key. Raises NotAllowed.
     """
     named = request.META.get("HTTP_X_SOURCE")
-    source = _named(named) if named else authenticated(request, envelope)
+    source = (
+        _find_source_by_id_or_name(named) if named else authenticate_by_write_key(request, envelope)
+    )
     if source is None or not source.signing_secret:
         raise NotAllowed(
             "invalid_signature",
             "X-Source names no source that has a signing secret: give the id or the name of one.",
         )
-    signatures.check_signed(request.headers, request.body, source.signing_secret, now)
+    signatures.check_penstock(request.headers, request.body, source.signing_secret, now)
     return source
 
 
-def _named(text):
-    if text.isdecimal() and int(text) <= LARGEST:
+def _find_source_by_id_or_name(text):
+    if text.isdecimal() and int(text) <= MAX_SOURCE_ID:
         return Source.objects.in_use().filter(pk=int(text)).first()
     # the server reads headers as Latin-1
     return (
@@ -81,7 +86,7 @@ def _named(text):
     )
 
 
-def webhook_of(key):
+def get_webhook_source(key):
     """Return the webhook source of the key in its address. Raises NotAllowed."""
     try:
         known = WebhookSource.objects.filter(source__archived_at=None).select_related("source")
@@ -91,12 +96,12 @@ def webhook_of(key):
         raise NotAllowed("unknown_webhook", message) from None
 
 
-def write_keys(request, envelope=None):
+def iter_request_write_keys(request, envelope=None):
     yield from _header_keys(request)
     if "writeKey" in request.GET:
         yield request.GET["writeKey"]
     if envelope is not None:
-        yield from ingest_envelope.write_keys(envelope)
+        yield from ingest_envelope.iter_envelope_write_keys(envelope)
 
 
 def _header_keys(request):

@@ -5,11 +5,13 @@ from uuid import uuid4
 
 from delivery.ingest.errors import NotAllowed
 
-PREFLIGHT = 86_400  # seconds a browser may remember our leave; Chromium asks after two hours
-COOKIE = "_psid"
-COOKIE_AGE = 400 * 86_400  # seconds; the most that browsers keep one
-VISITOR = re.compile(r"[0-9a-f-]{36}")
-ANSWERED = "Access-Control-Allow-Origin"
+PREFLIGHT_MAX_AGE = (
+    86_400  # seconds a browser may remember our leave; Chromium asks after two hours
+)
+VISITOR_COOKIE_NAME = "_psid"
+VISITOR_COOKIE_MAX_AGE = 400 * 86_400  # seconds; the most that browsers keep one
+VISITOR_ID_PATTERN = re.compile(r"[0-9a-f-]{36}")
+ALLOW_ORIGIN_HEADER = "Access-Control-Allow-Origin"
 
 
 def check_origin(request, source):
@@ -32,46 +34,51 @@ def is_browser(request):
     return "HTTP_ORIGIN" in request.META or "HTTP_SEC_FETCH_MODE" in request.META
 
 
-def visitor(request, source):
+def get_or_create_visitor_id(request, source):
     """Return the id of the cookie, a new one for a new visitor, or "" when none is wanted."""
     if not source.visitor_cookie:
         return ""
-    known = request.COOKIES.get(COOKIE, "")
-    return known if VISITOR.fullmatch(known) else str(uuid4())
+    known = request.COOKIES.get(VISITOR_COOKIE_NAME, "")
+    return known if VISITOR_ID_PATTERN.fullmatch(known) else str(uuid4())
 
 
-def remember(answer, visitor):
+def set_visitor_cookie(answer, visitor_id):
     """Set the cookie, for another 400 days."""
     answer.set_cookie(
-        COOKIE, visitor, max_age=COOKIE_AGE, secure=True, httponly=True, samesite="Lax"
+        VISITOR_COOKIE_NAME,
+        visitor_id,
+        max_age=VISITOR_COOKIE_MAX_AGE,
+        secure=True,
+        httponly=True,
+        samesite="Lax",
     )
 
 
-def preflight(request, answer):
+def add_preflight_headers(request, answer):
     """Give leave to ask with any header: who may send is decided by what is sent.
 
     The headers asked for are echoed. SDKs add some when they send again (`X-Retry-Count`,
     `RSA-…`), so that a list would let the first try through and block every other one.
     """
-    answer[ANSWERED] = request.META.get("HTTP_ORIGIN", "*")
+    answer[ALLOW_ORIGIN_HEADER] = request.META.get("HTTP_ORIGIN", "*")
     answer["Access-Control-Allow-Credentials"] = "true"  # the answer itself says whether it is
     answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
     asked = request.META.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
     if asked:
         answer["Access-Control-Allow-Headers"] = asked
-    answer["Access-Control-Max-Age"] = str(PREFLIGHT)
+    answer["Access-Control-Max-Age"] = str(PREFLIGHT_MAX_AGE)
     answer["Vary"] = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
     return answer
 
 
-def readable(request, answer, *, with_cookie=False):
+def add_cors_headers(request, answer, *, with_cookie=False):
     """Let the page that asked read the answer, and when to come again.
 
     A browser takes a cookie along, and keeps one, only when the answer names the page's origin.
     """
     origin = request.META.get("HTTP_ORIGIN")
-    if origin is not None and answer.status_code != 403 and ANSWERED not in answer:
-        answer[ANSWERED] = origin if with_cookie else "*"
+    if origin is not None and answer.status_code != 403 and ALLOW_ORIGIN_HEADER not in answer:
+        answer[ALLOW_ORIGIN_HEADER] = origin if with_cookie else "*"
         answer["Access-Control-Expose-Headers"] = "Retry-After"
         if with_cookie:
             answer["Access-Control-Allow-Credentials"] = "true"

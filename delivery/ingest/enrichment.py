@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-KEPT_BITS = {4: 24, 6: 48}  # of an address that is anonymised
-DIRECT = re.compile(r'"direct"\s*:\s*true')  # a server's SDK asks for the address of the request
-LONGEST = 500  # characters of a user agent; real ones have about 150
+ANONYMISED_PREFIX_BITS = {4: 24, 6: 48}  # of an address that is anonymised
+DIRECT_FLAG_PATTERN = re.compile(
+    r'"direct"\s*:\s*true'
+)  # a server's SDK asks for the address of the request
+MAX_USER_AGENT_CHARS = 500  # characters of a user agent; real ones have about 150
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddedContext:
     """Context to add, as JSON text or "".
 
     to_all      what every message gets
@@ -26,22 +28,24 @@ class Added:
     to_clients: str = ""
     from_client: bool = False
 
-    def to(self, text: str) -> str:
+    def for_message(self, text: str) -> str:
         """Return what a message gets, given as its JSON."""
-        return self.to_clients if self.from_client or DIRECT.search(text) else self.to_all
+        return (
+            self.to_clients if self.from_client or DIRECT_FLAG_PATTERN.search(text) else self.to_all
+        )
 
 
-NOTHING = Added()
+NO_ADDED_CONTEXT = AddedContext()
 
 
-def added(
+def build_added_context(
     meta: Mapping[str, Any], default: Mapping[str, Any], *, from_client: bool, anonymise: bool
-) -> Added:
+) -> AddedContext:
     """Return what to add: the default context, and what the request tells by its `meta`."""
-    user_agent = meta.get("HTTP_USER_AGENT", "")[:LONGEST]
+    user_agent = meta.get("HTTP_USER_AGENT", "")[:MAX_USER_AGENT_CHARS]
     seen = {"ip": client_ip(meta, anonymise=anonymise), "userAgent": user_agent}
     client = {**{name: value for name, value in seen.items() if value}, **default}
-    return Added(_text(default), _text(client), from_client)
+    return AddedContext(_encode_context(default), _encode_context(client), from_client)
 
 
 def client_ip(meta: Mapping[str, Any], *, anonymise: bool) -> str:
@@ -51,13 +55,13 @@ def client_ip(meta: Mapping[str, Any], *, anonymise: bool) -> str:
     except ValueError:  # a socket in the file system has none
         return ""
     plain = getattr(address, "ipv4_mapped", None) or address
-    return str(_anonymised(plain) if anonymise else plain)
+    return str(_anonymise(plain) if anonymise else plain)
 
 
-def _anonymised(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    network = ip_network((address, KEPT_BITS[address.version]), strict=False)
+def _anonymise(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    network = ip_network((address, ANONYMISED_PREFIX_BITS[address.version]), strict=False)
     return network.network_address
 
 
-def _text(context: Mapping[str, Any]) -> str:
+def _encode_context(context: Mapping[str, Any]) -> str:
     return msgspec.json.encode(context).decode() if context else ""

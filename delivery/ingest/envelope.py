@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from delivery.ingest import json_repair
-from delivery.ingest.errors import Unreadable
+from delivery.ingest.errors import UnreadableRequest
 
-LEVELS = 64  # of arrays and objects in one message
+MAX_NESTING_LEVELS = 64  # of arrays and objects in one message
 
-AROUND = 4  # levels more than a message may have, and it is still too deep when cut there
+NESTING_MARGIN = 4  # levels more than a message may have, and it is still too deep when cut there
 
-WRITE_KEY = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
+WRITE_KEY_PATTERN = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Envelope(msgspec.Struct):
@@ -29,20 +29,20 @@ class Envelope(msgspec.Struct):
     integrations: msgspec.Raw = msgspec.Raw()
 
 
-class Keyed(msgspec.Struct):
+class WriteKeyOnly(msgspec.Struct):
     """Of a message, only the key that some SDKs repeat in it."""
 
     writeKey: Any = None  # noqa: N815
 
 
-_envelope = msgspec.json.Decoder(Envelope)
+_envelope_decoder = msgspec.json.Decoder(Envelope)
 
-_keyed = msgspec.json.Decoder(Keyed)
+_write_key_decoder = msgspec.json.Decoder(WriteKeyOnly)
 
-_raw_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def decoded(body: bytes, encoding: str, *, limit: int) -> bytes:
+def decompress_body(body: bytes, encoding: str, *, limit: int) -> bytes:
     """Return the body unpacked. Raises Unreadable when it is broken, or too large unpacked.
 
     limit  bytes; a gzip bomb is unpacked no further than that
@@ -52,39 +52,41 @@ def decoded(body: bytes, encoding: str, *, limit: int) -> bytes:
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
                 body = unpacked.read(limit + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise Unreadable("invalid_encoding", f"The body is not gzip: {error}") from None
+            raise UnreadableRequest("invalid_encoding", f"The body is not gzip: {error}") from None
     if len(body) > limit:
         message = f"The request is larger than {limit:,} bytes. Send fewer messages in one."
-        raise Unreadable("too_large", message, status=413, text=body)
+        raise UnreadableRequest("too_large", message, status=413, text=body)
     return body
 
 
-def opened(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
+def parse_envelope(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
     """Return the body as JSON that can be split, its envelope, and notes on what was repaired.
 
     One message must not cost the others: what is nested too deeply for any decoder is cut, so that
     only its message is rejected, and JSON that is not strict is repaired. Raises Unreadable.
     """
     try:
-        return json_repair.decode_or_repair(body, _decode_envelope, levels=LEVELS + AROUND)
+        return json_repair.decode_or_repair(
+            body, _decode_envelope, levels=MAX_NESTING_LEVELS + NESTING_MARGIN
+        )
     except (ValueError, RecursionError) as error:
         message = f"The body is not usable: {error.__cause__}"
-        raise Unreadable("invalid_json", message, text=body) from None
+        raise UnreadableRequest("invalid_json", message, text=body) from None
 
 
 def _decode_envelope(body: bytes) -> Envelope:
     if not body.isascii():
         body.decode()  # the envelope's messages stay raw, and are not looked at
-    return _envelope.decode(body)
+    return _envelope_decoder.decode(body)
 
 
-def write_keys(envelope: Envelope) -> Iterator[str]:
+def iter_envelope_write_keys(envelope: Envelope) -> Iterator[str]:
     """Return the write keys that stand in the body: of the envelope, then of the first message."""
     if isinstance(envelope.writeKey, str):
         yield envelope.writeKey
     if envelope.batch:
         try:
-            key = _keyed.decode(envelope.batch[0]).writeKey
+            key = _write_key_decoder.decode(envelope.batch[0]).writeKey
         except (ValueError, RecursionError):
             return
         if isinstance(key, str):
@@ -94,7 +96,7 @@ def write_keys(envelope: Envelope) -> Iterator[str]:
 def raw_messages(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
     if envelope.batch is None:
         message = 'The body needs "batch": a list of messages.'
-        raise Unreadable("missing_batch", message, text=body)
+        raise UnreadableRequest("missing_batch", message, text=body)
     return envelope.batch
 
 
@@ -113,16 +115,16 @@ def with_shared_fields(shared: bytes, raw: bytes) -> bytes:
     if not shared:
         return raw
     try:
-        common, own = _raw_objects.decode(b"{%s}" % shared), _raw_objects.decode(raw)
+        common, own = _raw_object_decoder.decode(b"{%s}" % shared), _raw_object_decoder.decode(raw)
         for name, value in common.items():
-            own[name] = _over(value, own.get(name))
+            own[name] = _merge_objects(value, own.get(name))
     except ValueError:
         return raw
     return msgspec.json.encode(own)
 
 
-def _over(common: msgspec.Raw, own: msgspec.Raw | None) -> msgspec.Raw:
+def _merge_objects(common: msgspec.Raw, own: msgspec.Raw | None) -> msgspec.Raw:
     if own is None or bytes(own) == b"null":
         return common
-    merged = {**_raw_objects.decode(common), **_raw_objects.decode(own)}
+    merged = {**_raw_object_decoder.decode(common), **_raw_object_decoder.decode(own)}
     return msgspec.Raw(msgspec.json.encode(merged))

@@ -8,7 +8,7 @@ Why a request is refused as a whole. One bad message of a batch is no reason.
 """
 
 
-class RequestRefused(Exception):
+class RequestRejected(Exception):
     """Nothing of the request was stored; `code` is for programs.
 
     text   the start of what was sent, where that helps to find the sender's mistake
@@ -24,17 +24,17 @@ class RequestRefused(Exception):
         self.text = text
 
 
-class Unreadable(RequestRefused):
+class UnreadableRequest(RequestRejected):
     """The request as a whole cannot be read."""
 
 
-class NotAllowed(RequestRefused):
+class NotAllowed(RequestRejected):
     """The source is unknown, or this sender may not speak for it."""
 
     status = 401
 
 
-class TooMuch(RequestRefused):
+class RateLimitExceeded(RequestRejected):
     """The source sends faster than it may. Its sender keeps the messages, so we do not."""
 
     status = 429

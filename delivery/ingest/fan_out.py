@@ -7,29 +7,29 @@ from functools import cached_property
 import msgspec
 
 from delivery import bulk
-from delivery.ingest.parsing import Parsed
+from delivery.ingest.parsing import ParsedMessage
 from delivery.lanes import routes as lanes_routes
 from delivery.models import Delivery, Tally
-from delivery.transform.stored_messages import CUT, message_of
-from delivery.transform.triggers import blueprint_or_none, wants
+from delivery.transform.stored_messages import STORED_ID_CHARS, decode_stored_message
+from delivery.transform.triggers import blueprint_or_none, wants_message
 from integrations.blueprints import NAMED, Blueprint, View, view_of
 from integrations.messages import Message
 
-Came = tuple[Parsed, datetime]  # a message, and when it came
+ReceivedMessage = tuple[ParsedMessage, datetime]  # a message, and when it came
 
-DELIVERY = (
+NEW_DELIVERY_COLUMNS = (
     "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
     "reason", "notes",
 )  # fmt: skip
 
 
-class Arrival:
+class IncomingMessage:
     """A message that has just come in, to be asked which blueprints want it.
 
     Its body is decoded only for a trigger that reads what no column holds, and then once.
     """
 
-    def __init__(self, parsed: Parsed, now: datetime):
+    def __init__(self, parsed: ParsedMessage, now: datetime):
         self.parsed, self.now = parsed, now
 
     @property
@@ -39,17 +39,17 @@ class Arrival:
     def is_wanted(self, blueprint: Blueprint | None) -> bool:
         """Return whether a blueprint wants it, or errs."""
         reads = blueprint.reads(self.parsed.type) if blueprint else frozenset()
-        return wants(blueprint, lambda: self._view_of(reads), self.parsed.message_id)
+        return wants_message(blueprint, lambda: self._view_of(reads), self.parsed.message_id)
 
     def _view_of(self, fields: frozenset[str]) -> View:
-        return self.columns if self._suffices(fields) else self.view
+        return self.columns if self._columns_suffice(fields) else self.view
 
-    def _suffices(self, reads: frozenset[str]) -> bool:
+    def _columns_suffice(self, reads: frozenset[str]) -> bool:
         """Say whether the columns hold these fields whole."""
         if not reads:
             return True
         longest = max(map(len, (self.parsed.name, self.parsed.user_id, self.parsed.anonymous_id)))
-        return longest < CUT and reads <= self.columns.keys()
+        return longest < STORED_ID_CHARS and reads <= self.columns.keys()
 
     @cached_property
     def columns(self) -> View:
@@ -71,7 +71,7 @@ class Arrival:
     @property
     def message(self) -> Message:
         parsed = self.parsed
-        return message_of(
+        return decode_stored_message(
             parsed.text,
             parsed.type,
             parsed.message_id,
@@ -86,18 +86,18 @@ class Arrival:
 
 def fan_out(
     source: int,
-    new: Sequence[tuple[int, Came]],
+    new: Sequence[tuple[int, ReceivedMessage]],
     routes: Sequence[lanes_routes.Route],
-    whole: bulk.Transaction,
+    transaction: bulk.Transaction,
 ) -> list[int]:
     """Queue a delivery for each installation that wants an event, count the others.
 
     Return the lanes that have something new.
     """
-    arrivals = {pk: Arrival(*came) for pk, came in new}
+    arrivals = {pk: IncomingMessage(*came) for pk, came in new}
     rows, unwanted = [], {}
     for route in routes:
-        wanted = _wanted(route.revision_id, arrivals)
+        wanted = _wanted_event_ids(route.revision_id, arrivals)
         rows += [
             (pk, route.installation_id, route.lane_of(arrivals[pk].person),
              Delivery.State.QUEUED, arrivals[pk].now, 0, 0, "", "", "")
@@ -106,13 +106,13 @@ def fan_out(
         unwanted[route.installation_id] = len(new) - len(wanted)
     if rows:
         rows.sort()  # by event, so that deliveries of all lanes rise together
-        whole.do(bulk.insertion(Delivery, DELIVERY, rows))
+        transaction.do(bulk.insert_statement(Delivery, NEW_DELIVERY_COLUMNS, rows))
     at = max(now for _, (_, now) in new)
     tally = (source, at, len(new), msgspec.json.encode(unwanted).decode())
-    whole.do(bulk.insertion(Tally, ("source_id", "at", "events", "unwanted"), [tally]))
+    transaction.do(bulk.insert_statement(Tally, ("source_id", "at", "events", "unwanted"), [tally]))
     return sorted({lane for _, _, lane, *_ in rows})
 
 
-def _wanted(revision: int, arrivals: Mapping[int, Arrival]) -> list[int]:
+def _wanted_event_ids(revision: int, arrivals: Mapping[int, IncomingMessage]) -> list[int]:
     blueprint = blueprint_or_none(revision)
     return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]

@@ -7,22 +7,22 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import TypeVar
 
-T = TypeVar("T")
-REPAIRED = (
+Decoded = TypeVar("Decoded")
+REPAIR_NOTE = (
     "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
     "were replaced."
 )
 
-STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-STRINGS = re.compile(STRING, re.DOTALL)
-PIECES = re.compile(rb"%s|[\[{]|[\]}]" % STRING, re.DOTALL)
-NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+JSON_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+JSON_STRING_PATTERN = re.compile(JSON_STRING, re.DOTALL)
+JSON_TOKEN_PATTERN = re.compile(rb"%s|[\[{]|[\]}]" % JSON_STRING, re.DOTALL)
+NON_BRACKET_BYTES = bytes(set(range(256)) - set(b"[]{}"))
+NESTING_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
 
 def decode_or_repair(
-    text: bytes, decode: Callable[[bytes], T], *, levels: int | None = None
-) -> tuple[bytes, T, tuple[str, ...]]:
+    text: bytes, decode: Callable[[bytes], Decoded], *, levels: int | None = None
+) -> tuple[bytes, Decoded, tuple[str, ...]]:
     """Decode JSON, and repair it first where the decoder refuses it.
 
     levels  what is nested deeper is cut before anything else, for a decoder that recurses
@@ -35,39 +35,39 @@ def decode_or_repair(
     except (ValueError, RecursionError) as error:
         complaint = error
     try:
-        if levels is not None and (shallow := cut(text, levels)) != text:
+        if levels is not None and (shallow := cut_deep_values(text, levels)) != text:
             text = shallow
             try:
                 return text, decode(text), ()
             except ValueError:
                 pass  # it is not strict either
         text = to_strict_json(text)
-        return text, decode(text), (REPAIRED,)
+        return text, decode(text), (REPAIR_NOTE,)
     except (ValueError, RecursionError) as error:
         raise error from complaint
 
 
-def is_deeper(text: bytes, levels: int) -> bool:
+def is_nested_deeper(text: bytes, levels: int) -> bool:
     """Say whether arrays and objects are nested deeper than that."""
     if text.count(b"{") + text.count(b"[") <= levels:
         return False  # nearly every message: no need to look closer
-    brackets = STRINGS.sub(b"", text).translate(None, NO_BRACKETS)
-    return max(accumulate(map(STEPS.__getitem__, brackets)), default=0) > levels
+    brackets = JSON_STRING_PATTERN.sub(b"", text).translate(None, NON_BRACKET_BYTES)
+    return max(accumulate(map(NESTING_STEPS.__getitem__, brackets)), default=0) > levels
 
 
 def has_more_keys(text: bytes, number: int) -> bool:
     """Say whether its objects have more keys than that, all together."""
-    return text.count(b":") > number and STRINGS.sub(b"", text).count(b":") > number
+    return text.count(b":") > number and JSON_STRING_PATTERN.sub(b"", text).count(b":") > number
 
 
-def cut(text: bytes, levels: int) -> bytes:
+def cut_deep_values(text: bytes, levels: int) -> bytes:
     """Return the JSON with null in the place of whatever is nested deeper than that.
 
     Decoders recurse, and give up on the whole when any part is too deep.
     """
     kept, level, done = [], 0, 0
-    for piece in PIECES.finditer(text):
-        step = STEPS[piece[0][0]]
+    for piece in JSON_TOKEN_PATTERN.finditer(text):
+        step = NESTING_STEPS[piece[0][0]]
         if step > 0 and level == levels:
             kept.append(text[done : piece.start()] + b"null")
         level += step
@@ -85,11 +85,11 @@ def to_strict_json(text: bytes) -> bytes:
     when it is no JSON even so.
     """
     readable = text.decode("utf-8", "replace")
-    data = json.loads(readable, parse_constant=lambda name: None, parse_float=_finite)
+    data = json.loads(readable, parse_constant=lambda name: None, parse_float=_finite_or_none)
     written = json.dumps(data, ensure_ascii=False)
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _finite(text: str) -> float | None:
+def _finite_or_none(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None

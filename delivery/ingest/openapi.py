@@ -8,23 +8,24 @@ from typing import Any
 
 import msgspec
 
-from delivery.ingest.openapi_schemas import MESSAGES, Refused, Taken, TakenBatch
+from delivery.ingest.openapi_schemas import MESSAGE_SCHEMAS, Refused, Taken, TakenBatch
 
 Json = dict[str, Any]
 
-PLACE = "#/components/schemas/{name}"
-TAG = {
+SCHEMA_REF_TEMPLATE = "#/components/schemas/{name}"
+INGEST_TAG = {
     "name": "ingest",
     "description": "Where SDKs send to. The body is JSON whatever its Content-Type says, and may "
     "be gzipped. Errors have `code` and `message` at the top: SDKs send anything else again.",
 }
-KEYS = {  # in the order in which they are looked for; then the body's writeKey
+# In the order in which they are tried; the writeKey of the body is last.
+WRITE_KEY_SECURITY_SCHEMES = {
     "writeKeyBasic": {"type": "http", "scheme": "basic", "description": "As the user name."},
     "writeKeyBearer": {"type": "http", "scheme": "bearer"},
     "writeKeyHeader": {"type": "apiKey", "in": "header", "name": "X-Write-Key"},
     "writeKeyQuery": {"type": "apiKey", "in": "query", "name": "writeKey"},
 }
-REFUSALS = {
+ERROR_DESCRIPTIONS = {
     400: "It cannot be read, or the only message is refused; the message says why.",
     401: "No or unknown write key, or the signature does not fit.",
     403: "Pages of this origin may not send.",
@@ -33,11 +34,11 @@ REFUSALS = {
     429: "More than the source may send: come again after Retry-After seconds.",
     503: "Nothing could be stored: come again after Retry-After seconds.",
 }
-RETRY_AFTER = {
+RETRY_AFTER_HEADER = {
     "Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "description": "Seconds."}
 }
-NEEDED = [{"required": ["userId"]}, {"required": ["anonymousId"]}]
-SIGNED = [
+REQUIRED_ID_SCHEMAS = [{"required": ["userId"]}, {"required": ["anonymousId"]}]
+SIGNATURE_PARAMETERS = [
     {
         "name": name,
         "in": "header",
@@ -51,7 +52,7 @@ SIGNED = [
         "X-Source": "Id or name of the source whose signing secret it is.",
     }.items()
 ]
-PIXEL = {
+PIXEL_PARAMETERS = {
     "wk": "The write key; without it nothing is stored.",
     "e": "The event of a track, the name of a page or screen.",
     "uid": "User id.",
@@ -65,38 +66,41 @@ PIXEL = {
 
 def add_ingest(result: Json, **_: Any) -> Json:
     """Add our addresses to the schema; a hook of drf-spectacular's, called last."""
-    shapes = [*MESSAGES.values(), Taken, TakenBatch, Refused]
-    components = msgspec.json.schema_components(shapes, ref_template=PLACE)[1]
-    for struct in MESSAGES.values():
-        components[struct.__name__]["anyOf"] = NEEDED
-    entries = {_entry(kind): _typed(kind, struct.__name__) for kind, struct in MESSAGES.items()}
+    shapes = [*MESSAGE_SCHEMAS.values(), Taken, TakenBatch, Refused]
+    components = msgspec.json.schema_components(shapes, ref_template=SCHEMA_REF_TEMPLATE)[1]
+    for struct in MESSAGE_SCHEMAS.values():
+        components[struct.__name__]["anyOf"] = REQUIRED_ID_SCHEMAS
+    entries = {
+        _batch_item_name(kind): _with_type(kind, struct.__name__)
+        for kind, struct in MESSAGE_SCHEMAS.items()
+    }
     any_of_them = {"AnyMessage": {"oneOf": [_ref(name) for name in entries]}}
-    schemas = {**components, **entries, **any_of_them, "Batch": BATCH}
+    schemas = {**components, **entries, **any_of_them, "Batch": BATCH_SCHEMA}
     known = result.setdefault("components", {})
     if taken := known.get("schemas", {}).keys() & schemas.keys():
         raise ValueError(f"Two shapes have the same name: {', '.join(sorted(taken))}.")
     known["schemas"] = {**known.get("schemas", {}), **schemas}
-    known["securitySchemes"] = {**known.get("securitySchemes", {}), **KEYS}
+    known["securitySchemes"] = {**known.get("securitySchemes", {}), **WRITE_KEY_SECURITY_SCHEMES}
     result["paths"] = {**result.get("paths", {}), **dict(_paths())}
-    result["tags"] = [*result.get("tags", []), TAG]
+    result["tags"] = [*result.get("tags", []), INGEST_TAG]
     return result
 
 
 def _ref(name: str) -> Json:
-    return {"$ref": PLACE.format(name=name)}
+    return {"$ref": SCHEMA_REF_TEMPLATE.format(name=name)}
 
 
-def _entry(kind: str) -> str:
+def _batch_item_name(kind: str) -> str:
     return f"Batch{kind.capitalize()}"
 
 
-def _typed(kind: str, name: str) -> Json:
+def _with_type(kind: str, name: str) -> Json:
     """Return the shape of a message that names its type."""
     named = {"type": "object", "properties": {"type": {"const": kind}}, "required": ["type"]}
     return {"allOf": [_ref(name), named]}
 
 
-BATCH = {
+BATCH_SCHEMA = {
     "type": "object",
     "description": "Messages of any types. What the batch has of context and integrations lies "
     "under that of each message.",
@@ -112,7 +116,7 @@ BATCH = {
 
 
 def _paths() -> Iterator[tuple[str, Json]]:
-    for kind, struct in MESSAGES.items():
+    for kind, struct in MESSAGE_SCHEMAS.items():
         for address in (f"/v1/{kind}", f"/v1/{kind[0]}", f"/api/s/{kind}", f"/api/s/s2s/{kind}"):
             yield address, _post(address, f"Send a {kind}.", _ref(struct.__name__))
         yield f"/v1/pixel/{kind}", _pixel(kind)
@@ -120,18 +124,18 @@ def _paths() -> Iterator[tuple[str, Json]]:
         yield address, _post(address, "Send many messages at once.", _ref("Batch"), "TakenBatch")
     yield "/v1/events", _post("/v1/events", "Send one message of any type.", _ref("AnyMessage"))
     yield "/v1/webhook", _webhook()
-    yield "/v1/m", _ignored()
+    yield "/v1/m", _ignored_report()
     for prefix in ("", "/cio"):
-        yield f"{prefix}/v1/projects/{{key}}/settings", _settings(prefix)
-    yield "/sourceConfig", _rudder()
+        yield f"{prefix}/v1/projects/{{key}}/settings", _segment_settings(prefix)
+    yield "/sourceConfig", _rudder_settings()
 
 
 def _post(address: str, summary: str, shape: Json, taken: str = "Taken") -> Json:
     """Return an address that takes messages."""
-    operation = _operation(address, summary, REFUSALS)
-    operation["parameters"] = SIGNED
-    operation["requestBody"] = _body(shape)
-    operation["responses"]["200"] = _answer("Stored and committed.", _ref(taken))
+    operation = _operation(address, summary, ERROR_DESCRIPTIONS)
+    operation["parameters"] = SIGNATURE_PARAMETERS
+    operation["requestBody"] = _request_body(shape)
+    operation["responses"]["200"] = _response("Stored and committed.", _ref(taken))
     return {"post": operation}
 
 
@@ -140,7 +144,9 @@ def _pixel(kind: str) -> Json:
     operation = _operation(address, f"Send a {kind} by showing an image.", {})
     properties = "`p.NAME` is a property, `t.NAME` a trait; always a text."
     operation["description"] = f"{properties} `X-Penstock-Refused` says why nothing was stored."
-    operation["parameters"] = [_query(name, said) for name, said in PIXEL.items()]
+    operation["parameters"] = [
+        _query_parameter(name, said) for name, said in PIXEL_PARAMETERS.items()
+    ]
     image = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
     operation["responses"] = {
         "200": {"description": "The image, whatever became of the message.", "content": image},
@@ -151,39 +157,45 @@ def _pixel(kind: str) -> Json:
 
 
 def _webhook() -> Json:
-    refusals = {code: REFUSALS[code] for code in (400, 401, 413, 429, 503)}
+    refusals = {code: ERROR_DESCRIPTIONS[code] for code in (400, 401, 413, 429, 503)}
     operation = _operation("/v1/webhook", "Take the call of a third party.", refusals)
-    operation["parameters"] = [_query("source", "The key of the webhook source: wh_…", True)]
-    operation["requestBody"] = _body({"type": ["object", "array"]})
-    operation["responses"]["200"] = _answer("Taken, or kept as rejected.", _ref("TakenBatch"))
+    operation["parameters"] = [
+        _query_parameter("source", "The key of the webhook source: wh_…", True)
+    ]
+    operation["requestBody"] = _request_body({"type": ["object", "array"]})
+    operation["responses"]["200"] = _response("Taken, or kept as rejected.", _ref("TakenBatch"))
     operation["security"] = [{}]
     return {"post": operation}
 
 
-def _ignored() -> Json:
+def _ignored_report() -> Json:
     operation = _operation("/v1/m", "Take what SDKs report about themselves, and keep none.", {})
-    operation["requestBody"] = {**_body({}), "required": False}  # whatever comes
-    operation["responses"]["200"] = _answer("Ignored.", _ref("Taken"))
+    operation["requestBody"] = {**_request_body({}), "required": False}  # whatever comes
+    operation["responses"]["200"] = _response("Ignored.", _ref("Taken"))
     operation["security"] = [{}]
     return {"post": operation}
 
 
-def _settings(prefix: str) -> Json:
+def _segment_settings(prefix: str) -> Json:
     who = "Customer.io" if prefix else "Segment"
     address = f"{prefix}/v1/projects/key/settings"
     said = f"Settings with which {who}'s browser SDK starts and sends here."
-    operation = _operation(address, said, {401: REFUSALS[401], 503: REFUSALS[503]})
+    operation = _operation(
+        address, said, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
+    )
     key = {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}
     operation["parameters"] = [key]
-    operation["responses"]["200"] = _answer("Its settings.", {"type": "object"})
+    operation["responses"]["200"] = _response("Its settings.", {"type": "object"})
     operation["security"] = [{}]
     return {"get": operation}
 
 
-def _rudder() -> Json:
+def _rudder_settings() -> Json:
     said = "Settings with which RudderStack's browser SDK starts."
-    operation = _operation("/sourceConfig", said, {401: REFUSALS[401], 503: REFUSALS[503]})
-    operation["responses"]["200"] = _answer("Its source.", {"type": "object"})
+    operation = _operation(
+        "/sourceConfig", said, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
+    )
+    operation["responses"]["200"] = _response("Its source.", {"type": "object"})
     return {"get": operation}
 
 
@@ -191,25 +203,25 @@ def _operation(address: str, summary: str, refusals: dict[int, str]) -> Json:
     return {
         "operationId": "ingest_" + re.sub(r"\W+", "_", address).strip("_"),
         "summary": summary,
-        "tags": [TAG["name"]],
-        "security": [*({name: []} for name in KEYS), {}],
+        "tags": [INGEST_TAG["name"]],
+        "security": [*({name: []} for name in WRITE_KEY_SECURITY_SCHEMES), {}],
         "responses": {
-            str(code): _answer(said, _ref("Refused"), code in (429, 503))
+            str(code): _response(said, _ref("Refused"), code in (429, 503))
             for code, said in refusals.items()
         },
     }
 
 
-def _answer(said: str, shape: Json, come_again: bool = False) -> Json:
+def _response(said: str, shape: Json, come_again: bool = False) -> Json:
     answer: Json = {"description": said, "content": {"application/json": {"schema": shape}}}
-    return {**answer, "headers": RETRY_AFTER} if come_again else answer
+    return {**answer, "headers": RETRY_AFTER_HEADER} if come_again else answer
 
 
-def _body(shape: Json) -> Json:
+def _request_body(shape: Json) -> Json:
     return {"required": True, "content": {"application/json": {"schema": shape}}}
 
 
-def _query(name: str, said: str, required: bool = False) -> Json:
+def _query_parameter(name: str, said: str, required: bool = False) -> Json:
     return {
         "name": name,
         "in": "query",

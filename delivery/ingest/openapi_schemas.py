@@ -12,7 +12,7 @@ Time = Annotated[
 ]
 
 
-class Call(Struct, kw_only=True):
+class IngestMessage(Struct, kw_only=True):
     """What every message can have. One of userId and anonymousId is needed."""
 
     userId: Annotated[Id, Meta(description="Who it is, as you name your users.")] = None  # noqa: N815
@@ -31,20 +31,20 @@ class Call(Struct, kw_only=True):
     ] = None
 
 
-class Track(Call, kw_only=True):
+class Track(IngestMessage, kw_only=True):
     """Somebody did something."""
 
     event: Annotated[str, Meta(description="What was done.", min_length=1)]
     properties: dict[str, Any] = {}
 
 
-class Identify(Call, kw_only=True):
+class Identify(IngestMessage, kw_only=True):
     """Who somebody is, and what you know of them."""
 
     traits: dict[str, Any] = {}
 
 
-class Page(Call, kw_only=True):
+class Page(IngestMessage, kw_only=True):
     """Somebody saw a page."""
 
     name: str | None = None
@@ -55,14 +55,14 @@ class Screen(Page, kw_only=True):
     """Somebody saw a screen of an app."""
 
 
-class Group(Call, kw_only=True):
+class Group(IngestMessage, kw_only=True):
     """Somebody belongs to a company, a team, an account."""
 
     groupId: Id  # noqa: N815
     traits: dict[str, Any] = {}
 
 
-class Alias(Call, kw_only=True):
+class Alias(IngestMessage, kw_only=True):
     """Two ids are one user: `previousId` became `userId`."""
 
     previousId: Id  # noqa: N815
@@ -97,7 +97,7 @@ class Refused(Struct):
     message: str
 
 
-MESSAGES = {
+MESSAGE_SCHEMAS = {
     "track": Track,
     "identify": Identify,
     "page": Page,

@@ -2,10 +2,10 @@
 
 import math
 
-from delivery.ingest.errors import TooMuch
+from delivery.ingest.errors import RateLimitExceeded
 from integrations.rate_limits import token_bucket
 
-BURST = 2.0  # seconds
+BURST_SECONDS = 2.0  # seconds
 
 
 def check_rate(source, messages):
@@ -16,9 +16,10 @@ def check_rate(source, messages):
     rate = source.messages_per_second
     if not rate:
         return
-    taken = token_bucket.take(str(source.pk), messages, rate=float(rate), size=rate * BURST)
+    taken = token_bucket.take(str(source.pk), messages, rate=float(rate), size=rate * BURST_SECONDS)
     if taken.wait > 0:
-        raise TooMuch(
-            f"This source may send {rate:,} messages a second, and {BURST:.0f} s of that at once.",
+        raise RateLimitExceeded(
+            f"This source may send {rate:,} messages a second, and {BURST_SECONDS:.0f} s of "
+            "that at once.",
             retry_after=math.ceil(taken.wait),
         )

@@ -11,17 +11,17 @@ from hashlib import sha256
 
 from delivery.ingest.errors import NotAllowed
 
-WINDOW = timedelta(minutes=5)  # how far a signed time may be from ours, either way
+SIGNATURE_TOLERANCE = timedelta(minutes=5)  # how far a signed time may be from ours, either way
 
 Headers = Mapping[str, str]  # in any case
 
 
-def check_signed(headers: Headers, body: bytes, secret: str, now: datetime) -> None:
+def check_penstock(headers: Headers, body: bytes, secret: str, now: datetime) -> None:
     """Check `X-Signature: sha256=HEX`: of `X-Timestamp` (unix ms), a dot and the body, as sent."""
     timestamp = headers.get("X-Timestamp", "")
-    _check_time(timestamp, 1_000, now)
+    _require_recent_time(timestamp, 1_000, now)
     expected = _hmac(secret, timestamp.encode() + b"." + body).hex()
-    _check(f"sha256={expected}", [headers.get("X-Signature", "")])
+    _require_signature(f"sha256={expected}", [headers.get("X-Signature", "")])
 
 
 def check_stripe(headers: Headers, body: bytes, secret: str, now: datetime) -> None:
@@ -31,9 +31,9 @@ def check_stripe(headers: Headers, body: bytes, secret: str, now: datetime) -> N
     """
     parts = [part.partition("=") for part in headers.get("Stripe-Signature", "").split(",")]
     timestamp = next((value for name, _, value in parts if name.strip() == "t"), "")
-    _check_time(timestamp, 1, now)
+    _require_recent_time(timestamp, 1, now)
     expected = _hmac(secret, timestamp.encode() + b"." + body).hex()
-    _check(expected, [value for name, _, value in parts if name.strip() == "v1"])
+    _require_signature(expected, [value for name, _, value in parts if name.strip() == "v1"])
 
 
 def check_shopify(headers: Headers, body: bytes, secret: str) -> None:
@@ -41,7 +41,7 @@ def check_shopify(headers: Headers, body: bytes, secret: str) -> None:
 
     Source: https://shopify.dev/docs/apps/build/webhooks/subscribe/https (seen 2026-11).
     """
-    _check(_base64(secret, body), [headers.get("X-Shopify-Hmac-Sha256", "")])
+    _require_signature(_base64(secret, body), [headers.get("X-Shopify-Hmac-Sha256", "")])
 
 
 def check_hubspot(
@@ -52,31 +52,31 @@ def check_hubspot(
     Source: https://developers.hubspot.com/docs/api/webhooks/validating-requests (seen 2026-11).
     """
     timestamp = headers.get("X-HubSpot-Request-Timestamp", "")
-    _check_time(timestamp, 1_000, now)
+    _require_recent_time(timestamp, 1_000, now)
     signed = method.encode() + url.encode() + body + timestamp.encode()
-    _check(_base64(secret, signed), [headers.get("X-HubSpot-Signature-v3", "")])
+    _require_signature(_base64(secret, signed), [headers.get("X-HubSpot-Signature-v3", "")])
 
 
 def check_hmac(headers: Headers, body: bytes, secret: str, *, header: str) -> None:
     """Check a header that has the body's HMAC-SHA256 in hex; `sha256=` may stand before it."""
     given = headers.get(header, "").strip().removeprefix("sha256=").lower()
-    _check(_hmac(secret, body).hex(), [given])
+    _require_signature(_hmac(secret, body).hex(), [given])
 
 
-def _check_time(text: str, unit: int, now: datetime) -> None:
+def _require_recent_time(text: str, unit: int, now: datetime) -> None:
     """`unit` is how many of the number make a second."""
     try:
         at = datetime.fromtimestamp(int(text) / unit, UTC)
     except (ValueError, OverflowError, OSError):
         raise NotAllowed("invalid_signature", "The time that is signed is missing.") from None
-    if abs(now - at) > WINDOW:
+    if abs(now - at) > SIGNATURE_TOLERANCE:
         raise NotAllowed(
             "expired_signature",
-            f"The time that is signed is more than {WINDOW.seconds // 60} minutes from ours.",
+            f"The signed time is more than {SIGNATURE_TOLERANCE.seconds // 60} minutes from ours.",
         )
 
 
-def _check(expected: str, given: Iterable[str]) -> None:
+def _require_signature(expected: str, given: Iterable[str]) -> None:
     if not any(hmac.compare_digest(expected.encode(), each.encode()) for each in given):
         raise NotAllowed("invalid_signature", "The signature is not of this body and our secret.")
 

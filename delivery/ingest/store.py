@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from delivery import bulk
 from delivery.ingest.errors import NotAllowed
-from delivery.ingest.fan_out import Came, fan_out
-from delivery.ingest.group_commit import Gathering
-from delivery.ingest.parsing import Parsed, notes_text
-from delivery.ingest.signatures import WINDOW
+from delivery.ingest.fan_out import ReceivedMessage, fan_out
+from delivery.ingest.group_commit import GroupCommit
+from delivery.ingest.parsing import ParsedMessage, encode_notes
+from delivery.ingest.signatures import SIGNATURE_TOLERANCE
 from delivery.lanes import routes as lanes_routes
 from delivery.lanes import wakeups
 from delivery.models import Event, EventBody, Rejection, Signature
@@ -18,33 +18,35 @@ from integrations.models import Source
 
 logger = logging.getLogger(__name__)
 
-FEW = 25  # messages of a request that does not have a transaction to itself
-REMEMBERED = 2 * WINDOW + timedelta(minutes=1)  # a signed time may be WINDOW ahead of ours
+GROUP_COMMIT_MAX_MESSAGES = 25  # messages of a request that does not have a transaction to itself
+SIGNATURE_RETENTION = 2 * SIGNATURE_TOLERANCE + timedelta(
+    minutes=1
+)  # a signed time may be SIGNATURE_TOLERANCE ahead of ours
 
-EVENT = (
+NEW_EVENT_COLUMNS = (
     "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
     "received_at", "notes", "added_context",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class IngestRequest:
     """What one request held.
 
-    refused  (index, reason, text) of each message that is not taken
+    rejected  (index, reason, text) of each message that is not taken
     now      when it came
     """
 
     source: Source
-    messages: Sequence[Parsed]
-    refused: Sequence[tuple[int, str, str]]
+    messages: Sequence[ParsedMessage]
+    rejected: Sequence[tuple[int, str, str]]
     now: datetime
 
 
-def store(
+def store_messages(
     source: Source,
-    messages: Sequence[Parsed],
-    refused: Sequence[tuple[int, str, str]],
+    messages: Sequence[ParsedMessage],
+    rejected: Sequence[tuple[int, str, str]],
     *,
     now: datetime,
     signature: str = "",
@@ -55,81 +57,98 @@ def store(
     Lanes are woken after the commit. Small requests that come at once share a transaction. Raises
     NotAllowed when the request's signature was taken before.
     """
-    intake = Intake(source, messages, refused, now)
-    if signature or len(messages) > FEW:
-        _store([intake], signature)
+    request = IngestRequest(source, messages, rejected, now)
+    if signature or len(messages) > GROUP_COMMIT_MAX_MESSAGES:
+        _store_requests([request], signature)
     else:
-        _gathering.do(intake)
+        _group_commit.do(request)
 
 
-def _store(intakes: Sequence[Intake], signature: str = "") -> None:
-    now = intakes[-1].now
+def _store_requests(requests: Sequence[IngestRequest], signature: str = "") -> None:
+    now = requests[-1].now
     if signature:
-        Signature.objects.filter(received_at__lt=now - REMEMBERED).delete()
-    with bulk.transaction() as whole:
+        Signature.objects.filter(received_at__lt=now - SIGNATURE_RETENTION).delete()
+    with bulk.transaction() as transaction:
         if signature:
-            _take(signature, now, whole)
-        woken = [lane for its in _by_source(intakes) for lane in _store_of(its, whole)]
-        whole.after(wakeups.bells(woken, now))
-    wakeups.ring(whole.told)
+            _claim_signature(signature, now, transaction)
+        woken = [
+            lane
+            for its in _group_by_source(requests)
+            for lane in _store_from_source(its, transaction)
+        ]
+        transaction.on_commit(wakeups.wakeup_statements(woken, now))
+    wakeups.enqueue_wakeups(transaction.on_commit_rows)
 
 
-_gathering = Gathering(_store)
+_group_commit = GroupCommit(_store_requests)
 
 
-def _by_source(intakes: Sequence[Intake]) -> list[list[Intake]]:
+def _group_by_source(requests: Sequence[IngestRequest]) -> list[list[IngestRequest]]:
     """Return each source's, always in the same order: transactions that meet would deadlock."""
-    found: dict[int, list[Intake]] = {}
-    for each in intakes:
+    found: dict[int, list[IngestRequest]] = {}
+    for each in requests:
         found.setdefault(each.source.pk, []).append(each)
     return [found[pk] for pk in sorted(found)]
 
 
-def _store_of(intakes: Sequence[Intake], whole: bulk.Transaction) -> list[int]:
+def _store_from_source(
+    requests: Sequence[IngestRequest], transaction: bulk.Transaction
+) -> list[int]:
     """Store what came from one source; return the lanes that have something new."""
-    source = intakes[0].source.pk
-    _reject(source, intakes, whole)
-    came = [(message, intake.now) for intake in intakes for message in intake.messages]
+    source = requests[0].source.pk
+    _insert_rejections(source, requests, transaction)
+    came = [(message, request.now) for request in requests for message in request.messages]
     if not came:
         return []
-    planned, kept = whole.rows(lanes_routes.planning(source), _insertion(source, came))
+    planned, kept = transaction.rows(
+        lanes_routes.routes_statement(source), _event_insert_statement(source, came)
+    )
     first = {message.message_id: (message, now) for message, now in reversed(came)}
     new = [(pk, first[message_id]) for pk, message_id in sorted(kept)]
     if not new:
         return []
     bodies = ((pk, message.text) for pk, (message, _) in new)
-    whole.do(bulk.insertion(EventBody, ("event_id", "text"), bodies))
-    return fan_out(source, new, lanes_routes.plan(source, planned), whole)
+    transaction.do(bulk.insert_statement(EventBody, ("event_id", "text"), bodies))
+    return fan_out(source, new, lanes_routes.plan_routes(source, planned), transaction)
 
 
-def _reject(source: int, intakes: Sequence[Intake], whole: bulk.Transaction) -> None:
+def _insert_rejections(
+    source: int, requests: Sequence[IngestRequest], transaction: bulk.Transaction
+) -> None:
     rows = [
-        (source, intake.now, reason[:300], text.replace("\x00", "�"))
-        for intake in intakes
-        for _, reason, text in intake.refused
+        (source, request.now, reason[:300], text.replace("\x00", "�"))
+        for request in requests
+        for _, reason, text in request.rejected
     ]
     if rows:
         names = ("source_id", "received_at", "reason", "text")
-        whole.do(bulk.insertion(Rejection, names, rows))
+        transaction.do(bulk.insert_statement(Rejection, names, rows))
 
 
-def _take(signature: str, now: datetime, whole: bulk.Transaction) -> None:
+def _claim_signature(signature: str, now: datetime, transaction: bulk.Transaction) -> None:
     """In the transaction of what was signed: what could not be stored may come again."""
     names, row = ("text", "received_at"), (signature, now)
-    statement = bulk.insertion(Signature, names, [row], keep_first=True, returning=("id",))
-    if whole.rows(statement) == [[]]:
+    statement = bulk.insert_statement(
+        Signature, names, [row], ignore_conflicts=True, returning=("id",)
+    )
+    if transaction.rows(statement) == [[]]:
         message = "This very request was taken before. Sign what you send again anew."
         raise NotAllowed("replayed", message, status=409)
 
 
-def _insertion(source: int, came: Sequence[Came]) -> bulk.Statement:
+def _event_insert_statement(source: int, came: Sequence[ReceivedMessage]) -> bulk.Statement:
     """Return what inserts the messages we did not have, and gives their ids."""
     rows = [
         (source, m.message_id, m.type, m.name, m.user_id, m.anonymous_id, m.timestamp, now,
-         notes_text(m.notes), m.added_context)
+         encode_notes(m.notes), m.added_context)
         for m, now in came
     ]  # fmt: skip
     returned = ("id", "message_id")
-    return bulk.insertion(
-        Event, EVENT, rows, keep_first=True, returning=returned, meet_by="message_id"
+    return bulk.insert_statement(
+        Event,
+        NEW_EVENT_COLUMNS,
+        rows,
+        ignore_conflicts=True,
+        returning=returned,
+        lock_order="message_id",
     )

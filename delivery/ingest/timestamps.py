@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-TOLERANCE = timedelta(seconds=5)  # clocks that differ by less agree: the rest is the network
+CLOCK_TOLERANCE = timedelta(seconds=5)  # clocks that differ by less agree: the rest is the network
 
 # From here on a number is unix time in that fraction of a second; seconds reach to the year 5138.
-UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
-NUMBER = re.compile(r"-?\d{1,20}(\.\d+)?")
-SPOKEN = re.compile(r"\w{3} (\w{3}) (\d\d) (\d{4}) ([\d:]+)(?: GMT)?([+-]\d{4})?(?: \(.*\))?")
+UNIX_TIME_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
+UNIX_TIME_PATTERN = re.compile(r"-?\d{1,20}(\.\d+)?")
+JS_DATE_PATTERN = re.compile(
+    r"\w{3} (\w{3}) (\d\d) (\d{4}) ([\d:]+)(?: GMT)?([+-]\d{4})?(?: \(.*\))?"
+)
 
 
 def read_time(value: Any) -> datetime | None:
@@ -29,7 +31,7 @@ def read_time(value: Any) -> datetime | None:
     return None
 
 
-def corrected(at: datetime, sent_at: datetime | None, received_at: datetime) -> datetime:
+def correct_clock_skew(at: datetime, sent_at: datetime | None, received_at: datetime) -> datetime:
     """Return when it happened by our clock: `received_at - (sent_at - at)`, as Segment does.
 
     A sender whose clock agrees with ours is left alone, so that times stay as they were given and
@@ -38,7 +40,11 @@ def corrected(at: datetime, sent_at: datetime | None, received_at: datetime) -> 
 
     Source: "Timestamps" in https://www.twilio.com/docs/segment/connections/spec/common (2026-11).
     """
-    if sent_at is None or abs(received_at - sent_at) <= TOLERANCE or at - sent_at > TOLERANCE:
+    if (
+        sent_at is None
+        or abs(received_at - sent_at) <= CLOCK_TOLERANCE
+        or at - sent_at > CLOCK_TOLERANCE
+    ):
         return at
     try:
         return received_at - (sent_at - at)
@@ -47,21 +53,21 @@ def corrected(at: datetime, sent_at: datetime | None, received_at: datetime) -> 
 
 
 def _from_text(text: str) -> datetime:
-    if NUMBER.fullmatch(text) and len(text) > 8:  # 20261121 is a day
+    if UNIX_TIME_PATTERN.fullmatch(text) and len(text) > 8:  # 20261121 is a day
         return _from_number(float(text) if "." in text else int(text))
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        spoken = SPOKEN.fullmatch(text)
-        at = parsedate_to_datetime(_as_mail(spoken) if spoken else text)
+        spoken = JS_DATE_PATTERN.fullmatch(text)
+        at = parsedate_to_datetime(_to_rfc_2822(spoken) if spoken else text)
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def _as_mail(spoken: re.Match[str]) -> str:
+def _to_rfc_2822(spoken: re.Match[str]) -> str:
     month, day, year, clock, zone = spoken.groups()
     return f"{day} {month} {year} {clock} {zone or '+0000'}"
 
 
 def _from_number(value: float) -> datetime:
-    unit = next((unit for least, unit in UNITS if abs(value) >= least), 1)  # 1: NaN
+    unit = next((unit for least, unit in UNIX_TIME_UNITS if abs(value) >= least), 1)  # 1: NaN
     return datetime.fromtimestamp(value / unit, UTC)

@@ -17,47 +17,57 @@ from delivery.ingest.views import (
     RudderSettingsView,
     SegmentSettingsView,
     WebhookView,
-    health,
+    healthz,
 )
 from integrations.messages import TYPES
 
-CUSTOMER_IO = "Customer.io Data Pipelines"
-BATCHES = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last two: browsers
+CUSTOMER_IO_INTEGRATION = "Customer.io Data Pipelines"
+BATCH_PATHS = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last two: browsers
 
 
-def _addresses(kind: str) -> tuple[str, ...]:
+def _message_paths(kind: str) -> tuple[str, ...]:
     """`/v1/track`, `/v1/t` of Segment's browser SDK, `/api/s/track` and s2s of Jitsu's."""
     return (f"v1/{kind}", f"v1/{kind[0]}", f"api/s/{kind}", f"api/s/s2s/{kind}")
 
 
-def _both(address: str, view: Callable[..., HttpResponse], **arguments: str) -> list[URLPattern]:
+def _with_and_without_slash(
+    address: str, view: Callable[..., HttpResponse], **arguments: str
+) -> list[URLPattern]:
     return [path(address, view, arguments), path(f"{address}/", view, arguments)]
 
 
 urlpatterns = [
-    *(each for address in BATCHES for each in _both(address, IngestView.as_view())),
+    *(
+        each
+        for address in BATCH_PATHS
+        for each in _with_and_without_slash(address, IngestView.as_view())
+    ),
     *(
         each
         for kind in TYPES
-        for address in _addresses(kind)
-        for each in _both(address, IngestView.as_view(implied=kind))
+        for address in _message_paths(kind)
+        for each in _with_and_without_slash(address, IngestView.as_view(implied_type=kind))
     ),
-    *(each for kind in TYPES for each in _both(f"v1/pixel/{kind}", PixelView.as_view(), kind=kind)),
-    *_both("v1/events", IngestView.as_view(single=True)),
-    *_both("v1/webhook", WebhookView.as_view()),
-    *_both("v1/m", IgnoredView.as_view()),
-    *_both("v1/projects/<str:key>/settings", SegmentSettingsView.as_view()),
+    *(
+        each
+        for kind in TYPES
+        for each in _with_and_without_slash(f"v1/pixel/{kind}", PixelView.as_view(), kind=kind)
+    ),
+    *_with_and_without_slash("v1/events", IngestView.as_view(is_single=True)),
+    *_with_and_without_slash("v1/webhook", WebhookView.as_view()),
+    *_with_and_without_slash("v1/m", IgnoredView.as_view()),
+    *_with_and_without_slash("v1/projects/<str:key>/settings", SegmentSettingsView.as_view()),
     # The same address, but its SDK starts only from settings under its own name: cdnURL HOST/cio
-    *_both(
+    *_with_and_without_slash(
         "cio/v1/projects/<str:key>/settings",
-        SegmentSettingsView.as_view(integration=CUSTOMER_IO),
+        SegmentSettingsView.as_view(integration=CUSTOMER_IO_INTEGRATION),
     ),
-    *_both("sourceConfig", RudderSettingsView.as_view()),
-    path("healthz", health),
+    *_with_and_without_slash("sourceConfig", RudderSettingsView.as_view()),
+    path("healthz", healthz),
 ]
 
 # The view of each address that has no variable part.
-views: dict[str, Callable[..., HttpResponse]] = {
+views_by_path: dict[str, Callable[..., HttpResponse]] = {
     f"/{each.pattern}": partial(each.callback, **each.default_args)
     for each in urlpatterns
     if not each.pattern.converters

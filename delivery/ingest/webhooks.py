@@ -7,17 +7,17 @@ from typing import Any
 import msgspec
 
 from delivery.ingest import json_repair, signatures
-from delivery.ingest.envelope import LEVELS
-from delivery.ingest.errors import Unreadable
+from delivery.ingest.envelope import MAX_NESTING_LEVELS
+from delivery.ingest.errors import UnreadableRequest
 from delivery.ingest.signatures import Headers
 from integrations.jsonpath import MISSING, find
 from integrations.models import WebhookSource
 
-HEADER = "header:"
+HEADER_PREFIX = "header:"
 SourceType = WebhookSource.SourceType
 
 
-def check(
+def check_webhook_signature(
     webhook: WebhookSource, headers: Headers, body: bytes, now: datetime, *, method: str, url: str
 ) -> None:
     """Raise NotAllowed when the call is not from whom the webhook is for."""
@@ -32,60 +32,62 @@ def check(
         signatures.check_hmac(headers, body, secret, header=webhook.signature_header)
 
 
-def messages_of(webhook: WebhookSource, headers: Headers, body: bytes) -> bytes:
+def build_webhook_batch(webhook: WebhookSource, headers: Headers, body: bytes) -> bytes:
     """Return the batch that a call stands for: a message for each entry when it is a list.
 
     Raises Unreadable. A call that comes again has the same message ids: the mapping's, or else
     made of the bytes.
     """
-    data = _decoded(body)
+    data = _decode_body(body)
     digest = sha256(body).hexdigest()
     entries = data if isinstance(data, list) else [data]
     batch = [
-        {"messageId": f"webhook-{digest}-{n}", **_message(webhook, entry, headers)}
+        {"messageId": f"webhook-{digest}-{n}", **_build_message(webhook, entry, headers)}
         for n, entry in enumerate(entries)
     ]
     return msgspec.json.encode({"batch": batch})
 
 
-def _decoded(body: bytes) -> Any:
-    if json_repair.is_deeper(body, LEVELS):
-        message = f"The body is nested deeper than {LEVELS} levels."
-        raise Unreadable("invalid_json", message, text=body)
+def _decode_body(body: bytes) -> Any:
+    if json_repair.is_nested_deeper(body, MAX_NESTING_LEVELS):
+        message = f"The body is nested deeper than {MAX_NESTING_LEVELS} levels."
+        raise UnreadableRequest("invalid_json", message, text=body)
     try:
         return msgspec.json.decode(json_repair.to_strict_json(body))
     except ValueError as error:
-        raise Unreadable("invalid_json", f"The body is not JSON: {error}", text=body) from None
+        raise UnreadableRequest(
+            "invalid_json", f"The body is not JSON: {error}", text=body
+        ) from None
 
 
-def _message(webhook: WebhookSource, entry: Any, headers: Headers) -> dict[str, Any]:
+def _build_message(webhook: WebhookSource, entry: Any, headers: Headers) -> dict[str, Any]:
     library = {"name": "penstock-webhook", "source_type": webhook.source_type}
     message: dict[str, Any] = {"type": "track", "context": {"library": library}}
     for field, places in webhook.places().items():
-        value = _value(places, entry, headers)
+        value = _first_value(places, entry, headers)
         if value not in (MISSING, None):
-            _put(message, field.split("."), value)
+            _set_at_path(message, field.split("."), value)
     return message
 
 
-def _value(places: str | list[str], entry: Any, headers: Headers) -> Any:
+def _first_value(places: str | list[str], entry: Any, headers: Headers) -> Any:
     """Return the first value that is there: at a path, in a header, or the text itself."""
     for place in [places] if isinstance(places, str) else places:
-        value = _at(place, entry, headers)
+        value = _value_at(place, entry, headers)
         if value is not MISSING and value is not None:
             return value
     return MISSING
 
 
-def _at(place: str, entry: Any, headers: Headers) -> Any:
+def _value_at(place: str, entry: Any, headers: Headers) -> Any:
     if place.startswith("$"):
         return find(place, entry)
-    if place.startswith(HEADER):
-        return headers.get(place.removeprefix(HEADER), MISSING)
+    if place.startswith(HEADER_PREFIX):
+        return headers.get(place.removeprefix(HEADER_PREFIX), MISSING)
     return place
 
 
-def _put(message: dict[str, Any], names: list[str], value: Any) -> None:
+def _set_at_path(message: dict[str, Any], names: list[str], value: Any) -> None:
     for name in names[:-1]:
         inner = message.get(name)
         message[name] = dict(inner) if isinstance(inner, dict) else {}

@@ -11,9 +11,9 @@ from delivery import bulk
 from delivery.models import Lane
 
 # Numbers of the lanes that replays use, beyond any that live traffic can have.
-REPLAYS = 1_000
+REPLAY_LANE_NUMBER = 1_000
 
-AS_BEFORE = 1_001  # what is in it is shaped by the revision that shaped it last
+ORIGINAL_REVISION_LANE_NUMBER = 1_001  # what is in it is shaped by the revision that shaped it last
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,17 @@ class Route:
         return self.lanes[crc32(person.encode()) % len(self.lanes)]
 
 
-def replay_lane(installation_id: int, number: int = REPLAYS) -> Lane:
+def get_replay_lane(installation_id: int, number: int = REPLAY_LANE_NUMBER) -> Lane:
     """Return a lane beside the live ones, so that what is sent again delays nothing new."""
     return Lane.objects.get_or_create(installation_id=installation_id, number=number)[0]
 
 
-def planning(source_id: int | None = None) -> bulk.Statement:
-    """Return the statement whose rows `plan` reads."""
-    return bulk.Statement(PLAN, [source_id, source_id])
+def routes_statement(source_id: int | None = None) -> bulk.Statement:
+    """Return the statement whose rows `plan_routes` reads."""
+    return bulk.Statement(ROUTES_SQL, [source_id, source_id])
 
 
-def plan(
+def plan_routes(
     source_id: int | None = None, rows: Sequence[tuple[Any, ...]] | None = None
 ) -> list[Route]:
     """Return the route of every installation that a source feeds, making lanes that are missing.
@@ -47,7 +47,7 @@ def plan(
     Without a source: of every installation. Read anew by each ingest request: an installation made
     a moment ago misses nothing.
     """
-    rows = bulk.rows_of(planning(source_id)) if rows is None else rows
+    rows = bulk.fetch_rows(routes_statement(source_id)) if rows is None else rows
     wanted = list(dict.fromkeys(row[:3] for row in rows))
     lanes: dict[int, dict[int, int]] = {}
     for installation, _, _, number, pk in rows:
@@ -59,15 +59,15 @@ def plan(
         if number not in lanes.get(installation, {})
     ]
     if missing:
-        bulk.insert(Lane, LANE, missing, keep_first=True)
-        return plan(source_id)
+        bulk.insert(Lane, NEW_LANE_COLUMNS, missing, ignore_conflicts=True)
+        return plan_routes(source_id)
     return [
         Route(installation, revision, tuple(lanes[installation][n] for n in range(count)))
         for installation, revision, count in wanted
     ]
 
 
-PLAN = (
+ROUTES_SQL = (
     "SELECT i.id, i.revision_id, i.lane_count, l.number, l.id FROM integrations_installation i "
     "LEFT JOIN delivery_lane l ON l.installation_id = i.id "
     "WHERE i.revision_id IS NOT NULL AND i.uninstalled_at IS NULL AND (i.all_sources "
@@ -75,6 +75,6 @@ PLAN = (
     "WHERE s.installation_id = i.id AND s.source_id = %s)) ORDER BY i.id"
 )
 
-LANE = (
+NEW_LANE_COLUMNS = (
     "installation_id", "number", "holder", "failures", "last_error", "paused", "changed_at",
 )  # fmt: skip

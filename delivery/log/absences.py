@@ -3,24 +3,28 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
-from delivery.log.detail import message
+from delivery.log.detail import build_event_message
 from delivery.models import Event
-from delivery.transform.stored_messages import compiled_of
+from delivery.transform.stored_messages import compile_revision
 from integrations.blueprints import BlueprintError, view_of
 from integrations.models import Installation
 
-GONE = timedelta(days=30)  # for so long after it is uninstalled people ask why nothing comes there
+UNINSTALLED_SHOWN_FOR = timedelta(
+    days=30
+)  # for so long after it is uninstalled people ask why nothing comes there
 
 
-def absences(event: Event, body: str, present: Iterable[int]) -> list[tuple[Installation, str]]:
+def explain_absences(
+    event: Event, body: str, present: Iterable[int]
+) -> list[tuple[Installation, str]]:
     """Return the installations that have no delivery of an event, each with the reason."""
     others = Installation.objects.exclude(pk__in=list(present)).select_related("revision")
-    gone = event.received_at - GONE
+    gone = event.received_at - UNINSTALLED_SHOWN_FOR
     others = others.exclude(uninstalled_at__lte=gone).prefetch_related("sources")
-    return [(each, _absence(event, body, each)) for each in others.order_by("name")]
+    return [(each, _explain_absence(event, body, each)) for each in others.order_by("name")]
 
 
-def _absence(event: Event, body: str, installation: Installation) -> str:
+def _explain_absence(event: Event, body: str, installation: Installation) -> str:
     if installation.uninstalled_at and installation.uninstalled_at <= event.received_at:
         return "It was uninstalled before the event came in."
     if installation.created_at > event.received_at:
@@ -30,7 +34,9 @@ def _absence(event: Event, body: str, installation: Installation) -> str:
     if not body or installation.revision is None:
         return "Its blueprint did not want it."
     try:
-        wants = compiled_of(installation.revision).wants(view_of(message(event, body)))
+        wants = compile_revision(installation.revision).wants(
+            view_of(build_event_message(event, body))
+        )
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
         return f"Its blueprint cannot be asked: {error}"
     if wants:

@@ -11,14 +11,16 @@ from django.db.models import Model
 from integrations.access import audit
 from integrations.roles import SEE_BODIES
 
-HIDDEN = "Bodies are shown to operators. Your role sees states, times, ids, names and errors."
+BODIES_HIDDEN_TEXT = (
+    "Bodies are shown to operators. Your role sees states, times, ids, names and errors."
+)
 
 
-def shown_to(user: Any) -> bool:
+def may_see_bodies(user: Any) -> bool:
     """Say whether a user sees bodies without asking for each."""
     return bool(user.has_perm(SEE_BODIES))
 
 
-def reveal(about: Model) -> None:
+def record_reveal(about: Model) -> None:
     """Write down that the bodies of a delivery, event, attempt or rejection are shown."""
     audit.record(f"{about._meta.model_name}.revealed", about)

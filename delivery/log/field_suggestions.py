@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from delivery.models import Event
-from delivery.transform.stored_messages import COLUMNS, message_of
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from integrations.blueprints import view_of
 from integrations.blueprints.trigger_syntax import FIELDS as FIELDS_OF_TRIGGERS
 
-EVENTS = 100  # how many of the newest are looked at
-FIELDS = 400  # how many fields are offered
-DEPTH = 6  # objects in objects that are looked into
-EXAMPLE = 40  # characters
-NAME = re.compile(r"[A-Za-z_$][\w$]*")  # what may follow a dot
+VOCABULARY_EVENTS = 100  # how many of the newest are looked at
+MAX_SUGGESTED_FIELDS = 400  # how many fields are offered
+MAX_FIELD_DEPTH = 6  # objects in objects that are looked into
+MAX_EXAMPLE_CHARS = 40  # characters
+DOTTED_KEY = re.compile(r"[A-Za-z_$][\w$]*")  # what may follow a dot
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FieldSuggestion:
     """A field that was seen.
 
     trigger, path  how the two languages write it: `properties.total`, `$.properties.total`; "" in
@@ -36,20 +36,26 @@ class Field:
 class Vocabulary:
     """Fields, and names of tracked events, pages and screens."""
 
-    fields: list[Field]
+    fields: list[FieldSuggestion]
     names: list[str]
 
 
-def vocabulary() -> Vocabulary:
+def build_vocabulary() -> Vocabulary:
     """Return what the newest events hold, the most recent example of each field."""
-    rows = Event.objects.filter(body__isnull=False).order_by("-pk").values_list(*COLUMNS)[:EVENTS]
-    found: dict[tuple[str, ...], Field] = {}
+    rows = (
+        Event.objects.filter(body__isnull=False)
+        .order_by("-pk")
+        .values_list(*STORED_MESSAGE_COLUMNS)[:VOCABULARY_EVENTS]
+    )
+    found: dict[tuple[str, ...], FieldSuggestion] = {}
     names: dict[str, None] = {}
-    for message in (message_of(*row) for row in rows):
+    for message in (decode_stored_message(*row) for row in rows):
         names.setdefault(message.name)
         for keys, value in _leaves(view_of(message)):
-            if keys not in found and len(found) < FIELDS:
-                found[keys] = Field(_in_trigger(keys), _in_path(keys), _example(value))
+            if keys not in found and len(found) < MAX_SUGGESTED_FIELDS:
+                found[keys] = FieldSuggestion(
+                    _trigger_path(keys), _mapping_path(keys), _shortened_example(value)
+                )
     return Vocabulary([found[keys] for keys in sorted(found)], sorted(filter(None, names)))
 
 
@@ -60,31 +66,31 @@ def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         value = {"0": value[0]} if value and isinstance(value[0], dict) else {}
     if not isinstance(value, dict):
         yield keys, value
-    elif len(keys) < DEPTH:
+    elif len(keys) < MAX_FIELD_DEPTH:
         for key, each in value.items():
             yield from _leaves(each, (*keys, key))
 
 
-def _in_trigger(keys: tuple[str, ...]) -> str:
+def _trigger_path(keys: tuple[str, ...]) -> str:
     first, *others = keys
     if first not in FIELDS_OF_TRIGGERS or any(each in key for key in others for each in '"\\'):
         return ""
-    return first + "".join(_step(key, '"') for key in others)
+    return first + "".join(_path_step(key, '"') for key in others)
 
 
-def _in_path(keys: tuple[str, ...]) -> str:
+def _mapping_path(keys: tuple[str, ...]) -> str:
     first, *others = keys
     if any(each in key for key in keys for each in ".'[]"):  # there a dot parts, also in quotes
         return ""
-    return f"$.{first}" + "".join(_step(key, "'") for key in others)
+    return f"$.{first}" + "".join(_path_step(key, "'") for key in others)
 
 
-def _step(key: str, quote: str) -> str:
+def _path_step(key: str, quote: str) -> str:
     if key.isdecimal():
         return f"[{key}]"
-    return f".{key}" if NAME.fullmatch(key) else f"[{quote}{key}{quote}]"
+    return f".{key}" if DOTTED_KEY.fullmatch(key) else f"[{quote}{key}{quote}]"
 
 
-def _example(value: Any) -> str:
+def _shortened_example(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= EXAMPLE else f"{text[: EXAMPLE - 1]}…"
+    return text if len(text) <= MAX_EXAMPLE_CHARS else f"{text[: MAX_EXAMPLE_CHARS - 1]}…"

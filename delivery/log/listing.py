@@ -9,43 +9,45 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 
 from delivery.log import querysets
-from delivery.log.search.query import OF_A_PERSON, Scope
+from delivery.log.search.query import MAX_EVENTS_PER_ID, LogQuery
 from delivery.models import Attempt, Event
 from integrations.keyset import arrived
 
-LOOK = 1_000  # attempts: each carried many deliveries
-IDS = ("message_id", "user_id", "anonymous_id")
+ATTEMPT_SCAN_ROWS = 1_000  # attempts: each carried many deliveries
+INDEXED_EVENT_COLUMNS = ("message_id", "user_id", "anonymous_id")
 
 
-def events(
+def query_events(
     *, since: datetime | None = None, until: datetime | None = None, **filters: Any
-) -> Scope:
+) -> LogQuery:
     """Return the events with these values of message_id, user_id, anonymous_id, name, type and
     source, received in [since, until)."""
     rows = Event.objects.select_related("source")
     rows = arrived(rows, "received_at", since=since, until=until)
-    known = [name for name in IDS if name in filters]
-    rest = Q(**{name: value for name, value in filters.items() if name not in IDS})
+    known = [name for name in INDEXED_EVENT_COLUMNS if name in filters]
+    rest = Q(
+        **{name: value for name, value in filters.items() if name not in INDEXED_EVENT_COLUMNS}
+    )
     if not known:
-        return Scope(rows, rest)
-    ids = set.intersection(*(_newest_of(name, filters[name]) for name in known))
+        return LogQuery(rows, rest)
+    ids = set.intersection(*(_newest_event_ids(name, filters[name]) for name in known))
     # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
-    return Scope(rows.filter(rest, pk__in=ids).annotate(place=F("pk") + 0), by="place")
+    return LogQuery(rows.filter(rest, pk__in=ids).annotate(place=F("pk") + 0), order_column="place")
 
 
-def _newest_of(name: str, value: str) -> set[int]:
+def _newest_event_ids(name: str, value: str) -> set[int]:
     rows = Event.objects.filter(querysets.with_id(name, value)).order_by(name, "-pk")
-    return set(rows.values_list("pk", flat=True)[:OF_A_PERSON])
+    return set(rows.values_list("pk", flat=True)[:MAX_EVENTS_PER_ID])
 
 
-def attempts(
+def query_attempts(
     *,
     installation: int | None = None,
     status: str | None = None,
     outcome: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Scope:
+) -> LogQuery:
     """Return the attempts of an installation, of a class of status, of an outcome, started in
     [since, until).
 
@@ -61,4 +63,4 @@ def attempts(
     elif status is not None:
         first = int(status[0]) * 100
         rest &= Q(status__range=(first, first + 99))
-    return Scope(rows, rest, look=LOOK)
+    return LogQuery(rows, rest, scan_rows=ATTEMPT_SCAN_ROWS)

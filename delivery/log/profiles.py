@@ -14,22 +14,22 @@ from delivery.models import Delivery, Event
 from integrations.keyset import Page
 from integrations.models import Installation
 
-LOOKED_AT = 500  # events, the newest, that linked ids and states are read from
-OTHER = {"user_id": "anonymous_id", "anonymous_id": "user_id"}
+PROFILE_SAMPLE_EVENTS = 500  # events, the newest, that linked ids and states are read from
+OTHER_ID_COLUMN = {"user_id": "anonymous_id", "anonymous_id": "user_id"}
 
 
 @dataclass(frozen=True, slots=True)
-class Linked:
+class LinkedId:
     """An id that came together with the person's, and when it did first and last."""
 
-    text: str
+    value: str
     events: int
     first_at: datetime
     last_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InstallationActivity:
     """What one installation got of a person's events. counts: by state"""
 
     installation: Installation
@@ -38,14 +38,14 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Person:
+class Profile:
     """Everyone and everything that events call by one id.
 
     column  "user_id" for a user, "anonymous_id" for a visitor
     """
 
     column: str
-    text: str
+    value: str
 
     @property
     def is_user(self) -> bool:
@@ -53,7 +53,7 @@ class Person:
 
     @property
     def events(self) -> QuerySet[Event]:
-        return Event.objects.filter(with_id(self.column, self.text)).select_related("source")
+        return Event.objects.filter(with_id(self.column, self.value)).select_related("source")
 
     def page(self, *, limit: int, before: int | None = None) -> Page:
         """Return a page of the events, newest first, read by the index of the id."""
@@ -62,53 +62,57 @@ class Person:
         return Page(found[:limit], before is not None, has_older=len(found) > limit)
 
     @cached_property
-    def _newest(self) -> list[tuple[int, str, datetime]]:
+    def _recent_events(self) -> list[tuple[int, str, datetime]]:
         rows = self.events.order_by(self.column, "-pk")
-        return list(rows.values_list("pk", OTHER[self.column], "received_at")[:LOOKED_AT])
+        return list(
+            rows.values_list("pk", OTHER_ID_COLUMN[self.column], "received_at")[
+                :PROFILE_SAMPLE_EVENTS
+            ]
+        )
 
     @cached_property
-    def linked(self) -> list[Linked]:
+    def linked_ids(self) -> list[LinkedId]:
         """The ids of the other kind that were seen with this one, the latest first."""
         times: defaultdict[str, list[datetime]] = defaultdict(list)
-        for _, other, at in self._newest:
+        for _, other, at in self._recent_events:
             if other:
                 times[other].append(at)
-        return [Linked(text, len(at), min(at), max(at)) for text, at in times.items()]
+        return [LinkedId(text, len(at), min(at), max(at)) for text, at in times.items()]
 
     @cached_property
-    def standings(self) -> list[Standing]:
+    def installation_activity(self) -> list[InstallationActivity]:
         """What each installation got, of the newest events."""
         states: defaultdict[int, Counter[str]] = defaultdict(Counter)
         newest: dict[int, int] = {}
-        rows = Delivery.objects.filter(event__in=[pk for pk, _, _ in self._newest])
+        rows = Delivery.objects.filter(event__in=[pk for pk, _, _ in self._recent_events])
         for pk, installation, state in rows.values_list("pk", "installation", "state"):
             states[installation][state] += 1
             newest[installation] = max(pk, newest.get(installation, 0))
-        found = querysets.deliveries().filter(pk__in=newest.values())
+        found = querysets.deliveries_with_relations().filter(pk__in=newest.values())
         return [
-            Standing(each.installation, dict(states[each.installation_id]), each)
+            InstallationActivity(each.installation, dict(states[each.installation_id]), each)
             for each in found.order_by("installation__name")
         ]
 
 
-def person(text: str) -> Person | None:
+def find_profile(text: str) -> Profile | None:
     """Return the user of that id, else the visitor, or None when no event has it."""
-    for column in OTHER:
-        one = Person(column, text)
+    for column in OTHER_ID_COLUMN:
+        one = Profile(column, text)
         if one.events.exists():
             return one
     return None
 
 
-def of_event(event: Event) -> Person | None:
+def profile_of_event(event: Event) -> Profile | None:
     """Return whose event it is, or None."""
-    for column in OTHER:
+    for column in OTHER_ID_COLUMN:
         if getattr(event, column):
-            return Person(column, getattr(event, column))
+            return Profile(column, getattr(event, column))
     return None
 
 
-def with_deliveries(events: Iterable[Event]) -> list[tuple[Event, list[Delivery]]]:
+def pair_events_with_deliveries(events: Iterable[Event]) -> list[tuple[Event, list[Delivery]]]:
     """Return events each with its deliveries, in two queries and without a body."""
     events, by_event = list(events), defaultdict(list)
     rows = Delivery.objects.select_related("installation", "resolution")

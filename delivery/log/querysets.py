@@ -9,21 +9,21 @@ from django.db.models import Q, QuerySet
 from delivery.models import Delivery, DeliveryQuerySet, Event, Replayed
 from integrations.messages import TYPES
 
-NEIGHBOURS = 50  # events of a person that are looked through for the next delivery
+NEIGHBOUR_EVENTS = 50  # events of a person that are looked through for the next delivery
 
 
-def deliveries() -> DeliveryQuerySet:
+def deliveries_with_relations() -> DeliveryQuerySet:
     """Return deliveries with all that a list shows of them."""
     beside = ("event", "installation", "lane", "last_attempt", "resolution")
     return Delivery.objects.select_related(*beside)
 
 
-def newest(installation: int) -> QuerySet[Delivery]:
+def newest_deliveries_of(installation: int) -> QuerySet[Delivery]:
     """Return the deliveries of an installation, newest first, by their own index."""
-    return deliveries().newest_of(installation)
+    return deliveries_with_relations().newest_of(installation)
 
 
-def of(text: str) -> Q:
+def with_any_id(text: str) -> Q:
     """Return the condition that an event has this message id, or is of this user or visitor."""
     names = ("message_id", "user_id", "anonymous_id")
     return reduce(or_, (with_id(name, text) for name in names))
@@ -34,7 +34,7 @@ def with_id(name: str, text: str) -> Q:
     return Q(**{name: text}) & ~Q(**{name: ""})
 
 
-def named(text: str, prefix: str = "") -> Q:
+def with_event_name(text: str, prefix: str = "") -> Q:
     """Return the condition for an event's name, or for its type when the text is one.
 
     A text that ends in * is how the name begins.
@@ -45,15 +45,15 @@ def named(text: str, prefix: str = "") -> Q:
     return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
 
 
-def replays_of(deliveries: Iterable[int]) -> dict[int, int]:
+def last_replay_ids(deliveries: Iterable[int]) -> dict[int, int]:
     """Return for each delivery that a replay queued the last one that did."""
     rows = Replayed.objects.filter(delivery__in=list(deliveries)).order_by("replay")
     return dict(rows.values_list("delivery", "replay"))
 
 
-def beside(delivery: Delivery, *, newer: bool) -> int | None:
+def find_adjacent_delivery(delivery: Delivery, *, newer: bool) -> int | None:
     """Return the id of the delivery to the same installation of the same person's event that came
-    next, or last before; among the NEIGHBOURS nearest events."""
+    next, or last before; among the NEIGHBOUR_EVENTS nearest events."""
     event = delivery.event
     column = "user_id" if event.user_id else "anonymous_id"
     person = getattr(event, column)
@@ -64,13 +64,13 @@ def beside(delivery: Delivery, *, newer: bool) -> int | None:
         nearest = rows.filter(pk__gt=event.pk).order_by(column, "pk")
     else:
         nearest = rows.filter(pk__lt=event.pk).order_by(column, "-pk")
-    events = list(nearest.values_list("pk", flat=True)[:NEIGHBOURS])
+    events = list(nearest.values_list("pk", flat=True)[:NEIGHBOUR_EVENTS])
     found = Delivery.objects.filter(installation=delivery.installation_id, event__in=events)
     order = "event_id" if newer else "-event_id"
     return found.order_by(order).values_list("pk", flat=True).first()
 
 
-def any_event() -> bool:
+def has_events() -> bool:
     """Say whether any event is kept. By its key: exists() looks from the table's start on, where
     there is nothing but what was purged."""
     return Event.objects.order_by("-pk").values("pk").first() is not None

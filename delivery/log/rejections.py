@@ -4,31 +4,31 @@ import json
 import re
 from dataclasses import dataclass
 
-PATH = re.compile(r"at `\$([^`]*)`")  # as msgspec says where: "- at `$.properties[...]`"
-BYTE = re.compile(r"\(byte (\d+)\)|char (\d+)")
-FIELDS = re.compile(r"^([A-Za-z_]+(?: or [A-Za-z_]+)*):")  # as our own reasons begin
+MSGSPEC_PATH = re.compile(r"at `\$([^`]*)`")  # as msgspec says where: "- at `$.properties[...]`"
+BYTE_OFFSET = re.compile(r"\(byte (\d+)\)|char (\d+)")
+REASON_FIELDS = re.compile(r"^([A-Za-z_]+(?: or [A-Za-z_]+)*):")  # as our own reasons begin
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RejectedLine:
     text: str
     is_wrong: bool = False
 
 
-def marked(text: str, reason: str) -> list[Line]:
+def mark_wrong_line(text: str, reason: str) -> list[RejectedLine]:
     """Return what was sent, JSON indented, anything else as it is; at most one line is wrong."""
     try:
         value = json.loads(text)
     except ValueError:
-        lines, wrong = text.splitlines() or [""], _line_of_byte(text, reason)
+        lines, wrong = text.splitlines() or [""], _line_at_offset(text, reason)
     else:
         lines = json.dumps(value, indent=2, ensure_ascii=False).splitlines()
         wrong = _line_of_field(lines, reason)
-    return [Line(line, number == wrong) for number, line in enumerate(lines)]
+    return [RejectedLine(line, number == wrong) for number, line in enumerate(lines)]
 
 
-def _line_of_byte(text: str, reason: str) -> int | None:
-    found = BYTE.search(reason)
+def _line_at_offset(text: str, reason: str) -> int | None:
+    found = BYTE_OFFSET.search(reason)
     if found is None:
         return None
     place = int(found[1] or found[2])
@@ -36,17 +36,17 @@ def _line_of_byte(text: str, reason: str) -> int | None:
 
 
 def _line_of_field(lines: list[str], reason: str) -> int | None:
-    path = PATH.search(reason)
+    path = MSGSPEC_PATH.search(reason)
     if path:
-        return _last_of(lines, re.findall(r"\w+", path[1]))
-    fields = FIELDS.match(reason)
+        return _find_key_line(lines, re.findall(r"\w+", path[1]))
+    fields = REASON_FIELDS.match(reason)
     if fields is None:
         return None
-    there = (_last_of(lines, [name], indent=2) for name in fields[1].split(" or "))
+    there = (_find_key_line(lines, [name], indent=2) for name in fields[1].split(" or "))
     return next((number for number in there if number is not None), None)
 
 
-def _last_of(lines: list[str], keys: list[str], indent: int = 0) -> int | None:
+def _find_key_line(lines: list[str], keys: list[str], indent: int = 0) -> int | None:
     """Return the line of the last key, looked for after those before it."""
     at = None
     for key in keys:

@@ -3,13 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from delivery.log.body_access import HIDDEN
-from delivery.log.detail import SHOWN, Sent, Story, parsed
+from delivery.log.body_access import BODIES_HIDDEN_TEXT
+from delivery.log.detail import MAX_BODY_CHARS, DeliveryAttempt, DeliveryDetail, parse_json_or_text
 from delivery.models import Delivery, Rejection
-from delivery.status.deliveries import delivery_in_words, gives_up_at, next_try_at, trouble_of
+from delivery.status.deliveries import (
+    describe_delivery,
+    find_troubleshooting,
+    gives_up_at,
+    next_attempt_at,
+)
 
 
-def listed(delivery: Delivery, now: datetime) -> dict[str, Any]:
+def serialize_delivery(delivery: Delivery, now: datetime) -> dict[str, Any]:
     """Return a delivery as a line of the list."""
     event, attempt = delivery.event, delivery.last_attempt
     return {
@@ -32,17 +37,17 @@ def listed(delivery: Delivery, now: datetime) -> dict[str, Any]:
         "attempt_count": delivery.attempts,
         "last_status": attempt.status if attempt else None,
         "last_duration_ms": attempt.duration_ms if attempt else None,
-        "next_attempt_at": next_try_at(delivery, now),
+        "next_attempt_at": next_attempt_at(delivery, now),
         "gives_up_at": gives_up_at(delivery),
         "error": delivery.error,
         "reason": delivery.reason,
-        **resolution(delivery),
+        **serialize_resolution(delivery),
     }
 
 
-def resolution(delivery: Delivery) -> dict[str, Any]:
+def serialize_resolution(delivery: Delivery) -> dict[str, Any]:
     """Return who resolved a failed delivery, when and how; nulls where nobody has."""
-    found = delivery.resolved
+    found = delivery.current_resolution
     return {
         "resolved_at": found.at if found else None,
         "resolved_by": found.by if found else None,
@@ -50,51 +55,53 @@ def resolution(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def rejected(rejection: Rejection, *, shows_bodies: bool) -> dict[str, Any]:
+def serialize_rejection(rejection: Rejection, *, shows_bodies: bool) -> dict[str, Any]:
     """Return a rejection; what was sent is JSON where it can be read as such, else its text."""
     return {
         "id": rejection.pk,
         "source": {"id": rejection.source_id, "name": rejection.source.name},
         "received_at": rejection.received_at,
         "reason": rejection.reason,
-        "message": parsed(rejection.text) if shows_bodies else None,
-        "hidden": hidden(shows_bodies),
+        "message": parse_json_or_text(rejection.text) if shows_bodies else None,
+        "hidden": bodies_hidden_reason(shows_bodies),
     }
 
 
-def told(story: Story, now: datetime) -> dict[str, Any]:
+def serialize_delivery_detail(detail: DeliveryDetail, now: datetime) -> dict[str, Any]:
     """Return all there is to tell about a delivery."""
-    delivery = story.delivery
-    words, trouble = delivery_in_words(delivery, now), trouble_of(delivery)
-    line = listed(delivery, now)
+    delivery = detail.delivery
+    status, trouble = describe_delivery(delivery, now), find_troubleshooting(delivery)
+    line = serialize_delivery(delivery, now)
     return {
         **line,
-        "hidden": hidden(story.shows_bodies),
+        "hidden": bodies_hidden_reason(detail.shows_bodies),
         "event": {
             **line["event"],
             "source": delivery.event.source.name,
-            "body": parsed(story.body) if story.shows_bodies else None,
-            "added_context": parsed(story.added_context or "{}") if story.shows_bodies else None,
-            "notes": story.event_notes,
+            "body": parse_json_or_text(detail.body) if detail.shows_bodies else None,
+            "added_context": parse_json_or_text(detail.added_context or "{}")
+            if detail.shows_bodies
+            else None,
+            "notes": detail.event_notes,
         },
-        "summary": words.detail,
+        "summary": status.detail,
         "cause": trouble.cause if trouble else None,
-        "fix": words.fix or None,
-        "notes": story.notes,
-        "revision": story.revision.number if story.revision else None,
-        "payloads": [{"kind": a.kind, "fields": a.fields} for a in story.result.actions],
-        "attempts": [attempt(each) for each in story.sent],
+        "fix": status.fix or None,
+        "notes": detail.notes,
+        "revision": detail.revision.number if detail.revision else None,
+        "payloads": [{"kind": a.kind, "fields": a.fields} for a in detail.result.actions],
+        "attempts": [serialize_delivery_attempt(each) for each in detail.attempts],
     }
 
 
-def hidden(shows_bodies: bool) -> str | None:
+def bodies_hidden_reason(shows_bodies: bool) -> str | None:
     """Return why there are no bodies in an answer, or None."""
-    return None if shows_bodies else HIDDEN
+    return None if shows_bodies else BODIES_HIDDEN_TEXT
 
 
-def attempt(sent: Sent) -> dict[str, Any]:
-    """Return an attempt; its request and answer only for the newest, as in Story.sent."""
-    row, full = sent.attempt, sent.full
+def serialize_delivery_attempt(delivery_attempt: DeliveryAttempt) -> dict[str, Any]:
+    """Return an attempt; its request and answer only for the newest."""
+    row, full = delivery_attempt.attempt, delivery_attempt.attempt_body
     shown: dict[str, Any] = {
         "id": row.pk,
         "started_at": row.started_at,
@@ -104,7 +111,7 @@ def attempt(sent: Sent) -> dict[str, Any]:
         "status": row.status,
         "outcome": row.outcome,
         "error": row.error,
-        "position": sent.position,
+        "position": delivery_attempt.position,
         "items": row.items,
         "request": {"method": row.method, "url": row.url},
         "response": None,
@@ -112,13 +119,13 @@ def attempt(sent: Sent) -> dict[str, Any]:
     if full is None:
         return shown
     shown["request"] |= {
-        "headers": parsed(full.request_headers),
-        "body": parsed(sent.body[:SHOWN]),
+        "headers": parse_json_or_text(full.request_headers),
+        "body": parse_json_or_text(delivery_attempt.body[:MAX_BODY_CHARS]),
     }
     if row.status is not None:
         shown["response"] = {
             "status": row.status,
-            "headers": parsed(full.response_headers),
-            "body": parsed(full.response_body),
+            "headers": parse_json_or_text(full.response_headers),
+            "body": parse_json_or_text(full.response_body),
         }
     return shown

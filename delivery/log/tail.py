@@ -2,29 +2,31 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from delivery.log.search.query import Scope
+from delivery.log.search.query import LogQuery
 from delivery.models import Delivery
 
-OVERLAP = 200  # ids: what was stored before others may be committed after them
-MOST = 1_000  # deliveries looked at in one turn; what waits longer is not told of when it settles
+TAIL_OVERLAP_IDS = 200  # ids: what was stored before others may be committed after them
+TAIL_MAX_ROWS = (
+    1_000  # deliveries looked at in one turn; what waits longer is not told of when it settles
+)
 
 
-def tail(scope: Scope, wait: Callable[[], bool]) -> Iterator[list[Delivery]]:
+def follow_deliveries(query: LogQuery, wait: Callable[[], bool]) -> Iterator[list[Delivery]]:
     """Yield the deliveries that came in or changed their state since the last look.
 
     wait  takes the pause between two looks, and says whether to go on
     """
-    rows, known = scope.fitting, _states(scope.page(limit=MOST).rows)
+    rows, known = query.matching, _states_by_id(query.page(limit=TAIL_MAX_ROWS).rows)
     start = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     while wait():
         last = max(known, default=start)
-        found = rows.filter(pk__gt=last - OVERLAP).order_by("pk")[:MOST]
+        found = rows.filter(pk__gt=last - TAIL_OVERLAP_IDS).order_by("pk")[:TAIL_MAX_ROWS]
         queued = [pk for pk, state in known.items() if state == Delivery.State.QUEUED]
         now = {each.pk: each for each in (*found, *rows.filter(pk__in=queued))}
         yield [each for pk, each in sorted(now.items()) if known.get(pk) != each.state]
-        known |= _states(now.values())
-        known = dict(sorted(known.items())[-MOST:])
+        known |= _states_by_id(now.values())
+        known = dict(sorted(known.items())[-TAIL_MAX_ROWS:])
 
 
-def _states(rows: Iterable[Delivery]) -> dict[int, str]:
+def _states_by_id(rows: Iterable[Delivery]) -> dict[int, str]:
     return {each.pk: each.state for each in rows}

@@ -4,28 +4,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from delivery.log.body_access import HIDDEN
-from delivery.log.detail import Sent, Story
+from delivery.log.body_access import BODIES_HIDDEN_TEXT
+from delivery.log.detail import DeliveryAttempt, DeliveryDetail
 from delivery.models import Attempt, Delivery
-from delivery.status.deliveries import ICONS, delivery_in_words
+from delivery.status.deliveries import STATE_STYLES, describe_delivery
 from delivery.tester import preview
-from delivery.tester.preview import Preview, Step
+from delivery.tester.preview import ActionPreview, MessagePreview
 from integrations.blueprints import BlueprintError
 from integrations.encryption import SecretsUnreadable
 
 State = Delivery.State
-WAITED = timedelta(seconds=1)  # shorter pauses between attempts are not worth a line
-LATER = timedelta(minutes=1)  # queued so long after it came in: again, or by a replay
+MIN_SHOWN_WAIT = timedelta(seconds=1)  # shorter pauses between attempts are not worth a line
+REQUEUED_AFTER = timedelta(minutes=1)  # queued so long after it came in: again, or by a replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class TimelineEntry:
     """One thing that happened.
 
     at      when, or None where nothing but the order is known
     lines   more about it, a sentence each
     folded  the same, that only some want to read: (what it is, its lines)
-    sent    an attempt, with request and answer
+    delivery_attempt    an attempt, with request and answer
     steps   of an attempt: what happened in it one after the other, each with how long it took
     """
 
@@ -36,140 +36,154 @@ class Moment:
     detail: str = ""
     lines: Sequence[str] = ()
     folded: tuple[str, Sequence[str]] | None = None
-    sent: Sent | None = None
+    delivery_attempt: DeliveryAttempt | None = None
     steps: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class AttemptComparison:
     """An attempt beside the one before it.
 
-    waited   since that one ended, or since it was queued; "" where it is not known
-    changed  what is not as it was then: of "answer", "outcome", "error", "worker"
+    wait_text   since that one ended, or since it was queued; "" where it is not known
+    changed_fields  what is not as it was then: of "answer", "outcome", "error", "worker"
     """
 
     number: int
-    sent: Sent
-    waited: str
-    changed: frozenset[str]
+    delivery_attempt: DeliveryAttempt
+    wait_text: str
+    changed_fields: frozenset[str]
 
 
-def timeline(story: Story, now: datetime) -> list[Moment]:
+def build_timeline(detail: DeliveryDetail, now: datetime) -> list[TimelineEntry]:
     """Return what happened to a delivery, oldest first, ending with how it stands."""
-    beginning = [_received(story), _stored(story), *_shaped(story)]
-    return [*beginning, *_tries(story), _outcome(story, now)]
+    beginning = [_received_entry(detail), _stored_entry(detail), *_blueprint_entries(detail)]
+    return [*beginning, *_attempt_entries(detail), _outcome_entry(detail, now)]
 
 
-def _received(story: Story) -> Moment:
-    event = story.delivery.event
-    return Moment(
+def _received_entry(detail: DeliveryDetail) -> TimelineEntry:
+    event = detail.delivery.event
+    return TimelineEntry(
         icon="login",
         level="off",
         title="Received",
         at=event.received_at,
         detail=f"from {event.source}",
-        lines=story.event_notes,
+        lines=detail.event_notes,
     )
 
 
-def _stored(story: Story) -> Moment:
-    delivery = story.delivery
-    return Moment(
+def _stored_entry(detail: DeliveryDetail) -> TimelineEntry:
+    delivery = detail.delivery
+    return TimelineEntry(
         icon="database",
         level="off",
         title="Stored and queued",
-        at=None if _came_back(delivery) else delivery.queued_at,
+        at=None if _was_requeued(delivery) else delivery.queued_at,
         detail=f"for {delivery.installation}",
     )
 
 
-def _came_back(delivery: Delivery) -> bool:
-    return delivery.queued_at - delivery.event.received_at > LATER
+def _was_requeued(delivery: Delivery) -> bool:
+    return delivery.queued_at - delivery.event.received_at > REQUEUED_AFTER
 
 
-def _shaped(story: Story) -> Iterator[Moment]:
-    made = explained(story)
+def _blueprint_entries(detail: DeliveryDetail) -> Iterator[TimelineEntry]:
+    made = explain_blueprint(detail)
     if isinstance(made, str):
-        yield Moment(icon="tune", level="off", title="Blueprint", detail=made)
+        yield TimelineEntry(icon="tune", level="off", title="Blueprint", detail=made)
         return
-    triggered = [step for step in made.steps if step.triggered]
-    yield Moment(
+    triggered = [step for step in made.actions if step.triggered]
+    yield TimelineEntry(
         icon="bolt",
         level="off" if triggered else "waiting",
         title="Triggered" if triggered else "No action was triggered",
         detail=", ".join(f"{step.name} ({step.kind})" for step in triggered),
-        folded=_others(made.steps),
+        folded=_untriggered_actions(made.actions),
     )
     if triggered:
-        yield _mapped(story, made)
+        yield _mapping_entry(detail, made)
 
 
-def explained(story: Story) -> Preview | str:
+def explain_blueprint(detail: DeliveryDetail) -> MessagePreview | str:
     """Return what the blueprint does with the event, action by action, or why none can tell."""
-    delivery, revision = story.delivery, story.revision
-    if not story.shows_bodies:
-        return HIDDEN
-    if not story.body or revision is None:
+    delivery, revision = detail.delivery, detail.revision
+    if not detail.shows_bodies:
+        return BODIES_HIDDEN_TEXT
+    if not detail.body or revision is None:
         return "The event's body or the blueprint is not kept any more."
-    message = story.message
+    message = detail.message
     try:
-        return preview.preview(delivery.installation, message, revision.blueprint)
+        return preview.preview_message(delivery.installation, message, revision.blueprint)
     except (BlueprintError, SecretsUnreadable, LookupError, TypeError, ValueError) as error:
         return f"It cannot be applied: {error}"
 
 
-def _others(steps: Sequence[Step]) -> tuple[str, Sequence[str]] | None:
-    lines = [f"{step.name}: {' '.join(step.why)}" for step in steps if not step.triggered]
+def _untriggered_actions(steps: Sequence[ActionPreview]) -> tuple[str, Sequence[str]] | None:
+    lines = [f"{step.name}: {' '.join(step.reasons)}" for step in steps if not step.triggered]
     if not lines:
         return None
     return f"{len(lines)} other action{'s were' if len(lines) > 1 else ' was'} not", lines
 
 
-def _mapped(story: Story, made: Preview) -> Moment:
-    revision = story.revision
-    done = "shaped it" if story.delivery.revision else "would shape it now"
-    items = sum(step.items for step in made.steps)
-    return Moment(
+def _mapping_entry(detail: DeliveryDetail, made: MessagePreview) -> TimelineEntry:
+    revision = detail.revision
+    done = "shaped it" if detail.delivery.revision else "would shape it now"
+    items = sum(step.items for step in made.actions)
+    return TimelineEntry(
         icon="transform",
         level="off" if items else "waiting",
         title="Shaped" if items else "Nothing to send",
         detail=f"Revision {revision.number} {done}: {items} item{'' if items == 1 else 's'}",
-        lines=story.notes or [*made.notes, *filter(None, [made.reason])],
+        lines=detail.notes or [*made.notes, *filter(None, [made.reason])],
     )
 
 
-def _tries(story: Story) -> Iterator[Moment]:
+def _attempt_entries(detail: DeliveryDetail) -> Iterator[TimelineEntry]:
     """Yield the attempts, the waits between them, and where it was queued again."""
-    delivery, ended = story.delivery, None
-    again = delivery.queued_at if _came_back(delivery) else None
-    for number, sent in _numbered(story):
-        at = sent.attempt.started_at
+    delivery, ended = detail.delivery, None
+    again = delivery.queued_at if _was_requeued(delivery) else None
+    for number, delivery_attempt in _numbered_attempts(detail):
+        at = delivery_attempt.attempt.started_at
         if again and at >= again:
-            yield _queued_again(delivery)
+            yield _requeued_entry(delivery)
             again, ended = None, None
-        if ended and at - ended >= WAITED:
-            yield Moment(icon="hourglass_top", level="new", title=f"Waited {_span(at - ended)}")
-        yield _attempt(sent, number, _steps(delivery, sent.attempt))
-        ended = _end(sent.attempt)
+        if ended and at - ended >= MIN_SHOWN_WAIT:
+            yield TimelineEntry(
+                icon="hourglass_top", level="new", title=f"Waited {_format_duration(at - ended)}"
+            )
+        yield _attempt_entry(
+            delivery_attempt, number, _attempt_steps(delivery, delivery_attempt.attempt)
+        )
+        ended = _ended_at(delivery_attempt.attempt)
     if again:
-        yield _queued_again(delivery)
+        yield _requeued_entry(delivery)
 
 
-def tries(story: Story) -> list[Try]:
+def compare_attempts(detail: DeliveryDetail) -> list[AttemptComparison]:
     """Return the attempts, newest first, each with what differs from the one before it."""
-    found: list[Try] = []
+    found: list[AttemptComparison] = []
     last: Attempt | None = None
-    for number, sent in _numbered(story):
-        attempt = sent.attempt
-        changed = [name for name, of in COMPARED.items() if last and of(last) != of(attempt)]
-        since = _end(last) if last else None if _came_back(story.delivery) else _queued_at(story)
-        waited = _span(max(attempt.started_at - since, timedelta())) if since else ""
-        found.insert(0, Try(number, sent, waited, frozenset(changed)))
+    for number, delivery_attempt in _numbered_attempts(detail):
+        attempt = delivery_attempt.attempt
+        changed_fields = [
+            name for name, of in COMPARED_FIELDS.items() if last and of(last) != of(attempt)
+        ]
+        since = (
+            _ended_at(last)
+            if last
+            else None
+            if _was_requeued(detail.delivery)
+            else _queued_at(detail)
+        )
+        wait_text = _format_duration(max(attempt.started_at - since, timedelta())) if since else ""
+        found.insert(
+            0, AttemptComparison(number, delivery_attempt, wait_text, frozenset(changed_fields))
+        )
         last = attempt
     return found
 
 
-COMPARED: dict[str, Callable[[Attempt], object]] = {
+COMPARED_FIELDS: dict[str, Callable[[Attempt], object]] = {
     "answer": lambda attempt: attempt.status,
     "outcome": lambda attempt: attempt.outcome,
     "error": lambda attempt: attempt.error,
@@ -177,19 +191,19 @@ COMPARED: dict[str, Callable[[Attempt], object]] = {
 }
 
 
-def _numbered(story: Story) -> Iterator[tuple[int, Sent]]:
-    return enumerate(reversed(story.sent), _first_number(story))
+def _numbered_attempts(detail: DeliveryDetail) -> Iterator[tuple[int, DeliveryAttempt]]:
+    return enumerate(reversed(detail.attempts), _first_number(detail))
 
 
-def _queued_at(story: Story) -> datetime:
-    return story.delivery.queued_at
+def _queued_at(detail: DeliveryDetail) -> datetime:
+    return detail.delivery.queued_at
 
 
-def _end(attempt: Attempt) -> datetime:
+def _ended_at(attempt: Attempt) -> datetime:
     return attempt.started_at + timedelta(milliseconds=attempt.duration_ms)
 
 
-def _steps(delivery: Delivery, attempt: Attempt) -> list[str]:
+def _attempt_steps(delivery: Delivery, attempt: Attempt) -> list[str]:
     """Return who sent it and how long each step took; nothing of an older version's attempts."""
     if attempt.taken_at is None:
         return []
@@ -198,59 +212,68 @@ def _steps(delivery: Delivery, attempt: Attempt) -> list[str]:
     answered = "answered" if attempt.status else "given up without an answer"
     steps = [
         taken,
-        f"sent {_span(attempt.started_at - attempt.taken_at)} later",
-        f"{answered} after {_span(timedelta(milliseconds=attempt.duration_ms))}",
+        f"sent {_format_duration(attempt.started_at - attempt.taken_at)} later",
+        f"{answered} after {_format_duration(timedelta(milliseconds=attempt.duration_ms))}",
     ]
     if is_last and delivery.settled_at:
-        steps.append(f"written down {_span(delivery.settled_at - _end(attempt))} later")
+        steps.append(
+            f"written down {_format_duration(delivery.settled_at - _ended_at(attempt))} later"
+        )
     return steps
 
 
-def _first_number(story: Story) -> int:
-    return max(story.delivery.attempts - len(story.sent), 0) + 1
+def _first_number(detail: DeliveryDetail) -> int:
+    return max(detail.delivery.attempts - len(detail.attempts), 0) + 1
 
 
-def _queued_again(delivery: Delivery) -> Moment:
+def _requeued_entry(delivery: Delivery) -> TimelineEntry:
     how = {Delivery.Trigger.HAND: "by hand", Delivery.Trigger.REPLAY: "by a replay"}
     detail = how.get(delivery.trigger, "")
     title = (
         "Queued by a backfill" if delivery.trigger == Delivery.Trigger.BACKFILL else "Queued again"
     )
-    return Moment(icon="replay", level="busy", title=title, at=delivery.queued_at, detail=detail)
+    return TimelineEntry(
+        icon="replay", level="busy", title=title, at=delivery.queued_at, detail=detail
+    )
 
 
-OUTCOMES = {"accepted": ("well", "check_circle"), "VendorUnavailable": ("waiting", "schedule")}
+OUTCOME_STYLES = {
+    "accepted": ("well", "check_circle"),
+    "VendorUnavailable": ("waiting", "schedule"),
+}
 
 
-def _attempt(sent: Sent, number: int, steps: Sequence[str]) -> Moment:
-    attempt = sent.attempt
-    level, icon = OUTCOMES.get(attempt.outcome, ("attention", "error"))
+def _attempt_entry(
+    delivery_attempt: DeliveryAttempt, number: int, steps: Sequence[str]
+) -> TimelineEntry:
+    attempt = delivery_attempt.attempt
+    level, icon = OUTCOME_STYLES.get(attempt.outcome, ("attention", "error"))
     detail = "" if attempt.outcome == "accepted" else attempt.outcome
-    return Moment(
+    return TimelineEntry(
         icon=icon,
         level=level,
         title=f"Attempt {number}",
         at=attempt.started_at,
         detail=detail,
-        sent=sent,
+        delivery_attempt=delivery_attempt,
         steps=steps,
     )
 
 
-def _outcome(story: Story, now: datetime) -> Moment:
-    delivery = story.delivery
-    words = delivery_in_words(delivery, now)
-    _, icon = ICONS[delivery.state]
-    return Moment(
+def _outcome_entry(detail: DeliveryDetail, now: datetime) -> TimelineEntry:
+    delivery = detail.delivery
+    status = describe_delivery(delivery, now)
+    _, icon = STATE_STYLES[delivery.state]
+    return TimelineEntry(
         icon=icon,
-        level=words.level,
-        title=words.title,
+        level=status.level,
+        title=status.title,
         at=delivery.settled_at,
-        detail=words.detail if delivery.state == State.QUEUED else "",
+        detail=status.detail if delivery.state == State.QUEUED else "",
     )
 
 
-def _span(span: timedelta) -> str:
+def _format_duration(span: timedelta) -> str:
     seconds = max(span.total_seconds(), 0.0)  # the clocks of two machines may differ a little
     if seconds < 1:
         return f"{seconds * 1_000:.0f} ms"

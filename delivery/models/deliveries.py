@@ -12,10 +12,10 @@ from delivery.models.lanes import Lane
 from delivery.models.replays import Replay
 from integrations.models import Installation, Revision
 
-Row = TypeVar("Row", bound=models.Model)
+LogRow = TypeVar("LogRow", bound=models.Model)
 
 
-class LogQuerySet(models.QuerySet[Row]):
+class LogQuerySet(models.QuerySet[LogRow]):
     """Rows of the log that belong to an installation."""
 
     def newest_of(self, installation: Any) -> Self:
@@ -178,12 +178,12 @@ class Delivery(models.Model):
         return f"Delivery {self.pk}"
 
     @property
-    def tried_until(self) -> datetime:
+    def gives_up_at(self) -> datetime:
         """When it is too old to be tried once more. It must come with its installation."""
         return self.queued_at + timedelta(days=give_up_days(self.installation))
 
     @property
-    def resolved(self) -> "Resolution | None":
+    def current_resolution(self) -> "Resolution | None":
         """What a person said who dealt with it elsewhere, while it is failed as it was then."""
         if self.state != self.State.FAILED or self.settled_at is None:
             return None
@@ -192,13 +192,13 @@ class Delivery(models.Model):
 
     @staticmethod
     def is_resolved() -> models.Q:
-        """Return the condition that `resolved` is there."""
+        """Return the condition that `current_resolution` is there."""
         here = {"delivery": models.OuterRef("pk"), "at__gte": models.OuterRef("settled_at")}
         exists = models.Exists(Resolution.objects.filter(**here))
         return models.Q(state=Delivery.State.FAILED) & models.Q(exists)
 
     @staticmethod
-    def made_late_since(moment: datetime) -> models.Q:
+    def backfilled_since(moment: datetime) -> models.Q:
         """Return what tells of a delivery that a backfill made it, begun at `moment` or later: its
         event is old, and it counts as of then where ids are looked up by time."""
         here = models.OuterRef("pk")
@@ -206,7 +206,7 @@ class Delivery(models.Model):
         return models.Q(models.Exists(over.filter(created_at__gte=moment)))
 
     @staticmethod
-    def last_made_late(moment: datetime) -> "models.QuerySet[Replay, Any]":
+    def last_backfilled_id(moment: datetime) -> "models.QuerySet[Replay, Any]":
         """Return the query for the last id that such a backfill made: one row, or none."""
         made = Replay.objects.filter(created_at__gte=moment, last_delivery__isnull=False)
         return made.order_by("-last_delivery").values("last_delivery")[:1]

@@ -72,7 +72,7 @@ class Lane(models.Model):
         waits = self.due_at is not None and self.due_at > now
         return not waits and self.lease_until >= now
 
-    def is_tried_again(self, now: datetime) -> bool:
+    def is_retrying(self, now: datetime) -> bool:
         """Say whether its vendor was unavailable and the next try is due or under way: until that
         one's outcome is known, the vendor still is."""
         is_due = self.due_at is not None and self.due_at <= now

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.mail import send_mail
 
 from delivery.models import Incident
-from delivery.operations.alerts import Kind
+from delivery.operations.alerts import IncidentKind
 from delivery.outbound import client
 from integrations.destination import Request, judge_by_status
 from integrations.errors import DestinationError
@@ -21,26 +21,26 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class AlertChannel:
     """A way to tell people.
 
     name          "mail" or "webhook"
-    told, ended   columns of an incident: when its beginning and its end were told this way
+    opened_column, closed_column   when the start and the end of an incident were sent
     send          raises OSError, SMTPException or DestinationError when it could not
     """
 
     name: str
-    told: str
-    ended: str
+    opened_column: str
+    closed_column: str
     send: Callable[[Sequence[Incident], Sequence[Incident], datetime], None]
 
 
-def tell(now: datetime) -> None:
+def send_notifications(now: datetime) -> None:
     """Tell what has not been told, once. What could not be sent is tried again the next minute."""
-    for channel in _channels():
-        opened = list(Incident.objects.filter(closed_at=None, **{channel.told: None}))
-        known = Incident.objects.filter(closed_at__isnull=False, **{channel.ended: None})
-        closed = list(known.exclude(**{channel.told: None}))
+    for channel in _configured_channels():
+        opened = list(Incident.objects.filter(closed_at=None, **{channel.opened_column: None}))
+        known = Incident.objects.filter(closed_at__isnull=False, **{channel.closed_column: None})
+        closed = list(known.exclude(**{channel.opened_column: None}))
         if not opened and not closed:
             continue
         try:
@@ -48,42 +48,42 @@ def tell(now: datetime) -> None:
         except (OSError, smtplib.SMTPException, DestinationError) as error:
             logger.warning("Alarms could not be told, and will be in a minute: %s", error)
             continue
-        _note(opened, channel.told, now)
-        _note(closed, channel.ended, now)
+        _mark_notified(opened, channel.opened_column, now)
+        _mark_notified(closed, channel.closed_column, now)
 
 
-def test(now: datetime) -> dict[str, str]:
+def send_test_alert(now: datetime) -> dict[str, str]:
     """Tell of an incident that is none; return for each way, "mail" or "webhook", what went wrong,
     or ""."""
-    drill = Incident(
-        kind=Kind.SILENT,
+    test_incident = Incident(
+        kind=IncidentKind.SILENT,
         about="A test",
         text="Nothing is wrong: somebody asked whether alarms arrive.",
         opened_at=now,
         seen_at=now,
     )
     results = {}
-    for channel in _channels():
+    for channel in _configured_channels():
         try:
-            channel.send([drill], [], now)
+            channel.send([test_incident], [], now)
             results[channel.name] = ""
         except (OSError, smtplib.SMTPException, DestinationError) as error:
             results[channel.name] = f"{type(error).__name__}: {error}"
     return results
 
 
-def _note(incidents: Sequence[Incident], column: str, now: datetime) -> None:
+def _mark_notified(incidents: Sequence[Incident], column: str, now: datetime) -> None:
     Incident.objects.filter(pk__in=[each.pk for each in incidents]).update(**{column: now})
 
 
-def _channels() -> Iterator[Channel]:
+def _configured_channels() -> Iterator[AlertChannel]:
     if settings.ALARM_EMAILS:
-        yield Channel("mail", "mailed_at", "mailed_end_at", mail)
+        yield AlertChannel("mail", "mailed_at", "mailed_end_at", send_alert_email)
     if settings.ALARM_WEBHOOK_URL:
-        yield Channel("webhook", "posted_at", "posted_end_at", post)
+        yield AlertChannel("webhook", "posted_at", "posted_end_at", call_alert_webhook)
 
 
-def mail(opened: Sequence[Incident], closed: Sequence[Incident], now: datetime) -> None:
+def send_alert_email(opened: Sequence[Incident], closed: Sequence[Incident], now: datetime) -> None:
     """Send one mail about all of them."""
     lines = [f"{each.get_kind_display()}: {each.about}\n  {each.text}" for each in opened]
     lines += [
@@ -92,14 +92,14 @@ def mail(opened: Sequence[Incident], closed: Sequence[Incident], now: datetime) 
         for each in closed
     ]
     send_mail(
-        subject=f"[Penstock] {_in_short(opened, closed)}"[:200],
+        subject=f"[Penstock] {_subject_text(opened, closed)}"[:200],
         message="\n\n".join(lines) + "\n",
         from_email=settings.DEFAULT_FROM_EMAIL,
         recipient_list=settings.ALARM_EMAILS,
     )
 
 
-def _in_short(opened: Sequence[Incident], closed: Sequence[Incident]) -> str:
+def _subject_text(opened: Sequence[Incident], closed: Sequence[Incident]) -> str:
     if len(opened) + len(closed) == 1:
         [each] = [*opened, *closed]
         over = "" if opened else "over: "
@@ -109,18 +109,20 @@ def _in_short(opened: Sequence[Incident], closed: Sequence[Incident]) -> str:
     return f"Incidents: {', '.join(filter(None, (new, over)))}"
 
 
-def post(opened: Sequence[Incident], closed: Sequence[Incident], now: datetime) -> None:
+def call_alert_webhook(
+    opened: Sequence[Incident], closed: Sequence[Incident], now: datetime
+) -> None:
     """Call the webhook once about all of them. Raises DestinationError when it is not a 2xx."""
-    told = [_as_dict(each, "opened") for each in opened]
-    told += [_as_dict(each, "closed") for each in closed]
-    body = json.dumps({"incidents": told}, ensure_ascii=False).encode()
-    headers = {"Content-Type": "application/json", **signature(body, now)}
+    incidents = [_incident_payload(each, "opened") for each in opened]
+    incidents += [_incident_payload(each, "closed") for each in closed]
+    body = json.dumps({"incidents": incidents}, ensure_ascii=False).encode()
+    headers = {"Content-Type": "application/json", **alert_signature_header(body, now)}
     request = Request(url=settings.ALARM_WEBHOOK_URL, body=body, headers=headers)
     with client.new_session() as session:
-        judge_by_status(client.send(request, session))
+        judge_by_status(client.send_request(request, session))
 
 
-def signature(body: bytes, now: datetime) -> dict[str, str]:
+def alert_signature_header(body: bytes, now: datetime) -> dict[str, str]:
     """Return the header that proves that the call is ours: HMAC-SHA256 of "time.body"."""
     if not settings.ALARM_WEBHOOK_SECRET:
         return {}
@@ -129,7 +131,7 @@ def signature(body: bytes, now: datetime) -> dict[str, str]:
     return {"X-Penstock-Signature": f"t={at},v1={mac.hexdigest()}"}
 
 
-def _as_dict(incident: Incident, event: str) -> dict[str, object]:
+def _incident_payload(incident: Incident, event: str) -> dict[str, object]:
     return {
         "id": incident.pk,
         "event": event,

@@ -1,7 +1,7 @@
 """Alarms: what is wrong is found each minute, told once by mail and webhook, and so is its end.
 
 An incident is one thing that is wrong, for as long as it is. It is over when nothing was seen of it
-for CALM, so that what comes and goes is one incident. All that is new in a minute goes into one
+for a while, so that what comes and goes is one incident. All that is new in a minute goes into one
 mail and one call: a hundred installations that fail at once are one message.
 """
 
@@ -15,8 +15,8 @@ from django.db.models import OuterRef, Q, Subquery, Sum
 from django.utils import timezone
 
 from delivery import bulk
-from delivery.accounting.metrics import of_each_installation
-from delivery.accounting.record import ALL, KEPT, Step, floor
+from delivery.accounting.metrics import read_series_by_installation
+from delivery.accounting.record import ALL_ID, METRIC_RETENTION, MetricStep, floor_to_step
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
 from integrations.catalog import catalog
 from integrations.keyset import first_id
@@ -24,16 +24,16 @@ from integrations.models import Installation, Source
 
 logger = logging.getLogger(__name__)
 
-CALM = timedelta(minutes=3)  # without a sign of it, until an incident is over
-WINDOW = timedelta(minutes=10)  # of attempts that the failure rate is about
-MINUTES = round(WINDOW.total_seconds() / 60)
-LEAST = 20  # items sent in it, below which a rate says nothing
+CLOSE_INCIDENT_AFTER = timedelta(minutes=3)  # without a sign of it, until an incident is over
+FAILURE_RATE_WINDOW = timedelta(minutes=10)  # of attempts that the failure rate is about
+FAILURE_RATE_MINUTES = round(FAILURE_RATE_WINDOW.total_seconds() / 60)
+FAILURE_RATE_MIN_ITEMS = 20  # items sent in it, below which a rate says nothing
 
-Kind = Incident.Kind
+IncidentKind = Incident.Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Alert:
     """Something that is wrong now; `about` is its name, `text` a sentence."""
 
     kind: str
@@ -42,30 +42,30 @@ class Finding:
     text: str
 
 
-def look(now: datetime) -> None:
-    """Open incidents for what is wrong, and close those of which nothing was seen for CALM."""
-    found = {(each.kind, each.subject): each for each in findings(now)}
+def update_incidents(now: datetime) -> None:
+    """Open incidents for what is wrong, and close those not seen for CLOSE_INCIDENT_AFTER."""
+    alerts = {(each.kind, each.subject): each for each in find_alerts(now)}
     for incident in Incident.objects.filter(closed_at=None):
-        finding = found.pop((incident.kind, incident.subject), None)
-        if finding:
-            Incident.objects.filter(pk=incident.pk).update(seen_at=now, text=finding.text)
-        elif now - incident.seen_at >= CALM:
+        alert = alerts.pop((incident.kind, incident.subject), None)
+        if alert:
+            Incident.objects.filter(pk=incident.pk).update(seen_at=now, text=alert.text)
+        elif now - incident.seen_at >= CLOSE_INCIDENT_AFTER:
             Incident.objects.filter(pk=incident.pk).update(closed_at=now)
-    rows = [(f.kind, f.subject, f.about, f.text, now, now) for f in found.values()]
+    rows = [(f.kind, f.subject, f.about, f.text, now, now) for f in alerts.values()]
     if rows:
         names = ("kind", "subject", "about", "text", "opened_at", "seen_at")
-        bulk.insert(Incident, names, rows, keep_first=True)
+        bulk.insert(Incident, names, rows, ignore_conflicts=True)
 
 
-def findings(now: datetime) -> Iterator[Finding]:
+def find_alerts(now: datetime) -> Iterator[Alert]:
     """Yield what is wrong. Each is asked by keys, at the same cost however long the log is."""
-    yield from _paused()
-    yield from _late(now)
-    yield from _failing(now)
-    yield from _silent(now)
+    yield from _find_stopped()
+    yield from _find_late(now)
+    yield from _find_failing(now)
+    yield from _find_silent(now)
 
 
-def _paused() -> Iterator[Finding]:
+def _find_stopped() -> Iterator[Alert]:
     rows = Lane.objects.filter(paused=True, installation__enabled=True).select_related(
         "installation"
     )
@@ -74,10 +74,10 @@ def _paused() -> Iterator[Finding]:
     for installation in unknown.exclude(destination_key__in=catalog()):
         stopped[installation] = installation.destination.description
     for installation, error in stopped.items():
-        yield _of(Kind.ATTENTION, installation, error)
+        yield _installation_alert(IncidentKind.ATTENTION, installation, error)
 
 
-def _late(now: datetime) -> Iterator[Finding]:
+def _find_late(now: datetime) -> Iterator[Alert]:
     limit = timedelta(minutes=settings.ALARM_QUEUED_MINUTES)
     if not limit:
         return
@@ -89,69 +89,81 @@ def _late(now: datetime) -> Iterator[Finding]:
         minutes = (now - lane.oldest).total_seconds() / 60
         because = f": {lane.last_error}" if lane.last_error else ""
         text = f"The oldest delivery has been queued for {minutes:,.0f} minutes{because}"
-        yield _of(Kind.LATE, lane.installation, text)
+        yield _installation_alert(IncidentKind.LATE, lane.installation, text)
 
 
-def _failing(now: datetime) -> Iterator[Finding]:
+def _find_failing(now: datetime) -> Iterator[Alert]:
     limit = settings.ALARM_FAILURE_PERCENT
     if not limit:
         return
     recent = Attempt.objects.filter(
-        pk__gte=first_id(Attempt, "started_at", now - WINDOW), is_test=False
+        pk__gte=first_id(Attempt, "started_at", now - FAILURE_RATE_WINDOW), is_test=False
     )
     failed = Sum("items", filter=~Q(outcome="accepted"), default=0)
     counts = recent.order_by().values("installation").annotate(sent=Sum("items"), failed=failed)
     bad = {
         each["installation"]: each
         for each in counts
-        if each["sent"] >= LEAST and 100 * each["failed"] >= limit * each["sent"]
+        if each["sent"] >= FAILURE_RATE_MIN_ITEMS and 100 * each["failed"] >= limit * each["sent"]
     }
     for installation in Installation.objects.filter(pk__in=bad):
-        share = _share(bad[installation.pk]["failed"], bad[installation.pk]["sent"])
-        text = f"{share} messages sent within {MINUTES} minutes were not accepted."
-        yield _of(Kind.FAILING, installation, text)
-    yield from _lost_before_sending(now, limit, known=bad.keys())
+        share = _format_share(bad[installation.pk]["failed"], bad[installation.pk]["sent"])
+        text = f"{share} messages sent within {FAILURE_RATE_MINUTES} minutes were not accepted."
+        yield _installation_alert(IncidentKind.FAILING, installation, text)
+    yield from _find_failing_before_sending(now, limit, known=bad.keys())
 
 
-def _lost_before_sending(now: datetime, limit: float, known: Container[int]) -> Iterator[Finding]:
+def _find_failing_before_sending(
+    now: datetime, limit: float, known: Container[int]
+) -> Iterator[Alert]:
     """Deliveries that fail without an attempt: a mapping that cannot be applied, a user's id that
     the vendor would not take."""
-    each = of_each_installation(since=now - WINDOW, until=now, step=Step.MINUTE)
+    each = read_series_by_installation(
+        since=now - FAILURE_RATE_WINDOW, until=now, step=MetricStep.MINUTE
+    )
     bad = {
-        pk: (found.total.failed, found.total.failed + found.total.delivered)
-        for pk, found in each.items()
+        pk: (metrics.total.failed, metrics.total.failed + metrics.total.delivered)
+        for pk, metrics in each.items()
         if pk not in known
     }
-    bad = {pk: (f, of) for pk, (f, of) in bad.items() if of >= LEAST and 100 * f >= limit * of}
+    bad = {
+        pk: (f, of)
+        for pk, (f, of) in bad.items()
+        if of >= FAILURE_RATE_MIN_ITEMS and 100 * f >= limit * of
+    }
     for installation in Installation.objects.filter(pk__in=bad):
-        share = _share(*bad[installation.pk])
-        text = f"{share} deliveries settled within {MINUTES} minutes failed."
-        yield _of(Kind.FAILING, installation, text)
+        share = _format_share(*bad[installation.pk])
+        text = f"{share} deliveries settled within {FAILURE_RATE_MINUTES} minutes failed."
+        yield _installation_alert(IncidentKind.FAILING, installation, text)
 
 
-def _share(part: int, whole: int) -> str:
+def _format_share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} % of {whole:,}"
 
 
-def _silent(now: datetime) -> Iterator[Finding]:
+def _find_silent(now: datetime) -> Iterator[Alert]:
     minutes = settings.ALARM_SILENT_MINUTES
     if not minutes:
         return
-    heard = _heard(now - timedelta(minutes=minutes))
+    heard = _active_sources(now - timedelta(minutes=minutes))
     text = f"Nothing has come in for {minutes:g} minutes."
     if not heard:
-        yield Finding(Kind.SILENT, "", "All sources", text)
+        yield Alert(IncidentKind.SILENT, "", "All sources", text)
         return
     for source in Source.objects.filter(name__in=settings.ALARM_SILENT_SOURCES):
         if source.pk not in heard:
-            yield Finding(Kind.SILENT, f"source:{source.pk}", source.name, text)
+            yield Alert(IncidentKind.SILENT, f"source:{source.pk}", source.name, text)
 
 
-def _heard(since: datetime) -> set[int]:
+def _active_sources(since: datetime) -> set[int]:
     """Return the sources that sent anything since then: what is rolled up, and what is not yet."""
-    step = Step.MINUTE if timezone.now() - since < KEPT[Step.MINUTE] else Step.HOUR
+    step = (
+        MetricStep.MINUTE
+        if timezone.now() - since < METRIC_RETENTION[MetricStep.MINUTE]
+        else MetricStep.HOUR
+    )
     rolled = Metric.objects.filter(
-        installation=ALL, step=step, at__gte=floor(since, step), accepted__gt=0
+        installation=ALL_ID, step=step, at__gte=floor_to_step(since, step), accepted__gt=0
     )
     return {
         *rolled.values_list("source", flat=True),
@@ -159,5 +171,5 @@ def _heard(since: datetime) -> set[int]:
     }
 
 
-def _of(kind: str, installation: Installation, text: str) -> Finding:
-    return Finding(kind, f"installation:{installation.pk}", installation.name, text[:1_000])
+def _installation_alert(kind: str, installation: Installation, text: str) -> Alert:
+    return Alert(kind, f"installation:{installation.pk}", installation.name, text[:1_000])

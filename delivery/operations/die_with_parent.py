@@ -19,12 +19,12 @@ def main(command: Sequence[str]) -> int:
     """Run the command to its end, hand SIGTERM on to it, and return its exit code."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603  (our own commands)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    threading.Thread(target=die_with_starter, daemon=True).start()
+    threading.Thread(target=kill_group_with_parent, daemon=True).start()
     code = child.wait()
     return code if code >= 0 else 128 - code
 
 
-def die_with_starter() -> None:
+def kill_group_with_parent() -> None:
     # os.read, not sys.stdin: a thread inside a buffered read crashes the interpreter's shutdown
     os.read(0, 1)
     os.killpg(0, signal.SIGKILL)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-INVALID = """
+INVALID_INDEXES_SQL = """
     SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT i.indisvalid AND n.nspname = ANY(current_schemas(false))
@@ -19,7 +19,7 @@ def invalid_indexes() -> list[str]:
     if connection.vendor != "postgresql":
         return []
     with connection.cursor() as cursor:
-        cursor.execute(INVALID)
+        cursor.execute(INVALID_INDEXES_SQL)
         return [name for (name,) in cursor.fetchall()]
 
 
@@ -29,7 +29,7 @@ def rebuild_indexes() -> Iterator[str]:
     One whose migration is not applied yet is dropped: the migration would refuse a name that is
     there. So is what a rebuilding that was cut off has left beside the index itself.
     """
-    to_come = bool(unapplied())
+    to_come = bool(unapplied_migrations())
     for name in invalid_indexes():
         left_over = name.endswith(("_ccnew", "_ccold"))
         verb = "DROP" if to_come or left_over else "REINDEX"
@@ -40,7 +40,7 @@ def rebuild_indexes() -> Iterator[str]:
         yield "Now run `manage.py migrate`."
 
 
-def unapplied() -> list[str]:
+def unapplied_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [str(migration) for migration, _ in plan]

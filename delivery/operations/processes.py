@@ -21,7 +21,7 @@ def manage(*arguments: str) -> list[str]:
     return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
 
 
-def give_way(pid: int, nice: int) -> None:
+def set_nice(pid: int, nice: int) -> None:
     """Let a process group that leads its session run after those of less `nice`."""
     os.setpriority(os.PRIO_PGRP, pid, nice)
     # Linux may share the processor between sessions, each with a niceness of its own: sched(7)
@@ -29,7 +29,7 @@ def give_way(pid: int, nice: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
-class Group:
+class ProcessGroup:
     """A command and every process that comes of it, in a session of its own.
 
     It is on a leash (leash.py): when this process is killed, the group goes with it.
@@ -54,7 +54,7 @@ class Group:
             start_new_session=True,
         )
         if nice:
-            give_way(self.leash.pid, nice)
+            set_nice(self.leash.pid, nice)
 
     @property
     def output(self) -> IO[bytes]:

@@ -26,7 +26,7 @@ from delivery.accounting import rollup
 from delivery.lanes import leases as lanes_leases
 from delivery.lanes import wakeups
 from delivery.models import Heartbeat, Lane
-from delivery.operations.processes import Backoff, Group, StopRequest, living, manage
+from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, living, manage
 from delivery.replay import job
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ SWEEP_LATE = timedelta(seconds=90)
 SWEEP_SILENCE = timedelta(seconds=150)  # the sweep runs every minute, as django-q2 counts them
 ROLL_UP = timedelta(seconds=5)  # between two, when there is anything to roll up
 LAST_REQUEST = 3.0  # seconds that busy workers of a damaged group have to finish their request
-STOP = 15.0  # seconds from being asked to stop to the end
+CLUSTER_STOP_SECONDS = 15.0  # seconds from being asked to stop to the end
 HEARTBEAT = timedelta(seconds=10)
 FORGOTTEN = timedelta(days=1)  # how old a heartbeat of a cluster that was killed may become
 
@@ -49,13 +49,13 @@ PIDS = "/proc/self/ns/pid"  # Linux: the numbering that our process ids belong t
 Titles = Mapping[int, str]
 
 
-def run(stop: StopRequest) -> None:
+def supervise(stop: StopRequest) -> None:
     """Keep a cluster running until we are asked to stop."""
     backoff = Backoff()
     while not stop.asked:
         wait_for_database(stop)
         release_orphaned()
-        cluster = Cluster()
+        cluster = SupervisedCluster()
         reason = cluster.watch(stop)
         if not reason:
             cluster.stop()
@@ -80,7 +80,7 @@ def wait_for_database(stop: StopRequest) -> None:
         stop.wait(DATABASE_LOOK)
 
 
-class Cluster:
+class SupervisedCluster:
     """One start of `qcluster`: its process group, and the name that its leases carry."""
 
     def __init__(self) -> None:
@@ -92,10 +92,10 @@ class Cluster:
         self.rolled_up_at = self.started_at
         self.folder = tempfile.TemporaryDirectory(prefix="penstock-")
         self.stop_file = Path(self.folder.name) / "stop"
-        self.roll = Roll()
-        self.bells = Bells()
+        self.roster = ProcessRoster()
+        self.wakeup_monitor = WakeupMonitor()
         environment = {"PENSTOCK_CLUSTER": self.holder, "PENSTOCK_STOP_FILE": str(self.stop_file)}
-        self.group = Group(manage("qcluster"), environment, nice=settings.CLUSTER_NICE)
+        self.group = ProcessGroup(manage("qcluster"), environment, nice=settings.CLUSTER_NICE)
 
     def watch(self, stop: StopRequest) -> str:
         """Return why the group must be restarted, or "" when we are asked to stop."""
@@ -108,7 +108,7 @@ class Cluster:
         if not self.group.is_running():
             return f"qcluster ended with exit code {self.group.leash.returncode}"
         titles = {p.pid: title(p) for p in self.group.members()}
-        return self.roll.missing(titles)
+        return self.roster.missing(titles)
 
     def neglected(self) -> str:
         """Ring for lanes that nobody works on; return what shows that the ringing is in vain.
@@ -121,8 +121,8 @@ class Cluster:
             self.beat(now)
             if self.database_was_away:
                 return "the database was away"
-            job.ring(now)
-            self.ring_roll_up(now)
+            job.enqueue_stalled_replays(now)
+            self.enqueue_roll_up(now)
             return self.late_sweep(now) or self.unanswered(now)
         self.database_was_away = True
         return ""
@@ -136,17 +136,17 @@ class Cluster:
     def heartbeat(self) -> str:
         return f"cluster {self.holder}"
 
-    def ring_roll_up(self, now: datetime) -> None:
-        if now - self.rolled_up_at >= ROLL_UP and rollup.is_apart():
+    def enqueue_roll_up(self, now: datetime) -> None:
+        if now - self.rolled_up_at >= ROLL_UP and rollup.needs_rollup():
             self.rolled_up_at = now
-            wakeups.ring_task("roll_up")
+            wakeups.enqueue_task("roll_up")
 
     def late_sweep(self, now: datetime) -> str:
         last = Heartbeat.objects.filter(name="sweep").values_list("at", flat=True).first()
         silence = now - max(last or self.started_at, self.started_at)
         if silence > SWEEP_LATE and now - self.swept_at > SWEEP_LATE:
             self.swept_at = now
-            wakeups.ring_task("sweep")
+            wakeups.enqueue_task("sweep")
         if silence <= SWEEP_SILENCE:
             return ""
         return (
@@ -155,25 +155,25 @@ class Cluster:
         )
 
     def unanswered(self, now: datetime) -> str:
-        stranded = wakeups.stranded(now)
-        rung = dict(
+        stranded = wakeups.lanes_needing_a_worker(now)
+        pending = dict(
             Lane.objects.filter(pk__in=stranded, woken_at__isnull=False).values_list(
                 "pk", "woken_at"
             )
         )
-        wakeups.wake(stranded)
+        wakeups.wake_lanes(stranded)
         # by what they call themselves: a lane that only waits holds a lease, but no process
         busy = self.processing() >= settings.CLUSTER_WORKERS
-        silence = self.bells.silence(rung, busy=busy, clock=time.monotonic())
+        silence = self.wakeup_monitor.silence(pending, busy=busy, clock=time.monotonic())
         if silence <= FROZEN_AFTER or self.group.age < STARTUP + FROZEN_AFTER:
             return ""
-        return f"{len(rung)} lanes were rung and idle workers did not answer for {silence:.0f} s"
+        return f"{len(pending)} lanes were rung and idle workers did not answer for {silence:.0f} s"
 
     def stop(self) -> None:
         """End at leisure: every worker finishes the request it is at."""
         # Only qcluster itself gets the signal: a worker would die of it in mid-request.
         self.stop_file.touch()
-        self.group.stop(STOP)
+        self.group.stop(CLUSTER_STOP_SECONDS)
         self.clear()
 
     def end(self) -> None:
@@ -189,7 +189,7 @@ class Cluster:
         if self.processing():
             return True
         with database_may_be_away("Nobody can say which lanes are at work"):
-            return lanes_leases.live_leases(self.holder, timezone.now()) > 0
+            return lanes_leases.count_live_leases(self.holder, timezone.now()) > 0
         return False
 
     def processing(self) -> int:
@@ -201,14 +201,14 @@ class Cluster:
         self.group.close()
         self.folder.cleanup()
         with database_may_be_away("The leases of the dead cluster stay until they run out"):
-            lanes_leases.release_held_by(self.holder, died=not self.database_was_away)
-            forget_bells()
+            lanes_leases.release_cluster_leases(self.holder, died=not self.database_was_away)
+            clear_all_wakeups()
             Heartbeat.objects.filter(name=self.heartbeat).delete()
             old = timezone.now() - FORGOTTEN
             Heartbeat.objects.filter(name__startswith="cluster ", at__lt=old).delete()
 
 
-class Roll:
+class ProcessRoster:
     """Who was ever seen in the group. With django-q2's recycling off, who leaves has died."""
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ class Roll:
         return f"gone: {', '.join(gone)}" if gone else ""
 
 
-class Bells:
+class WakeupMonitor:
     """Whether anybody answers when lanes are rung.
 
     A lease clears the lane's `woken_at`, so a bell was answered when it is gone, or when it was
@@ -230,25 +230,25 @@ class Bells:
     """
 
     def __init__(self) -> None:
-        self.rung: Mapping[int, datetime] = {}
+        self.pending: Mapping[int, datetime] = {}
         self.since = 0.0  # monotonic; set at the first look
 
-    def silence(self, rung: Mapping[int, datetime], *, busy: bool, clock: float) -> float:
+    def silence(self, pending: Mapping[int, datetime], *, busy: bool, clock: float) -> float:
         """Return for how many seconds lanes have waited while workers were idle.
 
-        rung    the lanes without a worker, each with the time it was last rung
+        pending    the lanes without a worker, each with the time it was last rung
         busy    whether every worker has a lane
         clock   now, in monotonic seconds
         """
-        if busy or not self.rung or any(self._answered(lane, rung) for lane in self.rung):
+        if busy or not self.pending or any(self._answered(lane, pending) for lane in self.pending):
             self.since = clock
-        self.rung = rung
+        self.pending = pending
         return clock - self.since
 
-    def _answered(self, lane: int, rung: Mapping[int, datetime]) -> bool:
-        if lane not in rung:
+    def _answered(self, lane: int, pending: Mapping[int, datetime]) -> bool:
+        if lane not in pending:
             return True
-        return timedelta(0) < rung[lane] - self.rung[lane] < wakeups.WAKE_AGAIN
+        return timedelta(0) < pending[lane] - self.pending[lane] < wakeups.REPEAT_WAKEUP_AFTER
 
 
 def release_orphaned() -> None:
@@ -263,11 +263,11 @@ def release_orphaned() -> None:
             ours = int(pid) == os.getpid()
             if ours or not list(living([int(pid)])):
                 logger.warning("The cluster %s has ended; its lanes are free again.", holder)
-                lanes_leases.release_held_by(holder, died=not ours)
-                forget_bells()
+                lanes_leases.release_cluster_leases(holder, died=not ours)
+                clear_all_wakeups()
 
 
-def forget_bells() -> None:
+def clear_all_wakeups() -> None:
     """Let every lane be rung at once: the dead had taken bells that they never answered."""
     Lane.objects.filter(woken_at__isnull=False).update(woken_at=None)
 

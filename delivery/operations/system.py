@@ -15,12 +15,12 @@ from django_q.brokers import get_broker
 from delivery.models import Heartbeat, Lane
 from delivery.operations.supervisor import HEARTBEAT, SWEEP_SILENCE
 
-SILENT = 3 * HEARTBEAT  # a cluster beats every HEARTBEAT
-PACKAGES = ("Django", "django-q2", "granian", "django-unfold", "requests")
+CLUSTER_SILENT_AFTER = 3 * HEARTBEAT  # a cluster beats every HEARTBEAT
+REPORTED_PACKAGES = ("Django", "django-q2", "granian", "django-unfold", "requests")
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ClusterStatus:
     """One `manage.py cluster`: where it runs, when it was last heard of."""
 
     host: str
@@ -30,7 +30,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class LaneCounts:
     total: int
     at_work: int
     waiting: int
@@ -38,7 +38,7 @@ class Lanes:
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerStatus:
     """Where wake-ups wait; `trouble` says why it cannot be asked, or ""."""
 
     name: str
@@ -47,7 +47,7 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class DatabaseInfo:
     """size   bytes, or None where nobody can tell"""
 
     name: str
@@ -56,13 +56,13 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    clusters: Sequence[Cluster]
+class SystemStatus:
+    clusters: Sequence[ClusterStatus]
     swept_at: datetime | None
     sweep_is_late: bool
-    lanes: Lanes
-    broker: Broker
-    database: Database
+    lanes: LaneCounts
+    broker: BrokerStatus
+    database: DatabaseInfo
     retention: Sequence[tuple[str, float]]
     versions: Sequence[tuple[str, str]]
 
@@ -78,20 +78,23 @@ class System:
         return ""
 
 
-def system(now: datetime) -> System:
+def get_system_status(now: datetime) -> SystemStatus:
     beats = dict(Heartbeat.objects.values_list("name", "at"))
     swept_at = beats.get("sweep")
-    clusters = [_cluster(name, at, now) for name, at in beats.items() if _is_cluster(name)]
-    return System(
+    clusters = [_cluster_status(name, at, now) for name, at in beats.items() if _is_cluster(name)]
+    return SystemStatus(
         clusters=sorted(clusters, key=lambda each: (not each.is_alive, each.host, each.pid)),
         swept_at=swept_at,
         # none yet: all was just started, and the watch rings for one that does not come
         sweep_is_late=swept_at is not None and now - swept_at > SWEEP_SILENCE,
-        lanes=_lanes(now),
-        broker=_broker(),
-        database=database(),
-        retention=_retention(),
-        versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
+        lanes=_lane_counts(now),
+        broker=_broker_status(),
+        database=get_database_info(),
+        retention=_retention_days(),
+        versions=[
+            ("Python", platform.python_version()),
+            *((p, version(p)) for p in REPORTED_PACKAGES),
+        ],
     )
 
 
@@ -99,47 +102,47 @@ def _is_cluster(name: str) -> bool:
     return name.startswith("cluster ")
 
 
-def _cluster(name: str, at: datetime, now: datetime) -> Cluster:
+def _cluster_status(name: str, at: datetime, now: datetime) -> ClusterStatus:
     holder = name.removeprefix("cluster ")
     place, pid, _ = holder.rsplit(":", 2)
     host, _, _ = place.partition("/")  # beside it which start of the host, and which container
-    return Cluster(host=host, pid=pid, at=at, is_alive=now - at < SILENT)
+    return ClusterStatus(host=host, pid=pid, at=at, is_alive=now - at < CLUSTER_SILENT_AFTER)
 
 
-def _lanes(now: datetime) -> Lanes:
+def _lane_counts(now: datetime) -> LaneCounts:
     counts = Lane.objects.aggregate(
         total=Count("pk"),
         at_work=Count("pk", filter=Q(lease_until__gt=now)),
         waiting=Count("pk", filter=Q(due_at__gt=now)),
         paused=Count("pk", filter=Q(paused=True) | Q(installation__enabled=False)),
     )
-    return Lanes(**counts)
+    return LaneCounts(**counts)
 
 
-def _broker() -> Broker:
+def _broker_status() -> BrokerStatus:
     name = "Redis" if settings.BROKER_URL else "the database"
     try:
         broker = get_broker()
         broker.ping()
-        return Broker(name, broker.queue_size(), "")
+        return BrokerStatus(name, broker.queue_size(), "")
     except Exception as error:  # noqa: BLE001  (any broker may fail in any way)
-        return Broker(name, None, type(error).__name__)
+        return BrokerStatus(name, None, type(error).__name__)
 
 
-def database() -> Database:
+def get_database_info() -> DatabaseInfo:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
                 "SELECT current_setting('server_version'), pg_database_size(current_database())"
             )
-            return Database("PostgreSQL", *cursor.fetchone())
+            return DatabaseInfo("PostgreSQL", *cursor.fetchone())
         cursor.execute("SELECT sqlite_version()")
         (known,) = cursor.fetchone()
     file = Path(str(connection.settings_dict["NAME"]))
-    return Database("SQLite", known, file.stat().st_size if file.is_file() else None)
+    return DatabaseInfo("SQLite", known, file.stat().st_size if file.is_file() else None)
 
 
-def _retention() -> list[tuple[str, float]]:
+def _retention_days() -> list[tuple[str, float]]:
     return [
         ("Events and their bodies", settings.KEEP_EVENTS_DAYS),
         ("Deliveries", settings.KEEP_DELIVERIES_DAYS),

@@ -1,4 +1,4 @@
-"""send(): the only place that opens a connection to a vendor."""
+"""send_request(): the only place that opens a connection to a vendor."""
 
 import http.client
 import math
@@ -18,22 +18,22 @@ from requests import Session as Session  # for those who hold one
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from delivery.outbound.addresses import addresses_of
+from delivery.outbound.addresses import resolve_allowed_addresses
 from integrations.destination import Request, Response
 from integrations.errors import VendorUnavailable
 
-CONNECT = 3.05  # seconds
-READ = 10.0  # seconds between two bytes
-TOTAL = 15.0  # seconds for the whole exchange; lanes.LEASE must outlast it
-MAX_ANSWER = 65_536  # bytes that are read and kept of an answer
-POOL = 32  # connections to one host that are kept
+CONNECT_TIMEOUT = 3.05  # seconds
+READ_TIMEOUT = 10.0  # seconds between two bytes
+TOTAL_TIMEOUT = 15.0  # seconds for the whole exchange; leases.LEASE_DURATION must outlast it
+MAX_RESPONSE_BYTES = 65_536  # bytes that are read and kept of an answer
+POOL_CONNECTIONS = 32  # connections to one host that are kept
 USER_AGENT = "Penstock/0.1"
 
 
 _thread = threading.local()  # .connections: what the exchange of this thread has opened or reused
 
 
-class _Head:
+class _ResponseHead:
     """The head of an answer, line by line: http.client takes a head cut off in the middle for
     whole, and an answer that never came for an empty one."""
 
@@ -50,14 +50,14 @@ class _Head:
         return line
 
 
-class _Answer(http.client.HTTPResponse):
+class _HTTPResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         file = self.fp
-        self.fp = _Head(file)  # type: ignore[assignment]
+        self.fp = _ResponseHead(file)  # type: ignore[assignment]
         try:
             super().begin()
         finally:
-            if isinstance(self.fp, _Head):
+            if isinstance(self.fp, _ResponseHead):
                 self.fp = file
 
     def _read_status(self) -> tuple[str, int, str]:
@@ -70,7 +70,7 @@ class _Answer(http.client.HTTPResponse):
 class _Connection(urllib3.connection.HTTPConnection):
     """Leaves itself where the deadline can find its socket, and connects to what is allowed."""
 
-    response_class = _Answer
+    response_class = _HTTPResponse
     wire: socket.socket | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -83,7 +83,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         """Connect to an address that was judged: asked again, the name could say another."""
         name = self._dns_host
         try:
-            *others, last = addresses_of(name, self.port)
+            *others, last = resolve_allowed_addresses(name, self.port)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         try:
@@ -104,7 +104,7 @@ class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
 def _deadline(seconds: float) -> Iterator[None]:
     """End an exchange that drips: a read timeout starts anew with every byte."""
     connections = _thread.connections = []
-    timer = threading.Timer(seconds, _cut, [connections])
+    timer = threading.Timer(seconds, _shut_down, [connections])
     timer.daemon = True
     timer.start()
     try:
@@ -113,7 +113,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _cut(connections: list[_Connection]) -> None:
+def _shut_down(connections: list[_Connection]) -> None:
     for connection in connections:
         wire = connection.sock or connection.wire
         with suppress(OSError):
@@ -140,16 +140,16 @@ def new_session() -> Session:
     # one vendor serves many installations: a cookie of one must not reach another
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(pool_maxsize=POOL))
+        session.mount(scheme, _Adapter(pool_maxsize=POOL_CONNECTIONS))
     return session
 
 
-def headers(request: Request) -> dict[str, str]:
+def build_headers(request: Request) -> dict[str, str]:
     """Return the headers a request is sent with; the connection adds Host and Content-Length."""
     return {"User-Agent": USER_AGENT, **request.headers}
 
 
-def send(request: Request, session: Session, *, total: float = TOTAL) -> Response:
+def send_request(request: Request, session: Session, *, total: float = TOTAL_TIMEOUT) -> Response:
     """Make one exchange and return the answer, whatever its status; redirects are not followed.
 
     total  seconds after which the exchange is ended, however lively it drips
@@ -163,27 +163,27 @@ def send(request: Request, session: Session, *, total: float = TOTAL) -> Respons
                 request.method,
                 request.url,
                 data=request.body,
-                headers=headers(request),
-                timeout=(CONNECT, READ),
+                headers=build_headers(request),
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 allow_redirects=False,
                 stream=True,
             )
-            body = _start_of(answer)
+            body = _read_body_start(answer)
         if time.monotonic() - started >= total:  # cut, in a body of no announced length
             raise VendorUnavailable(f"No whole answer within {total:.0f} s.")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if time.monotonic() - started >= total:
             raise VendorUnavailable(f"No whole answer within {total:.0f} s.") from error
-        raise VendorUnavailable(_in_words(error)) from error
+        raise VendorUnavailable(_describe_error(error)) from error
     return Response(
         status=answer.status_code,
         headers=dict(answer.headers),
         body=body,
-        retry_after=seconds(answer.headers, now=datetime.now(UTC)),
+        retry_after=parse_retry_after(answer.headers, now=datetime.now(UTC)),
     )
 
 
-def seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """Return what Retry-After asks for, from seconds or an HTTP date; None when unreadable."""
     asked = headers.get("Retry-After", "").strip()
     with suppress(ValueError):
@@ -195,20 +195,20 @@ def seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
     return max((at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds(), 0.0)
 
 
-def _start_of(answer: requests.Response) -> str:
+def _read_body_start(answer: requests.Response) -> str:
     """Return the start of the body as text; a connection with more to come is closed."""
     with answer:
-        body = answer.raw.read(MAX_ANSWER, decode_content=True)
+        body = answer.raw.read(MAX_RESPONSE_BYTES, decode_content=True)
     # PostgreSQL keeps no NUL in a text
     return str(body, "utf-8", "replace").replace("\x00", "�")
 
 
-def _in_words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Return what went wrong without the noise of three libraries around it."""
     if isinstance(error, requests.ConnectTimeout):
-        return f"No connection within {CONNECT} s."
+        return f"No connection within {CONNECT_TIMEOUT} s."
     if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
-        return f"No answer within {READ:.0f} s."
+        return f"No answer within {READ_TIMEOUT:.0f} s."
     cause: BaseException = error
     while cause.__context__ is not None:
         cause = cause.__context__

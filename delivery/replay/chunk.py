@@ -15,106 +15,113 @@ from django.db.models import Count
 
 from delivery import bulk
 from delivery.accounting import record
-from delivery.accounting.ledger import OFFERED, remember
+from delivery.accounting.ledger import PAST_OFFERED, add_to_totals
 from delivery.lanes import routes
 from delivery.models import Delivery, Event, Lane, Replay, Replayed
-from delivery.replay.selection import LAST, Kind, Range, from_json
-from delivery.transform.stored_messages import COLUMNS, message_of
-from delivery.transform.triggers import blueprint_or_none, wants
+from delivery.replay.selection import LAST_BLUEPRINT, ReplayKind, ReplayRange, selection_from_json
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
+from delivery.transform.triggers import blueprint_or_none, wants_message
 from integrations.blueprints import view_of
 
 logger = logging.getLogger(__name__)
 
-BODIES = 200  # events whose bodies are in memory at a time
+BODIES_PER_QUERY = 200  # events whose bodies are in memory at a time
 
 State = Delivery.State
 
-DELIVERY = (
+BACKFILL_COLUMNS = (
     "event_id", "installation_id", "lane_id", "state", "trigger", "queued_at", "attempts",
     "failures", "error", "reason", "notes",
 )  # fmt: skip
-REPLAYED = ("delivery_id", "replay_id", "state", "settled_at", "error", "reason")
+REPLAYED_COLUMNS = ("delivery_id", "replay_id", "state", "settled_at", "error", "reason")
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ReplayChunk:
     """What comes next, and the id up to which nothing else does.
 
-    found     the id of each delivery, or of each event that is wanted
+    ids     the id of each delivery, or of each event that is wanted
     unwanted  how many events up to there are not
     """
 
     cursor: int
-    found: Sequence[int]
+    ids: Sequence[int]
     unwanted: int = 0
 
 
-def next_chunk(span: Range, after: int, limit: int, revision_id: int | None) -> Chunk:
+def next_chunk(span: ReplayRange, after: int, limit: int, revision_id: int | None) -> ReplayChunk:
     """Return up to `limit` of what comes after an id, from one window."""
-    end = span.window(after)
-    if span.kind == Kind.REPLAY:
-        found = list(span.within(after, end).values_list("pk", flat=True)[:limit])
-        return Chunk(found[-1] if len(found) == limit else end, found)
-    found, unwanted = [], 0
-    for pk, is_wanted in judged(span, after, end, revision_id):
+    end = span.window_end(after)
+    if span.kind == ReplayKind.REPLAY:
+        ids = list(span.within(after, end).values_list("pk", flat=True)[:limit])
+        return ReplayChunk(ids[-1] if len(ids) == limit else end, ids)
+    ids, unwanted = [], 0
+    for pk, is_wanted in match_events(span, after, end, revision_id):
         if is_wanted:
-            found.append(pk)
+            ids.append(pk)
         else:
             unwanted += 1
-        if len(found) == limit:
-            return Chunk(pk, found, unwanted)
-    return Chunk(end, found, unwanted)
+        if len(ids) == limit:
+            return ReplayChunk(pk, ids, unwanted)
+    return ReplayChunk(end, ids, unwanted)
 
 
-def judged(
-    span: Range, after: int, end: int, revision_id: int | None
+def match_events(
+    span: ReplayRange, after: int, end: int, revision_id: int | None
 ) -> Iterator[tuple[int, bool]]:
     """Go through the events of a window, and say of each whether the blueprint wants it."""
     blueprint = blueprint_or_none(revision_id) if revision_id else None
-    while rows := list(span.within(after, end).values_list("pk", *COLUMNS)[:BODIES]):
+    while rows := list(
+        span.within(after, end).values_list("pk", *STORED_MESSAGE_COLUMNS)[:BODIES_PER_QUERY]
+    ):
         for pk, *event in rows:
-            yield pk, wants(blueprint, lambda event=event: view_of(message_of(*event)), event[2])
+            yield (
+                pk,
+                wants_message(
+                    blueprint, lambda event=event: view_of(decode_stored_message(*event)), event[2]
+                ),
+            )
         after = rows[-1][0]
 
 
 # --- what becomes of a chunk, within the transaction -------------------------------------------
 
 
-def requeue(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
+def requeue_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) -> int:
     """Queue settled deliveries again, and keep what they were; return how many."""
     rows = list(
         Delivery.objects.select_for_update()
-        .filter(pk__in=chunk.found)
+        .filter(pk__in=chunk.ids)
         .exclude(state=State.QUEUED)
         .values_list("pk", "state", "settled_at", "error", "reason")
     )
     if rows:
         kept = ((pk, replay.pk, *before) for pk, *before in rows)
-        bulk.insert(Replayed, REPLAYED, kept)
-        found = Delivery.objects.filter(pk__in=[pk for pk, *_ in rows])
-        found.deliver_again(now, Delivery.Trigger.REPLAY)
-        found.update(lane=lane)
+        bulk.insert(Replayed, REPLAYED_COLUMNS, kept)
+        deliveries = Delivery.objects.filter(pk__in=[pk for pk, *_ in rows])
+        deliveries.deliver_again(now, Delivery.Trigger.REPLAY)
+        deliveries.update(lane=lane)
     return len(rows)
 
 
-def backfill(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
+def backfill_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) -> int:
     """Make deliveries of events that have none, and are still there; return how many."""
     installation, trigger = replay.installation_id, Delivery.Trigger.BACKFILL
     # locked: a purge of old events comes before this, or sees what is made here
-    there = Event.objects.select_for_update(no_key=True).filter(pk__in=chunk.found).order_by("pk")
+    there = Event.objects.select_for_update(no_key=True).filter(pk__in=chunk.ids).order_by("pk")
     rows = (
         (pk, installation, lane.pk, State.QUEUED, trigger, now, 0, 0, "", "", "")
         for pk in there.values_list("pk", flat=True)
     )
     names = ("id", "event_id")
-    made = bulk.insert(Delivery, DELIVERY, rows, keep_first=True, returning=names)
+    made = bulk.insert(Delivery, BACKFILL_COLUMNS, rows, ignore_conflicts=True, returning=names)
     if made:
         ids = [pk for pk, _ in made]
-        bulk.insert(Replayed, REPLAYED, ((pk, replay.pk, "", None, "", "") for pk in ids))
+        bulk.insert(Replayed, REPLAYED_COLUMNS, ((pk, replay.pk, "", None, "", "") for pk in ids))
         replay.first_delivery = min([replay.first_delivery or min(ids), *ids])
         replay.last_delivery = max([replay.last_delivery or 0, *ids])
         # offered afterwards: so the ledger closes, also when it was not wanted before
-        remember(Counter({f"{OFFERED}{replay.installation_id}": len(ids)}))
+        add_to_totals(Counter({f"{PAST_OFFERED}{replay.installation_id}": len(ids)}))
     return len(made)
 
 
@@ -131,7 +138,7 @@ def take_back(replay: Replay, lane: Lane, now: datetime) -> int:
     ]
     if not before:
         return 0
-    if replay.kind == Kind.BACKFILL:
+    if replay.kind == ReplayKind.BACKFILL:
         _count_cancelled(replay.installation_id, [pk for pk, *_ in before], now)
     names = ["state", "settled_at", "error", "reason"]
     where = "delivery_delivery.state = 'queued'"
@@ -141,19 +148,20 @@ def take_back(replay: Replay, lane: Lane, now: datetime) -> int:
 def _count_cancelled(installation_id: int, ids: Sequence[int], now: datetime) -> None:
     rows = Delivery.objects.filter(pk__in=ids).order_by()
     counts = rows.values_list("event__source").annotate(n=Count("pk"))
-    sums = {source: record.Sums(cancelled=n) for source, n in counts}
-    record.append(installation_id, sums, now)
+    sums = {source: record.MetricCounts(cancelled=n) for source, n in counts}
+    record.append_settlement(installation_id, sums, now)
 
 
-def lane_of(replay: Replay) -> Lane:
-    as_before = from_json(replay.wanted).blueprint == LAST
-    return routes.replay_lane(
-        replay.installation_id, routes.AS_BEFORE if as_before else routes.REPLAYS
+def lane_for_replay(replay: Replay) -> Lane:
+    as_before = selection_from_json(replay.wanted).blueprint == LAST_BLUEPRINT
+    return routes.get_replay_lane(
+        replay.installation_id,
+        routes.ORIGINAL_REVISION_LANE_NUMBER if as_before else routes.REPLAY_LANE_NUMBER,
     )
 
 
-def waiting(replay: Replay) -> bool:
+def has_unsent_deliveries(replay: Replay) -> bool:
     """Say whether anything that it queued has not been sent."""
-    lane = lane_of(replay)
+    lane = lane_for_replay(replay)
     queued = Delivery.objects.filter(lane=lane, state=State.QUEUED)
     return Replayed.objects.filter(replay=replay, delivery__in=queued.values("pk")).exists()

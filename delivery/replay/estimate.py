@@ -9,15 +9,15 @@ from django.db.models import Count, Max, Min
 
 from delivery.models import Delivery, Event, Replay
 from delivery.replay import chunk as replay_chunk
-from delivery.replay.pace import pace
-from delivery.replay.selection import Kind, Range, Wanted, range_of
+from delivery.replay.pace import replay_rate_limit
+from delivery.replay.selection import ReplayKind, ReplayRange, ReplaySelection, build_replay_range
 from integrations.models import Installation
 
-LOOK = 2.0  # seconds that a preview may count
+ESTIMATE_BUDGET = 2.0  # seconds that a preview may count
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class ReplayEstimate:
     """How many match; when it is not exact there are more.
 
     oldest_at, newest_at   when their events came in, as far as was counted; None without any
@@ -33,51 +33,51 @@ class Preview:
     seconds: float | None = None
     unshaped: int = 0
 
-    def in_words(self) -> str:
+    def format_count(self) -> str:
         return f"{self.count:,}" if self.exact else f"{self.count:,}+"
 
 
-def preview(
-    kind: str, installation: Installation, wanted: Wanted, *, rate: float | None = None
-) -> Preview:
-    """Count what a replay would queue, as far as that goes in LOOK seconds."""
-    until, count, unshaped, exact = time.monotonic() + LOOK, 0, 0, True
-    span, ids = range_of(kind, installation.pk, wanted), []
+def estimate_replay(
+    kind: str, installation: Installation, wanted: ReplaySelection, *, rate: float | None = None
+) -> ReplayEstimate:
+    """Count what a replay would queue, as far as that goes in ESTIMATE_BUDGET seconds."""
+    until, count, unshaped, exact = time.monotonic() + ESTIMATE_BUDGET, 0, 0, True
+    span, ids = build_replay_range(kind, installation.pk, wanted), []
     others = span.unshaped()
     for after, end in span.windows():
         if time.monotonic() > until:
             exact = False
             break
-        found, first, last = _count(span, after, end, installation.revision_id)
+        found, first, last = _count_window(span, after, end, installation.revision_id)
         count += found
         if others:
             unshaped += others.within(after, end).filter(revision=None).order_by().count()
         ids += [pk for pk in (first, last) if pk is not None]
-    oldest_at, newest_at = _times(kind, ids)
-    pace_kept = pace(Replay(installation=installation, rate=rate))
+    oldest_at, newest_at = _received_range(kind, ids)
+    pace_kept = replay_rate_limit(Replay(installation=installation, rate=rate))
     seconds = count / pace_kept if pace_kept else None
-    return Preview(count, exact, oldest_at, newest_at, seconds, unshaped)
+    return ReplayEstimate(count, exact, oldest_at, newest_at, seconds, unshaped)
 
 
-def _count(
-    span: Range, after: int, end: int, revision_id: int | None
+def _count_window(
+    span: ReplayRange, after: int, end: int, revision_id: int | None
 ) -> tuple[int, int | None, int | None]:
     """Return how many match in a window, and the first and the last id of these."""
-    if span.kind == Kind.REPLAY:
+    if span.kind == ReplayKind.REPLAY:
         rows = span.within(after, end).order_by()
         found = rows.aggregate(count=Count("pk"), first=Min("pk"), last=Max("pk"))
         return found["count"], found["first"], found["last"]
-    judged = replay_chunk.judged(span, after, end, revision_id)
-    wanted = [pk for pk, wants in judged if wants]
+    matches = replay_chunk.match_events(span, after, end, revision_id)
+    wanted = [pk for pk, wants in matches if wants]
     return len(wanted), min(wanted, default=None), max(wanted, default=None)
 
 
-def _times(kind: str, ids: Sequence[int]) -> tuple[datetime | None, datetime | None]:
+def _received_range(kind: str, ids: Sequence[int]) -> tuple[datetime | None, datetime | None]:
     """Return when the events of the first and the last of these deliveries or events came in."""
     if not ids:
         return None, None
     ends = min(ids), max(ids)
-    if kind == Kind.BACKFILL:
+    if kind == ReplayKind.BACKFILL:
         at = dict(Event.objects.filter(pk__in=ends).values_list("pk", "received_at"))
     else:
         rows = Delivery.objects.filter(pk__in=ends)

@@ -2,35 +2,43 @@
 
 from django import forms
 
-from delivery.log.search.language import parse
-from delivery.log.search.names import named
+from delivery.log.search.language import parse_search
+from delivery.log.search.names import resolve_names
 from delivery.models import Delivery
-from delivery.replay.selection import CURRENT, LAST, Kind, Wanted
+from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT, ReplayKind, ReplaySelection
 from integrations.models import Installation, Source
 
-SETTLED = [each for each in Delivery.State.choices if each[0] != Delivery.State.QUEUED]
-TEXTS = ("event", "user_id", "anonymous_id", "message_id", "error", "q")
-OWN_FIELDS = {"installation", "state", "since", "until", "resolved"}  # keys of a search
-RESOLVED = [
+SETTLED_STATE_CHOICES = [
+    each for each in Delivery.State.choices if each[0] != Delivery.State.QUEUED
+]
+TEXT_FIELDS = ("event", "user_id", "anonymous_id", "message_id", "error", "q")
+SEARCH_KEYS_WITH_OWN_FIELD = {
+    "installation",
+    "state",
+    "since",
+    "until",
+    "resolved",
+}  # keys of a search
+RESOLVED_CHOICES = [
     ("no", "Leave out what is resolved"),
     ("yes", "Only what is resolved"),
     ("any", "Resolved or not"),
 ]
-BLUEPRINTS = [
-    (CURRENT, "By the blueprint of now"),
-    (LAST, "As before: by the revision that shaped each last"),
+BLUEPRINT_CHOICES = [
+    (CURRENT_BLUEPRINT, "By the blueprint of now"),
+    (LAST_BLUEPRINT, "As before: by the revision that shaped each last"),
 ]
-NOT_OF_A_BACKFILL = "A backfill makes deliveries; there is none yet that has it."
+NOT_FOR_BACKFILL = "A backfill makes deliveries; there is none yet that has it."
 
 
-def text(label, help_text="", **more):
+def text_field(label, help_text="", **more):
     widget = forms.TextInput({"autocomplete": "off"})
     return forms.CharField(
         label=label, help_text=help_text, required=False, widget=widget, strip=False, **more
     )
 
 
-def moment(label, help_text):
+def datetime_field(label, help_text):
     widget = forms.TextInput({"placeholder": "2026-11-21T12:00:00Z", "autocomplete": "off"})
     return forms.DateTimeField(label=label, help_text=help_text, required=False, widget=widget)
 
@@ -38,37 +46,43 @@ def moment(label, help_text):
 class ReplayForm(forms.Form):
     installation = forms.ModelChoiceField(Installation.objects.installed().order_by("name"))
     kind = forms.ChoiceField(
-        choices=Kind.choices, initial=Kind.REPLAY, required=False, widget=forms.RadioSelect
+        choices=ReplayKind.choices,
+        initial=ReplayKind.REPLAY,
+        required=False,
+        widget=forms.RadioSelect,
     )
     states = forms.MultipleChoiceField(
-        choices=SETTLED,
+        choices=SETTLED_STATE_CHOICES,
         initial=[Delivery.State.FAILED],
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
-    since = moment("Received since", "UTC, unless it says otherwise.")
-    until = moment("Received before", "Empty: until now.")
-    event = text("Event", "Its name, or a type such as page.", max_length=255)
-    user_id = text("User id", max_length=255)
-    anonymous_id = text("Anonymous id", max_length=255)
-    message_id = text("Message id", max_length=255)
-    error = text("Error", "The class of the error, such as TooLarge.", max_length=30)
+    since = datetime_field("Received since", "UTC, unless it says otherwise.")
+    until = datetime_field("Received before", "Empty: until now.")
+    event = text_field("Event", "Its name, or a type such as page.", max_length=255)
+    user_id = text_field("User id", max_length=255)
+    anonymous_id = text_field("Anonymous id", max_length=255)
+    message_id = text_field("Message id", max_length=255)
+    error = text_field("Error", "The class of the error, such as TooLarge.", max_length=30)
     source = forms.ModelChoiceField(
         Source.objects.in_use().order_by("name"),
         required=False,
         empty_label="Any source",
     )
-    q = text(
+    q = text_field(
         "Search", "What else, as in the log: status:4xx attempts:>3 -type:page", max_length=2_000
     )
     resolved = forms.ChoiceField(
         label="Failed ones",
-        choices=RESOLVED,
+        choices=RESOLVED_CHOICES,
         initial="no",
         required=False,
     )
     blueprint = forms.ChoiceField(
-        choices=BLUEPRINTS, initial=CURRENT, required=False, widget=forms.RadioSelect
+        choices=BLUEPRINT_CHOICES,
+        initial=CURRENT_BLUEPRINT,
+        required=False,
+        widget=forms.RadioSelect,
     )
     rate = forms.FloatField(
         label="Deliveries a second",
@@ -82,8 +96,8 @@ class ReplayForm(forms.Form):
     def clean_q(self):
         """Return a search with names as they are written. What has a field is said there: a time
         in a search may move on, and a replay of it be another one."""
-        search = named(parse(self.cleaned_data["q"]))
-        elsewhere = sorted({term.key for term in search.terms} & OWN_FIELDS)
+        search = resolve_names(parse_search(self.cleaned_data["q"]))
+        elsewhere = sorted({term.key for term in search.terms} & SEARCH_KEYS_WITH_OWN_FIELD)
         problems = [f"{key}: has a field of its own here." for key in elsewhere]
         if problems := [*search.problems, *problems]:
             raise forms.ValidationError(problems)
@@ -94,26 +108,26 @@ class ReplayForm(forms.Form):
         since, until = values.get("since"), values.get("until")
         if since and until and since >= until:
             self.add_error("until", "Must be after the time since which they were received.")
-        if values.get("kind") == Kind.BACKFILL and values.get("error"):
-            self.add_error("error", NOT_OF_A_BACKFILL)
-        if values.get("kind") == Kind.BACKFILL and values.get("q"):
-            self.add_error("q", NOT_OF_A_BACKFILL)
-        if values.get("kind") == Kind.BACKFILL and values.get("blueprint") == LAST:
-            self.add_error("blueprint", NOT_OF_A_BACKFILL)
+        if values.get("kind") == ReplayKind.BACKFILL and values.get("error"):
+            self.add_error("error", NOT_FOR_BACKFILL)
+        if values.get("kind") == ReplayKind.BACKFILL and values.get("q"):
+            self.add_error("q", NOT_FOR_BACKFILL)
+        if values.get("kind") == ReplayKind.BACKFILL and values.get("blueprint") == LAST_BLUEPRINT:
+            self.add_error("blueprint", NOT_FOR_BACKFILL)
         return values
 
     @property
     def chosen_kind(self):
-        return self.cleaned_data["kind"] or Kind.REPLAY
+        return self.cleaned_data["kind"] or ReplayKind.REPLAY
 
-    def wanted(self):
+    def selection(self):
         values, source = self.cleaned_data, self.cleaned_data["source"]
         states = {"states": tuple(values["states"])} if values["states"] else {}
-        return Wanted(
-            **{name: values[name] for name in TEXTS},
-            **(states if self.chosen_kind == Kind.REPLAY else {}),
+        return ReplaySelection(
+            **{name: values[name] for name in TEXT_FIELDS},
+            **(states if self.chosen_kind == ReplayKind.REPLAY else {}),
             resolved=values["resolved"] or "no",
-            blueprint=values["blueprint"] or CURRENT,
+            blueprint=values["blueprint"] or CURRENT_BLUEPRINT,
             source=source.pk if source else None,
             since=values["since"],
             until=values["until"],

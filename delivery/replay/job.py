@@ -15,46 +15,46 @@ from django.utils import timezone
 from delivery.lanes import wakeups
 from delivery.models import Lane, Replay, Replayed
 from delivery.replay import chunk as replay_chunk
-from delivery.replay.chunk import Chunk
-from delivery.replay.pace import PAUSE, Window, allowed_now, next_due_at
-from delivery.replay.selection import Kind, range_of_replay
-from delivery.worker.lane_threads import standing_aside
-from delivery.worker.stop import stopping
+from delivery.replay.chunk import ReplayChunk
+from delivery.replay.pace import REPLAY_POLL_SECONDS, ReplayWindow, count_queueable, next_due_at
+from delivery.replay.selection import ReplayKind, stored_replay_range
+from delivery.worker.lane_threads import yielding_worker
+from delivery.worker.stop import is_stopping
 
 State = Replay.State
-AT_WORK = (State.RUNNING, State.CANCELLING)
-BUDGET = 20.0  # seconds of work before another worker goes on
-SILENCE = timedelta(seconds=5)  # after which somebody else goes on with a replay
+ACTIVE_STATES = (State.RUNNING, State.CANCELLING)
+REPLAY_BUDGET = 20.0  # seconds of work before another worker goes on
+REPLAY_STALLED_AFTER = timedelta(seconds=5)  # after which somebody else goes on with a replay
 
 
-def ring(now: datetime) -> None:
+def enqueue_stalled_replays(now: datetime) -> None:
     """Ring for each replay that nobody works on: it was just started, or a worker died."""
-    silent = Q(stepped_at=None) | Q(stepped_at__lt=now - SILENCE)
-    for pk in Replay.objects.filter(silent, state__in=AT_WORK).values_list("pk", flat=True):
+    silent = Q(stepped_at=None) | Q(stepped_at__lt=now - REPLAY_STALLED_AFTER)
+    for pk in Replay.objects.filter(silent, state__in=ACTIVE_STATES).values_list("pk", flat=True):
         if Replay.objects.filter(silent, pk=pk).update(stepped_at=now):
-            wakeups.ring_task("replay", pk)
+            wakeups.enqueue_task("replay", pk)
 
 
-def run(pk: int) -> None:
+def run_replay(pk: int) -> None:
     """Work on a replay for a while, a step at a time."""
-    until, window = time.monotonic() + BUDGET, Window()
-    while time.monotonic() < until and not stopping():
-        pause = step(pk, window, timezone.now())
+    until, window = time.monotonic() + REPLAY_BUDGET, ReplayWindow()
+    while time.monotonic() < until and not is_stopping():
+        pause = step_replay(pk, window, timezone.now())
         if pause is None:
             return
         if pause:
-            with standing_aside():
+            with yielding_worker():
                 time.sleep(pause)
-    Replay.objects.filter(pk=pk, state__in=AT_WORK).update(stepped_at=None)
-    ring(timezone.now())
+    Replay.objects.filter(pk=pk, state__in=ACTIVE_STATES).update(stepped_at=None)
+    enqueue_stalled_replays(timezone.now())
 
 
-def step(pk: int, window: Window, now: datetime) -> float | None:
+def step_replay(pk: int, window: ReplayWindow, now: datetime) -> float | None:
     """Queue the next chunk, if it is time; return the seconds to wait, or None when it is over."""
     replay = Replay.objects.select_related("installation").get(pk=pk)
-    if replay.state not in AT_WORK:
+    if replay.state not in ACTIVE_STATES:
         return None
-    lane = replay_chunk.lane_of(replay)
+    lane = replay_chunk.lane_for_replay(replay)
     if replay.installation.uninstalled_at:
         replay.state = State.CANCELLING
         Replay.objects.filter(pk=pk, state=State.RUNNING).update(state=replay.state)
@@ -62,19 +62,23 @@ def step(pk: int, window: Window, now: datetime) -> float | None:
         return _end_cancelled(replay, lane, now)
     if replay.cursor >= replay.end:
         return _end_when_sent(replay, now)
-    limit = allowed_now(replay, lane, window, now)
+    limit = count_queueable(replay, lane, window, now)
     if limit <= 0:
-        _note(replay, now)
-        return PAUSE
-    span, revision = range_of_replay(replay), replay.installation.revision_id
+        _touch(replay, now)
+        return REPLAY_POLL_SECONDS
+    span, revision = stored_replay_range(replay), replay.installation.revision_id
     chunk = replay_chunk.next_chunk(span, replay.cursor, limit, revision)
-    queued = _release(replay, chunk, lane, now)
-    return PAUSE if queued else 0.0
+    queued = _queue_chunk(replay, chunk, lane, now)
+    return REPLAY_POLL_SECONDS if queued else 0.0
 
 
-def _release(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
+def _queue_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) -> int:
     """Queue a chunk and move the cursor, unless somebody else did, or stopped it, meanwhile."""
-    queue = replay_chunk.requeue if replay.kind == Kind.REPLAY else replay_chunk.backfill
+    queue = (
+        replay_chunk.requeue_chunk
+        if replay.kind == ReplayKind.REPLAY
+        else replay_chunk.backfill_chunk
+    )
     with transaction.atomic():
         still = Replay.objects.select_for_update().filter(
             pk=replay.pk, state=State.RUNNING, cursor=replay.cursor
@@ -92,20 +96,22 @@ def _release(replay: Replay, chunk: Chunk, lane: Lane, now: datetime) -> int:
             stepped_at=now,
         )
     if queued:
-        wakeups.wake([lane.pk])
+        wakeups.wake_lanes([lane.pk])
     return queued
 
 
-def _note(replay: Replay, now: datetime) -> None:
+def _touch(replay: Replay, now: datetime) -> None:
     """Show that somebody works on it."""
-    Replay.objects.filter(pk=replay.pk, stepped_at__lt=now - SILENCE / 5).update(stepped_at=now)
+    Replay.objects.filter(pk=replay.pk, stepped_at__lt=now - REPLAY_STALLED_AFTER / 5).update(
+        stepped_at=now
+    )
 
 
 def _end_when_sent(replay: Replay, now: datetime) -> float | None:
-    if replay_chunk.waiting(replay):
-        _note(replay, now)
-        return PAUSE
-    _end(replay, State.RUNNING, State.DONE, now)
+    if replay_chunk.has_unsent_deliveries(replay):
+        _touch(replay, now)
+        return REPLAY_POLL_SECONDS
+    _finish(replay, State.RUNNING, State.DONE, now)
     return None
 
 
@@ -113,15 +119,15 @@ def _end_cancelled(replay: Replay, lane: Lane, now: datetime) -> float | None:
     with transaction.atomic():
         # locked: from here no worker takes the lane, or reads its queue anew
         lane = Lane.objects.select_for_update().get(pk=lane.pk)
-        if lane.is_busy(now) and replay_chunk.waiting(replay):
-            return PAUSE
+        if lane.is_busy(now) and replay_chunk.has_unsent_deliveries(replay):
+            return REPLAY_POLL_SECONDS
         taken = replay_chunk.take_back(replay, lane, now)
         Replay.objects.filter(pk=replay.pk).update(taken_back=replay.taken_back + taken)
-    _end(replay, State.CANCELLING, State.CANCELLED, now)
+    _finish(replay, State.CANCELLING, State.CANCELLED, now)
     return None
 
 
-def _end(replay: Replay, before: str, after: str, now: datetime) -> None:
+def _finish(replay: Replay, before: str, after: str, now: datetime) -> None:
     rows = Replayed.objects.filter(replay=replay).order_by()
     counts = dict(rows.values_list("delivery__state").annotate(n=Count("delivery")))
     Replay.objects.filter(pk=replay.pk, state=before).update(

@@ -6,59 +6,63 @@ from django.db.models import OuterRef, Subquery
 
 from delivery.lanes import leases, routes
 from delivery.models import Delivery, Lane, Replay
-from delivery.transform.guard import limits_of
+from delivery.transform.guard import get_vendor_limits
 
-PAUSE = 0.25  # seconds between two looks
-FIRST, LEAST, MOST = 100, 10, 2_000  # deliveries that a replay has in its lane
-LATE = timedelta(seconds=1)  # how long live deliveries may wait before a replay steps back
+REPLAY_POLL_SECONDS = 0.25  # seconds between two looks
+INITIAL_WINDOW, MIN_WINDOW, MAX_WINDOW = 100, 10, 2_000  # deliveries that a replay has in its lane
+MAX_LIVE_DELAY = timedelta(
+    seconds=1
+)  # how long live deliveries may wait before a replay steps back
 
-SHARE = 0.5  # of a vendor's published limit: the rest is for live traffic
+MAX_SHARE_OF_LIMIT = 0.5  # of a vendor's published limit: the rest is for live traffic
 
 
-class Window:
+class ReplayWindow:
     """How much a replay has in its lane: about what the vendor takes in a second.
 
     So little is left to take back when it is cancelled, and a slow vendor holds none of it long.
     """
 
     def __init__(self) -> None:
-        self.size = FIRST
+        self.size = INITIAL_WINDOW
 
     def room(self, left: int) -> int:
         """Return how many more there may be while so many are left of the last ones."""
         if left == 0:
-            self.size = min(self.size * 2, MOST)
+            self.size = min(self.size * 2, MAX_WINDOW)
         elif left > self.size // 2:
-            self.size = max(self.size // 2, LEAST)
+            self.size = max(self.size // 2, MIN_WINDOW)
         return max(self.size - left, 0)
 
 
-def allowed_now(replay: Replay, lane: Lane, window: Window, now: datetime) -> int:
+def count_queueable(replay: Replay, lane: Lane, window: ReplayWindow, now: datetime) -> int:
     """Return how many it may queue now."""
     if (replay.due_at and replay.due_at > now) or _live_is_late(replay.installation_id, now):
         return 0
     queued = Delivery.objects.filter(lane=lane, state=Delivery.State.QUEUED)
-    room = window.room(queued.values("pk")[: MOST + 1].count())
-    rate = pace(replay)
+    room = window.room(queued.values("pk")[: MAX_WINDOW + 1].count())
+    rate = replay_rate_limit(replay)
     if rate is None:
         return room
     passed = (now - replay.due_at).total_seconds() if replay.due_at else 0.0
-    return min(room, max(int(rate * (PAUSE + min(passed, PAUSE))), 1))
+    return min(room, max(int(rate * (REPLAY_POLL_SECONDS + min(passed, REPLAY_POLL_SECONDS))), 1))
 
 
 def next_due_at(replay: Replay, queued: int, now: datetime) -> datetime | None:
-    rate = pace(replay)
+    rate = replay_rate_limit(replay)
     if rate is None or not queued:
         return replay.due_at
-    earliest = now - timedelta(seconds=PAUSE)
+    earliest = now - timedelta(seconds=REPLAY_POLL_SECONDS)
     return max(replay.due_at or now, earliest) + timedelta(seconds=queued / rate)
 
 
-def pace(replay: Replay) -> float | None:
+def replay_rate_limit(replay: Replay) -> float | None:
     """Return the deliveries a second that it may queue; None when nothing limits it."""
     rates = [] if replay.rate is None else [replay.rate]
-    limits = limits_of(replay.installation)
-    rates += [SHARE * each.items / each.seconds for each in limits if not each.per_person]
+    limits = get_vendor_limits(replay.installation)
+    rates += [
+        MAX_SHARE_OF_LIMIT * each.items / each.seconds for each in limits if not each.per_person
+    ]
     return min(rates, default=None)
 
 
@@ -66,7 +70,7 @@ def _live_is_late(installation_id: int, now: datetime) -> bool:
     """Say whether live deliveries wait longer than they should while they could be sent."""
     due = Delivery.objects.due(now).filter(lane=OuterRef("pk")).order_by("pk")
     live = Lane.objects.filter(
-        leases.workable(now), installation=installation_id, number__lt=routes.REPLAYS
+        leases.workable_q(now), installation=installation_id, number__lt=routes.REPLAY_LANE_NUMBER
     )
     oldest = Subquery(due.values("queued_at")[:1])
-    return live.annotate(oldest=oldest).filter(oldest__lt=now - LATE).exists()
+    return live.annotate(oldest=oldest).filter(oldest__lt=now - MAX_LIVE_DELAY).exists()

@@ -9,23 +9,23 @@ from typing import Any
 import msgspec
 from django.db.models import Exists, Max, Min, OuterRef, Q, QuerySet
 
-from delivery.log.querysets import named
-from delivery.log.search.conditions import condition
-from delivery.log.search.language import parse
+from delivery.log.querysets import with_event_name
+from delivery.log.search.conditions import search_condition
+from delivery.log.search.language import parse_search
 from delivery.models import Delivery, Event, Replay
 from integrations.keyset import SKEW, end_id, first_id
 from integrations.models import Installation
 
-SCAN = 20_000  # rows that are looked at in one step
-SCAN_BODIES = 5_000  # the same, when the body of each is read
+REPLAY_SCAN_ROWS = 20_000  # rows that are looked at in one step
+BACKFILL_SCAN_ROWS = 5_000  # the same, when the body of each is read
 
-Kind = Replay.Kind
+ReplayKind = Replay.Kind
 State = Delivery.State
-CURRENT, LAST = "current", "last"  # blueprints
+CURRENT_BLUEPRINT, LAST_BLUEPRINT = "current", "last"  # blueprints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReplaySelection:
     """Which ones; "" and None are any.
 
     states, error   of deliveries; a backfill has none yet
@@ -33,15 +33,16 @@ class Wanted:
     q               what else a search of the log says of deliveries; a backfill has none yet
     event           the name of an event, or its type
     since, until    when the event was received: [since, until)
-    blueprint       by which a replay shapes them: CURRENT, or LAST: the revision that shaped each
-                    last, as it was sent then; what was never shaped is left out
+    blueprint       by which a replay shapes them: CURRENT_BLUEPRINT, or LAST_BLUEPRINT: the
+                    revision that shaped each last, as it was sent then; what was never
+                    shaped is left out
     """
 
     states: Sequence[str] = (State.FAILED,)
     error: str = ""
     resolved: str = "no"
     q: str = ""
-    blueprint: str = CURRENT
+    blueprint: str = CURRENT_BLUEPRINT
     event: str = ""
     user_id: str = ""
     anonymous_id: str = ""
@@ -57,33 +58,35 @@ class Wanted:
         equal = {f"{prefix}{name}": value for name, value in given.items() if value}
         times = {"received_at__gte": self.since, "received_at__lt": self.until}
         within = {f"{prefix}{name}": at for name, at in times.items() if at is not None}
-        return Q(**equal, **within) & (named(self.event, prefix) if self.event else Q())
+        return Q(**equal, **within) & (with_event_name(self.event, prefix) if self.event else Q())
 
 
-def as_json(wanted: Wanted) -> dict[str, Any]:
+def selection_to_json(wanted: ReplaySelection) -> dict[str, Any]:
     values: dict[str, Any] = msgspec.to_builtins(wanted)
     return values
 
 
-def from_json(value: dict[str, Any]) -> Wanted:
-    return msgspec.convert(value, Wanted)
+def selection_from_json(value: dict[str, Any]) -> ReplaySelection:
+    return msgspec.convert(value, ReplaySelection)
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class ReplayRange:
     """What a replay looks through. Ids after `first`, up to and including `end`."""
 
     kind: str
     installation_id: int
-    wanted: Wanted
+    wanted: ReplaySelection
     first: int
     end: int
 
     def matching(self) -> QuerySet[Any]:
         """Return the deliveries to queue again, or the events that have no delivery."""
-        if self.kind == Kind.BACKFILL:
+        if self.kind == ReplayKind.BACKFILL:
             own = Delivery.objects.filter(event=OuterRef("pk"), installation=self.installation_id)
-            return Event.objects.filter(self.wanted.condition(""), self._fed(), ~Exists(own))
+            return Event.objects.filter(
+                self.wanted.condition(""), self._from_its_sources(), ~Exists(own)
+            )
         states = [state for state in self.wanted.states if state != State.QUEUED]
         errors = {"error": self.wanted.error} if self.wanted.error else {}
         rows = Delivery.objects.filter(
@@ -93,21 +96,21 @@ class Range:
             **errors,
         )
         if self.wanted.q:
-            rows = rows.filter(condition(parse(self.wanted.q)))
-        if self.wanted.blueprint == LAST:
+            rows = rows.filter(search_condition(parse_search(self.wanted.q)))
+        if self.wanted.blueprint == LAST_BLUEPRINT:
             rows = rows.filter(revision__isnull=False)
         if self.wanted.resolved == "any" or State.FAILED not in states:
             return rows
         is_resolved = Delivery.is_resolved()
         return rows.filter(is_resolved if self.wanted.resolved == "yes" else ~is_resolved)
 
-    def unshaped(self) -> "Range | None":
+    def unshaped(self) -> "ReplayRange | None":
         """Return the same with what is left out because it was never shaped; None of nothing."""
-        if self.kind == Kind.BACKFILL or self.wanted.blueprint != LAST:
+        if self.kind == ReplayKind.BACKFILL or self.wanted.blueprint != LAST_BLUEPRINT:
             return None
-        return replace(self, wanted=replace(self.wanted, blueprint=CURRENT))
+        return replace(self, wanted=replace(self.wanted, blueprint=CURRENT_BLUEPRINT))
 
-    def _fed(self) -> Q:
+    def _from_its_sources(self) -> Q:
         """Return the condition that an event is of a source that feeds the installation."""
         installation = Installation.objects.filter(pk=self.installation_id)
         listed = installation.filter(sources__isnull=False).values("sources")
@@ -117,22 +120,22 @@ class Range:
         """Return what matches with an id in (after, end], in order."""
         return self.matching().filter(pk__gt=after, pk__lte=end).order_by("pk")
 
-    def window(self, after: int) -> int:
+    def window_end(self, after: int) -> int:
         """Return the id up to which the rows of the next step reach."""
-        most = SCAN_BODIES if self.kind == Kind.BACKFILL else SCAN
-        rows = self._all().filter(pk__gt=after, pk__lte=self.end)[:most]
+        most = BACKFILL_SCAN_ROWS if self.kind == ReplayKind.BACKFILL else REPLAY_SCAN_ROWS
+        rows = self._all_rows().filter(pk__gt=after, pk__lte=self.end)[:most]
         return rows.aggregate(last=Max("pk"))["last"] or self.end
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """Go through it: (after, end) of each window."""
         after = self.first
         while after < self.end:
-            end = self.window(after)
+            end = self.window_end(after)
             yield after, end
             after = end
 
-    def _all(self) -> QuerySet[Any]:
-        if self.kind == Kind.BACKFILL:
+    def _all_rows(self) -> QuerySet[Any]:
+        if self.kind == ReplayKind.BACKFILL:
             return Event.objects.order_by("pk")
         # a range of one and both columns in order: else PostgreSQL walks the whole log by its key
         pk = self.installation_id
@@ -140,10 +143,10 @@ class Range:
         return rows.order_by("-installation_id", "pk")
 
 
-def range_of(kind: str, installation_id: int, wanted: Wanted) -> Range:
+def build_replay_range(kind: str, installation_id: int, wanted: ReplaySelection) -> ReplayRange:
     """Return the range as of now: what comes later is not in it."""
     model, column = (
-        (Event, "received_at") if kind == Kind.BACKFILL else (Delivery, "event__received_at")
+        (Event, "received_at") if kind == ReplayKind.BACKFILL else (Delivery, "event__received_at")
     )
     ids = model._default_manager.aggregate(first=Min("pk"), last=Max("pk"))
     first, end = (ids["first"] or 1) - 1, ids["last"] or 0
@@ -151,9 +154,9 @@ def range_of(kind: str, installation_id: int, wanted: Wanted) -> Range:
         first = max(first, first_id(model, column, wanted.since - SKEW) - 1)
     if wanted.until is not None:
         end = min(end, end_id(model, column, wanted.until + SKEW) - 1)
-    return Range(kind, installation_id, wanted, first, max(first, end))
+    return ReplayRange(kind, installation_id, wanted, first, max(first, end))
 
 
-def range_of_replay(replay: Replay) -> Range:
-    wanted = from_json(replay.wanted)
-    return Range(replay.kind, replay.installation_id, wanted, replay.first, replay.end)
+def stored_replay_range(replay: Replay) -> ReplayRange:
+    wanted = selection_from_json(replay.wanted)
+    return ReplayRange(replay.kind, replay.installation_id, wanted, replay.first, replay.end)

@@ -1,9 +1,9 @@
 """The state of an incident as text."""
 
 from delivery.models import Incident
-from delivery.status.words import Words
+from delivery.status.status_text import StatusText
 
-INCIDENTS = {
+INCIDENT_STYLES = {
     Incident.Kind.ATTENTION: ("attention", "error"),
     Incident.Kind.LATE: ("waiting", "schedule"),
     Incident.Kind.FAILING: ("attention", "warning"),
@@ -11,8 +11,8 @@ INCIDENTS = {
 }
 
 
-def incident_in_words(incident: Incident) -> Words:
-    level, icon = INCIDENTS[incident.kind]
+def describe_incident(incident: Incident) -> StatusText:
+    level, icon = INCIDENT_STYLES[incident.kind]
     if incident.closed_at:
         level, icon = "off", "check_circle"
-    return Words(level, icon, incident.get_kind_display(), incident.text)
+    return StatusText(level, icon, incident.get_kind_display(), incident.text)

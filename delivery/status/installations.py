@@ -15,18 +15,18 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast
 
-from delivery.accounting.bounded_count import MOST, BoundedCount, bounded
+from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT, BoundedCount, format_bounded_count
 from delivery.models import Attempt, Delivery, Lane
-from delivery.status.deliveries import retried_in_words
-from delivery.status.words import Words, clock
+from delivery.status.deliveries import describe_retry
+from delivery.status.status_text import StatusText, format_time
 from integrations.models import AuditEntry, Installation
 
-LEFT = "its log, figures and revisions stay"
-LATELY = 100  # deliveries, the newest of an installation
+UNINSTALLED_NOTE = "its log, figures and revisions stay"
+FAILURE_SAMPLE_DELIVERIES = 100  # deliveries, the newest of an installation
 
 
 def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
-    """Return installations with what state_in_words() and the lists need, in two queries.
+    """Return installations with what describe_installation() and the lists need, in two queries.
 
     The queue is reached through the lanes, whose index holds only what is queued; the log through
     its newest rows. So none of it costs more as the log grows.
@@ -38,17 +38,19 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
     accepted = attempts.filter(outcome="accepted", is_test=False)
     return installations.annotate(
         newest=Subquery(newest.values("pk")[:1]),
-        failed=BoundedCount(_as_they_ended(newest)[:LATELY], where=NEEDS_SOMEBODY),
+        failed=BoundedCount(
+            _with_resolution_time(newest)[:FAILURE_SAMPLE_DELIVERIES], where=UNRESOLVED_FAILURE_SQL
+        ),
         delivered_at=Subquery(accepted.values("started_at")[:1]),
         paused_at=Subquery(_pauses().values("at")[:1]),
     ).prefetch_related(Prefetch("lanes", lanes_with_queue()))
 
 
-# Failed, and not resolved since: as Delivery.resolved has it.
-NEEDS_SOMEBODY = "state = 'failed' AND (resolved_at IS NULL OR resolved_at < settled_at)"
+# Failed, and not resolved since: as Delivery.current_resolution has it.
+UNRESOLVED_FAILURE_SQL = "state = 'failed' AND (resolved_at IS NULL OR resolved_at < settled_at)"
 
 
-def _as_they_ended(rows: QuerySet[Delivery]) -> QuerySet[Any, dict[str, Any]]:
+def _with_resolution_time(rows: QuerySet[Delivery]) -> QuerySet[Any, dict[str, Any]]:
     return rows.values("state", "settled_at", resolved_at=F("resolution__at"))
 
 
@@ -64,66 +66,70 @@ def _pauses() -> QuerySet[AuditEntry]:
 
 
 def lanes_with_queue() -> QuerySet[Lane]:
-    """Return lanes with how much each has `queued`, up to MOST or so."""
+    """Return lanes with how much each has `queued`, up to QUEUE_COUNT_LIMIT or so."""
     waiting = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
     return Lane.objects.order_by("number").annotate(
-        queued=BoundedCount(waiting.values("pk")[: MOST + 1])
+        queued=BoundedCount(waiting.values("pk")[: QUEUE_COUNT_LIMIT + 1])
     )
 
 
-def queued(installation: Installation) -> int:
-    """Return how many deliveries wait for an installation from with_state(), up to MOST or so."""
+def count_queued(installation: Installation) -> int:
+    """Return how many deliveries an installation from with_state() has queued, up to a limit."""
     return sum(lane.queued for lane in installation.lanes.all())
 
 
-def state_in_words(installation: Installation, lanes: Sequence[Lane], now: datetime) -> Words:
+def describe_installation(
+    installation: Installation, lanes: Sequence[Lane], now: datetime
+) -> StatusText:
     """Return how an installation from with_state() is doing."""
     vendor = installation.destination.name
     if installation.uninstalled_at:
-        since = clock(installation.uninstalled_at, now)
-        return Words("off", "block", "Uninstalled", f"since {since}; {LEFT}")
+        since = format_time(installation.uninstalled_at, now)
+        return StatusText("off", "block", "Uninstalled", f"since {since}; {UNINSTALLED_NOTE}")
     if not installation.enabled:
-        return Words("off", "pause_circle", "Paused by an admin", _kept(installation, now))
+        return StatusText(
+            "off", "pause_circle", "Paused by an admin", _paused_detail(installation, now)
+        )
     if installation.destination.is_missing:
-        return _missing(installation)
+        return _destination_missing(installation)
     refused = next((lane for lane in lanes if lane.paused), None)
     if refused:
         return _needs_attention(installation, refused)
-    waiting = next((lane for lane in lanes if waits(lane, now)), None)
+    waiting = next((lane for lane in lanes if is_waiting_for_vendor(lane, now)), None)
     if waiting:
-        next_try = retried_in_words(waiting, now) or f"next try {clock(waiting.due_at, now)}"
-        return Words(
+        next_try = describe_retry(waiting, now) or f"next try {format_time(waiting.due_at, now)}"
+        return StatusText(
             "waiting",
             "schedule",
             f"Waiting for {vendor}",
-            f"{waiting.last_error} since {clock(waiting.changed_at, now)}; {next_try}",
+            f"{waiting.last_error} since {format_time(waiting.changed_at, now)}; {next_try}",
         )
     if installation.newest is None:
-        return Words("new", "hourglass_empty", "Nothing to deliver yet")
-    return _at_work(installation)
+        return StatusText("new", "hourglass_empty", "Nothing to deliver yet")
+    return _delivering(installation)
 
 
-def waits(lane: Lane, now: datetime) -> bool:
+def is_waiting_for_vendor(lane: Lane, now: datetime) -> bool:
     """Say whether a lane from lanes_with_queue() waits for its vendor: until the next try, and as
     long as that one's outcome is not known. With nothing queued there is nothing to try."""
     if lane.due_at and lane.due_at > now:
         return True
-    return lane.is_tried_again(now) and lane.queued > 0
+    return lane.is_retrying(now) and lane.queued > 0
 
 
-def _at_work(installation: Installation) -> Words:
+def _delivering(installation: Installation) -> StatusText:
     failed = installation.failed
     if failed:
-        detail = f"{failed} failed among the last {LATELY} deliveries"
-        return Words("waiting", "warning", "Delivering, with failures", detail)
-    if queued(installation):
-        return Words("busy", "sync", "Delivering")
-    return Words("well", "check_circle", "Up to date")
+        detail = f"{failed} failed among the last {FAILURE_SAMPLE_DELIVERIES} deliveries"
+        return StatusText("waiting", "warning", "Delivering, with failures", detail)
+    if count_queued(installation):
+        return StatusText("busy", "sync", "Delivering")
+    return StatusText("well", "check_circle", "Up to date")
 
 
-def _needs_attention(installation: Installation, lane: Lane) -> Words:
+def _needs_attention(installation: Installation, lane: Lane) -> StatusText:
     trouble = installation.destination.explain("CredentialsRejected", None)
-    return Words(
+    return StatusText(
         "attention",
         "error",
         "Needs attention",
@@ -132,15 +138,17 @@ def _needs_attention(installation: Installation, lane: Lane) -> Words:
     )
 
 
-def _missing(installation: Installation) -> Words:
-    number = queued(installation)
+def _destination_missing(installation: Installation) -> StatusText:
+    number = count_queued(installation)
     detail = f"{installation.destination.description} Its deliveries wait"
     fix = "Run a version of Penstock that has it: it goes on by itself. Or uninstall it."
-    waiting = f", {bounded(number)} so far." if number else "."
-    return Words("attention", "error", "Needs attention", detail + waiting, fix)
+    waiting = f", {format_bounded_count(number)} so far." if number else "."
+    return StatusText("attention", "error", "Needs attention", detail + waiting, fix)
 
 
-def _kept(installation: Installation, now: datetime) -> str:
-    number, paused_at = queued(installation), installation.paused_at
-    since = f"since {clock(paused_at, now)}" if paused_at else ""
-    return ", ".join(filter(None, (since, f"{bounded(number)} queued" if number else "")))
+def _paused_detail(installation: Installation, now: datetime) -> str:
+    number, paused_at = count_queued(installation), installation.paused_at
+    since = f"since {format_time(paused_at, now)}" if paused_at else ""
+    return ", ".join(
+        filter(None, (since, f"{format_bounded_count(number)} queued" if number else ""))
+    )

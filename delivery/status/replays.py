@@ -1,9 +1,9 @@
 """The state of a replay as text."""
 
 from delivery.models import Replay
-from delivery.status.words import Words
+from delivery.status.status_text import StatusText
 
-REPLAYS = {
+REPLAY_STYLES = {
     Replay.State.RUNNING: ("busy", "sync"),
     Replay.State.PAUSED: ("off", "pause_circle"),
     Replay.State.CANCELLING: ("waiting", "schedule"),
@@ -12,10 +12,10 @@ REPLAYS = {
 }
 
 
-def replay_in_words(replay: Replay) -> Words:
+def describe_replay(replay: Replay) -> StatusText:
     """Return how a replay is doing. It must come with its installation."""
-    level, icon = REPLAYS[replay.state]
-    return Words(level, icon, replay.get_state_display(), _replay_detail(replay))
+    level, icon = REPLAY_STYLES[replay.state]
+    return StatusText(level, icon, replay.get_state_display(), _replay_detail(replay))
 
 
 def _replay_detail(replay: Replay) -> str:

@@ -10,14 +10,18 @@ import msgspec
 from django.conf import settings
 
 from delivery.ingest import envelope, parsing
-from delivery.ingest.fan_out import Arrival
-from delivery.ingest.parsing import Limits, Terms
+from delivery.ingest.fan_out import IncomingMessage
+from delivery.ingest.parsing import IngestLimits, RequestContext
 from delivery.models import Event
 from delivery.outbound import client
-from delivery.transform.guard import Unworkable, code_of
-from delivery.transform.packing import Slot, pack
-from delivery.transform.shape import Parcel, leave_out_told, shape
-from delivery.transform.stored_messages import COLUMNS, compiled, message_of
+from delivery.transform.guard import DestinationCodeError, guarded_destination
+from delivery.transform.packing import PlannedRequest, pack_requests
+from delivery.transform.shape import ShapedDelivery, leave_out_known_facts, shape_message
+from delivery.transform.stored_messages import (
+    STORED_MESSAGE_COLUMNS,
+    compile_revision_by_id,
+    decode_stored_message,
+)
 from integrations.blueprints import Blueprint, View, compile_blueprint, view_of
 from integrations.blueprints.blueprint import CompiledAction, as_it_is, mapped
 from integrations.blueprints.triggers import Reason, closure, reasons
@@ -27,11 +31,11 @@ from integrations.errors import DestinationError
 from integrations.messages import Message
 from integrations.models import Installation
 
-PASSED = "Everything else"  # the name under which `"otherwise": "pass"` is shown
-SHOWN = 80  # characters of a value
+PASSTHROUGH_NAME = "Everything else"  # the name under which `"otherwise": "pass"` is shown
+MAX_REASON_VALUE_CHARS = 80  # characters of a value
 
 
-class Unusable(Exception):
+class InvalidMessage(Exception):
     """What was given is no message; the text says why."""
 
 
@@ -40,10 +44,10 @@ class NoSuchEvent(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ActionPreview:
     """What one action does with the message.
 
-    why      why it is not triggered, a sentence a condition
+    reasons      why it is not triggered, a sentence a condition
     fields   what its mapping makes
     items    how many entries of the vendor's calls become of it
     nothing  why there are none
@@ -54,7 +58,7 @@ class Step:
     kind: str
     enabled: bool = True
     triggered: bool
-    why: Sequence[str] = ()
+    reasons: Sequence[str] = ()
     fields: Mapping[str, Any] | None = None
     items: int = 0
     notes: Sequence[str] = ()
@@ -63,7 +67,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownRequest:
+class RequestPreview:
     """A request as it would be sent, secrets masked."""
 
     method: str
@@ -73,7 +77,7 @@ class ShownRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class MessagePreview:
     """What would become of a message.
 
     outcome  "sent", "filtered" or "failed"; `reason` says why when it is not sent
@@ -82,32 +86,40 @@ class Preview:
 
     outcome: str
     reason: str = ""
-    steps: Sequence[Step] = ()
-    requests: Sequence[ShownRequest] = ()
+    actions: Sequence[ActionPreview] = ()
+    requests: Sequence[RequestPreview] = ()
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def stored(event_id: int) -> Message:
+def load_stored_message(event_id: int) -> Message:
     """Return a stored event as a message. Raises NoSuchEvent."""
-    row = Event.objects.filter(pk=event_id, body__isnull=False).values_list(*COLUMNS).first()
+    row = (
+        Event.objects.filter(pk=event_id, body__isnull=False)
+        .values_list(*STORED_MESSAGE_COLUMNS)
+        .first()
+    )
     if row is None:
         raise NoSuchEvent(f"There is no event {event_id}, or its body is not kept any more.")
-    return message_of(*row)
+    return decode_stored_message(*row)
 
 
-def pasted(given: Any, now: datetime) -> Message:
-    """Return a message given as its JSON, read as if a source had sent it. Raises Unusable."""
+def parse_pasted_message(given: Any, now: datetime) -> Message:
+    """Return a message given as its JSON, read as if a source sent it. Raises InvalidMessage."""
     if not isinstance(given, dict):
-        raise Unusable("A message is an object, such as a source sends it.")
+        raise InvalidMessage("A message is an object, such as a source sends it.")
     body = msgspec.json.encode(given)
-    limits = Limits(settings.MAX_MESSAGE_BYTES, 1, settings.MAX_REQUEST_BYTES)
-    batch = parsing.parse(body, envelope.Envelope(), Terms(now=now, limits=limits, single=True))
-    for _, reason, _ in batch.refused:
-        raise Unusable(reason)
-    return Arrival(batch.messages[0], now).message
+    limits = IngestLimits(settings.MAX_MESSAGE_BYTES, 1, settings.MAX_REQUEST_BYTES)
+    batch = parsing.parse_messages(
+        body, envelope.Envelope(), RequestContext(now=now, limits=limits, is_single=True)
+    )
+    for _, reason, _ in batch.rejected:
+        raise InvalidMessage(reason)
+    return IncomingMessage(batch.messages[0], now).message
 
 
-def preview(installation: Installation, message: Message, blueprint: Any = None) -> Preview:
+def preview_message(
+    installation: Installation, message: Message, blueprint: Any = None
+) -> MessagePreview:
     """Return what an installation would send for a message.
 
     blueprint  JSON of one that is not saved, to see what it would do instead of the current one
@@ -117,44 +129,46 @@ def preview(installation: Installation, message: Message, blueprint: Any = None)
     destination, config = installation.destination, installation.settings()
     secrets = tuple(reveal(installation.sealed_secrets).values())
     if destination.is_missing:
-        return Preview(outcome="failed", reason=destination.description)
-    tried = blueprint_of(installation, blueprint)
-    steps = _steps(tried, message, destination, config, secrets)
+        return MessagePreview(outcome="failed", reason=destination.description)
+    tried = resolve_blueprint(installation, blueprint)
+    actions = _preview_actions(tried, message, destination, config, secrets)
     try:
-        with code_of(destination):
-            parcel = shape(message, tried, destination, config)
-        _leave_out_told(installation, parcel)
-        requests = requests_of(parcel, message, destination, config)
-    except (DestinationError, Unworkable) as error:
-        return Preview(outcome="failed", reason=masked(str(error), secrets), steps=steps)
+        with guarded_destination(destination):
+            parcel = shape_message(message, tried, destination, config)
+        _drop_known_facts(installation, parcel)
+        requests = build_requests(parcel, message, destination, config)
+    except (DestinationError, DestinationCodeError) as error:
+        return MessagePreview(outcome="failed", reason=masked(str(error), secrets), actions=actions)
     if not requests:
-        return Preview(outcome="filtered", reason=parcel.nothing, steps=steps, notes=parcel.notes)
-    shown = [_shown_request(each, secrets) for each, _ in requests]
-    return Preview(outcome="sent", steps=steps, requests=shown, notes=parcel.notes)
+        return MessagePreview(
+            outcome="filtered", reason=parcel.nothing, actions=actions, notes=parcel.notes
+        )
+    shown = [_preview_request(each, secrets) for each, _ in requests]
+    return MessagePreview(outcome="sent", actions=actions, requests=shown, notes=parcel.notes)
 
 
-def blueprint_of(installation: Installation, given: Any) -> Blueprint:
+def resolve_blueprint(installation: Installation, given: Any) -> Blueprint:
     """Return the blueprint that is given as JSON, or the installation's own when None is."""
     if given is None:
-        return compiled(installation.revision_id)
+        return compile_revision_by_id(installation.revision_id)
     return compile_blueprint(given, installation.destination.kinds)
 
 
-def requests_of(
-    parcel: Parcel, message: Message, destination: Destination, config: Config
-) -> list[tuple[Request, Slot]]:
+def build_requests(
+    parcel: ShapedDelivery, message: Message, destination: Destination, config: Config
+) -> list[tuple[Request, PlannedRequest]]:
     """Return the requests that carry a parcel alone. Raises DestinationError and Unworkable."""
-    with code_of(destination):
-        slots = pack([(0, message.person, parcel.items)], destination)
+    with guarded_destination(destination):
+        slots = pack_requests([(0, message.person, parcel.items)], destination)
         return [
             (destination.request(slot.endpoint, [item for _, item in slot.items], config), slot)
             for slot in slots
         ]
 
 
-def _leave_out_told(installation: Installation, parcel: Parcel) -> None:
+def _drop_known_facts(installation: Installation, parcel: ShapedDelivery) -> None:
     before, notes = parcel.items, len(parcel.notes)
-    leave_out_told(installation.pk, [parcel])
+    leave_out_known_facts(installation.pk, [parcel])
     if len(parcel.items) < len(before) and len(parcel.notes) == notes:
         gone = [item.once for item in before if item not in parcel.items and item.once]
         parcel.notes += [
@@ -162,9 +176,9 @@ def _leave_out_told(installation: Installation, parcel: Parcel) -> None:
         ]
 
 
-def _shown_request(request: Request, secrets: Sequence[str]) -> ShownRequest:
-    headers = json.dumps(client.headers(request))
-    return ShownRequest(
+def _preview_request(request: Request, secrets: Sequence[str]) -> RequestPreview:
+    headers = json.dumps(client.build_headers(request))
+    return RequestPreview(
         method=request.method,
         url=masked(request.url, secrets),
         headers=json.loads(masked(headers, secrets)),
@@ -172,40 +186,42 @@ def _shown_request(request: Request, secrets: Sequence[str]) -> ShownRequest:
     )
 
 
-def _steps(
+def _preview_actions(
     blueprint: Blueprint,
     message: Message,
     destination: Destination,
     config: Config,
     secrets: Sequence[str],
-) -> list[Step]:
+) -> list[ActionPreview]:
     view = view_of(message)
 
     def did(made: Action) -> dict[str, Any]:
-        return _did(made, message, destination, config, secrets)
+        return _shape_action(made, message, destination, config, secrets)
 
-    steps = [_step(each, view, did) for each in blueprint.actions]
+    actions = [_preview_action(each, view, did) for each in blueprint.actions]
     if blueprint.passes(view):
         passed = did(as_it_is(view))
-        steps.append(Step(name=PASSED, kind="track", triggered=True, **passed))
-    return steps
+        actions.append(ActionPreview(name=PASSTHROUGH_NAME, kind="track", triggered=True, **passed))
+    return actions
 
 
-def _step(action: CompiledAction, view: View, did: Callable[[Action], dict[str, Any]]) -> Step:
+def _preview_action(
+    action: CompiledAction, view: View, did: Callable[[Action], dict[str, Any]]
+) -> ActionPreview:
     known = {"name": action.name, "kind": action.kind, "enabled": action.enabled}
     if not closure(action.trigger)(view):
-        why = [in_words(each) for each in reasons(action.trigger, view)]
-        return Step(**known, triggered=False, why=why)
+        why = [describe_reason(each) for each in reasons(action.trigger, view)]
+        return ActionPreview(**known, triggered=False, reasons=why)
     if not action.enabled:
-        return Step(**known, triggered=False, why=["It is switched off."])
+        return ActionPreview(**known, triggered=False, reasons=["It is switched off."])
     try:
         fields = mapped(action, view)
     except DestinationError as error:
-        return Step(**known, triggered=True, error=str(error))
-    return Step(**known, triggered=True, **did(Action(kind=action.kind, fields=fields)))
+        return ActionPreview(**known, triggered=True, error=str(error))
+    return ActionPreview(**known, triggered=True, **did(Action(kind=action.kind, fields=fields)))
 
 
-def _did(
+def _shape_action(
     action: Action,
     message: Message,
     destination: Destination,
@@ -213,9 +229,9 @@ def _did(
     secrets: Sequence[str],
 ) -> dict[str, Any]:
     try:
-        with code_of(destination):
+        with guarded_destination(destination):
             shaped = destination.items(action, message, config)
-    except (DestinationError, Unworkable) as error:
+    except (DestinationError, DestinationCodeError) as error:
         shaped, wrong = Shaped(), masked(str(error), secrets)
     else:
         wrong = ""
@@ -228,13 +244,13 @@ def _did(
     }
 
 
-def in_words(reason: Reason) -> str:
+def describe_reason(reason: Reason) -> str:
     """Return what one condition says of a message, as a sentence."""
-    found = "there is none" if reason.found is None else f"it is {_shown(reason.found)}"
+    found = "there is none" if reason.found is None else f"it is {_shortened_value(reason.found)}"
     holds = "holds, and must not" if reason.holds else "does not hold"
     return f"{reason.text} {holds}: {found}."
 
 
-def _shown(value: Any) -> str:
+def _shortened_value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return text if len(text) <= MAX_REASON_VALUE_CHARS else f"{text[: MAX_REASON_VALUE_CHARS - 1]}…"

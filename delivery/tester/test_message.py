@@ -14,10 +14,10 @@ import msgspec
 from django.utils import timezone
 
 from delivery.outbound import client
-from delivery.tester.preview import blueprint_of, requests_of
-from delivery.transform.guard import Unworkable, code_of
-from delivery.transform.packing import Slot
-from delivery.transform.shape import leave_out_told, shape
+from delivery.tester.preview import build_requests, resolve_blueprint
+from delivery.transform.guard import DestinationCodeError, guarded_destination
+from delivery.transform.packing import PlannedRequest
+from delivery.transform.shape import leave_out_known_facts, shape_message
 from delivery.worker import rate_limits, settle
 from delivery.worker.attempt import make_attempt
 from delivery.worker.results import AttemptRecord
@@ -27,12 +27,12 @@ from integrations.errors import DestinationError, VendorUnavailable
 from integrations.messages import Message
 from integrations.models import Installation
 
-TOTAL = 10.0  # seconds for one exchange: a person waits for it
-TEST_ID = "penstock-test-"  # how the message id of a test event begins
+TEST_TIMEOUT_SECONDS = 10.0  # seconds for one exchange: a person waits for it
+TEST_MESSAGE_ID_PREFIX = "penstock-test-"  # how the message id of a test event begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class TestEventResult:
     """What came of a test event.
 
     accepted    whether the vendor took all of it
@@ -40,7 +40,7 @@ class Trial:
     fix         what to do about it, where anything is known
     message_id  under which the vendor got it
     is_kept     whether its attempts are in the log
-    exchanges   what was sent and answered, secrets masked
+    attempts   what was sent and answered, secrets masked
     notes       what was changed on the way
     """
 
@@ -48,14 +48,14 @@ class Trial:
     summary: str
     fix: str = ""
     message_id: str
-    exchanges: Sequence[AttemptRecord] = ()
+    attempts: Sequence[AttemptRecord] = ()
     notes: Sequence[str] = ()
     is_kept: bool = True
 
 
 def send_test_event(
     installation: Installation, message: Message, blueprint: Any = None, *, now: datetime
-) -> Trial:
+) -> TestEventResult:
     """Send a message as one that happens now, past the queue, and return what came of it.
 
     It gets a message id of its own: a vendor that knows the message already would ignore it.
@@ -66,32 +66,34 @@ def send_test_event(
     Raises BlueprintError with all that is wrong with the blueprint, and SecretsUnreadable.
     """
     is_installed = installation.pk is not None
-    message = msgspec.structs.replace(message, message_id=f"{TEST_ID}{uuid4()}", timestamp=now)
+    message = msgspec.structs.replace(
+        message, message_id=f"{TEST_MESSAGE_ID_PREFIX}{uuid4()}", timestamp=now
+    )
     destination, config = installation.destination, installation.settings()
-    sending = _Sending(destination, tuple(reveal(installation.sealed_secrets).values()))
+    sending = _TestEventSender(destination, tuple(reveal(installation.sealed_secrets).values()))
     notes, nothing = [], ""
     try:
-        with code_of(destination):
+        with guarded_destination(destination):
             published = destination.limits(config)
-        tried = blueprint_of(installation, blueprint)
-        with code_of(destination):
-            parcel = shape(message, tried, destination, config)
+        tried = resolve_blueprint(installation, blueprint)
+        with guarded_destination(destination):
+            parcel = shape_message(message, tried, destination, config)
         if is_installed:
-            leave_out_told(installation.pk, [parcel])
+            leave_out_known_facts(installation.pk, [parcel])
         notes, nothing = parcel.notes, parcel.nothing
-        parts = requests_of(parcel, message, destination, config)
+        parts = build_requests(parcel, message, destination, config)
         sending.send(parts, published, message.person)
         error = None
-    except (DestinationError, Unworkable) as raised:
+    except (DestinationError, DestinationCodeError) as raised:
         error = raised
     if is_installed:
         settle.settle_test(installation.pk, sending.attempts, sending.facts)
-    trial = sending.trial(message.message_id, error, nothing)
+    trial = sending.result(message.message_id, error, nothing)
     return replace(trial, notes=tuple(notes), is_kept=is_installed)
 
 
 @dataclass(slots=True)
-class _Sending:
+class _TestEventSender:
     """A test event on its way: what was exchanged, and what the vendor knows by it."""
 
     destination: Destination
@@ -100,51 +102,58 @@ class _Sending:
     facts: list[tuple[str, str]] = field(default_factory=list)
 
     def send(
-        self, parts: Sequence[tuple[Request, Slot]], published: Sequence[Limit], person: str
+        self,
+        parts: Sequence[tuple[Request, PlannedRequest]],
+        published: Sequence[Limit],
+        person: str,
     ) -> None:
         """Make the requests in order, up to the first that fails. Raises DestinationError."""
         with client.new_session() as session:
             for request, slot in parts:
                 for limit in published:
-                    self._keep(limit, slot, person)
-                self._attempt(request, slot, session)
+                    self._take_rate_limit(limit, slot, person)
+                self._make_attempt(request, slot, session)
                 self.facts += [item.once for _, item in slot.items if item.once]
 
-    def _keep(self, limit: Limit, slot: Slot, person: str) -> None:
+    def _take_rate_limit(self, limit: Limit, slot: PlannedRequest, person: str) -> None:
         if limit.endpoint != slot.endpoint:
             return
         wanted = {person if limit.per_person else "": len(slot.items)}
-        for wait in rate_limits.take(limit, wanted, timezone.now()).values():
+        for wait in rate_limits.take_tokens(limit, wanted, timezone.now()).values():
             raise VendorUnavailable(
                 f"{self.destination.name} takes {limit.name}: try again in {wait:.0f} s."
             )
 
-    def _attempt(self, request: Request, slot: Slot, session: client.Session) -> None:
+    def _make_attempt(
+        self, request: Request, slot: PlannedRequest, session: client.Session
+    ) -> None:
         attempt, error = make_attempt(
             request,
             self.destination,
             session,
             secrets=self.secrets,
             items=len(slot.items),
-            total=TOTAL,
+            total=TEST_TIMEOUT_SECONDS,
         )
         self.attempts.append(attempt)
         if error:
             raise error
 
-    def trial(
-        self, message_id: str, error: DestinationError | Unworkable | None, nothing: str
-    ) -> Trial:
+    def result(
+        self, message_id: str, error: DestinationError | DestinationCodeError | None, nothing: str
+    ) -> TestEventResult:
         name = self.destination.name
         said = masked(str(error or nothing), self.secrets)
         if not self.attempts:
-            return Trial(accepted=False, summary=f"Nothing was sent. {said}", message_id=message_id)
+            return TestEventResult(
+                accepted=False, summary=f"Nothing was sent. {said}", message_id=message_id
+            )
         last = self.attempts[-1]
         fix = self.destination.explain(type(error).__name__, last.status) if error else None
-        return Trial(
+        return TestEventResult(
             accepted=error is None,
             summary=f"{name} did not take it. {said}" if error else f"{name} accepted it.",
             fix=fix.fix if fix else "",
             message_id=message_id,
-            exchanges=self.attempts,
+            attempts=self.attempts,
         )

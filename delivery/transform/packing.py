@@ -8,7 +8,7 @@ from integrations.destination import Destination, Endpoint, Item, Request
 
 
 @dataclass(slots=True)
-class Slot:
+class PlannedRequest:
     """The items that one request will carry, each with the delivery it belongs to."""
 
     endpoint: str
@@ -16,9 +16,9 @@ class Slot:
     size: int = 0  # bytes
 
 
-def pack(
+def pack_requests(
     parcels: Iterable[tuple[int, str, Sequence[Item]]], destination: Destination
-) -> list[Slot]:
+) -> list[PlannedRequest]:
     """Return as few requests as carry everything and still keep each person's order.
 
     parcels  (delivery id, person, items), in the order in which they must arrive
@@ -27,18 +27,22 @@ def pack(
     same endpoint, and goes one up when not. Levels are sent one after another, so nothing can
     overtake; items of different people share requests freely.
     """
-    packed: dict[tuple[int, str], list[Slot]] = {}
+    packed: dict[tuple[int, str], list[PlannedRequest]] = {}
     reached: dict[str, tuple[int, str]] = {}
     for delivery_id, person, items in parcels:
         for item in items:
             level, endpoint = reached.get(person, (0, item.endpoint))
             place = (level + (endpoint != item.endpoint), item.endpoint)
             reached[person] = place
-            _put(packed.setdefault(place, []), delivery_id, item, destination)
-    return [slot for place in sorted(packed, key=lambda each: each[0]) for slot in packed[place]]
+            _add_item(packed.setdefault(place, []), delivery_id, item, destination)
+    return [
+        request for place in sorted(packed, key=lambda each: each[0]) for request in packed[place]
+    ]
 
 
-def keyed(request: Request, endpoint: Endpoint, items: Sequence[tuple[int, Item]]) -> Request:
+def with_idempotency_key(
+    request: Request, endpoint: Endpoint, items: Sequence[tuple[int, Item]]
+) -> Request:
     """Return the request with its idempotency key in the header that the vendor takes it in.
 
     The key says which items of which deliveries it carries and what they say: the same when it is
@@ -54,14 +58,16 @@ def keyed(request: Request, endpoint: Endpoint, items: Sequence[tuple[int, Item]
     return replace(request, headers={**request.headers, endpoint.idempotency_header: key})
 
 
-def _put(slots: list[Slot], delivery_id: int, item: Item, destination: Destination) -> None:
+def _add_item(
+    planned: list[PlannedRequest], delivery_id: int, item: Item, destination: Destination
+) -> None:
     room = destination.endpoints[item.endpoint]
     fits = (
-        slots
-        and len(slots[-1].items) < room.max_items
-        and slots[-1].size + len(item.body) <= room.max_bytes
+        planned
+        and len(planned[-1].items) < room.max_items
+        and planned[-1].size + len(item.body) <= room.max_bytes
     )
     if not fits:
-        slots.append(Slot(item.endpoint))
-    slots[-1].items.append((delivery_id, item))
-    slots[-1].size += len(item.body)
+        planned.append(PlannedRequest(item.endpoint))
+    planned[-1].items.append((delivery_id, item))
+    planned[-1].size += len(item.body)

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Parcel:
+class ShapedDelivery:
     """What one delivery sends: its items in order, and what was changed to make them."""
 
     items: list[Item] = field(default_factory=list)
@@ -22,11 +22,11 @@ class Parcel:
     nothing: str = ""  # why there is nothing to send
 
 
-def shape(
+def shape_message(
     message: Message, blueprint: Blueprint, destination: Destination, config: Config
-) -> Parcel:
+) -> ShapedDelivery:
     """Return what a message becomes. Raises DestinationError when it cannot be sent at all."""
-    parcel = Parcel(nothing="No action of the blueprint is triggered by it.")
+    parcel = ShapedDelivery(nothing="No action of the blueprint is triggered by it.")
     for action in blueprint.apply(view_of(message)):
         shaped = destination.items(action, message, config)
         parcel.items += shaped.items
@@ -35,29 +35,29 @@ def shape(
     return parcel
 
 
-def leave_out_told(installation_id: int, parcels: Iterable[Parcel]) -> None:
+def leave_out_known_facts(installation_id: int, parcels: Iterable[ShapedDelivery]) -> None:
     """Take out items whose fact the vendor was told before, or is told earlier in this batch."""
     parcels = list(parcels)
     keys = {item.once[0] for parcel in parcels for item in parcel.items if item.once}
     if not keys:
         return
     rows = Told.objects.filter(installation=installation_id, key__in=keys)
-    told = dict(rows.values_list("key", "value"))
+    known_facts = dict(rows.values_list("key", "value"))
     for parcel in parcels:
-        parcel.items = [item for item in parcel.items if _is_news(item, told, parcel)]
+        parcel.items = [item for item in parcel.items if _is_new_fact(item, known_facts, parcel)]
         parcel.nothing = parcel.nothing or "The vendor was told this before."
 
 
-def _is_news(item: Item, told: dict[str, str], parcel: Parcel) -> bool:
+def _is_new_fact(item: Item, known_facts: dict[str, str], parcel: ShapedDelivery) -> bool:
     if item.once is None:
         return True
     key, value = item.once
-    if key not in told:
-        told[key] = value
+    if key not in known_facts:
+        known_facts[key] = value
         return True
-    if told[key] != value:
+    if known_facts[key] != value:
         parcel.notes.append(
-            f"Not sent: {key} = {value}. The vendor was told {told[key]} before, and would "
+            f"Not sent: {key} = {value}. The vendor was told {known_facts[key]} before, and would "
             "ignore another value."
         )
     return False

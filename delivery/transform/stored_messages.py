@@ -11,29 +11,31 @@ from integrations.blueprints import NAMED, Blueprint, compile_blueprint
 from integrations.messages import Message, identifier
 from integrations.models import Revision
 
-CUT = 255  # characters; ids as long as that were cut in their column, and stand whole in the body
+STORED_ID_CHARS = (
+    255  # characters; ids as long as that were cut in their column, and stand whole in the body
+)
 
 
 @lru_cache(maxsize=256)
-def compiled(revision_id: int) -> Blueprint:
+def compile_revision_by_id(revision_id: int) -> Blueprint:
     """Return the blueprint of a revision. Revisions never change, so one compilation serves."""
     return compile_blueprint(Revision.objects.get(pk=revision_id).blueprint)
 
 
 @lru_cache(maxsize=256)
-def compiled_of(revision: Revision) -> Blueprint:
+def compile_revision(revision: Revision) -> Blueprint:
     """Return the same of a revision that is at hand: models are equal when their ids are."""
     return compile_blueprint(revision.blueprint)
 
 
-# What `message_of` needs of an event; the body's text comes first.
-COLUMNS = (
+# What `decode_stored_message` needs of an event; the body's text comes first.
+STORED_MESSAGE_COLUMNS = (
     "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
     "received_at", "added_context", "source_id",
 )  # fmt: skip
 
 
-def message_of(
+def decode_stored_message(
     text: str,
     type: str,  # noqa: A002  (the column's name)
     message_id: str,
@@ -45,16 +47,16 @@ def message_of(
     added_context: str = "",
     source_id: int = 0,
 ) -> Message:
-    """Return a stored event, given as its COLUMNS, as destinations read it."""
+    """Return a stored event, given as its STORED_MESSAGE_COLUMNS, as destinations read it."""
     body = msgspec.json.decode(text)
     if added_context:
-        body["context"] = _over(body.get("context"), msgspec.json.decode(added_context))
+        body["context"] = _merge_context(body.get("context"), msgspec.json.decode(added_context))
     return Message(
         type=type,
         message_id=message_id,
-        name=_whole(name, body, NAMED.get(type, "name")),
-        user_id=_whole(user_id, body, "userId"),
-        anonymous_id=_whole(anonymous_id, body, "anonymousId"),
+        name=_full_text(name, body, NAMED.get(type, "name")),
+        user_id=_full_text(user_id, body, "userId"),
+        anonymous_id=_full_text(anonymous_id, body, "anonymousId"),
         timestamp=timestamp,
         received_at=received_at,
         source=source_id,
@@ -62,9 +64,9 @@ def message_of(
     )
 
 
-def _over(own: Any, added: dict[str, Any]) -> dict[str, Any]:
+def _merge_context(own: Any, added: dict[str, Any]) -> dict[str, Any]:
     return {**added, **own} if isinstance(own, dict) else added
 
 
-def _whole(column: str, body: Mapping[str, Any], key: str) -> str:
-    return column if len(column) < CUT else identifier(body.get(key))
+def _full_text(column: str, body: Mapping[str, Any], key: str) -> str:
+    return column if len(column) < STORED_ID_CHARS else identifier(body.get(key))

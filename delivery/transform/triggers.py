@@ -7,7 +7,7 @@ an error as "not wanted" would lose messages in silence.
 import logging
 from collections.abc import Callable
 
-from delivery.transform.stored_messages import compiled
+from delivery.transform.stored_messages import compile_revision_by_id
 from integrations.blueprints import Blueprint, BlueprintError, View
 
 logger = logging.getLogger(__name__)
@@ -16,13 +16,15 @@ logger = logging.getLogger(__name__)
 def blueprint_or_none(revision_id: int) -> Blueprint | None:
     """Return the blueprint of a revision; None when it cannot be compiled, which is logged."""
     try:
-        return compiled(revision_id)
+        return compile_revision_by_id(revision_id)
     except BlueprintError:
         logger.exception("Revision %s cannot be compiled", revision_id)
         return None
 
 
-def wants(blueprint: Blueprint | None, read_view: Callable[[], View], message_id: str) -> bool:
+def wants_message(
+    blueprint: Blueprint | None, read_view: Callable[[], View], message_id: str
+) -> bool:
     """Return whether a blueprint wants a message, or errs."""
     if blueprint is None:
         return True

@@ -10,18 +10,18 @@ import msgspec
 from django.utils import timezone
 
 from delivery.outbound import client
-from delivery.transform.guard import Unworkable, code_of
-from delivery.worker.lane_threads import standing_aside
+from delivery.transform.guard import DestinationCodeError, guarded_destination
+from delivery.worker.lane_threads import yielding_worker
 from delivery.worker.results import AttemptRecord
 from integrations.destination import Destination, Request, Response
 from integrations.encryption import masked
 from integrations.errors import DestinationError
 
-AttemptError = DestinationError | Unworkable
+AttemptError = DestinationError | DestinationCodeError
 
 
 @cache
-def session() -> client.Session:
+def shared_session() -> client.Session:
     """Return the session of this process; its connections stay open between batches."""
     return client.new_session()
 
@@ -46,11 +46,13 @@ def make_attempt(
     started_at, clock = timezone.now(), time.monotonic()
     response, error = None, None
     try:
-        with standing_aside():
-            response = client.send(request, session, **({} if total is None else {"total": total}))
-        with code_of(destination):
+        with yielding_worker():
+            response = client.send_request(
+                request, session, **({} if total is None else {"total": total})
+            )
+        with guarded_destination(destination):
             destination.judge(response)
-    except (DestinationError, Unworkable) as raised:
+    except (DestinationError, DestinationCodeError) as raised:
         error = raised
     attempt = attempt_record(
         request,
@@ -91,7 +93,7 @@ def attempt_record(
         status=response.status if response else None,
         outcome=type(error).__name__ if error else "accepted",
         error=safe(str(error or "")),
-        request_headers=safe(_json(client.headers(request))),
+        request_headers=safe(_json(client.build_headers(request))),
         request_body=safe(request.body.decode()),
         response_headers=safe(_json(response.headers if response else {})),
         response_body=safe(response.body if response else ""),

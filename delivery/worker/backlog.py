@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from delivery.models import Delivery
-from delivery.transform.stored_messages import COLUMNS
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    """A delivery read from the queue; `event` as `message_of` takes it."""
+class QueuedDelivery:
+    """A delivery read from the queue; `event` as `decode_stored_message` takes it."""
 
     id: int
     queued_at: datetime
@@ -21,21 +21,22 @@ class Queued:
 
     @property
     def source_id(self) -> int:
-        return int(self.event[COLUMNS.index("source_id")])
+        return int(self.event[STORED_MESSAGE_COLUMNS.index("source_id")])
 
 
-def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[Queued]:
+def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[QueuedDelivery]:
     """Return the head of the lane's queue, in order."""
     own = ("pk", "queued_at", "failures", "revision")
-    names = (*own, *(f"event__{name}" for name in COLUMNS))
+    names = (*own, *(f"event__{name}" for name in STORED_MESSAGE_COLUMNS))
     head = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk")
     rows: Iterable[Sequence[Any]] = head.values_list(*names)[:limit]
     return [
-        Queued(pk, at, failures, revision, event) for pk, at, failures, revision, *event in rows
+        QueuedDelivery(pk, at, failures, revision, event)
+        for pk, at, failures, revision, *event in rows
     ]
 
 
-def deferred(lane_id: int, now: datetime) -> dict[str, datetime]:
+def deferred_people(lane_id: int, now: datetime) -> dict[str, datetime]:
     """Return the people whose deliveries wait for a limit of their own, and until when."""
     rows = (
         Delivery.objects.filter(

@@ -10,24 +10,26 @@ from django.utils import timezone
 from delivery.lanes import leases
 from delivery.lanes.leases import Lease
 from delivery.models import Delivery, Lane
-from delivery.transform.guard import Missing, Unworkable
-from delivery.worker.backlog import Queued, deferred, next_batch
+from delivery.transform.guard import DestinationCodeError, DestinationMissing
+from delivery.worker.backlog import QueuedDelivery, deferred_people, next_batch
 from delivery.worker.batch_sender import BatchSender, LimitReached
 from delivery.worker.outcome import BatchOutcome
-from delivery.worker.settle import OPEN_AFTER, settle_outcome
+from delivery.worker.settle import PROBE_AFTER_FAILURES, settle_outcome
 from delivery.worker.shape_batch import BatchContext, ShapedBatch, plan_requests, shape_batch
 from integrations.blueprints import BlueprintError
 from integrations.destination import Limit
 from integrations.encryption import SecretsUnreadable
 from integrations.errors import CredentialsRejected, VendorUnavailable
 
-CAREFUL_SIZE = 100  # deliveries
-LOOK_AGAIN = 60.0  # seconds until a destination that the catalog lacks is looked for again
+CAREFUL_BATCH_SIZE = 100  # deliveries
+MISSING_DESTINATION_WAIT = (
+    60.0  # seconds until a destination that the catalog lacks is looked for again
+)
 
 State = Delivery.State
 
 
-def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
+def deliver_batch(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
     """Send the head of the queue in as few requests as possible and settle it behind the fence.
 
     Return how many deliveries left the queue; None when nothing was due. Raises LeaseLost.
@@ -45,15 +47,15 @@ def deliver(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
 
 def _size(lane: Lane) -> int:
     """Return how many deliveries to take: few while each of them has to be marked."""
-    if lane.failures >= OPEN_AFTER:
+    if lane.failures >= PROBE_AFTER_FAILURES:
         return 1
-    careful = lane.deaths >= leases.CAREFUL_AFTER
+    careful = lane.deaths >= leases.CAREFUL_AFTER_CRASHES
     size = int(settings.BATCH_SIZE)
-    return min(CAREFUL_SIZE, size) if careful else size
+    return min(CAREFUL_BATCH_SIZE, size) if careful else size
 
 
 def attempt_batch(
-    held: Lease, lane: Lane, batch: Sequence[Queued], *, go_on: Callable[[], bool]
+    held: Lease, lane: Lane, batch: Sequence[QueuedDelivery], *, go_on: Callable[[], bool]
 ) -> BatchOutcome:
     """Shape and send a batch; return what is to be settled. Raises LeaseLost."""
     outcome = BatchOutcome(lane, batch)
@@ -86,9 +88,11 @@ def _trouble_recorded(outcome: BatchOutcome) -> Iterator[None]:
         outcome.hold_back(reached.seconds, f"{vendor} takes {reached.limit.name}")
     except CredentialsRejected as error:
         outcome.pause(f"{vendor} refused the credentials: {error}", error)
-    except Missing as error:  # delivery resumes when the catalog has the destination again
-        outcome.hold_back(LOOK_AGAIN, str(error))
-    except (SecretsUnreadable, Unworkable) as error:
+    except (
+        DestinationMissing
+    ) as error:  # delivery resumes when the catalog has the destination again
+        outcome.hold_back(MISSING_DESTINATION_WAIT, str(error))
+    except (SecretsUnreadable, DestinationCodeError) as error:
         outcome.pause(str(error))
     except BlueprintError as error:  # saved by an older version: a new one was checked
         outcome.pause(f"The blueprint cannot be used. {error}")
@@ -97,14 +101,14 @@ def _trouble_recorded(outcome: BatchOutcome) -> Iterator[None]:
 def _shape(
     held: Lease,
     context: BatchContext,
-    batch: Sequence[Queued],
+    batch: Sequence[QueuedDelivery],
     limits: Sequence[Limit],
     outcome: BatchOutcome,
 ) -> ShapedBatch:
     """Shape a batch; record in the outcome what fails, waits or needs no request."""
     shaped = shape_batch(context, batch, before_each=_crash_marker(held, context.lane))
-    if context.lane.deaths >= leases.CAREFUL_AFTER:
-        leases.suspect(held, None, 0, timezone.now())
+    if context.lane.deaths >= leases.CAREFUL_AFTER_CRASHES:
+        leases.mark_suspect(held, None, 0, timezone.now())
     for delivery_id, error in shaped.failed.items():
         outcome.close(delivery_id, State.FAILED, error)
     if any(limit.per_person for limit in limits):
@@ -119,19 +123,19 @@ def _shape(
 
 def _crash_marker(held: Lease, lane: Lane) -> Callable[[int], None] | None:
     """Return what marks the delivery that is being worked on, after workers crashed in a row."""
-    if lane.deaths < leases.CAREFUL_AFTER:
+    if lane.deaths < leases.CAREFUL_AFTER_CRASHES:
         return None
 
     def mark(delivery_id: int) -> None:
         times = lane.suspected if lane.suspect == delivery_id else 0
-        leases.suspect(held, delivery_id, times + 1, timezone.now())
+        leases.mark_suspect(held, delivery_id, times + 1, timezone.now())
 
     return mark
 
 
 def _hold_back_deferred_people(lane: Lane, shaped: ShapedBatch, outcome: BatchOutcome) -> None:
     """Hold back later deliveries of a person whose earlier ones are deferred."""
-    waiting = deferred(lane.pk, timezone.now())
+    waiting = deferred_people(lane.pk, timezone.now())
     for delivery_id, person in list(shaped.people.items()) if waiting else ():
         if person in waiting:
             del shaped.deliveries[delivery_id]

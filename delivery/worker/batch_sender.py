@@ -8,13 +8,13 @@ from functools import partial
 
 from django.utils import timezone
 
-from delivery.transform.guard import code_of
-from delivery.transform.packing import Slot, keyed
+from delivery.transform.guard import guarded_destination
+from delivery.transform.packing import PlannedRequest, with_idempotency_key
 from delivery.worker import rate_limits
-from delivery.worker.attempt import make_attempt, session
+from delivery.worker.attempt import make_attempt, shared_session
 from delivery.worker.bisect import bisect
 from delivery.worker.outcome import BatchOutcome
-from delivery.worker.settle import OPEN_AFTER
+from delivery.worker.settle import PROBE_AFTER_FAILURES
 from delivery.worker.shape_batch import BatchContext, ShapedBatch
 from delivery.worker.suspects import Suspects
 from integrations.destination import Item, Limit
@@ -58,7 +58,7 @@ class BatchSender:
         self.suspects = Suspects()
         self.taken_at = outcome.taken_at
 
-    def send(self, planned: Slot) -> None:
+    def send(self, planned: PlannedRequest) -> None:
         """Make a request, and halve it while it is rejected.
 
         Raises VendorUnavailable, CredentialsRejected, LimitReached, Unworkable and LeaseLost.
@@ -81,14 +81,14 @@ class BatchSender:
         items = self._within_limits(endpoint, items)
         if not items:
             return items, None
-        with code_of(self.destination):
+        with guarded_destination(self.destination):
             request = self.destination.request(
                 endpoint, [item for _, item in items], self.context.config
             )
         attempt, error = make_attempt(
-            keyed(request, self.destination.endpoints[endpoint], items),
+            with_idempotency_key(request, self.destination.endpoints[endpoint], items),
             self.destination,
-            session(),
+            shared_session(),
             secrets=self.context.secrets,
             carried=[delivery_id for delivery_id, _ in items],
             items=len(items),
@@ -104,7 +104,7 @@ class BatchSender:
     def _may_be_a_message(self, items: Items) -> bool:
         """Return whether a 500 may be the fault of one message rather than the vendor's."""
         was_set_aside = len(items) == 1 and self.outcome.failures_of(items[0][0]) > 0
-        return was_set_aside or SUSPECT_AFTER <= self.context.lane.failures < OPEN_AFTER
+        return was_set_aside or SUSPECT_AFTER <= self.context.lane.failures < PROBE_AFTER_FAILURES
 
     def _record_accepted(self, items: Items) -> None:
         self.outcome.mark_lane_up()
@@ -140,7 +140,7 @@ class BatchSender:
 
     def _within(self, limit: Limit, items: Items) -> Items:
         people = [self.people[pk] if limit.per_person else "" for pk, _ in items]
-        waits = rate_limits.take(limit, Counter(people), timezone.now())
+        waits = rate_limits.take_tokens(limit, Counter(people), timezone.now())
         if not waits:
             return items
         if not limit.per_person:
@@ -156,13 +156,13 @@ class BatchSender:
     def _record_use(self, delivery_id: int, item: Item) -> None:
         """Count an accepted item against the vendor's monthly allowances, which the vendor enforces
         without an error."""
-        with code_of(self.destination):
+        with guarded_destination(self.destination):
             allowances = self.destination.allowances(self.context.config)
         for allowance in allowances:
             if allowance.endpoint != item.endpoint:
                 continue
-            key = rate_limits.month_of(allowance, self.people[delivery_id], timezone.now())
-            if rate_limits.used(key) + self.outcome.record_use(key) > allowance.items:
+            key = rate_limits.month_bucket(allowance, self.people[delivery_id], timezone.now())
+            if rate_limits.items_counted(key) + self.outcome.record_use(key) > allowance.items:
                 note = (
                     f"Sent to {item.endpoint}, but {self.destination.name} ignores it: it takes "
                     f"{allowance.name}, and they are used up."

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-INTERVAL = 0.04  # seconds between two looks
+IDLE_POLL_INTERVAL = 0.04  # seconds between two looks
 
 
-class Lookout:
+class IdleLanePoller:
     """The lanes of one process that wait; the thread of one of them asks for all."""
 
     def __init__(self, look: Callable[[Collection[int]], Collection[int]]):
@@ -30,12 +30,12 @@ class Lookout:
             while not came.is_set() and time.monotonic() < until:
                 if self.asking.acquire(blocking=False):
                     try:
-                        time.sleep(INTERVAL)
+                        time.sleep(IDLE_POLL_INTERVAL)
                         self._ask()
                     finally:
                         self.asking.release()
                 else:
-                    came.wait(INTERVAL)
+                    came.wait(IDLE_POLL_INTERVAL)
             return came.is_set()
         finally:
             with self.lock:

@@ -22,21 +22,21 @@ logger = logging.getLogger(__name__)
 
 # Seconds that a process stays with a lane that waits: less than vendors across an ocean take, so
 # that lanes of those do not go in turns; no less, or it would often leave what is there at once.
-PATIENCE = 0.05
-LOOK = 0.02  # seconds between two looks at it
-LONGEST = 30.0  # seconds that a process stays at all; well below the task's timeout
+GRACE = 0.05
+THREAD_POLL_INTERVAL = 0.02  # seconds between two looks at it
+MAX_STAY = 30.0  # seconds that a process stays at all; well below the task's timeout
 # Lanes of a process that keep their connection to the database while they wait. Those of more
 # vendors that hang would take all 100 that PostgreSQL has, and nobody else could have one.
-CONNECTED = 8
+MAX_IDLE_CONNECTIONS = 8
 
-_seat = threading.local()
+_current = threading.local()
 
 
-class Seat:
+class LaneThread:
     """What a thread is doing, for the process to see."""
 
-    def __init__(self, crew: "Crew") -> None:
-        self.crew = crew
+    def __init__(self, crew: "LanePool") -> None:
+        self.pool = crew
         self.leave_at: float | None = None  # monotonic; while it waits
 
     def may_be_left(self) -> bool:
@@ -45,24 +45,24 @@ class Seat:
 
 
 @contextmanager
-def standing_aside(*, at_once: bool = False) -> Iterator[None]:
+def yielding_worker(*, at_once: bool = False) -> Iterator[None]:
     """Tell the process that this thread only waits for now. Does nothing outside a crew.
 
     at_once  the process need not stay for PATIENCE: nothing is expected
     """
-    seat = getattr(_seat, "seat", None)
-    if seat is None:
+    thread = getattr(_current, "thread", None)
+    if thread is None:
         yield
         return
-    seat.leave_at = time.monotonic() + (0.0 if at_once else PATIENCE)
-    seat.crew.spare_connection()
+    thread.leave_at = time.monotonic() + (0.0 if at_once else GRACE)
+    thread.pool.close_connection_if_many()
     try:
         yield
     finally:
-        seat.leave_at = None
+        thread.leave_at = None
 
 
-class Crew:
+class LanePool:
     """The threads of one worker process; `size` is how many lanes it can have at once."""
 
     def __init__(self, size: int):
@@ -73,20 +73,20 @@ class Crew:
 
     def take(self, work: Callable[..., Any], *args: Any) -> Any:
         """Do the work in a thread; return its result, or None when it goes on by itself."""
-        until = time.monotonic() + LONGEST
+        until = time.monotonic() + MAX_STAY
         with self.lock:
             self.busy += 1
-        seat = Seat(self)
-        future = self.pool.submit(self._run, seat, work, args)
+        thread = LaneThread(self)
+        future = self.pool.submit(self._run, thread, work, args)
         while time.monotonic() < until:
-            if wait([future], LOOK).done:
+            if wait([future], THREAD_POLL_INTERVAL).done:
                 return future.result()
-            if seat.may_be_left() and self.busy < self.size:
+            if thread.may_be_left() and self.busy < self.size:
                 return None
         return None
 
-    def _run(self, seat: Seat, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        _seat.seat = seat
+    def _run(self, thread: LaneThread, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        _current.thread = thread
         close_old_connections()
         try:
             return work(*args)
@@ -96,23 +96,23 @@ class Crew:
             raise
         finally:
             close_old_connections()
-            self.spare_connection()
+            self.close_connection_if_many()
             with self.lock:
                 self.busy -= 1
 
-    def spare_connection(self) -> None:
+    def close_connection_if_many(self) -> None:
         """Close this thread's connection to the database when many have one: its next query opens
         another."""
-        if self.busy > CONNECTED:
+        if self.busy > MAX_IDLE_CONNECTIONS:
             connection.close()
 
 
 @cache
-def crew() -> Crew:
+def lane_pool() -> LanePool:
     """Return the crew of this process. Made at the first task: threads do not survive a fork."""
-    return Crew(settings.LANES_PER_WORKER)
+    return LanePool(settings.LANES_PER_WORKER)
 
 
-def is_crowded() -> bool:
-    """Say whether every seat is taken: then a lane had better not wait in one."""
-    return crew().busy >= crew().size
+def is_pool_full() -> bool:
+    """Say whether every thread is taken: then a lane had better not wait in one."""
+    return lane_pool().busy >= lane_pool().size

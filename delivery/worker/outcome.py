@@ -12,7 +12,7 @@ from django.utils import timezone
 from delivery.lanes import routes
 from delivery.models import Delivery, Lane, give_up_days
 from delivery.outbound import retry
-from delivery.worker.backlog import Queued
+from delivery.worker.backlog import QueuedDelivery
 from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
 from integrations.encryption import masked
 from integrations.errors import (
@@ -36,7 +36,7 @@ class BatchOutcome:
     settled_at  monotonic time of the last settle
     """
 
-    def __init__(self, lane: Lane, batch: Sequence[Queued]):
+    def __init__(self, lane: Lane, batch: Sequence[QueuedDelivery]):
         self.lane = lane
         self.installation: Installation = lane.installation
         self.taken_at = timezone.now()
@@ -108,7 +108,7 @@ class BatchOutcome:
         if self._gave_up(delivery_id, error, now):
             return
         failures = self._open.pop(delivery_id).failures + 1
-        wait = timedelta(seconds=retry.wait(failures, dice=random.random))
+        wait = timedelta(seconds=retry.retry_wait(failures, dice=random.random))
         reason = f"Set aside, because the vendor fails on this message alone: {error}"
         self._decide(delivery_id, State.QUEUED, error, reason, due_at=now + wait, failures=failures)
 
@@ -128,7 +128,7 @@ class BatchOutcome:
         """Let the lane wait for a vendor that is unavailable, and give up what is too old."""
         now = timezone.now()
         failures = (self.lane_state.failures if self.lane_state else self.lane.failures) + 1
-        seconds = retry.wait(failures, retry_after=error.retry_after, dice=random.random)
+        seconds = retry.retry_wait(failures, retry_after=error.retry_after, dice=random.random)
         self.lane_state = LaneState(
             failures=failures,
             due_at=now + timedelta(seconds=seconds),
@@ -202,7 +202,7 @@ class BatchOutcome:
 
     def _revision_of(self, delivery_id: int) -> int | None:
         """Return the revision that shapes a delivery: the current one, or its own last one."""
-        if self.lane.number == routes.AS_BEFORE:
+        if self.lane.number == routes.ORIGINAL_REVISION_LANE_NUMBER:
             return self.batch[delivery_id].revision_id
         return self.installation.revision_id
 

@@ -21,7 +21,7 @@ FORGET_AFTER = timedelta(hours=1)  # longer than any limit's seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class LimitUse:
     """How much of a limit is used up at the moment; None: each person has one of their own."""
 
     limit: Limit
@@ -32,19 +32,19 @@ class Use:
         return round(100 * (self.used or 0) / self.limit.items)
 
 
-def use(limits: Sequence[Limit], now: datetime) -> list[Use]:
+def limit_use(limits: Sequence[Limit], now: datetime) -> list[LimitUse]:
     """Return how much of each limit is used up."""
-    keys = [key_of(each, "") for each in limits]
+    keys = [bucket_key(each, "") for each in limits]
     rows = {row.key: row for row in Bucket.objects.filter(key__in=keys)}
     return [
-        Use(
+        LimitUse(
             each, None if each.per_person else round(each.items - _tokens(each, rows.get(key), now))
         )
         for each, key in zip(limits, keys, strict=True)
     ]
 
 
-def take(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, float]:
+def take_tokens(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, float]:
     """Take tokens for each of the persons, as many as wanted; return the seconds to wait instead.
 
     wanted  person → number of items; for a limit of the whole account the one key is ""
@@ -52,7 +52,7 @@ def take(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, fl
     Who cannot have all it wants takes nothing and has to wait; the others are not kept waiting.
     More than the limit ever holds is granted from a full bucket, and the debt is waited off after.
     """
-    keys = {person: key_of(limit, person) for person in wanted}
+    keys = {person: bucket_key(limit, person) for person in wanted}
     with transaction.atomic():
         rows = Bucket.objects.select_for_update().filter(key__in=keys.values())
         known = {row.key: row for row in rows}
@@ -68,13 +68,13 @@ def take(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, fl
     return waits
 
 
-def key_of(limit: Limit, person: str) -> str:
+def bucket_key(limit: Limit, person: str) -> str:
     """Return the bucket's key; people may have ids of any length."""
     own = f":{sha256(person.encode()).hexdigest()}" if limit.per_person else ""
     return f"{limit.account[:200]}:{limit.endpoint}:{limit.items}/{limit.seconds:g}{own}"
 
 
-def forget(now: datetime) -> int:
+def forget_full_buckets(now: datetime) -> int:
     """Delete buckets that are full again; return how many."""
     return Bucket.objects.filter(at__lt=now - FORGET_AFTER).delete()[0]
 
@@ -85,18 +85,18 @@ def forget(now: datetime) -> int:
 # it is forgotten after that, and never before.
 
 
-def month_of(allowance: Allowance, person: str, now: datetime) -> str:
+def month_bucket(allowance: Allowance, person: str, now: datetime) -> str:
     """Return the key of the bucket in which a person's items of this month are counted."""
     own = sha256(person.encode()).hexdigest()
     return f"{allowance.account[:200]}:{allowance.endpoint}:{now:%Y-%m}:{own}"
 
 
-def used(key: str) -> int:
+def items_counted(key: str) -> int:
     """Return how many items were counted in a bucket so far."""
     return int(Bucket.objects.filter(key=key).values_list("tokens", flat=True).first() or 0)
 
 
-def count(counts: Mapping[str, int], now: datetime) -> None:
+def count_items(counts: Mapping[str, int], now: datetime) -> None:
     """Count items. To be called in the transaction that notes that the vendor took them."""
     after = now.replace(day=28, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=4)
     for key, count in counts.items():
@@ -122,4 +122,4 @@ def _write(left: Mapping[str, float], known: Mapping[str, Bucket], now: datetime
         bulk.update(Bucket, ["tokens", "at"], old)
     if new:
         # two at once may make the same one: the loser's tokens are granted for nothing, once
-        bulk.insert(Bucket, ["key", "tokens", "at"], new, keep_first=True)
+        bulk.insert(Bucket, ["key", "tokens", "at"], new, ignore_conflicts=True)

@@ -11,20 +11,22 @@ from django.utils import timezone
 
 from delivery import bulk
 from delivery.accounting import record
-from delivery.lanes.leases import Lease, leased_lane, renew
+from delivery.lanes.leases import Lease, leased_lane, renew_lease
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
 from delivery.worker import rate_limits
 from delivery.worker.outcome import BatchOutcome
 from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
 
-OPEN_AFTER = 5  # failures in a row, from which on one delivery at a time asks whether all is well
+PROBE_AFTER_FAILURES = (
+    5  # failures in a row, from which on one delivery at a time asks whether all is well
+)
 
-AFTER_PROBE = timedelta(seconds=2)  # how long other lanes wait for what the probe says
+PROBE_GRACE = timedelta(seconds=2)  # how long other lanes wait for what the probe says
 
 HOST = socket.gethostname()[:60]
 
 
-def worker() -> str:
+def worker_name() -> str:
     """Return this process as attempts name it: host and process id."""
     return f"{HOST}:{os.getpid()}"
 
@@ -62,14 +64,16 @@ def settle(
     """
     with transaction.atomic():
         # First, and so that the row stays locked: from here nobody else can take the lane.
-        renew(held, now)
+        renew_lease(held, now)
         installation_id = Lane.objects.values_list("installation", flat=True).get(pk=held.lane_id)
         last = _write_attempts(installation_id, attempts)
         written = _update_deliveries(results, last, now)
-        record.note(installation_id, written, [each.outcome for each in attempts], now)
+        record.record_settled_batch(
+            installation_id, written, [each.outcome for each in attempts], now
+        )
         _remember(installation_id, facts)
         if used:
-            rate_limits.count(used, now)
+            rate_limits.count_items(used, now)
         if lane_state is not None:
             _update_lane(held, lane_state, now)
             _update_other_lanes(held, installation_id, lane_state, now)
@@ -87,7 +91,7 @@ def settle_test(
 def _remember(installation_id: int, facts: Sequence[tuple[str, str]]) -> None:
     if facts:
         rows = [(installation_id, key, value) for key, value in facts]
-        bulk.insert(Told, ("installation_id", "key", "value"), rows, keep_first=True)
+        bulk.insert(Told, ("installation_id", "key", "value"), rows, ignore_conflicts=True)
 
 
 def _write_attempts(
@@ -100,7 +104,7 @@ def _write_attempts(
         "installation_id", "started_at", "duration_ms", "method", "url", "status", "outcome",
         "error", "items", "is_test", "worker", "taken_at",
     )  # fmt: skip
-    by = worker()
+    by = worker_name()
     rows = [
         (installation_id, e.started_at, e.duration_ms, e.method, e.url[:500], e.status, e.outcome,
          e.error, e.items, is_test, by, e.taken_at)
@@ -183,9 +187,9 @@ def _update_other_lanes(
 ) -> None:
     """The vendor is the same for all lanes of an installation: one probes, the others go by it."""
     others = Lane.objects.filter(installation=installation_id).exclude(pk=held.lane_id)
-    if lane_state.failures >= OPEN_AFTER and lane_state.due_at:
+    if lane_state.failures >= PROBE_AFTER_FAILURES and lane_state.due_at:
         others.filter(failures__lt=lane_state.failures).update(failures=lane_state.failures)
-        later = lane_state.due_at + AFTER_PROBE
+        later = lane_state.due_at + PROBE_GRACE
         others.filter(Q(due_at__isnull=True) | Q(due_at__lt=later)).update(due_at=later)
     elif lane_state.failures == 0 and not lane_state.paused:
         others.filter(failures__gt=0).update(failures=0, due_at=None, last_error="", changed_at=now)

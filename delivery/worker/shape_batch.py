@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from delivery.lanes import leases, routes
 from delivery.models import Lane
-from delivery.transform.guard import code_of
-from delivery.transform.packing import Slot, pack
-from delivery.transform.shape import Parcel, leave_out_told, shape
-from delivery.transform.stored_messages import compiled, message_of
-from delivery.worker.backlog import Queued
+from delivery.transform.guard import guarded_destination
+from delivery.transform.packing import PlannedRequest, pack_requests
+from delivery.transform.shape import ShapedDelivery, leave_out_known_facts, shape_message
+from delivery.transform.stored_messages import compile_revision_by_id, decode_stored_message
+from delivery.worker.backlog import QueuedDelivery
 from integrations.blueprints import Blueprint, BlueprintError
 from integrations.destination import Config, Destination, Item, Limit
 from integrations.encryption import reveal
@@ -41,7 +41,7 @@ class BatchContext:
 
     def limits(self) -> Sequence[Limit]:
         """Return the vendor's published rate limits. Raises Unworkable."""
-        with code_of(self.destination):
+        with guarded_destination(self.destination):
             return self.destination.limits(self.config)
 
     def blueprint(self) -> Blueprint | None:
@@ -49,9 +49,9 @@ class BatchContext:
 
         Raises BlueprintError.
         """
-        if self.lane.number == routes.AS_BEFORE:
+        if self.lane.number == routes.ORIGINAL_REVISION_LANE_NUMBER:
             return None
-        return compiled(self.lane.installation.revision_id)
+        return compile_revision_by_id(self.lane.installation.revision_id)
 
 
 @dataclass(slots=True)
@@ -62,18 +62,18 @@ class ShapedBatch:
     failed  deliveries that cannot be sent
     """
 
-    deliveries: dict[int, Parcel] = field(default_factory=dict)
+    deliveries: dict[int, ShapedDelivery] = field(default_factory=dict)
     people: dict[int, str] = field(default_factory=dict)
     failed: dict[int, DestinationError] = field(default_factory=dict)
 
     def drop_known_facts(self, installation_id: int) -> None:
         """Drop items that carry a fact which the vendor knows already."""
-        leave_out_told(installation_id, self.deliveries.values())
+        leave_out_known_facts(installation_id, self.deliveries.values())
 
 
 def shape_batch(
     context: BatchContext,
-    batch: Iterable[Queued],
+    batch: Iterable[QueuedDelivery],
     *,
     before_each: Callable[[int], None] | None = None,
 ) -> ShapedBatch:
@@ -99,34 +99,34 @@ def shape_batch(
 
 
 def _shape_delivery(
-    context: BatchContext, queued: Queued, blueprint: Blueprint | None
-) -> tuple[str, Parcel]:
+    context: BatchContext, queued: QueuedDelivery, blueprint: Blueprint | None
+) -> tuple[str, ShapedDelivery]:
     _refuse_poison(context.lane, queued.id)
     blueprint = blueprint or _last_blueprint(queued)
-    message = message_of(*queued.event)
-    return message.person, shape(message, blueprint, context.destination, context.config)
+    message = decode_stored_message(*queued.event)
+    return message.person, shape_message(message, blueprint, context.destination, context.config)
 
 
 def _refuse_poison(lane: Lane, delivery_id: int) -> None:
     """A worker that crashes leaves no error. Raises MessageRejected for what the last ones were at,
     so that it is not tried again."""
-    if lane.suspect == delivery_id and lane.suspected >= leases.GUILTY_AFTER:
+    if lane.suspect == delivery_id and lane.suspected >= leases.POISON_AFTER_CRASHES:
         raise MessageRejected(f"{lane.deaths} workers died, the last two over this.")
 
 
-def _last_blueprint(queued: Queued) -> Blueprint:
+def _last_blueprint(queued: QueuedDelivery) -> Blueprint:
     """Return the blueprint that shaped a delivery last. Raises MessageRejected."""
     if queued.revision_id is None:
         raise MessageRejected("It was never shaped: there is nothing to send as before.")
     try:
-        return compiled(queued.revision_id)
+        return compile_revision_by_id(queued.revision_id)
     except BlueprintError as error:  # made by an older version
         raise MessageRejected(f"What shaped it cannot be used any more. {error}") from error
 
 
 def plan_requests(
     context: BatchContext, shaped: ShapedBatch, set_aside: Mapping[int, bool]
-) -> list[Slot]:
+) -> list[PlannedRequest]:
     """Return the requests to make: the lane's own first, then those set aside before, each alone.
 
     set_aside  whether a delivery was set aside before, by id
@@ -139,6 +139,8 @@ def plan_requests(
         if parcel.items:
             entry = (delivery_id, shaped.people[delivery_id], parcel.items)
             (alone if set_aside[delivery_id] else together).append(entry)
-    with code_of(context.destination):
-        slots = pack(together, context.destination)
-        return slots + [slot for entry in alone for slot in pack([entry], context.destination)]
+    with guarded_destination(context.destination):
+        slots = pack_requests(together, context.destination)
+        return slots + [
+            slot for entry in alone for slot in pack_requests([entry], context.destination)
+        ]

@@ -3,7 +3,7 @@
 import os
 
 
-def stopping() -> bool:
+def is_stopping() -> bool:
     """Say whether the cluster was asked to stop: then a worker ends after the request at hand."""
     path = os.environ.get("PENSTOCK_STOP_FILE")
     return bool(path and os.path.exists(path))

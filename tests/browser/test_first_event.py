@@ -46,7 +46,7 @@ def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
         f"{live_server.url}/v1/track", json=EVENT, auth=(source.write_key, ""), timeout=10
     )
     assert answer.json() == {"success": True}
-    assert drain.drain(Lane.objects.get().pk) == 1
+    assert drain.drain_lane(Lane.objects.get().pk) == 1
     assert len(sandbox.state.events) == 1
 
     sidebar.get_by_text("Deliveries", exact=True).click()

@@ -16,12 +16,12 @@ from django.utils.timezone import now
 from playwright.sync_api import expect
 
 from delivery.accounting import record
-from delivery.accounting.record import Sums
+from delivery.accounting.record import MetricCounts
 from delivery.actions import installations
 from delivery.models import Delivery, EventBody, Incident, Lane, Rejection
 from delivery.worker import drain as worker_drain
 from integrations.models import Source
-from tests.conftest import require
+from tests.conftest import require_service
 from tests.support.factories import (
     make_attempt,
     make_delivery,
@@ -51,7 +51,7 @@ client.shutdown()
 @pytest.fixture
 def send(live_server):
     """Send an event with Segment's own SDK."""
-    sdk = Path(require("sdks")) / "python"
+    sdk = Path(require_service("sdks")) / "python"
 
     def send(source):
         command = [sys.executable, "-c", SEND, live_server.url, source.write_key]
@@ -70,7 +70,7 @@ def script(sandbox, *faults):
 
 def drain():
     for lane in Lane.objects.all():
-        worker_drain.drain(lane.pk)
+        worker_drain.drain_lane(lane.pk)
 
 
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
@@ -282,7 +282,9 @@ def assert_asks_no_more(page, asked):
 
 def test_a_part_of_the_trend_that_is_dragged_over_is_the_time_that_is_shown(page):
     delivery = make_delivery(state="delivered")
-    record.append(delivery.installation_id, {delivery.event.source_id: Sums(delivered=3)}, now())
+    record.append_settlement(
+        delivery.installation_id, {delivery.event.source_id: MetricCounts(delivered=3)}, now()
+    )
     page.goto(f"{LOG}?q=installation:Heap")
     drag_over_trend(page, 0.5, 1.1)
     expect(page).to_have_url(re.compile("since"))
@@ -414,8 +416,8 @@ def pages(page):
     delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400: no total")
     make_attempt(delivery, status=400, outcome="MessageRejected", answer='{"error": "no total"}')
     source, here = Source.objects.get(), f"{INSTALLATIONS}{delivery.installation_id}"
-    sums = Sums(delivered=9, failed=1)
-    record.append(delivery.installation_id, {source.pk: sums}, now())
+    sums = MetricCounts(delivered=9, failed=1)
+    record.append_settlement(delivery.installation_id, {source.pk: sums}, now())
     rejection, incident, gone = further_rows(delivery, source)
     page.goto("/admin/")
     links = page.locator("#nav-sidebar-apps a").evaluate_all("all => all.map(a => a.pathname)")

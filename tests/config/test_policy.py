@@ -42,7 +42,7 @@ def test_what_sdks_send_must_be_for_a_host_of_ours(client):
 
 def test_every_address_for_sdks_without_a_variable_part_is_known():
     patterns = [each for each in urls.urlpatterns if "<" not in str(each.pattern)]
-    assert urls.views.keys() == {f"/{each.pattern}" for each in patterns}
-    for address, view in urls.views.items():
+    assert urls.views_by_path.keys() == {f"/{each.pattern}" for each in patterns}
+    for address, view in urls.views_by_path.items():
         found = resolve(address)
         assert (view.func, view.keywords) == (found.func, found.kwargs)

@@ -8,8 +8,8 @@ import pytest
 import requests
 from segment.analytics import Client
 
-from tests.conftest import a_free_port, new_database
-from tests.support.processes import Running, environment, eventually, manage
+from tests.conftest import find_free_port, new_database
+from tests.support.processes import RunningCommand, environment, eventually, manage
 
 pytestmark = pytest.mark.end_to_end
 
@@ -43,11 +43,11 @@ def started(database_url, broker_url):
         BROKER_URL=broker_url,
         PENSTOCK_API_TOKEN=TOKEN,
         PENSTOCK_WRITE_KEY=WRITE_KEY,
-        PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
-        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
+        PENSTOCK_WEB_BIND=f"127.0.0.1:{find_free_port()}",
+        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{find_free_port()}",
         PENSTOCK_CLUSTER_WORKERS=2,
     )
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         up.wait_for("Penstock is ready", 60)
         up.env = env
         yield up

@@ -21,9 +21,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.conftest import a_free_port, require
-from tests.support.postgres import Server
-from tests.support.processes import Running, environment, eventually, manage
+from tests.conftest import find_free_port, require_service
+from tests.support.postgres import PostgresServer
+from tests.support.processes import RunningCommand, environment, eventually, manage
 
 pytestmark = pytest.mark.end_to_end
 
@@ -105,7 +105,7 @@ class Passing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def postgres():
-    with Server() as server:
+    with PostgresServer() as server:
         yield server
 
 
@@ -114,11 +114,11 @@ def penstock(postgres):
     env = environment(
         postgres.url,
         PENSTOCK_WRITE_KEY=KEY,
-        PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
-        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
+        PENSTOCK_WEB_BIND=f"127.0.0.1:{find_free_port()}",
+        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{find_free_port()}",
         PENSTOCK_CLUSTER_WORKERS=1,
     )
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         up.wait_for("Penstock is ready", 60)
         manage(env, "shell", "-v", "0", "-c", INSTALL)
         up.env = env
@@ -152,9 +152,9 @@ def test_an_outage_of_the_database_costs_no_event(postgres, penstock):
 
 def commands(host):
     """Return how to start each SDK, and what of the environment it needs."""
-    sdks = Path(require("sdks"))
+    sdks = Path(require_service("sdks"))
     yield [sys.executable, SCRIPTS / "flow.py", host, KEY], {"PYTHONPATH": str(sdks / "python")}
-    yield [require("node"), SCRIPTS / "flow.mjs", sdks, host, KEY], {}
+    yield [require_service("node"), SCRIPTS / "flow.mjs", sdks, host, KEY], {}
 
 
 def start(command, events):

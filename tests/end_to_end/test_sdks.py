@@ -17,8 +17,8 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.conftest import ARGUMENTS, a_free_port, require
-from tests.support.processes import Running, environment, eventually
+from tests.conftest import CHROMIUM_ARGUMENTS, find_free_port, require_service
+from tests.support.processes import RunningCommand, environment, eventually
 
 # one group: what they share is made once
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_sdks")]
@@ -72,7 +72,7 @@ BROWSER = [
 
 @pytest.fixture(scope="module")
 def sdks():
-    return Path(require("sdks"))
+    return Path(require_service("sdks"))
 
 
 class Penstock:
@@ -97,7 +97,7 @@ class Penstock:
 @pytest.fixture(scope="module")
 def running(sdks, tmp_path_factory):
     path = tmp_path_factory.mktemp("sdks") / "penstock.sqlite3"
-    address = f"127.0.0.1:{a_free_port()}"
+    address = f"127.0.0.1:{find_free_port()}"
     env = environment(
         f"sqlite:///{path}",
         PENSTOCK_WRITE_KEY=KEY,
@@ -105,7 +105,7 @@ def running(sdks, tmp_path_factory):
         PENSTOCK_SANDBOX_URL="",
         PENSTOCK_CLUSTER_WORKERS=1,
     )
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         up.wait_for("Penstock is ready", 60)
         yield Penstock(f"http://{address}", path)
         assert up.stop() == 0, up.output
@@ -148,7 +148,7 @@ def send_with_python(penstock, sdks, module, key, options):
 @pytest.mark.parametrize(("name", "options"), NODE)
 def test_a_node_sdk(penstock, sdks, name, options):
     arguments = [sdks, name, penstock.url, KEY, json.dumps(options)]
-    made = run([require("node"), SCRIPTS / "send.mjs", *arguments])
+    made = run([require_service("node"), SCRIPTS / "send.mjs", *arguments])
     check(penstock, made, whole=name != "@jitsu/js")  # Jitsu repeats what it knows of the user
 
 
@@ -157,7 +157,7 @@ def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
     given = {"sdk": name, "host": penstock.url, "key": KEY, "options": json.dumps(options)}
     sent = []
     with shop(sdks) as origin, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()
         page.on("request", lambda request: sent.append(request))
         page.goto(f"{origin}/page.html?{urlencode(given)}")

@@ -27,7 +27,7 @@ POSTGRES, SQLITE = "PostgreSQL", "SQLite"
 Value = TypeVar("Value")
 
 
-class Unfit(Exception):
+class RowUnavailable(Exception):
     """This checkout has not what a row needs; the text says what."""
 
 
@@ -68,14 +68,16 @@ class Result:
     def write(self, verdict: str, seconds: float) -> dict[str, Any]:
         """Append it to the results that the table is made of, and return it as it is there."""
         RESULTS.parent.mkdir(exist_ok=True)
-        line = asdict(self) | {"verdict": verdict, "seconds": round(seconds, 1)} | _circumstances()
+        line = (
+            asdict(self) | {"verdict": verdict, "seconds": round(seconds, 1)} | _environment_info()
+        )
         with RESULTS.open("a") as file:
             file.write(json.dumps(line) + "\n")
         return line
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowContext:
     """Where a row runs, and for how many rounds."""
 
     database: str
@@ -94,22 +96,22 @@ class Place:
             return f"sqlite:///{self.folder}/{name}.sqlite3"
         return support_databases.new_sqlite(self.folder, name)
 
-    def either(self, full: Value, short: Value) -> Value:
+    def full_or_short(self, full: Value, short: Value) -> Value:
         """Return what the form that is asked for takes."""
         return full if self.full else short
 
 
-Work = Callable[[Place, Result], None]
+Work = Callable[[RowContext, Result], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class FaultRow:
     """One fault.
 
     short, full   rounds in CI and by hand. What is counted is asserted in both; how long things
                   took in both only where a busy machine can hold it, as the row's own words say
     on            the databases it is done on, in CI the first of them only
-    inside        it works on pytest's own database, without processes
+    in_process        it works on pytest's own database, without processes
     """
 
     number: str
@@ -118,7 +120,7 @@ class Row:
     short: int
     full: int
     on: tuple[str, ...]
-    inside: bool
+    in_process: bool
 
     @property
     def rounds(self) -> int:
@@ -127,7 +129,7 @@ class Row:
         return int(os.environ.get("PENSTOCK_FAULT_ROUNDS", "0")) or self.full
 
 
-TABLE: list[Row] = []
+TABLE: list[FaultRow] = []
 
 
 def row(
@@ -137,25 +139,33 @@ def row(
     short: int,
     full: int,
     on: tuple[str, ...] = (POSTGRES,),
-    inside: bool = False,
+    in_process: bool = False,
 ) -> Callable[[Work], Work]:
     """Put a function into the table. It fills in its result, and asserts its pass figures."""
 
     def register(work: Work) -> Work:
         TABLE.append(
-            Row(number=number, name=name, work=work, short=short, full=full, on=on, inside=inside)
+            FaultRow(
+                number=number,
+                name=name,
+                work=work,
+                short=short,
+                full=full,
+                on=on,
+                in_process=in_process,
+            )
         )
         return work
 
     return register
 
 
-def perform(each: Row, place: Place) -> dict[str, Any]:
+def run_row(each: FaultRow, context: RowContext) -> dict[str, Any]:
     """Do a row, write its result down, and return it. Raises AssertionError when it failed."""
-    result = Result(each.number, each.name, place.database, place.rounds, each.full)
+    result = Result(each.number, each.name, context.database, context.rounds, each.full)
     started = time.monotonic()
     try:
-        each.work(place, result)
+        each.work(context, result)
     except AssertionError as error:
         result.note = f"{result.note} {str(error)[:300]}".replace("\n", " ").strip()
         result.write("fail", time.monotonic() - started)
@@ -163,7 +173,7 @@ def perform(each: Row, place: Place) -> dict[str, Any]:
     return result.write("pass", time.monotonic() - started)
 
 
-def _circumstances() -> dict[str, Any]:
+def _environment_info() -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()

@@ -24,55 +24,55 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 Line = dict[str, Any]
 
 
-def line_of(each: Line) -> str:
+def format_line(each: Line) -> str:
     figures = [
         f"{each[name]:,}"
         for name in ("accepted", "delivered", "pending", "failed", "lost", "doubled", "again")
     ]
     cells = [
-        each["number"], each["name"], each["database"], rounds(each), *figures,
-        recovery(each["recovery"]), each["verdict"], f"`{each['commit']}`",
+        each["number"], each["name"], each["database"], format_rounds(each), *figures,
+        format_recovery(each["recovery"]), each["verdict"], f"`{each['commit']}`",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
-def rounds(each: Line) -> str:
+def format_rounds(each: Line) -> str:
     """Return how many there were, and how many the full form has when it has more."""
     more = f" of {each['full']}" if each["full"] > each["rounds"] else ""
     return f"{each['rounds']}{more}"
 
 
-def recovery(seconds: list[float]) -> str:
+def format_recovery(seconds: list[float]) -> str:
     """Return the middle one and the worst."""
     return f"{median(seconds):.1f} / {max(seconds):.1f}" if seconds else "–"
 
 
-def chosen(lines: list[Line]) -> list[Line]:
+def best_lines(lines: list[Line]) -> list[Line]:
     """Return of each row and database the line that counts, in the order of the numbers."""
     best: dict[tuple[str, str], Line] = {}
     for each in lines:  # oldest first
         key = each["number"], each["database"]
-        if key not in best or weight(each) >= weight(best[key]):
+        if key not in best or line_rank(each) >= line_rank(best[key]):
             best[key] = each
-    return sorted(best.values(), key=place_of)
+    return sorted(best.values(), key=line_sort_key)
 
 
-def weight(each: Line) -> tuple[bool, int]:
+def line_rank(each: Line) -> tuple[bool, int]:
     """Return how much a line says: with as many rounds, the short form says less."""
     return each["form"] == "full", each["rounds"]
 
 
-def place_of(each: Line) -> tuple[int, str, str]:
+def line_sort_key(each: Line) -> tuple[int, str, str]:
     number = each["number"]
     return int(number.rstrip("ab")), number, each["database"]
 
 
-def text(lines: list[Line]) -> str:
+def format_table(lines: list[Line]) -> str:
     """Return the table, and below it what rows say for themselves."""
     notes = [f"* **{each['number']}**, {each['database']}: {each['note']}" for each in lines]
     said = [note for note, each in zip(notes, lines, strict=True) if each["note"]]
     places = sorted({f"{each['date']}, {each['machine']}" for each in lines})
-    table = [HEAD, *map(line_of, lines), "", f"Run on {'; '.join(places)}.", "", *said]
+    table = [HEAD, *map(format_line, lines), "", f"Run on {'; '.join(places)}.", "", *said]
     return "\n".join(table) + "\n"
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{text(chosen(lines))}\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n{format_table(best_lines(lines))}\n{END}{after}")
     sys.stdout.write(f"{len(lines)} results; the table is in {PAGE.relative_to(ROOT)}\n")
 
 

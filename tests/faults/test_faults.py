@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from tests.faults import registry  # noqa: F401
-from tests.faults.registry import POSTGRES, SQLITE, TABLE, Place, Row, perform
+from tests.faults.registry import POSTGRES, SQLITE, TABLE, FaultRow, RowContext, run_row
 from tests.faults.rows import (
     broken_settings,  # noqa: F401
     isolation,  # noqa: F401
@@ -26,8 +26,8 @@ from tests.faults.rows import (
 )
 from tests.faults.support import secret_canaries  # noqa: F401
 from tests.faults.support.servers import Servers
-from tests.faults.table import HEAD, line_of
-from tests.support.services import Missing, required
+from tests.faults.table import HEAD, format_line
+from tests.support.services import ServiceMissing, is_required
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +36,12 @@ def servers() -> Iterator[Servers]:
         yield servers
 
 
-def cases(*, inside: bool) -> list[object]:
+def cases(*, in_process: bool) -> list[object]:
     found = [
         (each, database)
         for each in TABLE
-        if each.inside == inside
-        for database in (each.on if registry.FULL or inside else each.on[:1])
+        if each.in_process == in_process
+        for database in (each.on if registry.FULL or in_process else each.on[:1])
     ]
     return [
         pytest.param(each, database, id=f"{each.number}-{database}-{each.name}")
@@ -50,29 +50,29 @@ def cases(*, inside: bool) -> list[object]:
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize(("each", "database"), cases(inside=False))
+@pytest.mark.parametrize(("each", "database"), cases(in_process=False))
 def test_fault(each, database, servers, tmp_path, capsys):
-    run(each, database, servers, tmp_path, capsys)
+    run_in_context(each, database, servers, tmp_path, capsys)
 
 
-@pytest.mark.parametrize(("each", "database"), cases(inside=True))
+@pytest.mark.parametrize(("each", "database"), cases(in_process=True))
 def test_fault_inside(each, database, servers, tmp_path, capsys, transactional_db):
     here = POSTGRES if connection.vendor == "postgresql" else SQLITE
     if database != here:
         pytest.skip(f"pytest's own database is {here}")
-    run(each, database, servers, tmp_path, capsys)
+    run_in_context(each, database, servers, tmp_path, capsys)
 
 
-def run(each: Row, database: str, servers: Servers, folder, capsys) -> None:
-    place = Place(database, each.rounds, registry.FULL, folder, servers)
+def run_in_context(each: FaultRow, database: str, servers: Servers, folder, capsys) -> None:
+    context = RowContext(database, each.rounds, registry.FULL, folder, servers)
     try:
-        result = perform(each, place)
-    except Missing as missing:
-        if required("postgres"):
+        result = run_row(each, context)
+    except ServiceMissing as missing:
+        if is_required("postgres"):
             pytest.fail(str(missing))
         pytest.skip(str(missing))
-    except registry.Unfit as unfit:
+    except registry.RowUnavailable as unfit:
         pytest.skip(f"it needs {unfit}")
     if registry.FULL:
         with capsys.disabled():
-            sys.stdout.write(f"\n{HEAD}\n{line_of(result)}\n")
+            sys.stdout.write(f"\n{HEAD}\n{format_line(result)}\n")

@@ -15,11 +15,11 @@ import requests
 
 from delivery.operations.processes import living
 from delivery.operations.supervisor import title
-from tests.conftest import a_free_port
-from tests.support.processes import ROOT, Running, environment, eventually, manage
+from tests.conftest import find_free_port
+from tests.support.processes import ROOT, RunningCommand, environment, eventually, manage
 
-RECOVERY = 30.0  # seconds, promised
-SLOWLY = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, answered later
+RECOVERY_SECONDS = 30.0  # seconds, promised
+SLOW_RESPONSE = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, answered later
 TOKEN = "pst_only-for-the-kill-tests"
 WRITE_KEY = "wk_kills"
 WORKERS = 3
@@ -29,7 +29,7 @@ ROLES = {
     "worker": r"^qcluster \S+ (idle|processing .*)$",
     "monitor": r"^qcluster \S+ monitor$",
     "pusher": r"^qcluster \S+ pusher$",
-    "watch": r"^(?!.*delivery\.leash).*manage\.py cluster$",
+    "watch": r"^(?!.*die_with_parent).*manage\.py cluster$",
 }
 
 
@@ -51,8 +51,8 @@ class Stage:
         usual = {
             "PENSTOCK_API_TOKEN": token,
             "PENSTOCK_WRITE_KEY": WRITE_KEY,
-            "PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}",
-            "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{a_free_port()}",
+            "PENSTOCK_WEB_BIND": f"127.0.0.1:{find_free_port()}",
+            "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{find_free_port()}",
             "PENSTOCK_CLUSTER_WORKERS": WORKERS,
         }
         self.folder = tempfile.TemporaryDirectory(prefix="stage-")  # what is killed leaves things
@@ -61,10 +61,10 @@ class Stage:
         self.sent: list[str] = []
 
     def __enter__(self) -> "Stage":
-        self.up = Running(self.env, "up", root=self.root)
+        self.up = RunningCommand(self.env, "up", root=self.root)
         try:
             self.up.wait_for("Penstock is ready", 60.0)
-            eventually(self.is_whole, 30.0, self.up.output)
+            eventually(self.is_fully_running, 30.0, self.up.output)
             if self.config:
                 self.install("Heap", self.config["app_id"])
         except BaseException:
@@ -76,7 +76,7 @@ class Stage:
         # killed, which costs nobody's time: how it ends in peace is what test_up.py is about
         self.web.close()
         with suppress(psutil.NoSuchProcess):
-            family = self._family()
+            family = self._all_processes()
             self.up.stop(signal.SIGKILL)
             # those that nobody has buried yet are gone as well
             eventually(lambda: not list(living(each.pid for each in family)), 20.0)
@@ -93,7 +93,7 @@ class Stage:
     def send(self, count: int, *, users: int = 1) -> None:
         """Send that many events in batches of 100; each user's are numbered in order."""
         first = len(self.sent)
-        batch = [event(number, users) for number in range(first, first + count)]
+        batch = [make_event_message(number, users) for number in range(first, first + count)]
         for start in range(0, count, 100):
             self._post("/v1/batch", {"batch": batch[start : start + 100]}, WRITE_KEY)
         self.sent += [each["messageId"] for each in batch]
@@ -108,17 +108,17 @@ class Stage:
         assert answer.ok, answer.text
 
     def send_one(self, number: int) -> None:
-        self._post("/v1/batch", {"batch": [event(number, 1)]}, WRITE_KEY)
+        self._post("/v1/batch", {"batch": [make_event_message(number, 1)]}, WRITE_KEY)
 
-    def trouble(self, *script: Mapping[str, object]) -> None:
+    def set_faults(self, *script: Mapping[str, object]) -> None:
         """Tell the sandbox what its next answers are."""
         self._sandbox("POST", "faults", json=script)
 
-    def received(self) -> int:
+    def count_received(self) -> int:
         """Return how many events the sandbox holds."""
         return self._sandbox("GET", "state")["events"]
 
-    def held(self) -> dict[str, int]:
+    def events_by_app(self) -> dict[str, int]:
         """Return how many events the sandbox holds for each App ID."""
         by_app = self._sandbox("GET", "state")["by_app"]
         return {app_id: each["events"] for app_id, each in by_app.items()}
@@ -131,7 +131,7 @@ class Stage:
             yield from page["events"]
             after = page["next"]
 
-    def repeats(self) -> int:
+    def count_repeats(self) -> int:
         """Return how many times a message came that the sandbox had already."""
         return sum(times - 1 for times in self._sandbox("GET", "keys").values())
 
@@ -149,12 +149,12 @@ class Stage:
         assert answer.ok, answer.text
         return bool(answer.json()["data"])
 
-    def account(self) -> dict[str, int]:
+    def ledger_line(self) -> dict[str, int]:
         """Return the one installation's line of the ledger. Fails when it does not close."""
-        [line] = self.accounts().values()
+        [line] = self.ledger_lines().values()
         return line
 
-    def accounts(self) -> dict[str, dict[str, int]]:
+    def ledger_lines(self) -> dict[str, dict[str, int]]:
         """Return the ledger's line of each installation. Fails when it does not close."""
         ledger = json.loads(manage(self.env, "ledger", "--json"))
         assert ledger["closes"], ledger
@@ -168,11 +168,11 @@ class Stage:
             # by its connection: while its lane waits for an answer, it calls itself idle
             return [p for p in self.find("worker") if self._talks_to_vendor(p)]
         if role in ROLES:
-            return [p for p in self._family() if re.search(ROLES[role], title(p))]
-        mains = [p for p in self._family() if title(p).startswith("qcluster MainProcess")]
+            return [p for p in self._all_processes() if re.search(ROLES[role], title(p))]
+        mains = [p for p in self._all_processes() if title(p).startswith("qcluster MainProcess")]
         # the guard is a fork of the main process, its child, and bears its name
         pids = {p.pid for p in mains}
-        return [p for p in mains if (parent(p) in pids) == (role == "guard")]
+        return [p for p in mains if (parent_pid(p) in pids) == (role == "guard")]
 
     def _talks_to_vendor(self, process: psutil.Process) -> bool:
         port = int(self.env["PENSTOCK_SANDBOX_URL"].rpartition(":")[2])
@@ -182,7 +182,7 @@ class Stage:
             return False
         return any(c.raddr and c.raddr.port == port for c in connections)
 
-    def _family(self) -> list[psutil.Process]:
+    def _all_processes(self) -> list[psutil.Process]:
         everyone = psutil.Process(self.up.process.pid).children(recursive=True)
         return list(living(p.pid for p in everyone))
 
@@ -194,18 +194,20 @@ class Stage:
     def web_server(self) -> list[psutil.Process]:
         """Return all of the web server, its leash first."""
         [leash] = [
-            p for p in self._family() if "granian" in (words := title(p)) and "leash" in words
+            p
+            for p in self._all_processes()
+            if "granian" in (words := title(p)) and "die_with_parent" in words
         ]
         return [leash, *leash.children(recursive=True)]
 
-    def is_whole(self) -> bool:
+    def is_fully_running(self) -> bool:
         """Say whether all parts of the cluster are there and nobody is at work."""
         roles = ["main", "guard", "monitor", "pusher"]
         workers = int(self.env["PENSTOCK_CLUSTER_WORKERS"])
         return len(self.find("idle worker")) == workers and all(self.find(role) for role in roles)
 
 
-def kill(processes: list[psutil.Process]) -> None:
+def kill_all(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):  # its leash was quicker
             process.kill()
@@ -221,17 +223,17 @@ def assert_all_arrived_once_and_in_order(stage: Stage) -> None:
         last[each["identity"]] = number
         ids.append(each["idempotency_key"])
     assert sorted(ids) == sorted(stage.sent)
-    account = stage.account()
+    account = stage.ledger_line()
     assert account["delivered"] == account["in_scope"] == len(stage.sent)
 
 
-def parent(process: psutil.Process) -> int:
+def parent_pid(process: psutil.Process) -> int:
     with suppress(psutil.NoSuchProcess):
         return process.ppid()
     return 0
 
 
-def event(number: int, users: int) -> dict[str, object]:
+def make_event_message(number: int, users: int) -> dict[str, object]:
     return {
         "type": "track",
         "event": "Step",

@@ -6,7 +6,7 @@ import pytest
 
 from delivery.operations.supervisor import STARTUP
 from tests.faults.registry import FULL
-from tests.faults.rows.kills import arrival
+from tests.faults.rows.kills import seconds_to_arrive
 from tests.kills.stage import Stage
 from tests.support.processes import eventually
 
@@ -29,5 +29,5 @@ def test_a_cluster_that_freezes_with_all_its_processes_alive_is_replaced(stage):
 
     pusher.suspend()
 
-    arrival(stage, "frozen pusher")
+    seconds_to_arrive(stage, "frozen pusher")
     assert "idle workers did not answer" in stage.up.output

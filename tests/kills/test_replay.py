@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kills
 COUNT = int(os.environ.get("PENSTOCK_REPLAYED", "5000"))
 # how far a replay is let go before it is cancelled, and in how many steps; a short one may be there
 # at the first look
-FAR, STEPS = (0.3, 6) if COUNT > 20_000 else (0.1, 1)
+MIN_PROGRESS, MIN_STEPS = (0.3, 6) if COUNT > 20_000 else (0.1, 1)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def stage(database_url):
         yield stage
 
 
-def call(stage: Stage, method: str, path: str, **body: object) -> dict:
+def call_replays_api(stage: Stage, method: str, path: str, **body: object) -> dict:
     url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/admin/replays{path}"
     headers = {"Authorization": f"Bearer {TOKEN}"}
     answer = requests.request(method, url, json=body, headers=headers, timeout=30)
@@ -36,12 +36,12 @@ def call(stage: Stage, method: str, path: str, **body: object) -> dict:
     return answer.json()
 
 
-def watched(stage: Stage, one: str) -> list[float]:
+def wait_for_progress(stage: Stage, one: str) -> list[float]:
     """Return the progress at each look, until it is FAR."""
     seen: list[float] = []
     began = time.monotonic()
-    while not seen or seen[-1] < FAR:
-        seen.append(call(stage, "GET", one)["progress"])
+    while not seen or seen[-1] < MIN_PROGRESS:
+        seen.append(call_replays_api(stage, "GET", one)["progress"])
         assert time.monotonic() - began < 300.0
         time.sleep(0.05)
     return seen
@@ -49,42 +49,45 @@ def watched(stage: Stage, one: str) -> list[float]:
 
 def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, capsys):
     stage.send(COUNT, users=500)
-    eventually(lambda: stage.received() == COUNT, COUNT / 100 + 60, stage.up.output)
+    eventually(lambda: stage.count_received() == COUNT, COUNT / 100 + 60, stage.up.output)
     eventually(lambda: not stage.has_queued(), 60.0)
     asked = {"installation": 1, "states": ["delivered"]}
 
-    one = f"/{call(stage, 'POST', '', **asked)['id']}"
-    seen = watched(stage, one)
+    one = f"/{call_replays_api(stage, 'POST', '', **asked)['id']}"
+    seen = wait_for_progress(stage, one)
     called = time.monotonic()
-    call(stage, "POST", f"{one}/cancel")
-    eventually(lambda: call(stage, "GET", one)["state"] == "cancelled", 30.0, stage.up.output)
+    call_replays_api(stage, "POST", f"{one}/cancel")
+    eventually(
+        lambda: call_replays_api(stage, "GET", one)["state"] == "cancelled", 30.0, stage.up.output
+    )
     cancelled = time.monotonic() - called
-    ended = call(stage, "GET", one)
+    ended = call_replays_api(stage, "GET", one)
     assert seen == sorted(seen)
-    assert len(set(seen)) >= STEPS, "progress is not visible"
-    assert stage.account()["delivered"] == COUNT, "what was taken back is not as before"
+    assert len(set(seen)) >= MIN_STEPS, "progress is not visible"
+    assert stage.ledger_line()["delivered"] == COUNT, "what was taken back is not as before"
     sent_again = sum(stage._sandbox("GET", "keys").values()) - COUNT
     assert sent_again == ended["queued"] - ended["taken_back"]
 
     began = time.monotonic()
     both = [
-        f"/{call(stage, 'POST', '', **asked, **more)['id']}" for more in ({}, {"event": "Step"})
+        f"/{call_replays_api(stage, 'POST', '', **asked, **more)['id']}"
+        for more in ({}, {"event": "Step"})
     ]
     for each in both:
-        eventually(lambda each=each: call(stage, "GET", each)["state"] == "done", 900.0)
+        eventually(lambda each=each: call_replays_api(stage, "GET", each)["state"] == "done", 900.0)
     took = time.monotonic() - began
-    again = [call(stage, "GET", each)["queued"] for each in both]
+    again = [call_replays_api(stage, "GET", each)["queued"] for each in both]
     eventually(lambda: not stage.has_queued(), 60.0)
-    assert stage.account()["delivered"] == COUNT
+    assert stage.ledger_line()["delivered"] == COUNT
 
     times = stage._sandbox("GET", "keys")
     assert set(times) == set(stage.sent), "a replay sent another idempotency key"
     assert sum(times.values()) == COUNT + sent_again + sum(again)
     assert min(times.values()) >= 2, "each left one to the other"
-    assert stage.received() == COUNT  # the sandbox counts a key once
+    assert stage.count_received() == COUNT  # the sandbox counts a key once
     with capsys.disabled():
         sys.stdout.write(
             f"\n{COUNT}: progress seen {len(set(seen))} times; cancelled within {cancelled:.2f} s "
             f"at {seen[-1]:.0%}, {ended['taken_back']} taken back; two of one range queued "
-            f"{again} within {took:.0f} s, and the vendor counts {stage.received()}\n"
+            f"{again} within {took:.0f} s, and the vendor counts {stage.count_received()}\n"
         )

@@ -24,8 +24,8 @@ from django.utils import timezone
 from playwright.sync_api import Page, sync_playwright
 
 from tests.pictures.table import PICTURES, Picture
-from tests.support.processes import ROOT, Running, environment
-from tests.support.services import chromium
+from tests.support.processes import ROOT, RunningCommand, environment
+from tests.support.services import find_chromium
 
 WEB, VENDOR = "127.0.0.1:8000", "127.0.0.1:8001"
 IMAGES = ROOT / "docs" / "images"
@@ -46,7 +46,7 @@ SETTINGS = {
     "LOG_LEVEL": "ERROR",
     "DEBUG": "",
 }
-RENAME = """([old, name]) => {
+RENAME_HOST_JS = """([old, name]) => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(old, name);
 }"""
@@ -54,11 +54,13 @@ RENAME = """([old, name]) => {
 
 def main() -> None:
     options = read_options()
-    with tempfile.TemporaryDirectory() as folder, penstock(Path(folder)) as ids:
+    with tempfile.TemporaryDirectory() as folder, running_penstock(Path(folder)) as ids:
         options.into.mkdir(parents=True, exist_ok=True)
-        with photographer() as page:
+        with logged_in_page() as page:
             for name in options.names or PICTURES:
-                take(page, changed(PICTURES[name], options), ids, options.into / f"{name}.png")
+                take_picture(
+                    page, with_options(PICTURES[name], options), ids, options.into / f"{name}.png"
+                )
 
 
 def read_options() -> argparse.Namespace:
@@ -76,7 +78,7 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def changed(picture: Picture, options: argparse.Namespace) -> Picture:
+def with_options(picture: Picture, options: argparse.Namespace) -> Picture:
     return replace(
         picture,
         is_dark=picture.is_dark or options.dark,
@@ -86,21 +88,21 @@ def changed(picture: Picture, options: argparse.Namespace) -> Picture:
 
 
 @contextmanager
-def penstock(folder: Path) -> Iterator[dict[str, int]]:
+def running_penstock(folder: Path) -> Iterator[dict[str, int]]:
     """Open the shop, then start the servers; give the ids of what has a page."""
     os.environ.update(environment(f"sqlite:///{folder}/penstock.sqlite3", **SETTINGS))
-    shop = opened()
-    from tests.pictures.shop import tell
+    shop = open_shop()
+    from tests.pictures.shop import set_vendor_faults
 
-    with Running(dict(os.environ), "up") as up:
+    with RunningCommand(dict(os.environ), "up") as up:
         up.wait_for("Penstock is ready", 60.0)
-        tell(shop.faults)
-        shop.trade(0)  # or the newest minute would be an empty one
+        set_vendor_faults(shop.faults)
+        shop.send_traffic(0)  # or the newest minute would be an empty one
         yield shop.ids
         up.stop()
 
 
-def opened() -> Any:
+def open_shop() -> Any:
     """Let the shop have its day, in this process, with the vendor in a thread of it."""
     clock = timezone.now = Clock()  # before anybody else has taken it from there
     django.setup()
@@ -132,12 +134,14 @@ class Clock:
 
 
 @contextmanager
-def photographer() -> Iterator[Page]:
+def logged_in_page() -> Iterator[Page]:
     """A browser whose user has logged in."""
-    from tests.conftest import ARGUMENTS
+    from tests.conftest import CHROMIUM_ARGUMENTS
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS
+        )
         where = f"http://localhost:{WEB.partition(':')[2]}"
         page = browser.new_page(base_url=where, timezone_id="UTC", locale="en-GB")
         page.goto("/admin/")
@@ -149,7 +153,7 @@ def photographer() -> Iterator[Page]:
         browser.close()
 
 
-def take(page: Page, picture: Picture, ids: dict[str, int], path: Path) -> None:
+def take_picture(page: Page, picture: Picture, ids: dict[str, int], path: Path) -> None:
     page.set_viewport_size({"width": picture.width, "height": picture.height or 900})
     page.emulate_media(color_scheme="dark" if picture.is_dark else "light", reduced_motion="reduce")
     answer = page.goto(picture.address.format_map(ids))
@@ -158,7 +162,7 @@ def take(page: Page, picture: Picture, ids: dict[str, int], path: Path) -> None:
     page.get_by_text(picture.shows).filter(visible=True).first.wait_for()
     page.evaluate("document.fonts.ready")
     page.wait_for_load_state("networkidle")
-    page.evaluate(RENAME, [socket.gethostname(), HOST])
+    page.evaluate(RENAME_HOST_JS, [socket.gethostname(), HOST])
     page.screenshot(path=path, full_page=not picture.height, animations="disabled", caret="hide")
     sys.stdout.write(f"{path.name}: {path.stat().st_size / 1_000:.0f} KB\n")
 

@@ -27,7 +27,7 @@ from delivery.worker import drain
 MINUTE = timedelta(minutes=1)
 DAY = [-24 * 60 + 20 * turn for turn in range(69)]  # minutes before now: thinner than the hour
 HOUR = range(-60, 0)
-SIGNED_WITH = "whsec-5b1"
+WEBHOOK_SECRET = "whsec-5b1"
 
 PRODUCTS = [
     {"product_id": "cup-blue", "name": "Cup, blue", "category": "Kitchen", "price": 12.5},
@@ -44,7 +44,7 @@ INSTALLATIONS = [
     {"name": "Heap Staging", "config": {"app_id": "4204501337"}, "variant": "segment-parity"},
 ]
 PRODUCTION, EU, MARKETING, STAGING = (each["config"]["app_id"] for each in INSTALLATIONS)
-FED_BY = {"Heap EU": ["Webshop", "iOS app"], "Heap Staging": ["Webshop"]}
+INSTALLATION_SOURCES = {"Heap EU": ["Webshop", "iOS app"], "Heap Staging": ["Webshop"]}
 USERS = {
     "ada": "org_admin",
     "bob": "source_admin",
@@ -60,7 +60,7 @@ TOKENS = {
 WEBHOOK = {
     "name": "Payments",
     "source_type": "hmac",
-    "secret": SIGNED_WITH,
+    "secret": WEBHOOK_SECRET,
     "event_type_path": "$.type",
     "mappings": {"userId": "$.customer.id", "properties": "$.payment"},
 }
@@ -75,14 +75,19 @@ PAYMENT = {
 # until somebody mends it.
 TOTAL = "postBody.events[0].properties.total should be >= 0"
 COUPON = "postBody.events[0].properties.coupon should NOT be longer than 1024 characters"
-REFUSED = {"match": '"A-6', "status": 400, "times": 0, "body": TOTAL}
-UNTIL_MENDED = {"match": '"A-4', "status": 400, "times": 0, "body": COUPON}
-DOWN = {"status": 503, "times": 0, "body": "upstream connect error"}
-LOCKED = {"match": MARKETING, "status": 401, "times": 0, "body": "Unknown app_id or api_key"}
-USUAL = [REFUSED, {"delay_s": 0.02, "times": 0}]
+REJECT_TOTAL = {"match": '"A-6', "status": 400, "times": 0, "body": TOTAL}
+REJECT_COUPON = {"match": '"A-4', "status": 400, "times": 0, "body": COUPON}
+UNAVAILABLE = {"status": 503, "times": 0, "body": "upstream connect error"}
+BAD_CREDENTIALS = {
+    "match": MARKETING,
+    "status": 401,
+    "times": 0,
+    "body": "Unknown app_id or api_key",
+}
+USUAL_FAULTS = [REJECT_TOTAL, {"delay_s": 0.02, "times": 0}]
 
 
-def tell(faults: Sequence[Any]) -> None:
+def set_vendor_faults(faults: Sequence[Any]) -> None:
     """Tell the vendor what its next answers are."""
     url = f"{environ['PENSTOCK_SANDBOX_URL']}/_sandbox/faults"
     requests.post(url, json=faults, timeout=10).raise_for_status()
@@ -104,29 +109,29 @@ class Shop:
         self.headers = {"authorization": f"Bearer {environ['PENSTOCK_API_TOKEN']}"}
 
     def open(self) -> None:
-        drain.LINGER = drain.SHORT_WAIT = 0  # who waits by another clock, waits for ever
+        drain.IDLE_STAY = drain.SHORT_WAIT = 0  # who waits by another clock, waits for ever
         self.clock.set(self.now + (DAY[0] - 1) * MINUTE)
-        self.script(*USUAL)
+        self.script(*USUAL_FAULTS)
         self.set_up()
         turns: dict[int, Any] = {
-            DAY[20]: lambda: self.script(UNTIL_MENDED, *USUAL),
-            DAY[23]: self.mend,
-            -42: lambda: self.script({**DOWN, "match": PRODUCTION}, *USUAL),
-            -37: lambda: self.script(*USUAL),
+            DAY[20]: lambda: self.script(REJECT_COUPON, *USUAL_FAULTS),
+            DAY[23]: self.fix_vendor,
+            -42: lambda: self.script({**UNAVAILABLE, "match": PRODUCTION}, *USUAL_FAULTS),
+            -37: lambda: self.script(*USUAL_FAULTS),
             -33: lambda: self.call("POST", f"installations/{self.ids['Heap Staging']}/disable"),
-            -26: lambda: self.script(LOCKED, *USUAL),
-            -14: lambda: self.script({**DOWN, "match": EU}, LOCKED, *USUAL),
+            -26: lambda: self.script(BAD_CREDENTIALS, *USUAL_FAULTS),
+            -14: lambda: self.script({**UNAVAILABLE, "match": EU}, BAD_CREDENTIALS, *USUAL_FAULTS),
             -9: self.resolve,
             -8: self.edit,
         }
         for minute in self.minutes():
             self.clock.set(self.now + minute * MINUTE)
             turns.get(minute, lambda: None)()
-            self.trade(minute)
+            self.send_traffic(minute)
             self.work()
         self.clock.ahead = timedelta()
-        self.call("POST", "replays", self.again("Heap Production", ["delivered"], rate=20))
-        self.find()
+        self.call("POST", "replays", self.replay_body("Heap Production", ["delivered"], rate=20))
+        self.collect_ids()
 
     def minutes(self) -> Iterator[int]:
         """Yield when something happens, from yesterday to the end of this: it takes a while."""
@@ -136,7 +141,7 @@ class Shop:
                 return
             yield minute
 
-    def find(self) -> None:
+    def collect_ids(self) -> None:
         """Find what has a page of its own by what is special about it."""
         wanted = {
             "failed": "deliveries?q=state:failed+attempts:>4+resolved:no",
@@ -151,7 +156,7 @@ class Shop:
 
     def script(self, *faults: Any) -> None:
         self.faults = faults
-        tell(faults)
+        set_vendor_faults(faults)
 
     # --- by the API ----------------------------------------------------------------------------
 
@@ -179,7 +184,7 @@ class Shop:
             wanted = {**each, "config": {**each["config"], "region": "sandbox"}}
             made = self.call("POST", "integration-catalog/heap/install", wanted)
             self.ids[each["name"]] = made["id"]
-        for name, sources in FED_BY.items():
+        for name, sources in INSTALLATION_SOURCES.items():
             fed_by = [self.ids[each] for each in sources]
             self.call("PATCH", f"installations/{self.ids[name]}", {"sources": fed_by})
         for name, role in USERS.items():
@@ -196,12 +201,12 @@ class Shop:
         )
         self.ids["Payments"], self.webhook = made["id"], made["address"]
 
-    def again(self, installation: str, states: list[str], **more: Any) -> dict[str, Any]:
+    def replay_body(self, installation: str, states: list[str], **more: Any) -> dict[str, Any]:
         return {"installation": self.ids[installation], "states": states, **more}
 
-    def mend(self) -> None:
-        self.script(*USUAL)
-        self.call("POST", "replays", self.again("Heap Production", ["failed"]))
+    def fix_vendor(self) -> None:
+        self.script(*USUAL_FAULTS)
+        self.call("POST", "replays", self.replay_body("Heap Production", ["failed"]))
 
     def resolve(self) -> None:
         found = self.call("GET", "deliveries?q=state:failed+event:%22Order+Refunded%22")["data"]
@@ -221,7 +226,7 @@ class Shop:
 
     # --- what its customers do -----------------------------------------------------------------
 
-    def trade(self, minute: int) -> None:
+    def send_traffic(self, minute: int) -> None:
         """Send what happened in this minute, by the source that saw it."""
         busy = 8.0 if minute < HOUR[0] else 1.5 + 1.5 * (minute % 17 in (3, 4, 5))
         visits = [self.visit() for _ in range(round(busy + self.chance.random()))]
@@ -229,9 +234,9 @@ class Shop:
         source = "iOS app" if self.chance.random() < 0.3 else "Webshop"
         self.send(source, [each for each in browser if each["event"] != "Order Completed"])
         orders = [each for each in browser if each["event"] == "Order Completed"]
-        self.send("Order service", [*orders, *self.troubles(minute)])
+        self.send("Order service", [*orders, *self.faulty_messages(minute)])
         if minute in (-52, -29, -11):
-            self.refused()
+            self.send_rejected_message()
         if minute == -20:
             self.pay()
 
@@ -266,7 +271,7 @@ class Shop:
         }
         return self.message("track", who, "Order Completed", facts)
 
-    def troubles(self, minute: int) -> Iterator[dict[str, Any]]:
+    def faulty_messages(self, minute: int) -> Iterator[dict[str, Any]]:
         who = {"userId": "customer-1003", "anonymousId": "visitor-1003"}
         if minute in (-41, -18, -17):
             order = self.order(who, PRODUCTS[:2], "A-6")
@@ -302,13 +307,13 @@ class Shop:
             headers={"authorization": f"Basic {key}", **headers},
         )  # fmt: skip
 
-    def refused(self) -> None:
+    def send_rejected_message(self) -> None:
         bad = {"type": "track", "event": "", "userId": "customer-1008", "properties": {"total": 12}}
         assert self.post("track", bad, "iOS app").status_code == 400
 
     def pay(self) -> None:
         body = json.dumps(PAYMENT)
-        signature = digest(SIGNED_WITH.encode(), body.encode(), sha256).hex()
+        signature = digest(WEBHOOK_SECRET.encode(), body.encode(), sha256).hex()
         answer = self.client.post(
             self.webhook, body, content_type="application/json",
             headers={"x-signature": signature},
@@ -319,7 +324,7 @@ class Shop:
 
     def work(self) -> None:
         for pk in Replay.objects.filter(state="running").values_list("pk", flat=True):
-            job.step(pk, pace.Window(), timezone.now())
+            job.step_replay(pk, pace.ReplayWindow(), timezone.now())
         for lane in Lane.objects.order_by("pk"):
-            drain.drain(lane.pk)
+            drain.drain_lane(lane.pk)
         tasks.sweep()

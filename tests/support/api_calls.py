@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 import yaml
 
-from tests.conftest import a_free_port
+from tests.conftest import find_free_port
 from tests.support import databases, processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ WRITE_KEY = "wk_fuzz-0123456789"
 MESSAGE = {"type": "track", "event": "Signed Up", "userId": "ada"}
 BLUEPRINT = {"version": 1, "actions": [], "otherwise": "pass"}
 # What each call of the generated client is given; those that are not here need nothing.
-GIVEN = {
+CALL_ARGUMENTS = {
     "attempts_retrieve": {"id": 1},
     "attempts_reveal_create": {"id": 1},
     "events_retrieve": {"id": 1},
@@ -100,10 +100,10 @@ GIVEN = {
     "users_destroy": {"id": 2},
 }
 # Refused: there is nothing to refresh or to log out of.
-REFUSED = {"auth_refresh_create": 401, "auth_logout_create": 409}
+EXPECTED_REFUSALS = {"auth_refresh_create": 401, "auth_logout_create": 409}
 
 
-def ends(path, method):
+def is_destructive(path, method):
     """Say whether other calls need what this one ends."""
     return method == "DELETE" or path.endswith("/cancel")
 
@@ -112,12 +112,12 @@ def ends(path, method):
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
+def running_server(folder: Path) -> Iterator[str]:
     """Start the web server on a database with a little of everything, and give its address.
 
     The id of its token is far away from those of calls that are made up.
     """
-    port = a_free_port()
+    port = find_free_port()
     env = processes.environment(
         databases.new_sqlite(folder),
         PENSTOCK_SANDBOX_URL="http://127.0.0.1:9",  # nobody is there
@@ -126,7 +126,7 @@ def server(folder: Path) -> Iterator[str]:
         PENSTOCK_LOGIN_FAILURES="1000000",
         LOG_LEVEL="ERROR",
     )
-    processes.manage(env, "shell", "-c", PREPARE)
+    processes.manage(env, "shell", "-c", PREPARE_SCRIPT)
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "config.wsgi:application"),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
@@ -134,14 +134,14 @@ def server(folder: Path) -> Iterator[str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=ROOT, env=env, **quiet)
     try:
-        processes.eventually(lambda: answers(port), 120)
+        processes.eventually(lambda: is_responding(port), 120)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(20)
 
 
-PREPARE = """
+PREPARE_SCRIPT = """
 from datetime import timedelta
 from django.core.management import call_command
 from django.contrib.auth.models import User
@@ -174,7 +174,7 @@ Incident.objects.create(
 """
 
 
-def answers(port: int) -> bool:
+def is_responding(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=1).ok
     except requests.RequestException:

@@ -19,7 +19,7 @@ from tests.support.processes import environment, manage
 
 
 @cache
-def sqlite() -> Path:
+def migrated_sqlite_file() -> Path:
     """Return a file to copy."""
     folder = tempfile.mkdtemp(prefix="penstock-migrated-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -29,9 +29,9 @@ def sqlite() -> Path:
 
 
 @cache
-def postgres(server: str) -> str:
+def migrated_postgres_template(server: str) -> str:
     """Return the name of a database of that server to copy."""
-    url = services.database(server)
+    url = services.database_url_on(server)
     name = url.rpartition("/")[2]
     execute(server, "CREATE DATABASE {}", name)
     atexit.register(drop, server, name)
@@ -51,11 +51,16 @@ def execute(server: str, statement: str, *names: str) -> None:
 
 def new_sqlite(folder: Path, name: str = "penstock") -> str:
     """Return the address of a new database in that folder."""
-    return f"sqlite:///{shutil.copy(sqlite(), folder / f'{name}.sqlite3')}"
+    return f"sqlite:///{shutil.copy(migrated_sqlite_file(), folder / f'{name}.sqlite3')}"
 
 
 def new_postgres(server: str) -> str:
     """Return the address of a new database of that server."""
-    url = services.database(server)
-    execute(server, "CREATE DATABASE {} TEMPLATE {}", url.rpartition("/")[2], postgres(server))
+    url = services.database_url_on(server)
+    execute(
+        server,
+        "CREATE DATABASE {} TEMPLATE {}",
+        url.rpartition("/")[2],
+        migrated_postgres_template(server),
+    )
     return url

@@ -24,7 +24,7 @@ def make_source(name="Shop", **fields):
 def make_installation(name="Heap", destination="heap", config=CONFIG, **fields):
     """Install, and make the lane that the first event would make."""
     installation = install(catalog()[destination], name=name, config=config, **fields)
-    routes.plan()
+    routes.plan_routes()
     return installation
 
 

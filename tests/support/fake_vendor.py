@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 
-class Vendor:
+class FakeVendor:
     """Use as a context manager.
 
     answers   what to do with each request in turn, then 200 for ever: a status, or a tuple of
@@ -54,13 +54,13 @@ class Vendor:
         self.server.server_close()
 
 
-def reset(handler):
+def reset_connection(handler):
     """Close the connection without an answer."""
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
 
 
-def drip(handler):
+def respond_slowly(handler):
     """Send the head of an answer one byte each tenth of a second, for as long as anyone reads."""
     try:
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 1_000:

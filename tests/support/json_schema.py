@@ -14,26 +14,26 @@ TYPES: dict[str, Any] = {
     "boolean": bool,
     "null": type(None),
 }
-CHECKED = {
+CHECKED_KEYWORDS = {
     "$ref", "type", "const", "enum", "anyOf", "oneOf", "required", "properties", "items",
     "patternProperties", "additionalProperties", "prefixItems", "minItems", "maxItems",
     "minLength", "maxLength", "pattern",
 }  # fmt: skip
-SAID = {"$schema", "$id", "$defs", "title", "description", "default"}
+ANNOTATION_KEYWORDS = {"$schema", "$id", "$defs", "title", "description", "default"}
 
 
-def problem(data: Any, schema: Any, root: Any = None) -> str | None:
+def first_problem(data: Any, schema: Any, root: Any = None) -> str | None:
     """Return the first thing that is wrong with the data, or None."""
-    return next(_problems(data, schema, root or schema), None)
+    return next(_iter_problems(data, schema, root or schema), None)
 
 
-def _problems(data: Any, schema: Any, root: Any) -> Iterator[str]:
+def _iter_problems(data: Any, schema: Any, root: Any) -> Iterator[str]:
     if schema is False:
         yield "nothing may be here"
         return
-    assert schema.keys() <= CHECKED | SAID
+    assert schema.keys() <= CHECKED_KEYWORDS | ANNOTATION_KEYWORDS
     if "$ref" in schema:
-        yield from _problems(data, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
+        yield from _iter_problems(data, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
     kinds = schema.get("type", [])
     if kinds and not any(
         _is(data, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)
@@ -44,13 +44,13 @@ def _problems(data: Any, schema: Any, root: Any) -> Iterator[str]:
         yield f"{data!r} is not {schema['const']!r}"
     if "enum" in schema and data not in schema["enum"]:
         yield f"{data!r} is none of {schema['enum']}"
-    fits = [not problem(data, each, root) for each in schema.get("anyOf", [])]
+    fits = [not first_problem(data, each, root) for each in schema.get("anyOf", [])]
     if fits and not any(fits):
         yield f"{data!r} fits none of {schema['anyOf']}"
-    fits = [not problem(data, each, root) for each in schema.get("oneOf", [])]
+    fits = [not first_problem(data, each, root) for each in schema.get("oneOf", [])]
     if fits and sum(fits) != 1:
         yield f"{data!r} fits {sum(fits)} of {schema['oneOf']}"
-    yield from _parts(data, schema, root)
+    yield from _iter_nested_problems(data, schema, root)
 
 
 def _is(data: Any, kind: str) -> bool:
@@ -59,19 +59,19 @@ def _is(data: Any, kind: str) -> bool:
     return isinstance(data, TYPES[kind])
 
 
-def _parts(data: Any, schema: Mapping[str, Any], root: Any) -> Iterator[str]:
+def _iter_nested_problems(data: Any, schema: Mapping[str, Any], root: Any) -> Iterator[str]:
     if isinstance(data, dict):
         yield from (f"{key} is missing" for key in schema.get("required", []) if key not in data)
         for key, value in data.items():
-            yield from _problems(value, _property(key, schema), root)
+            yield from _iter_problems(value, _property(key, schema), root)
     if isinstance(data, list):
         if not schema.get("minItems", 0) <= len(data) <= schema.get("maxItems", len(data)):
             yield f"{len(data)} items"
         prefix = schema.get("prefixItems", [])
         for each, part in zip(data, prefix, strict=False):
-            yield from _problems(each, part, root)
+            yield from _iter_problems(each, part, root)
         for each in data[len(prefix) :]:
-            yield from _problems(each, schema.get("items", {}), root)
+            yield from _iter_problems(each, schema.get("items", {}), root)
     if isinstance(data, str):
         if not schema.get("minLength", 0) <= len(data) <= schema.get("maxLength", len(data)):
             yield f"{data!r} has {len(data)} characters"

@@ -6,22 +6,22 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.conftest import a_free_port, require
+from tests.conftest import find_free_port, require_service
 
 OPTIONS = "-c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c shared_buffers=32MB"
 
 
-class Server:
+class PostgresServer:
     """Use as a context manager: it runs inside, and is gone with its data afterwards.
 
     PostgreSQL refuses to run as root, so that root starts it as the user `postgres`.
     """
 
     def __init__(self) -> None:
-        self.binaries = Path(require("initdb")).parent
+        self.binaries = Path(require_service("initdb")).parent
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
         self.data = self.folder / "data"
-        self.port = a_free_port()
+        self.port = find_free_port()
         self.user = "postgres" if os.geteuid() == 0 else None
         if self.user:
             shutil.chown(self.folder, self.user)
@@ -30,7 +30,7 @@ class Server:
     def url(self) -> str:
         return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> "PostgresServer":
         self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         self.start()
         return self

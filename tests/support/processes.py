@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Environment = dict[str, str]
 
-CONNECTIONS = "PENSTOCK_CONN_MAX_AGE"  # as tests/environment.py sets it
+CONN_MAX_AGE_VARIABLE = "PENSTOCK_CONN_MAX_AGE"  # as tests/environment.py sets it
 
 
 def environment(database_url: str, **settings: object) -> Environment:
     """Return the environment of a Penstock of its own: no setting comes from a `.env`, and it
     keeps its connections, which the tests' own process does not."""
-    inherited = {name: value for name, value in os.environ.items() if name != CONNECTIONS}
+    inherited = {name: value for name, value in os.environ.items() if name != CONN_MAX_AGE_VARIABLE}
     return {
         **inherited,
         "DATABASE_URL": database_url,
@@ -44,7 +44,7 @@ def manage(env: Environment, *arguments: str, seconds: float = 120.0) -> str:
     return done.stdout
 
 
-class Running:
+class RunningCommand:
     """A command of manage.py that runs until it is stopped or killed; use as a context manager.
 
     root     where its sources are
@@ -67,7 +67,7 @@ class Running:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> "RunningCommand":
         return self
 
     def __exit__(self, *_: object) -> None:

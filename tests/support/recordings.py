@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "clients" / "recordings"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+RECORDINGS_FOLDER = Path(__file__).resolve().parents[3] / "shared" / "clients" / "recordings"
+RECORDING_NAMES = sorted(path.stem for path in RECORDINGS_FOLDER.glob("*.jsonl"))
 WRITE_KEYS = ("wk_test_0123456789abcdef", "pk_us_0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRequest:
     """One request of an SDK, byte for byte."""
 
     method: str
@@ -29,11 +29,11 @@ class Recorded:
         return data.get("batch", [data])
 
 
-def recorded(name: str) -> list[Recorded]:
+def load_recording(name: str) -> list[RecordedRequest]:
     """Return the requests of a recording, in the order in which they arrived."""
-    lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
+    lines = (RECORDINGS_FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
     return [
-        Recorded(
+        RecordedRequest(
             line["method"],
             line["target"],
             {key.title(): value for key, value in line["headers"]},

@@ -20,78 +20,80 @@ SDKS = Path(__file__).resolve().parents[2] / "var" / "sdks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-class Missing(Exception):
+class ServiceMissing(Exception):
     """This machine does not have it; the text says what was tried."""
 
 
-def postgres() -> str:
-    """Return the address of a server's `postgres` database. Raises Missing."""
+def find_postgres() -> str:
+    """Return the address of a server's `postgres` database. Raises ServiceMissing."""
     url = os.environ.get("TEST_POSTGRES_URL", POSTGRES)
     try:
         psycopg.connect(url, connect_timeout=3).close()
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        raise Missing(f"no PostgreSQL at TEST_POSTGRES_URL ({reason})") from None
+        raise ServiceMissing(f"no PostgreSQL at TEST_POSTGRES_URL ({reason})") from None
     return url
 
 
-def initdb() -> str:
-    """Return the path of PostgreSQL's initdb; its other programs lie beside. Raises Missing."""
+def find_initdb() -> str:
+    """Return the path of PostgreSQL's initdb, beside its other programs. Raises ServiceMissing."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([*map(str, debian), os.environ["PATH"]])
     if found := shutil.which("initdb", path=path):
         return found
-    raise Missing("no PostgreSQL to start: initdb is neither in PATH nor in /usr/lib/postgresql")
+    raise ServiceMissing(
+        "no PostgreSQL to start: initdb is neither in PATH nor in /usr/lib/postgresql"
+    )
 
 
-def redis_server() -> str:
-    """Return the address of a Redis database that tests may write to. Raises Missing."""
+def find_redis() -> str:
+    """Return the address of a Redis database that tests may write to. Raises ServiceMissing."""
     url = os.environ.get("TEST_REDIS_URL", REDIS)
     try:
         with redis.from_url(url, socket_connect_timeout=3) as server:
             server.ping()
     except redis.RedisError as error:
-        raise Missing(f"no Redis at TEST_REDIS_URL ({error})") from None
+        raise ServiceMissing(f"no Redis at TEST_REDIS_URL ({error})") from None
     return url
 
 
-def chromium() -> str:
-    """Return the path of a Chromium. Raises Missing."""
+def find_chromium() -> str:
+    """Return the path of a Chromium. Raises ServiceMissing."""
     for name in BROWSERS:
         if path := shutil.which(name):
             return path
-    raise Missing(f"no browser: none of {', '.join(BROWSERS)} is in PATH")
+    raise ServiceMissing(f"no browser: none of {', '.join(BROWSERS)} is in PATH")
 
 
-def node() -> str:
-    """Return the path of Node. Raises Missing."""
+def find_node() -> str:
+    """Return the path of Node. Raises ServiceMissing."""
     if path := shutil.which("node"):
         return path
-    raise Missing("no Node: node is not in PATH")
+    raise ServiceMissing("no Node: node is not in PATH")
 
 
-def sdks() -> str:
-    """Return the folder into which `make sdks` installed the SDKs. Raises Missing."""
+def find_sdks() -> str:
+    """Return the folder into which `make sdks` installed the SDKs. Raises ServiceMissing."""
     if (SDKS / "installed").exists():
         return str(SDKS)
-    raise Missing("no SDKs: `make sdks` installs them (it needs npm)")
+    raise ServiceMissing("no SDKs: `make sdks` installs them (it needs npm)")
 
 
 SERVICES = {
-    "postgres": postgres,
-    "initdb": initdb,
-    "redis": redis_server,
-    "chromium": chromium,
-    "node": node,
-    "sdks": sdks,
+    "postgres": find_postgres,
+    "initdb": find_initdb,
+    "redis": find_redis,
+    "chromium": find_chromium,
+    "node": find_node,
+    "sdks": find_sdks,
 }
 
 
-def required(name: str) -> bool:
+def is_required(name: str) -> bool:
     return name in os.environ.get("PENSTOCK_REQUIRE", "").split(",")
 
 
-def database(server: str, name: str = "") -> str:
+def database_url_on(server: str, name: str = "") -> str:
     """Return the address of another database of that server; by default one not yet made."""
     name = name or f"penstock_test_{secrets.token_hex(4)}"
     return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
@@ -100,9 +102,11 @@ def database(server: str, name: str = "") -> str:
 def main() -> int:
     try:
         # a commit need not outlive a crash of that server: nothing that is tested there is one
-        sys.stdout.write(f"{database(postgres())}?options=-c%20synchronous_commit%3Doff\n")
-    except Missing as missing:
-        if required("postgres"):
+        sys.stdout.write(
+            f"{database_url_on(find_postgres())}?options=-c%20synchronous_commit%3Doff\n"
+        )
+    except ServiceMissing as missing:
+        if is_required("postgres"):
             sys.stderr.write(f"PENSTOCK_REQUIRE names postgres, but there is {missing}\n")
             return 1
         sys.stderr.write(f"Database tests run on SQLite only: {missing}.\n")

@@ -14,12 +14,22 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from delivery.admin import keyset
-from delivery.admin.installations.layout import found, frame, to_change
+from delivery.admin.installations.layout import (
+    get_changeable_installation,
+    get_viewable_installation,
+    installation_context,
+)
 from delivery.log import body_access
-from delivery.log.field_suggestions import vocabulary
+from delivery.log.field_suggestions import build_vocabulary
 from delivery.models import Event
 from delivery.tester import test_message
-from delivery.tester.preview import NoSuchEvent, Unusable, pasted, preview, stored
+from delivery.tester.preview import (
+    InvalidMessage,
+    NoSuchEvent,
+    load_stored_message,
+    parse_pasted_message,
+    preview_message,
+)
 from integrations.blueprints import BlueprintError, Problem
 from integrations.blueprints.diff import changes, difference, in_order, text_of
 from integrations.blueprints.directives import DIRECTIVES
@@ -28,30 +38,44 @@ from integrations.installations import revisions as installation_revisions
 from integrations.installations.revisions import Outdated, save_revision
 from integrations.models import Revision
 
-RECENT = 25  # events that are offered for a preview
-REVISIONS = 50  # on a page
+PREVIEW_EVENT_CHOICES = 25  # events that are offered for a preview
+REVISIONS_PER_PAGE = 50  # on a page
 
 
-def urls(mine):
-    """Return the addresses. mine: what makes a view one of the admin's"""
+def blueprint_urls(admin_view):
+    """Return the addresses. admin_view: what makes a view one of the admin's"""
     return [
-        path("<int:pk>/blueprint/", mine(edit), name="installation_blueprint"),
-        path("<int:pk>/blueprint/preview/", mine(show_preview), name="blueprint_preview"),
-        path("<int:pk>/blueprint/test-event/", mine(send_test), name="blueprint_test_event"),
-        path("<int:pk>/revisions/", mine(revisions), name="revisions"),
-        path("<int:pk>/revisions/<int:number>/", mine(revision), name="revision"),
-        path("<int:pk>/revisions/<int:number>/roll-back/", mine(roll_back), name="roll_back"),
+        path(
+            "<int:pk>/blueprint/", admin_view(blueprint_editor_view), name="installation_blueprint"
+        ),
+        path(
+            "<int:pk>/blueprint/preview/",
+            admin_view(blueprint_preview_view),
+            name="blueprint_preview",
+        ),
+        path(
+            "<int:pk>/blueprint/test-event/",
+            admin_view(blueprint_test_event_view),
+            name="blueprint_test_event",
+        ),
+        path("<int:pk>/revisions/", admin_view(revision_list_view), name="revisions"),
+        path("<int:pk>/revisions/<int:number>/", admin_view(revision_view), name="revision"),
+        path(
+            "<int:pk>/revisions/<int:number>/roll-back/",
+            admin_view(roll_back_view),
+            name="roll_back",
+        ),
     ]
 
 
-def edit(request, pk):
-    installation = found(request, pk)
+def blueprint_editor_view(request, pk):
+    installation = get_viewable_installation(request, pk)
     if request.method != "POST":
-        return _editor(request, installation, in_order(installation.revision.blueprint))
-    to_change(request, pk)
-    blueprint, based_on = None, keyset.number(request.POST.get("based_on"))
+        return _render_editor(request, installation, in_order(installation.revision.blueprint))
+    get_changeable_installation(request, pk)
+    blueprint, based_on = None, keyset.parse_integer(request.POST.get("based_on"))
     try:
-        blueprint = _given(request)
+        blueprint = _posted_blueprint(request)
         saved = save_revision(
             installation,
             blueprint,
@@ -60,28 +84,32 @@ def edit(request, pk):
             based_on=based_on,
         )
     except BlueprintError as error:
-        return _editor(request, installation, blueprint, problems=error.problems)
+        return _render_editor(request, installation, blueprint, problems=error.problems)
     except Outdated as error:
-        return _editor(request, installation, blueprint, outdated=str(error), based_on=based_on)
+        return _render_editor(
+            request, installation, blueprint, conflict=str(error), based_on=based_on
+        )
     messages.success(request, f"Revision {saved.number} is saved, and shapes what is sent now.")
     return redirect("admin:installation_blueprint", pk)
 
 
-def _editor(request, installation, blueprint, *, problems=(), outdated="", based_on=None):
-    may_see = request.user.has_perm("delivery.view_event") and body_access.shown_to(request.user)
+def _render_editor(request, installation, blueprint, *, problems=(), conflict="", based_on=None):
+    may_see = request.user.has_perm("delivery.view_event") and body_access.may_see_bodies(
+        request.user
+    )
     context = {
-        **frame(request, installation, "blueprint"),
+        **installation_context(request, installation, "blueprint"),
         "revision": installation.revision,
         "based_on": based_on or installation.revision.number,
         "problems": problems,
-        "outdated": outdated,
-        "recent": Event.objects.order_by("-pk")[:RECENT] if may_see else [],
+        "conflict": conflict,
+        "recent_events": Event.objects.order_by("-pk")[:PREVIEW_EVENT_CHOICES] if may_see else [],
         "data": {
             **_as_cards(blueprint),
             "kinds": installation.destination.kinds,
             "directives": list(DIRECTIVES),
-            **(asdict(vocabulary()) if may_see else {"fields": [], "names": []}),
-            "changed": bool(problems or outdated),
+            **(asdict(build_vocabulary()) if may_see else {"fields": [], "names": []}),
+            "changed": bool(problems or conflict),
         },
     }
     return TemplateResponse(request, "delivery/blueprints/editor.html", context)
@@ -99,7 +127,7 @@ def _as_cards(blueprint):
     return {"actions": cards, "otherwise": given.get("otherwise", "drop")}
 
 
-def _given(request):
+def _posted_blueprint(request):
     """Return the blueprint that was posted. Raises BlueprintError when it is no JSON."""
     try:
         return msgspec.json.decode(request.POST.get("blueprint", ""))
@@ -108,94 +136,100 @@ def _given(request):
 
 
 @require_POST
-def show_preview(request, pk):
+def blueprint_preview_view(request, pk):
     """Answer with what is wrong with a blueprint, or with what it would send, as HTML."""
-    installation = found(request, pk)
+    installation = get_viewable_installation(request, pk)
     shown, problems = {}, ()
     try:
-        shown["preview"] = preview(installation, _message(request), _given(request))
+        shown["preview"] = preview_message(
+            installation, _posted_message(request), _posted_blueprint(request)
+        )
     except BlueprintError as error:
         problems = error.problems
-    except (NoSuchEvent, Unusable, SecretsUnreadable) as error:
+    except (NoSuchEvent, InvalidMessage, SecretsUnreadable) as error:
         shown["trouble"] = str(error)
     made = shown.get("preview")
     return JsonResponse(
         {
             "problems": [each._asdict() for each in problems],
-            "triggered": [step.triggered for step in made.steps] if made else None,
+            "triggered": [step.triggered for step in made.actions] if made else None,
             "html": render_to_string("delivery/blueprints/_preview.html", shown) if shown else None,
         }
     )
 
 
 @require_POST
-def send_test(request, pk):
+def blueprint_test_event_view(request, pk):
     """Send a test event by the blueprint that is posted, saved or not; answer with HTML."""
-    installation = to_change(request, pk)
+    installation = get_changeable_installation(request, pk)
     try:
         tried = test_message.send_test_event(
-            installation, _message(request), _given(request), now=timezone.now()
+            installation, _posted_message(request), _posted_blueprint(request), now=timezone.now()
         )
         html = render_to_string("integrations/installations/_test_result.html", {"trial": tried})
-    except (BlueprintError, NoSuchEvent, Unusable, SecretsUnreadable) as error:
+    except (BlueprintError, NoSuchEvent, InvalidMessage, SecretsUnreadable) as error:
         html = render_to_string("delivery/blueprints/_preview.html", {"trouble": str(error)})
     return JsonResponse({"html": html})
 
 
-def _message(request):
+def _posted_message(request):
     """Return the message that is asked about. Raises NoSuchEvent and Unusable."""
-    event_id = keyset.number(request.POST.get("event_id"))
+    event_id = keyset.parse_integer(request.POST.get("event_id"))
     if event_id is None:
         try:
-            return pasted(msgspec.json.decode(request.POST.get("message", "")), timezone.now())
+            return parse_pasted_message(
+                msgspec.json.decode(request.POST.get("message", "")), timezone.now()
+            )
         except msgspec.DecodeError as error:
-            raise Unusable(f"It is no JSON: {error}") from None
-    if not (request.user.has_perm("delivery.view_event") and body_access.shown_to(request.user)):
+            raise InvalidMessage(f"It is no JSON: {error}") from None
+    if not (
+        request.user.has_perm("delivery.view_event") and body_access.may_see_bodies(request.user)
+    ):
         raise PermissionDenied
-    return stored(event_id)
+    return load_stored_message(event_id)
 
 
-def revisions(request, pk):
-    installation = found(request, pk)
+def revision_list_view(request, pk):
+    installation = get_viewable_installation(request, pk)
     rows = installation.revisions.select_related("created_by").order_by("-number")
-    before = keyset.number(request.GET.get("before"))
-    rows = list((rows.filter(number__lt=before) if before else rows)[: REVISIONS + 1])
+    before = keyset.parse_integer(request.GET.get("before"))
+    rows = list((rows.filter(number__lt=before) if before else rows)[: REVISIONS_PER_PAGE + 1])
     context = {
-        **frame(request, installation, "blueprint"),
-        "revisions": rows[:REVISIONS],
-        "older": rows[REVISIONS - 1].number if len(rows) > REVISIONS else None,
+        **installation_context(request, installation, "blueprint"),
+        "revisions": rows[:REVISIONS_PER_PAGE],
+        "older": rows[REVISIONS_PER_PAGE - 1].number if len(rows) > REVISIONS_PER_PAGE else None,
     }
     return TemplateResponse(request, "delivery/blueprints/revisions.html", context)
 
 
-def revision(request, pk, number):
+def revision_view(request, pk, number):
     """Show a revision beside another: `against`, or the one before it."""
-    installation = found(request, pk)
-    shown = _revision(installation, number)
-    against = keyset.number(request.GET.get("against"))
+    installation = get_viewable_installation(request, pk)
+    shown = _get_revision_or_404(installation, number)
+    against = keyset.parse_integer(request.GET.get("against"))
     others = installation.revisions.exclude(pk=shown.pk).order_by("-number")
     other = (
         others.filter(number__lt=number).first()
         if against is None
-        else _revision(installation, against)
+        else _get_revision_or_404(installation, against)
     )
     old = other.blueprint if other else {}
     context = {
-        **frame(request, installation, "blueprint"),
+        **installation_context(request, installation, "blueprint"),
         "revision": shown,
         "other": other,
-        "others": others.values_list("number", flat=True)[:REVISIONS],
+        "others": others.values_list("number", flat=True)[:REVISIONS_PER_PAGE],
         "changes": changes(old, shown.blueprint),
-        "whole": text_of(shown.blueprint),
+        "blueprint_text": text_of(shown.blueprint),
         "lines": [(line[0], line) for line in difference(old, shown.blueprint)],
     }
     return TemplateResponse(request, "delivery/blueprints/revision.html", context)
 
 
 @require_POST
-def roll_back(request, pk, number):
-    installation = to_change(request, pk)
-    _revision(installation, number)
+def roll_back_view(request, pk, number):
+    installation = get_changeable_installation(request, pk)
+    _get_revision_or_404(installation, number)
     try:
         saved = installation_revisions.roll_back(installation, number, by=request.user)
     except BlueprintError as error:
@@ -207,7 +241,7 @@ def roll_back(request, pk, number):
     return redirect("admin:revisions", pk)
 
 
-def _revision(installation, number):
+def _get_revision_or_404(installation, number):
     try:
         return installation.revisions.select_related("created_by").get(number=number)
     except Revision.DoesNotExist:

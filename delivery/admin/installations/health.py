@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from delivery.accounting import metrics
-from delivery.accounting.metrics import Point, Series
-from delivery.admin.charts import SPANS, Span, short, success
+from delivery.accounting.metrics import MetricPoint, MetricSeries
+from delivery.admin.charts import CHART_SPANS, ChartSpan, short_duration, success_rate
 from delivery.models import Attempt, Lane
 from integrations.models import Installation
 
-LATELY = 200  # requests, the newest
+LATENCY_SAMPLE_ATTEMPTS = 200  # requests, the newest
 # title, and the newest points of which series: with the one that is not over
-LENGTHS = (("1 h", "hour", 61), ("24 h", "week", 25), ("7 d", "week", 169))
+HEALTH_PERIODS = (("1 h", "hour", 61), ("24 h", "week", 25), ("7 d", "week", 169))
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PeriodSuccess:
     """How much was delivered of what was settled in the time before now."""
 
     title: str
@@ -26,38 +26,48 @@ class Share:
 
     @property
     def success(self) -> str:
-        return success(self.delivered, self.failed)
+        return success_rate(self.delivered, self.failed)
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """shares: by length of time; answers: how long the vendor took; standing: (how, since when)"""
+class InstallationHealth:
+    """Figures by period, the vendor's response times, and (how, since when) of the state."""
 
-    shares: Sequence[Share]
-    answers: str
-    standing: tuple[str, datetime]
+    periods: Sequence[PeriodSuccess]
+    response_times: str
+    state_since: tuple[str, datetime]
 
 
-def series_of(installation: Installation, span: Span, now: datetime) -> dict[str, Series]:
-    """Return what happened in the time that is shown, and in those that `health` tells of."""
+def health_series(
+    installation: Installation, span: ChartSpan, now: datetime
+) -> dict[str, MetricSeries]:
+    """Return the series of the period that is shown, and of those of `installation_health`."""
     return {
-        key: metrics.series(since=now - length, until=now, step=step, installation=installation.pk)
-        for key, (_, length, step) in SPANS.items()
+        key: metrics.read_series(
+            since=now - length, until=now, step=step, installation=installation.pk
+        )
+        for key, (_, length, step) in CHART_SPANS.items()
         if key in (span.key, "hour", "week")
     }
 
 
-def health(installation: Installation, found: dict[str, Series]) -> Health:
-    """Return how an installation from with_state() has been doing, by what series_of() gave."""
-    shares = [_share(title, found[key].points[-count:]) for title, key, count in LENGTHS]
-    return Health(shares, answers(installation), standing(installation))
+def installation_health(
+    installation: Installation, found: dict[str, MetricSeries]
+) -> InstallationHealth:
+    """Return how an installation from with_state() has been doing, by what health_series() gave."""
+    periods = [
+        _period_success(title, found[key].points[-count:]) for title, key, count in HEALTH_PERIODS
+    ]
+    return InstallationHealth(periods, response_times(installation), state_since(installation))
 
 
-def _share(title: str, points: Sequence[Point]) -> Share:
-    return Share(title, sum(each.delivered for each in points), sum(each.failed for each in points))
+def _period_success(title: str, points: Sequence[MetricPoint]) -> PeriodSuccess:
+    return PeriodSuccess(
+        title, sum(each.delivered for each in points), sum(each.failed for each in points)
+    )
 
 
-def standing(installation: Installation) -> tuple[str, datetime]:
+def state_since(installation: Installation) -> tuple[str, datetime]:
     """Return whether it sends, and since when that is so."""
     lanes: list[Lane] = list(installation.lanes.all())
     if not installation.enabled and installation.paused_at:
@@ -69,12 +79,14 @@ def standing(installation: Installation) -> tuple[str, datetime]:
     return "Without trouble since", max(changes, default=installation.created_at)
 
 
-def answers(installation: Installation) -> str:
+def response_times(installation: Installation) -> str:
     """Return how long the vendor took for its newest answers, or "" when it gave none."""
     newest = Attempt.objects.newest_of(installation)
     rows = newest.values_list("duration_ms", "status", "is_test")
-    times = sorted(ms for ms, status, is_test in rows[:LATELY] if status and not is_test)
+    times = sorted(
+        ms for ms, status, is_test in rows[:LATENCY_SAMPLE_ATTEMPTS] if status and not is_test
+    )
     if not times:
         return ""
     p50, p95 = (times[math.ceil(len(times) * share) - 1] for share in (0.5, 0.95))
-    return f"p50 {short(p50)}, p95 {short(p95)}"
+    return f"p50 {short_duration(p50)}, p95 {short_duration(p95)}"

@@ -7,21 +7,21 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
 
-from delivery.status.installations import state_in_words, with_state
+from delivery.status.installations import describe_installation, with_state
 from integrations.models import Installation
 
-TABS = {
+INSTALLATION_TABS = {
     "overview": ("Overview", "integrations_installation_change"),
     "deliveries": ("Deliveries", "delivery_delivery_changelist"),
     "blueprint": ("Blueprint", "installation_blueprint"),
     "settings": ("Settings", "installation_settings"),
     "activity": ("Activity", "installation_activity"),
 }
-NEEDS = {"activity": "integrations.view_auditentry"}
-OF_INSTALLED = ("settings",)  # there is nothing left to set
+TAB_PERMISSIONS = {"activity": "integrations.view_auditentry"}
+INSTALLED_ONLY_TABS = ("settings",)  # there is nothing left to set
 
 
-def found(request, pk):
+def get_viewable_installation(request, pk):
     """Return an installation with its state; one that was uninstalled is there to be read.
 
     Raises PermissionDenied and Http404.
@@ -35,12 +35,12 @@ def found(request, pk):
     return installation
 
 
-def to_change(request, pk, permission="integrations.change_installation"):
+def get_changeable_installation(request, pk, permission="integrations.change_installation"):
     """Return an installation for somebody who may change it.
 
     Raises PermissionDenied, also for one that was uninstalled, and Http404.
     """
-    installation = found(request, pk)
+    installation = get_viewable_installation(request, pk)
     if not request.user.has_perm(permission):
         raise PermissionDenied
     if installation.uninstalled_at:
@@ -48,18 +48,18 @@ def to_change(request, pk, permission="integrations.change_installation"):
     return installation
 
 
-def frame(request, installation, active):
+def installation_context(request, installation, active):
     """Return the context of templates that extend integrations/installations/layout.html."""
     lanes = installation.lanes.all()
     now = timezone.now()
-    words = state_in_words(installation, lanes, now)
+    status = describe_installation(installation, lanes, now)
     is_paused = not installation.enabled or any(lane.paused for lane in lanes)
     return {
         **admin.site.each_context(request),
         "title": installation.name,
         "installation": installation,
-        "words": words,
-        "tabs": list(tabs(request.user, installation, active)),
+        "status": status,
+        "tabs": list(installation_tabs(request.user, installation, active)),
         "sandbox_url": settings.SANDBOX_URL,
         "may_change": not installation.uninstalled_at
         and request.user.has_perm("integrations.change_installation"),
@@ -68,11 +68,11 @@ def frame(request, installation, active):
     }
 
 
-def tabs(user, installation, active):
-    for key, (title, view) in TABS.items():
-        if key in NEEDS and not user.has_perm(NEEDS[key]):
+def installation_tabs(user, installation, active):
+    for key, (title, view) in INSTALLATION_TABS.items():
+        if key in TAB_PERMISSIONS and not user.has_perm(TAB_PERMISSIONS[key]):
             continue
-        if key in OF_INSTALLED and installation.uninstalled_at:
+        if key in INSTALLED_ONLY_TABS and installation.uninstalled_at:
             continue
         if key == "deliveries":
             url = f"{reverse(f'admin:{view}')}?installation={installation.pk}"

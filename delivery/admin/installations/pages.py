@@ -17,38 +17,51 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from delivery.accounting import metrics, queues
-from delivery.accounting.bounded_count import bounded
-from delivery.accounting.queues import Queue
+from delivery.accounting.bounded_count import format_bounded_count
+from delivery.accounting.queues import QueueSize
 from delivery.actions import installations
 from delivery.admin import system
-from delivery.admin.audit import activity
-from delivery.admin.charts import CHART, Step, chart, compact, figures, in_words, short, span_of
+from delivery.admin.audit import object_activity
+from delivery.admin.charts import (
+    DELIVERY_DATASETS,
+    ChartStep,
+    chart_json,
+    chart_span_of_request,
+    compact_number,
+    describe_chart,
+    short_duration,
+    traffic_figures,
+)
 from delivery.admin.installations import blueprints, tester
-from delivery.admin.installations.health import health, series_of
-from delivery.admin.installations.layout import found, frame, to_change
-from delivery.admin.keyset import number as whole
+from delivery.admin.installations.health import health_series, installation_health
+from delivery.admin.installations.layout import (
+    get_changeable_installation,
+    get_viewable_installation,
+    installation_context,
+)
+from delivery.admin.keyset import parse_integer
 from delivery.log import querysets
 from delivery.log.search.query import IS_UNSENT
 from delivery.models import WAITING, Delivery, Lane
-from delivery.status.deliveries import chip
-from delivery.status.installations import queued, state_in_words, with_state
-from delivery.transform.guard import limits_of
+from delivery.status.deliveries import status_chip
+from delivery.status.installations import count_queued, describe_installation, with_state
+from delivery.transform.guard import get_vendor_limits
 from delivery.worker import rate_limits
 from integrations.admin.library import CheckView, InstallView, LibraryView
 from integrations.catalog import logo
 from integrations.formatting import ago, clocks, sparkline
-from integrations.formatting import chip as drawn
+from integrations.formatting import chip as chip_html
 from integrations.installations.forms import EditForm
 from integrations.models import Installation, Source
 
-DAY = timedelta(days=1)
-NEWEST = 8  # deliveries on the overview, and uninstalled ones below the list
-CONSEQUENCES = (
+INSTALLATION_LIST_PERIOD = timedelta(days=1)
+OVERVIEW_ROWS = 8  # deliveries on the overview, and uninstalled ones below the list
+UNINSTALL_CONSEQUENCES = (
     "It gets no more events, and what is queued for it is cancelled.",
     "Its secrets are forgotten. Installing it again takes them anew.",
     "Its log and its figures stay, and its name is free.",
 )
-ENTRIES = 50  # of the audit log, on the page of activity
+ACTIVITY_ENTRIES = 50  # of the audit log, on the page of activity
 
 
 @admin.register(Installation)
@@ -65,39 +78,61 @@ class InstallationAdmin(ModelAdmin):
     when_empty_label = "Open the Integration Library"
 
     def get_urls(self):
-        def mine(view):
+        def admin_view(view):
             return self.admin_site.admin_view(view)
 
         return [
-            path("library/", mine(LibraryView.as_view(model_admin=self)), name="library"),
+            path("library/", admin_view(LibraryView.as_view(model_admin=self)), name="library"),
             path(
-                "library/<slug:key>/", mine(InstallView.as_view(model_admin=self)), name="install"
+                "library/<slug:key>/",
+                admin_view(InstallView.as_view(model_admin=self)),
+                name="install",
             ),
             path(
                 "library/<slug:key>/check/",
-                mine(CheckView.as_view(model_admin=self)),
+                admin_view(CheckView.as_view(model_admin=self)),
                 name="install_check",
             ),
-            path("<int:pk>/settings/", mine(self.settings_view), name="installation_settings"),
-            path("system/", mine(system.page), name="system"),
-            path("<int:pk>/activity/", mine(self.activity_view), name="installation_activity"),
-            path("library/<slug:key>/test/", mine(tester.connection_before), name="install_test"),
+            path(
+                "<int:pk>/settings/", admin_view(self.settings_view), name="installation_settings"
+            ),
+            path("system/", admin_view(system.system_view), name="system"),
+            path(
+                "<int:pk>/activity/", admin_view(self.activity_view), name="installation_activity"
+            ),
+            path(
+                "library/<slug:key>/test/",
+                admin_view(tester.unsaved_connection_view),
+                name="install_test",
+            ),
             path(
                 "library/<slug:key>/test-event/",
-                mine(tester.test_event_before),
+                admin_view(tester.unsaved_test_event_view),
                 name="install_test_event",
             ),
-            path("<int:pk>/connection/", mine(tester.connection), name="installation_connection"),
-            path("<int:pk>/test-event/", mine(tester.test_event), name="installation_test_event"),
+            path(
+                "<int:pk>/connection/",
+                admin_view(tester.connection_view),
+                name="installation_connection",
+            ),
+            path(
+                "<int:pk>/test-event/",
+                admin_view(tester.test_event_view),
+                name="installation_test_event",
+            ),
             path(
                 "<int:pk>/test-preview/",
-                mine(tester.test_preview),
+                admin_view(tester.test_preview_view),
                 name="installation_test_preview",
             ),
-            path("<int:pk>/uninstall/", mine(self.uninstall_view), name="installation_uninstall"),
-            *blueprints.urls(mine),
-            path("<int:pk>/pause/", mine(self.pause_view), name="installation_pause"),
-            path("<int:pk>/resume/", mine(self.resume_view), name="installation_resume"),
+            path(
+                "<int:pk>/uninstall/",
+                admin_view(self.uninstall_view),
+                name="installation_uninstall",
+            ),
+            *blueprints.blueprint_urls(admin_view),
+            path("<int:pk>/pause/", admin_view(self.pause_view), name="installation_pause"),
+            path("<int:pk>/resume/", admin_view(self.resume_view), name="installation_resume"),
             *super().get_urls(),
         ]
 
@@ -111,23 +146,25 @@ class InstallationAdmin(ModelAdmin):
         return with_state(super().get_queryset(request).installed())
 
     def changelist_view(self, request, extra_context=None):
-        sandboxed = Installation.objects.installed().filter(config__region="sandbox")
+        sandbox_installations = Installation.objects.installed().filter(config__region="sandbox")
         context = {
             "title": "My Integrations",
-            "sandboxed": sandboxed,
+            "sandbox_installations": sandbox_installations,
             "sandbox_url": settings.SANDBOX_URL,
-            "uninstalled": Installation.objects.exclude(uninstalled_at=None).order_by("-pk")[
-                :NEWEST
-            ],
+            "uninstalled_installations": Installation.objects.exclude(uninstalled_at=None).order_by(
+                "-pk"
+            )[:OVERVIEW_ROWS],
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_changelist_instance(self, request):
         shown = super().get_changelist_instance(request)
         now = timezone.now()
-        lately = metrics.of_each_installation(since=now - DAY, until=now, step=Step.HOUR)
+        lately = metrics.read_series_by_installation(
+            since=now - INSTALLATION_LIST_PERIOD, until=now, step=ChartStep.HOUR
+        )
         for installation in shown.result_list:
-            installation.lately = lately.get(installation.pk)
+            installation.recent_metrics = lately.get(installation.pk)
         return shown
 
     # --- columns ---
@@ -144,26 +181,30 @@ class InstallationAdmin(ModelAdmin):
 
     @display(description="State")
     def state(self, installation):
-        words = state_in_words(installation, installation.lanes.all(), timezone.now())
+        status = describe_installation(installation, installation.lanes.all(), timezone.now())
         return format_html(
-            '<span class="ps-state">{} <span>{}</span></span>', drawn(words), clocks(words.detail)
+            '<span class="ps-state">{} <span>{}</span></span>',
+            chip_html(status),
+            clocks(status.detail),
         )
 
     @display(description="Last 24 hours")
     def last_day(self, installation):
-        if installation.lately is None:
+        if installation.recent_metrics is None:
             return "–"
-        trend = sparkline([point.delivered for point in installation.lately.points])
-        count = compact(installation.lately.total.delivered)
+        trend = sparkline([point.delivered for point in installation.recent_metrics.points])
+        count = compact_number(installation.recent_metrics.total.delivered)
         return format_html('<span class="ps-trend">{} {}</span>', trend, count)
 
     @display(description="Latency p95")
     def p95(self, installation):
-        return short(installation.lately.total.p95_ms if installation.lately else None)
+        return short_duration(
+            installation.recent_metrics.total.p95_ms if installation.recent_metrics else None
+        )
 
     @display(description="Queued")
     def queued(self, installation):
-        return bounded(queued(installation))
+        return format_bounded_count(count_queued(installation))
 
     @display(description="Last delivered")
     def delivered(self, installation):
@@ -179,42 +220,44 @@ class InstallationAdmin(ModelAdmin):
     # --- one installation ---
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        installation = found(request, whole(unquote(object_id)))
+        installation = get_viewable_installation(request, parse_integer(unquote(object_id)))
         context = {
-            **frame(request, installation, "overview"),
-            **sending(request),
-            **lately(installation, span_of(request), timezone.now()),
-            "limits": used_limits(installation, timezone.now()),
-            "newest": newest(installation),
-            "last_failed": last_failed(installation),
-            "recent": tester.recent(request.user),
+            **installation_context(request, installation, "overview"),
+            **first_event_context(request),
+            **overview_figures_context(
+                installation, chart_span_of_request(request), timezone.now()
+            ),
+            "limits": installation_limit_usage(installation, timezone.now()),
+            "newest_deliveries": newest_deliveries_with_status(installation),
+            "last_failed_delivery": last_failed_delivery(installation),
+            "recent_events": tester.recent_test_events(request.user),
         }
         return TemplateResponse(request, "integrations/installations/overview.html", context)
 
     def settings_view(self, request, pk):
-        installation = found(request, pk)
+        installation = get_viewable_installation(request, pk)
         if installation.uninstalled_at:
             return redirect("admin:integrations_installation_change", pk)
         form = EditForm(installation, request.POST or None)
         if request.method == "POST":
-            to_change(request, pk)
+            get_changeable_installation(request, pk)
             if form.change():
                 messages.success(request, f"{form.cleaned_data['name']} is saved.")
                 return redirect("admin:integrations_installation_change", pk)
-            installation = found(request, pk)  # as it is stored
-        context = {**frame(request, installation, "settings"), "form": form}
+            installation = get_viewable_installation(request, pk)  # as it is stored
+        context = {**installation_context(request, installation, "settings"), "form": form}
         return TemplateResponse(request, "integrations/installations/settings.html", context)
 
     def activity_view(self, request, pk):
-        installation = found(request, pk)
+        installation = get_viewable_installation(request, pk)
         if not request.user.has_perm("integrations.view_auditentry"):
             raise PermissionDenied
-        entries = activity("installation", pk, ENTRIES)
-        context = {**frame(request, installation, "activity"), "entries": entries}
+        entries = object_activity("installation", pk, ACTIVITY_ENTRIES)
+        context = {**installation_context(request, installation, "activity"), "entries": entries}
         return TemplateResponse(request, "integrations/installations/activity.html", context)
 
     def uninstall_view(self, request, pk):
-        installation = to_change(request, pk, "integrations.delete_installation")
+        installation = get_changeable_installation(request, pk, "integrations.delete_installation")
         typed, error = request.POST.get("typed", ""), ""
         if request.method == "POST" and typed == installation.name:
             count = installations.uninstall(installation, timezone.now())
@@ -226,7 +269,7 @@ class InstallationAdmin(ModelAdmin):
             **self.admin_site.each_context(request),
             "title": f"Uninstall {installation.name}",
             "question": f"Uninstall {installation.name}?",
-            "consequences": CONSEQUENCES,
+            "consequences": UNINSTALL_CONSEQUENCES,
             "typed": installation.name,
             "error": error,
             "action": "Uninstall",
@@ -235,17 +278,19 @@ class InstallationAdmin(ModelAdmin):
         return TemplateResponse(request, "parts/confirm.html", context)
 
     def pause_view(self, request, pk):
-        return self._act(request, pk, installations.pause, "is paused: what comes in waits.")
+        return self._act(
+            request, pk, installations.pause_installation, "is paused: what comes in waits."
+        )
 
     def resume_view(self, request, pk):
         waits = Lane.objects.filter(WAITING, installation=pk).exists()
         outcome = "is tried now." if waits else "delivers again."
-        return self._act(request, pk, installations.resume, outcome)
+        return self._act(request, pk, installations.resume_installation, outcome)
 
     def _act(self, request, pk, act, outcome):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        installation = to_change(request, pk)
+        installation = get_changeable_installation(request, pk)
         act(installation)
         messages.success(request, f"{installation.name} {outcome}")
         back = request.POST.get("next", "")
@@ -254,38 +299,42 @@ class InstallationAdmin(ModelAdmin):
         return redirect("admin:integrations_installation_change", pk)
 
 
-def lately(installation, span, now):
+def overview_figures_context(installation, span, now):
     """Return the figures and the chart of one installation in the time that is shown."""
-    series = series_of(installation, span, now)
+    series = health_series(installation, span, now)
     found = series[span.key]
-    queue = queues.queues([installation.pk]).get(installation.pk, Queue())
+    queue = queues.read_queues([installation.pk]).get(installation.pk, QueueSize())
     return {
         "span": span,
-        "figures": figures(found.total, queue, span, now),
-        "chart": chart(found, CHART, now),
-        "chart_in_words": in_words(found.total, span),
-        "health": health(installation, series),
+        "figures": traffic_figures(found.total, queue, span, now),
+        "chart": chart_json(found, DELIVERY_DATASETS, now),
+        "chart_description": describe_chart(found.total, span),
+        "health": installation_health(installation, series),
     }
 
 
-def newest(installation):
+def newest_deliveries_with_status(installation):
     """Return (delivery, its state) of the newest deliveries."""
-    rows = querysets.newest(installation.pk)[:NEWEST]
-    return [(each, chip(each)) for each in rows]
+    rows = querysets.newest_deliveries_of(installation.pk)[:OVERVIEW_ROWS]
+    return [(each, status_chip(each)) for each in rows]
 
 
-def last_failed(installation):
+def last_failed_delivery(installation):
     """Return the newest delivery that failed, or None, by the index of what was not sent."""
     rows = Delivery.objects.filter(IS_UNSENT, installation=installation.pk, state="failed")
     return rows.order_by("-pk").first()
 
 
-def used_limits(installation, now):
+def installation_limit_usage(installation, now):
     """Return how much of the vendor's limits is used; nothing where they cannot be told."""
-    return [] if installation.uninstalled_at else rate_limits.use(limits_of(installation), now)
+    return (
+        []
+        if installation.uninstalled_at
+        else rate_limits.limit_use(get_vendor_limits(installation), now)
+    )
 
 
-def sending(request):
+def first_event_context(request):
     """Return what a page needs to show how a first event is sent."""
     return {
         "source": Source.objects.order_by("pk").first(),

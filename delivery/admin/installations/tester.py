@@ -6,8 +6,8 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from delivery.admin.installations.layout import to_change
-from delivery.admin.keyset import number
+from delivery.admin.installations.layout import get_changeable_installation
+from delivery.admin.keyset import parse_integer
 from delivery.log import body_access
 from delivery.models import Event
 from delivery.tester import preview, probe_connection, test_message
@@ -20,9 +20,9 @@ from integrations.encryption import SecretsUnreadable
 from integrations.installations.forms import InstallForm
 from integrations.installations.install import InvalidInstallation, unsaved
 
-RECENT = 10  # events that are offered
-UNREADABLE = "Its secrets cannot be read: enter them again under Settings."
-SAMPLE = {
+TEST_EVENT_CHOICES = 10  # events that are offered
+SECRETS_UNREADABLE_TEXT = "Its secrets cannot be read: enter them again under Settings."
+SAMPLE_MESSAGE = {
     "type": "track",
     "event": "Order Completed",
     "userId": "penstock-test-user",
@@ -36,23 +36,23 @@ SAMPLE = {
 
 
 @require_POST
-def connection_before(request, key):
+def unsaved_connection_view(request, key):
     """Test the connection of what a form would install."""
-    return before(request, key, findings)
+    return with_unsaved_installation(request, key, render_connection_findings)
 
 
 @require_POST
-def test_event_before(request, key):
+def unsaved_test_event_view(request, key):
     """Send a test event by what a form would install; nothing is written down of it."""
 
     def send(request, installation):
         blueprint = catalog_blueprint(key, installation.variant)
-        return sent(request, installation, blueprint)
+        return render_test_event(request, installation, blueprint)
 
-    return before(request, key, send)
+    return with_unsaved_installation(request, key, send)
 
 
-def before(request, key, act):
+def with_unsaved_installation(request, key, act):
     """Act on what a form would install, or say what is wrong with the form."""
     if not request.user.has_perm("integrations.add_installation"):
         raise PermissionDenied
@@ -70,61 +70,65 @@ def before(request, key, act):
 
 
 @require_POST
-def connection(request, pk):
-    return findings(request, to_change(request, pk))
+def connection_view(request, pk):
+    return render_connection_findings(request, get_changeable_installation(request, pk))
 
 
-def findings(request, installation):
+def render_connection_findings(request, installation):
     try:
         found = probe_connection.test_connection(installation)
     except SecretsUnreadable:
-        found = [Finding("bad", UNREADABLE)]
+        found = [Finding("bad", SECRETS_UNREADABLE_TEXT)]
     return render(
         request, "integrations/installations/_connection_findings.html", {"findings": found}
     )
 
 
 @require_POST
-def test_event(request, pk):
-    return sent(request, to_change(request, pk))
+def test_event_view(request, pk):
+    return render_test_event(request, get_changeable_installation(request, pk))
 
 
-def sent(request, installation, blueprint=None):
+def render_test_event(request, installation, blueprint=None):
     now = timezone.now()
     try:
-        done = test_message.send_test_event(installation, chosen(request, now), blueprint, now=now)
+        done = test_message.send_test_event(
+            installation, get_test_message(request, now), blueprint, now=now
+        )
     except SecretsUnreadable:
-        return HttpResponse(UNREADABLE)
+        return HttpResponse(SECRETS_UNREADABLE_TEXT)
     except (BlueprintError, NoSuchEvent) as error:
         return render(request, "delivery/blueprints/_preview.html", {"trouble": str(error)})
     return render(request, "integrations/installations/_test_result.html", {"trial": done})
 
 
 @require_POST
-def test_preview(request, pk):
+def test_preview_view(request, pk):
     """Show what a test event would send, and send nothing."""
-    installation, shown = to_change(request, pk), {}
+    installation, shown = get_changeable_installation(request, pk), {}
     try:
-        shown["preview"] = preview.preview(installation, chosen(request, timezone.now()))
+        shown["preview"] = preview.preview_message(
+            installation, get_test_message(request, timezone.now())
+        )
     except (BlueprintError, NoSuchEvent, SecretsUnreadable) as error:
         shown["trouble"] = str(error)
     return render(request, "delivery/blueprints/_preview.html", shown)
 
 
-def chosen(request, now):
+def get_test_message(request, now):
     """Return the message to try: the stored event that is named, or the sample."""
-    event_id = number(request.POST.get("event_id"))
+    event_id = parse_integer(request.POST.get("event_id"))
     if event_id is None:
-        return preview.pasted(SAMPLE, now)
-    if not may_choose(request.user):
+        return preview.parse_pasted_message(SAMPLE_MESSAGE, now)
+    if not may_choose_event(request.user):
         raise PermissionDenied
-    return preview.stored(event_id)
+    return preview.load_stored_message(event_id)
 
 
-def recent(user):
+def recent_test_events(user):
     """Return the newest events for somebody to choose from; none for who does not see bodies."""
-    return Event.objects.order_by("-pk")[:RECENT] if may_choose(user) else []
+    return Event.objects.order_by("-pk")[:TEST_EVENT_CHOICES] if may_choose_event(user) else []
 
 
-def may_choose(user):
-    return user.has_perm("delivery.view_event") and body_access.shown_to(user)
+def may_choose_event(user):
+    return user.has_perm("delivery.view_event") and body_access.may_see_bodies(user)

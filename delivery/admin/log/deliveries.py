@@ -15,17 +15,17 @@ from unfold.decorators import display
 
 from delivery.actions import deliveries as actions_deliveries
 from delivery.actions import resolve as actions_resolve
-from delivery.actions.resolve import BadNote
-from delivery.admin.keyset import BodyAdmin, file_of, number
+from delivery.actions.resolve import InvalidNote
+from delivery.admin.keyset import BodyAdmin, json_attachment, parse_integer
 from delivery.admin.log import bulk_actions
-from delivery.admin.log.delivery_page import Told, exchange
-from delivery.admin.log.explorer import explorer
+from delivery.admin.log.delivery_page import DeliveryPage, attempt_panel
+from delivery.admin.log.explorer import build_explorer
 from delivery.log import body_access, detail, export, querysets
-from delivery.log.representation import told
-from delivery.log.search.suggestions import suggestions
+from delivery.log.representation import serialize_delivery_detail
+from delivery.log.search.suggestions import suggest_values
 from delivery.models import Attempt, AttemptBody, Delivery
-from delivery.replay.selection import CURRENT, LAST
-from delivery.status.deliveries import trouble_of
+from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT
+from delivery.status.deliveries import find_troubleshooting
 from integrations.formatting import ago, duration
 
 
@@ -36,7 +36,7 @@ class DeliveryAdmin(BodyAdmin):
     page_template = "delivery/log/delivery.html"
 
     def get_queryset(self, request):
-        return querysets.deliveries()
+        return querysets.deliveries_with_relations()
 
     def get_urls(self):
         mine = [
@@ -50,34 +50,36 @@ class DeliveryAdmin(BodyAdmin):
             self._path("<int:pk>/deliver-again/", require_POST(self.again_view)),
             self._path("<int:pk>/cancel/", require_POST(self.cancel_view)),
             self._path("<int:pk>/resolve/", require_POST(self.resolve_view)),
-            self._path("ticked/<str:verb>/", require_POST(self.ticked_view)),
-            self._path("all/<str:verb>/", self.all_view),
+            self._path("ticked/<str:action>/", require_POST(self.ticked_view)),
+            self._path("all/<str:action>/", self.all_view),
         ]
         return mine + super().get_urls()
 
     def _path(self, route, view):
         name = f"delivery_delivery_{view.__name__.removesuffix('_view')}"
-        return path(route, self.admin_site.admin_view(self._seen(view)), name=name)
+        return path(
+            route, self.admin_site.admin_view(self._require_view_permission(view)), name=name
+        )
 
-    def _seen(self, view):
+    def _require_view_permission(self, view):
         """Return the view for those only who may see deliveries."""
 
         @wraps(view)
-        def seen(request, *args, **kwargs):
+        def wrapper(request, *args, **kwargs):
             if not self.has_view_permission(request):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
-        return seen
+        return wrapper
 
     def changelist_view(self, request, extra_context=None):
-        return self._seen(self.log_view)(request)
+        return self._require_view_permission(self.log_view)(request)
 
     def log_view(self, request):
         context = {
             **self.admin_site.each_context(request),
             "title": "Deliveries",
-            "explorer": explorer(request.GET, timezone.now()),
+            "explorer": build_explorer(request.GET, timezone.now()),
             "may_deliver_again": self.has_deliver_again_permission(request),
             "may_replay": request.user.has_perm("delivery.add_replay"),
             "is_live": "live" in request.GET,
@@ -87,88 +89,96 @@ class DeliveryAdmin(BodyAdmin):
 
     def rows_view(self, request):
         """Answer with the rows alone: what the live log asks for again and again."""
-        context = {"explorer": explorer(request.GET, timezone.now())}
+        context = {"explorer": build_explorer(request.GET, timezone.now())}
         return TemplateResponse(request, "delivery/log/_rows.html", context)
 
     def summary_view(self, request):
         """Answer with what the view adds up to, alone; nothing where it adds up to nothing."""
-        context = {"explorer": explorer(request.GET, timezone.now())}
+        context = {"explorer": build_explorer(request.GET, timezone.now())}
         return TemplateResponse(request, "delivery/log/_summary.html", context)
 
     def suggest_view(self, request):
-        given = request.GET
-        found = suggestions(given.get("key", ""), given.get("text", ""))
+        params = request.GET
+        found = suggest_values(params.get("key", ""), params.get("text", ""))
         return JsonResponse({"values": found})
 
     def export_view(self, request):
-        given = request.GET
-        form = given.get("format", "")
-        if form not in export.FORMATS:
-            return HttpResponseBadRequest(f"format: one of {', '.join(export.FORMATS)}.")
+        params = request.GET
+        form = params.get("format", "")
+        if form not in export.EXPORT_FORMATS:
+            return HttpResponseBadRequest(f"format: one of {', '.join(export.EXPORT_FORMATS)}.")
         now = timezone.now()
-        whole = explorer(given, now).scope
-        rows = selected(given) if "id" in given else export.all_of(whole)
-        return export.answer(rows, form, now)
+        whole = build_explorer(params, now).query
+        rows = (
+            checked_deliveries(params) if "id" in params else export.iter_matching_deliveries(whole)
+        )
+        return export.export_response(rows, form, now)
 
-    def page_context(self, request, found, *, shows_bodies, **known):
+    def page_context(self, request, row, *, shows_bodies, **extra):
         now, may = timezone.now(), self.has_deliver_again_permission(request)
-        page = Told(detail.story(found.pk, shows_bodies=shows_bodies), now)
+        page = DeliveryPage(detail.get_delivery_detail(row.pk, shows_bodies=shows_bodies), now)
         delivery = page.delivery
         return {
             "title": f"{delivery.event.name or delivery.event.type} → {delivery.installation}",
-            "told": page,
-            "story": page.story,
+            "delivery_page": page,
+            "detail": page.detail,
             "delivery": delivery,
-            "words": page.words,
-            "trouble": None if delivery.resolved else trouble_of(delivery),
+            "status": page.status,
+            "trouble": None if delivery.current_resolution else find_troubleshooting(delivery),
             "may_deliver_again": may and not delivery.installation.uninstalled_at,
             "is_queued": delivery.state == Delivery.State.QUEUED,
             "may_resolve": may
             and delivery.state == Delivery.State.FAILED
-            and not delivery.resolved,
-            "longest_note": actions_resolve.LONGEST,
+            and not delivery.current_resolution,
+            "note_max_length": actions_resolve.NOTE_MAX_LENGTH,
             "may_replay": request.user.has_perm("delivery.add_replay"),
-            "may_try_now": waits(delivery, now)
+            "may_try_now": lane_waits_for_vendor(delivery, now)
             and request.user.has_perm("integrations.change_installation"),
         }
 
     def raw_view(self, request, pk):
         """Answer with all there is about a delivery as a file: what the API says of it."""
         try:
-            found = detail.story(pk, shows_bodies=body_access.shown_to(request.user))
+            found = detail.get_delivery_detail(
+                pk, shows_bodies=body_access.may_see_bodies(request.user)
+            )
         except Delivery.DoesNotExist:
             raise Http404(f"There is no delivery {pk}.") from None
-        return file_of(told(found, timezone.now()), f"delivery-{pk}.json")
+        return json_attachment(
+            serialize_delivery_detail(found, timezone.now()), f"delivery-{pk}.json"
+        )
 
     def has_deliver_again_permission(self, request):
         return request.user.has_perm("delivery.change_delivery")
 
     def selected_again_view(self, request):
         """Deliver those again that are ticked, and go back to the log as it was."""
-        self._deliver_again(request, selected(request.POST))
-        return back_to_log(request)
+        self._deliver_again(request, checked_deliveries(request.POST))
+        return redirect_to_log(request)
 
     def again_view(self, request, pk):
-        blueprint = LAST if request.POST.get("blueprint") == LAST else CURRENT
+        blueprint = (
+            LAST_BLUEPRINT if request.POST.get("blueprint") == LAST_BLUEPRINT else CURRENT_BLUEPRINT
+        )
         self._deliver_again(request, Delivery.objects.filter(pk=pk), blueprint)
         return redirect("admin:delivery_delivery_change", pk)
 
     def selected_cancel_view(self, request):
         """Cancel those that are ticked and still queued, and go back to the log as it was."""
-        self._cancel(request, selected(request.POST))
-        return back_to_log(request)
+        self._cancel(request, checked_deliveries(request.POST))
+        return redirect_to_log(request)
 
     def cancel_view(self, request, pk):
         self._cancel(request, Delivery.objects.filter(pk=pk))
         return redirect("admin:delivery_delivery_change", pk)
 
-    def ticked_view(self, request, verb):
+    def ticked_view(self, request, action):
         """Do something to those that are ticked, after a page that asks."""
-        return bulk_actions.page(request, verb, selected(request.POST))
+        return bulk_actions.bulk_action_view(request, action, checked_deliveries(request.POST))
 
-    def all_view(self, request, verb):
+    def all_view(self, request, action):
         """Do something to all that match, after a page that says how many they are."""
-        return bulk_actions.page(request, verb, None)
+        return bulk_actions.bulk_action_view(request, action, None)
 
     def resolve_view(self, request, pk):
         """Note that somebody dealt with a failed one elsewhere."""
@@ -176,42 +186,44 @@ class DeliveryAdmin(BodyAdmin):
             raise PermissionDenied
         rows, now = Delivery.objects.filter(pk=pk), timezone.now()
         try:
-            if actions_resolve.resolve(rows, request.POST.get("note", ""), now):
+            if actions_resolve.resolve_deliveries(rows, request.POST.get("note", ""), now):
                 messages.success(request, "It is marked as resolved. Deliver again undoes it.")
             else:
                 messages.error(request, "It is not failed any more, or resolved already.")
-        except BadNote as error:
+        except InvalidNote as error:
             messages.error(request, str(error))
         return redirect("admin:delivery_delivery_change", pk)
 
     def _cancel(self, request, rows):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
-        count = actions_deliveries.cancel(rows, f"Cancelled by {request.user}.", timezone.now())
+        count = actions_deliveries.cancel_deliveries(
+            rows, f"Cancelled by {request.user}.", timezone.now()
+        )
         deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
         messages.success(request, f"{deliveries} cancelled. Deliver again sends what is cancelled.")
 
-    def _deliver_again(self, request, rows, blueprint=CURRENT):
+    def _deliver_again(self, request, rows, blueprint=CURRENT_BLUEPRINT):
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
         requeued = actions_deliveries.deliver_again(rows, timezone.now(), blueprint=blueprint)
-        messages.success(request, requeued.in_words())
+        messages.success(request, requeued.describe())
 
 
-def waits(delivery, now):
+def lane_waits_for_vendor(delivery, now):
     """Say whether a delivery is queued in a lane that waits for its vendor."""
     due_at = delivery.lane.due_at
     return delivery.state == Delivery.State.QUEUED and due_at is not None and due_at > now
 
 
-def back_to_log(request):
-    return redirect(bulk_actions.log_as_it_was(request.POST))
+def redirect_to_log(request):
+    return redirect(bulk_actions.filtered_log_url(request.POST))
 
 
-def selected(given):
+def checked_deliveries(params):
     """Return the deliveries that are ticked, newest first."""
-    ids = filter(None, map(number, given.getlist("id")))
-    return querysets.deliveries().filter(pk__in=list(ids)).order_by("-pk")
+    ids = filter(None, map(parse_integer, params.getlist("id")))
+    return querysets.deliveries_with_relations().filter(pk__in=list(ids)).order_by("-pk")
 
 
 @admin.register(Attempt)
@@ -245,7 +257,10 @@ class AttemptAdmin(BodyAdmin):
     def test(self, attempt):
         return "a test" if attempt.is_test else "deliveries"
 
-    def page_context(self, request, found, *, shows_bodies, **known):
-        full = AttemptBody.objects.filter(pk=found.pk).first() if shows_bodies else None
+    def page_context(self, request, row, *, shows_bodies, **extra):
+        full = AttemptBody.objects.filter(pk=row.pk).first() if shows_bodies else None
         body = full.request_body if full else ""
-        return {"exchange": exchange(detail.Sent(found, 0, "", body, full)), "shown": detail.SHOWN}
+        return {
+            "panel": attempt_panel(detail.DeliveryAttempt(row, 0, "", body, full)),
+            "body_limit": detail.MAX_BODY_CHARS,
+        }

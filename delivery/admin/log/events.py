@@ -9,17 +9,17 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.decorators import display
 
-from delivery.admin.filters import NameFilter, SourceFilter, TypeFilter
-from delivery.admin.keyset import BodyAdmin, file_of, number
+from delivery.admin.filters import EventNameFilter, EventTypeFilter, SourceFilter
+from delivery.admin.keyset import BodyAdmin, json_attachment, parse_integer
 from delivery.log import absences, body_access, detail, profiles, querysets
-from delivery.log.detail import parsed
-from delivery.log.rejections import marked
+from delivery.log.detail import parse_json_or_text
+from delivery.log.rejections import mark_wrong_line
 from delivery.models import Event, Rejection
-from delivery.status.deliveries import chip
+from delivery.status.deliveries import status_chip
 from integrations.formatting import ago
 
-ROWS = 50
-OTHERS = 8  # events of the same person on an event's page
+PROFILE_PAGE_SIZE = 50
+NEARBY_EVENTS = 8  # events of the same person on an event's page
 
 
 @admin.register(Event)
@@ -28,24 +28,24 @@ class EventAdmin(BodyAdmin):
     list_display_links = ("received", "event")
     list_select_related = ("source",)
     page_template = "delivery/log/event.html"
-    list_filter = (TypeFilter, NameFilter, SourceFilter)
+    list_filter = (EventTypeFilter, EventNameFilter, SourceFilter)
     search_fields = ("message_id",)  # only to have the box; get_search_results() searches
     search_help_text = "Message id, user id or anonymous id"
     when_empty = "No events yet. Set a source's write key in an SDK, or send one with curl."
 
     def get_urls(self):
-        def mine(view):
+        def admin_view(view):
             return self.admin_site.admin_view(view)
 
         return [
-            path("user/", mine(self.user_view), name="delivery_user"),
-            path("<int:pk>/raw/", mine(self.raw_view), name="delivery_event_raw"),
+            path("user/", admin_view(self.user_view), name="delivery_user"),
+            path("<int:pk>/raw/", admin_view(self.raw_view), name="delivery_event_raw"),
             *super().get_urls(),
         ]
 
     def get_search_results(self, request, queryset, search_term):
         text = search_term.strip()
-        return (queryset.filter(querysets.of(text)) if text else queryset), False
+        return (queryset.filter(querysets.with_any_id(text)) if text else queryset), False
 
     @display(description="Received")
     def received(self, event):
@@ -59,89 +59,91 @@ class EventAdmin(BodyAdmin):
 
     @display(description="User")
     def user(self, event):
-        return short(event.user_id)
+        return truncated_id_html(event.user_id)
 
     @display(description="Visitor")
     def visitor(self, event):
-        return short(event.anonymous_id)
+        return truncated_id_html(event.anonymous_id)
 
     @display(description="Message id")
     def message(self, event):
-        return short(event.message_id)
+        return truncated_id_html(event.message_id)
 
-    def page_context(self, request, event, *, shows_bodies, **known):
-        body = detail.body_of(event.pk)
-        deliveries = list(querysets.deliveries().filter(event=event).order_by("installation__name"))
+    def page_context(self, request, event, *, shows_bodies, **extra):
+        body = detail.get_event_body(event.pk)
+        deliveries = list(
+            querysets.deliveries_with_relations().filter(event=event).order_by("installation__name")
+        )
         present = [each.installation_id for each in deliveries]
-        person = profiles.of_event(event)
+        person = profiles.profile_of_event(event)
         return {
             "title": event.name or event.type,
             "body": body if shows_bodies else "",
             "added_context": event.added_context if shows_bodies else "",
-            "notes": detail.notes(event.notes) if shows_bodies else [],
-            "deliveries": [(each, chip(each)) for each in deliveries],
-            "absences": absences.absences(event, body, present),
+            "notes": detail.parse_notes(event.notes) if shows_bodies else [],
+            "deliveries": [(each, status_chip(each)) for each in deliveries],
+            "absences": absences.explain_absences(event, body, present),
             "may_replay": request.user.has_perm("delivery.add_replay"),
-            "person": person,
-            "others": beside(person, event),
+            "profile": person,
+            "nearby_events": nearby_events(person, event),
         }
 
     def raw_view(self, request, pk):
         """Answer with an event's body as a file, as it came."""
-        self._insist(request)
-        if not body_access.shown_to(request.user):
-            raise PermissionDenied(body_access.HIDDEN)
-        body = detail.body_of(pk)
+        self._require_view_permission(request)
+        if not body_access.may_see_bodies(request.user):
+            raise PermissionDenied(body_access.BODIES_HIDDEN_TEXT)
+        body = detail.get_event_body(pk)
         if not body:
             raise Http404(f"There is no event {pk}, or its body is not kept any more.")
-        return file_of(parsed(body), f"event-{pk}.json")
+        return json_attachment(parse_json_or_text(body), f"event-{pk}.json")
 
     def user_view(self, request):
         """Show one person or visitor, by an id of either kind."""
-        self._insist(request)
-        text, before = request.GET.get("id", ""), number(request.GET.get("before"))
-        person = profiles.person(text) if text else None
+        self._require_view_permission(request)
+        text, before = request.GET.get("id", ""), parse_integer(request.GET.get("before"))
+        person = profiles.find_profile(text) if text else None
         if person is None:
             raise Http404("No event that is kept has this id.")
-        page = person.page(limit=ROWS, before=before)
+        page = person.page(limit=PROFILE_PAGE_SIZE, before=before)
         older = {"id": text, "before": page.rows[-1].pk} if page.has_older else None
         context = {
             **self.admin_site.each_context(request),
             "title": "User" if person.is_user else "Visitor",
-            "person": person,
+            "profile": person,
             "page": page,
-            "events": shown(page.rows),
+            "events": events_with_statuses(page.rows),
             "older": f"?{urlencode(older)}" if older else "",
-            "looked_at": profiles.LOOKED_AT,
+            "scanned_events": profiles.PROFILE_SAMPLE_EVENTS,
         }
         return TemplateResponse(request, "delivery/log/profile.html", context)
 
-    def _insist(self, request):
+    def _require_view_permission(self, request):
         if not self.has_view_permission(request):
             raise PermissionDenied
 
 
-def short(text):
+def truncated_id_html(text):
     """Return an id that is cut where its column ends; the whole one on hover."""
     return format_html('<span class="ps-id" title="{}">{}</span>', text, text) if text else "–"
 
 
-def shown(events):
+def events_with_statuses(events):
     """Return events, each with its deliveries and their chips."""
     return [
-        (event, [(each, chip(each)) for each in deliveries])
-        for event, deliveries in profiles.with_deliveries(events)
+        (event, [(each, status_chip(each)) for each in deliveries])
+        for event, deliveries in profiles.pair_events_with_deliveries(events)
     ]
 
 
-def beside(person, event):
+def nearby_events(person, event):
     """Return a person's events around one of them, newest first."""
     if person is None:
         return []
     rows = person.events.exclude(pk=event.pk)
-    newer = rows.filter(pk__gt=event.pk).order_by(person.column, "pk")[: OTHERS // 2]
-    older = rows.filter(pk__lt=event.pk).order_by(person.column, "-pk")[: OTHERS // 2]
-    return shown([*reversed(newer), *older])
+    newer = rows.filter(pk__gt=event.pk).order_by(person.column, "pk")[: NEARBY_EVENTS // 2]
+    older = rows.filter(pk__lt=event.pk).order_by(person.column, "-pk")[: NEARBY_EVENTS // 2]
+    return events_with_statuses([*reversed(newer), *older])
 
 
 @admin.register(Rejection)
@@ -161,6 +163,6 @@ class RejectionAdmin(BodyAdmin):
         context = {"title": "Rejected messages", **(extra_context or {})}
         return super().changelist_view(request, context)
 
-    def page_context(self, request, rejection, *, shows_bodies, **known):
-        lines = marked(rejection.text, rejection.reason) if shows_bodies else []
+    def page_context(self, request, rejection, *, shows_bodies, **extra):
+        lines = mark_wrong_line(rejection.text, rejection.reason) if shows_bodies else []
         return {"title": "Rejected message", "lines": lines}

@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from delivery.models import Delivery as DeliveryRow
-from delivery.replay.form import BLUEPRINTS
+from delivery.replay.form import BLUEPRINT_CHOICES
 from integrations.api.fields import Choice, Number, Text
 from integrations.api.serializers import Named
 
@@ -141,7 +141,7 @@ class Note(serializers.Serializer):
 
 def shaped_by():
     return Choice(
-        BLUEPRINTS,
+        BLUEPRINT_CHOICES,
         required=False,
         help_text="current, as when not given; last: by the revision that shaped each last.",
     )

@@ -2,9 +2,9 @@
 
 from rest_framework import serializers
 
-from delivery.accounting.record import Step
+from delivery.accounting.record import MetricStep
 
-STEPS = {step.label.lower(): step for step in Step}
+STEPS = {step.label.lower(): step for step in MetricStep}
 
 
 class Point(serializers.Serializer):

@@ -4,7 +4,7 @@ from rest_framework import serializers
 
 from delivery.api.serializers.deliveries import shaped_by
 from delivery.models import Replay as ReplayRow
-from delivery.replay.form import RESOLVED, SETTLED
+from delivery.replay.form import RESOLVED_CHOICES, SETTLED_STATE_CHOICES
 from integrations.api.fields import Choice, Moment, Number, Real, Text
 from integrations.api.serializers import Named
 
@@ -13,7 +13,10 @@ class ReplayInput(serializers.Serializer):
     installation = Number(min_value=1)
     kind = Choice(ReplayRow.Kind.choices, required=False, help_text="replay, when not given.")
     states = serializers.ListField(
-        child=Choice(SETTLED), required=False, max_length=10, help_text="Of a replay: failed ones."
+        child=Choice(SETTLED_STATE_CHOICES),
+        required=False,
+        max_length=10,
+        help_text="Of a replay: failed ones.",
     )
     since = Moment(required=False, allow_null=True, help_text="Received from this time on.")
     until = Moment(required=False, allow_null=True, help_text="Received before this time.")
@@ -30,7 +33,7 @@ class ReplayInput(serializers.Serializer):
         help_text="What else, as in the list of deliveries: status:4xx attempts:>3. Of a replay.",
     )
     resolved = Choice(
-        RESOLVED,
+        RESOLVED_CHOICES,
         required=False,
         help_text="Of failed ones: no leaves out what somebody resolved, as when not given.",
     )

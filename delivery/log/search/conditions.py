@@ -14,15 +14,15 @@ from django.db.models import (
 )
 
 from delivery.log import querysets
-from delivery.log.search.language import Search, bound
+from delivery.log.search.language import Search, parse_comparison
 from delivery.models import Carried, Delivery, Event, Replay, Replayed
 
 State = Delivery.State
 
-ANY_ID = ("message_id", "user_id", "anonymous_id")
+EVENT_ID_COLUMNS = ("message_id", "user_id", "anonymous_id")
 
 
-def in_replays(replays: Iterable[str]) -> Q:
+def queued_by_replays(replays: Iterable[str]) -> Q:
     ids = [int(pk) for pk in replays]
     return Q(Exists(Replayed.objects.filter(delivery=OuterRef("pk"), replay__in=ids)))
 
@@ -47,13 +47,15 @@ def event_matches(condition: Q) -> Subquery:
     return Subquery(fits.values("fits"))
 
 
-def unindexed(search: Search) -> Q:
+def unindexed_condition(search: Search) -> Q:
     """Return what no index tells of a delivery itself, and all that is excluded."""
-    excluded = (~CONDITIONS[term.key](term.value) for term in search.excluded)
-    return reduce(and_, excluded, all_of(search, READ_OFF, CONDITIONS))
+    excluded = (~DELIVERY_CONDITIONS[term.key](term.value) for term in search.excluded_terms)
+    return reduce(and_, excluded, combine_terms(search, UNINDEXED_KEYS, DELIVERY_CONDITIONS))
 
 
-def all_of(search: Search, keys: Iterable[str], conditions: Mapping[str, Callable[[str], Q]]) -> Q:
+def combine_terms(
+    search: Search, keys: Iterable[str], conditions: Mapping[str, Callable[[str], Q]]
+) -> Q:
     """Return what a search says by these keys, as one condition."""
     alternatives = (
         reduce(or_, map(conditions[key], search.values(key))) for key in keys if search.values(key)
@@ -61,18 +63,20 @@ def all_of(search: Search, keys: Iterable[str], conditions: Mapping[str, Callabl
     return reduce(and_, alternatives, Q())
 
 
-def condition(search: Search) -> Q:
+def search_condition(search: Search) -> Q:
     """Return all that a search says of a delivery as one condition, to be tried on rows that are
     bounded by something else."""
-    said = all_of(search, CONDITIONS, CONDITIONS)
-    return reduce(and_, (~CONDITIONS[term.key](term.value) for term in search.excluded), said)
+    said = combine_terms(search, DELIVERY_CONDITIONS, DELIVERY_CONDITIONS)
+    return reduce(
+        and_, (~DELIVERY_CONDITIONS[term.key](term.value) for term in search.excluded_terms), said
+    )
 
 
-def _with_any_id(text: str) -> Q:
-    return reduce(or_, (Q(**{f"event__{name}": text}) for name in ANY_ID))
+def _has_any_id(text: str) -> Q:
+    return reduce(or_, (Q(**{f"event__{name}": text}) for name in EVENT_ID_COLUMNS))
 
 
-def _answered(status: str) -> Q:
+def _has_status(status: str) -> Q:
     if status == "none":
         return Q(last_attempt__isnull=False, last_attempt__status__isnull=True)
     if status.endswith("xx"):
@@ -81,44 +85,44 @@ def _answered(status: str) -> Q:
     return Q(last_attempt__status=int(status))
 
 
-def _tried(value: str) -> Q:
-    lookup, number = bound(value)
+def _has_attempt_count(value: str) -> Q:
+    lookup, number = parse_comparison(value)
     return Q(**{f"attempts__{lookup}": number})
 
 
-def _carried(request: str) -> Q:
+def _carried_by_attempt(request: str) -> Q:
     return Q(Exists(Carried.objects.filter(delivery=OuterRef("pk"), attempt=int(request))))
 
 
-def _resolved(value: str) -> Q:
+def _has_resolution(value: str) -> Q:
     resolved = Delivery.is_resolved()
     return resolved if value == "yes" else Q(state=State.FAILED) & ~resolved
 
 
-READ_OFF = ("error", "status", "attempts", "trigger", "resolved")
+UNINDEXED_KEYS = ("error", "status", "attempts", "trigger", "resolved")
 
-OF_EVENTS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
-    "event": querysets.named,
+EVENT_CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
+    "event": querysets.with_event_name,
     "type": lambda text: Q(type=text),
     "source": lambda text: Q(source__name=text),
 }
 
-CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
-    "": _with_any_id,
-    "event": lambda text: querysets.named(text, "event__"),
+DELIVERY_CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
+    "": _has_any_id,
+    "event": lambda text: querysets.with_event_name(text, "event__"),
     "type": lambda text: Q(event__type=text),
     "source": lambda text: Q(event__source__name=text),
     "error": lambda text: Q(error=text),
-    "status": _answered,
-    "attempts": _tried,
+    "status": _has_status,
+    "attempts": _has_attempt_count,
     "trigger": lambda text: Q(trigger=text),
-    "resolved": _resolved,
+    "resolved": _has_resolution,
     "user": lambda text: Q(event__user_id=text),
     "anon": lambda text: Q(event__anonymous_id=text),
     "message": lambda text: Q(event__message_id=text),
     "state": lambda text: Q(state=text),
     "installation": lambda text: Q(installation__name=text),
     "delivery": lambda text: Q(pk=text),
-    "request": _carried,
-    "replay": lambda text: in_replays([text]),
+    "request": _carried_by_attempt,
+    "replay": lambda text: queued_by_replays([text]),
 }

@@ -17,41 +17,47 @@ from difflib import get_close_matches
 from integrations import errors
 from integrations.messages import TYPES
 
-STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
-TRIGGERS = ("auto", "hand", "replay", "backfill")
-ERRORS = tuple(
+SEARCH_STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
+SEARCH_TRIGGERS = ("auto", "hand", "replay", "backfill")
+SEARCH_ERRORS = tuple(
     name
     for name, value in vars(errors).items()
     if isinstance(value, type) and value is not errors.DestinationError
 )
-CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
-ONCE = ("since", "until")
-NUMBERS = re.compile(r"(<=|>=|<|>)?(\d{1,9})")
-COMPARED = {"": "exact", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}  # as Django's lookups
-BROKEN = '"'  # in place of a key
-MOST_TERMS = 20
-LONGEST = 300  # characters of a value
+STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
+SINGLE_USE_KEYS = ("since", "until")
+COMPARISON = re.compile(r"(<=|>=|<|>)?(\d{1,9})")
+COMPARISON_LOOKUPS = {
+    "": "exact",
+    "<": "lt",
+    "<=": "lte",
+    ">": "gt",
+    ">=": "gte",
+}  # as Django's lookups
+INVALID_TERM_KEY = '"'  # in place of a key
+MAX_TERMS = 20
+MAX_VALUE_CHARS = 300  # characters of a value
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 AGE = re.compile(r"([1-9]\d{0,4})([smhd])")
 TOKEN = re.compile(
     r'([A-Za-z_-]+):("(?:[^"\\]|\\.)*"(?!\S)|[^\s"][^\s"]*(?!\S))'  # key:value, key:"a value"
     r'|("(?:[^"\\]|\\.)*"(?!\S)|[^\s":]+(?!\S))'  # value, "a value"
     r"|(\S+)"  # anything else is broken
 )
-PLAIN = re.compile(r'[^\s":\\][^\s"\\]*')
+UNQUOTED_VALUE = re.compile(r'[^\s":\\][^\s"\\]*')
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition. key: of KEYS, or "" for an id of any kind; negated: it must not hold."""
+    """One condition. key: a search key, or "" for an id of any kind; negated: it must not hold."""
 
     key: str
     value: str
     negated: bool = False
 
     def __str__(self) -> str:
-        is_plain = PLAIN.fullmatch(self.value) and (self.key or ":" not in self.value)
+        is_plain = UNQUOTED_VALUE.fullmatch(self.value) and (self.key or ":" not in self.value)
         key = f"{'-' if self.negated else ''}{self.key}:" if self.key else ""
         return f"{key}{self._written(is_plain)}"
 
@@ -66,12 +72,12 @@ class Term:
 class Search:
     """Terms in the order in which they were typed, and a sentence for each that is no term.
 
-    numbers  (key, value, number) of what is looked up by its name: none before that was done
+    resolved_ids  (key, value, number) of what is looked up by its name: none before that was done
     """
 
     terms: tuple[Term, ...] = ()
     problems: tuple[str, ...] = ()
-    numbers: tuple[tuple[str, str, int], ...] = ()
+    resolved_ids: tuple[tuple[str, str, int], ...] = ()
 
     def __str__(self) -> str:
         return " ".join(map(str, self.terms))
@@ -80,27 +86,27 @@ class Search:
         return [term.value for term in self.terms if term.key == key and not term.negated]
 
     @property
-    def excluded(self) -> list[Term]:
+    def excluded_terms(self) -> list[Term]:
         return [term for term in self.terms if term.negated]
 
     def without(self, *terms: Term) -> "Search":
         rest = tuple(term for term in self.terms if term not in terms)
-        return Search(rest, numbers=self.numbers)
+        return Search(rest, resolved_ids=self.resolved_ids)
 
     def only(self, key: str, *values: str) -> "Search":
         """Return the same search with these values of a key in place of those it had."""
         rest = tuple(term for term in self.terms if term.key != key)
         terms = rest + tuple(Term(key, value) for value in values)
-        return Search(terms, numbers=self.numbers)
+        return Search(terms, resolved_ids=self.resolved_ids)
 
-    def numbers_of(self, key: str) -> list[int]:
+    def ids_of(self, key: str) -> list[int]:
         """Return the numbers of the values of a key that were looked up."""
         values = self.values(key)
-        return [number for of, value, number in self.numbers if of == key and value in values]
+        return [number for of, value, number in self.resolved_ids if of == key and value in values]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SearchKey:
     """What can stand before a colon.
 
     read  value as typed → as it is kept. Raises ValueError that says what can stand there.
@@ -112,7 +118,7 @@ class Key:
     choices: tuple[str, ...] = ()
 
 
-def parse(text: str, given: Iterable[tuple[str, str]] = ()) -> Search:
+def parse_search(text: str, given: Iterable[tuple[str, str]] = ()) -> Search:
     """Return the search that a text means, after the (key, value) pairs that are `given`."""
     found = [*given, *_tokens(text)]
     terms: list[Term] = []
@@ -123,7 +129,7 @@ def parse(text: str, given: Iterable[tuple[str, str]] = ()) -> Search:
         except ValueError as error:
             problems.append(str(error))
     unique = tuple(dict.fromkeys(terms))
-    return Search(unique, (*problems, *_excess(unique)))
+    return Search(unique, (*problems, *_limit_problems(unique)))
 
 
 def _tokens(text: str) -> Iterable[tuple[str, str]]:
@@ -131,54 +137,54 @@ def _tokens(text: str) -> Iterable[tuple[str, str]]:
         key, of_key, alone, broken = match.groups()
         value = of_key or alone or broken
         if broken:
-            key = BROKEN
+            key = INVALID_TERM_KEY
         elif value.startswith('"'):
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         yield key or "", value
 
 
 def _term(key: str, value: str) -> Term:
-    if key == BROKEN:
-        raise ValueError(_broken(value))
+    if key == INVALID_TERM_KEY:
+        raise ValueError(_invalid_token_problem(value))
     name, negated = key.lower().removeprefix("-"), key.startswith("-")
-    if name and name not in KEYS:
-        raise ValueError(_unknown(key, value))
-    if negated and name in ONCE:
-        raise ValueError(f"-{name}: cannot be turned round; write {_other_end(name)}:{value}.")
-    if not value.strip() or "\x00" in value or len(value) > LONGEST:
-        raise ValueError(f"{name or 'A word'}: needs a text of 1 to {LONGEST} characters.")
+    if name and name not in SEARCH_KEYS:
+        raise ValueError(_unknown_key_problem(key, value))
+    if negated and name in SINGLE_USE_KEYS:
+        raise ValueError(f"-{name}: cannot be turned round; write {_opposite_key(name)}:{value}.")
+    if not value.strip() or "\x00" in value or len(value) > MAX_VALUE_CHARS:
+        raise ValueError(f"{name or 'A word'}: needs a text of 1 to {MAX_VALUE_CHARS} characters.")
     try:
-        return Term(name, KEYS[name].read(value) if name else value, negated)
+        return Term(name, SEARCH_KEYS[name].read(value) if name else value, negated)
     except ValueError as error:
         raise ValueError(f"{name}:{value} {error}") from None
 
 
-def _other_end(name: str) -> str:
-    return next(each for each in ONCE if each != name)
+def _opposite_key(name: str) -> str:
+    return next(each for each in SINGLE_USE_KEYS if each != name)
 
 
-def _broken(token: str) -> str:
-    if token.endswith(":") and token[:-1].lower() in KEYS:
-        return f"{token} needs a value, such as {token}{KEYS[token[:-1].lower()].help}."
+def _invalid_token_problem(token: str) -> str:
+    if token.endswith(":") and token[:-1].lower() in SEARCH_KEYS:
+        return f"{token} needs a value, such as {token}{SEARCH_KEYS[token[:-1].lower()].help}."
     if '"' in token:
         return f"{token}: the quotation mark is never closed."
     return f"{token} is not understood; to look for it as an id, put it in quotation marks."
 
 
-def _unknown(key: str, value: str) -> str:
-    near = get_close_matches(key.lower().removeprefix("-"), KEYS, n=1)
-    guess = f"did you mean {near[0]}:?" if near else f"there are {', '.join(KEYS)}."
+def _unknown_key_problem(key: str, value: str) -> str:
+    near = get_close_matches(key.lower().removeprefix("-"), SEARCH_KEYS, n=1)
+    guess = f"did you mean {near[0]}:?" if near else f"there are {', '.join(SEARCH_KEYS)}."
     return f'There is no {key}: {guess} To look for it as an id, write "{key}:{value}".'
 
 
-def _excess(terms: tuple[Term, ...]) -> list[str]:
+def _limit_problems(terms: tuple[Term, ...]) -> list[str]:
     """Return a problem for each key that is there too often."""
     found = [
         f"{key}: can stand there once only."
-        for key in ONCE
+        for key in SINGLE_USE_KEYS
         if sum(term.key == key for term in terms) > 1
     ]
-    return [*found, f"At most {MOST_TERMS} terms."] if len(terms) > MOST_TERMS else found
+    return [*found, f"At most {MAX_TERMS} terms."] if len(terms) > MAX_TERMS else found
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:
@@ -192,49 +198,49 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     return read
 
 
-def trigger(value: str) -> str:
+def read_trigger(value: str) -> str:
     if value.lower() == "test":
         raise ValueError("finds nothing: a test event is an attempt without a delivery.")
-    return one_of(TRIGGERS)(value)
+    return one_of(SEARCH_TRIGGERS)(value)
 
 
-def status(value: str) -> str:
-    if re.fullmatch(r"[1-5]\d\d", value) or value.lower() in CLASSES:
+def read_status(value: str) -> str:
+    if re.fullmatch(r"[1-5]\d\d", value) or value.lower() in STATUS_CLASSES:
         return value.lower()
     raise ValueError("is no status: a number such as 503, or 2xx, 3xx, 4xx, 5xx, none.")
 
 
-def number(value: str) -> str:
+def read_number(value: str) -> str:
     if value.isdecimal() and len(value) < 19:
         return str(int(value))
     raise ValueError("is no number: a whole number such as 1207.")
 
 
-def compared(value: str) -> str:
-    if NUMBERS.fullmatch(value):
+def read_comparison(value: str) -> str:
+    if COMPARISON.fullmatch(value):
         return value
     raise ValueError("is no number of tries: write 3, >3, >=3, <3 or <=3.")
 
 
-def bound(value: str) -> tuple[str, int]:
-    """Return the lookup and the number that a value of compared() means: ("gt", 3) for ">3"."""
-    sign, digits = NUMBERS.fullmatch(value).groups()  # type: ignore[union-attr]
-    return COMPARED[sign or ""], int(digits)
+def parse_comparison(value: str) -> tuple[str, int]:
+    """Return the lookup and the number of a read_comparison() value: ("gt", 3) for ">3"."""
+    sign, digits = COMPARISON.fullmatch(value).groups()  # type: ignore[union-attr]
+    return COMPARISON_LOOKUPS[sign or ""], int(digits)
 
 
-def when(value: str) -> str:
-    moment(value, datetime.now(UTC))
+def validate_time(value: str) -> str:
+    parse_time(value, datetime.now(UTC))
     return value
 
 
-def moment(value: str, now: datetime) -> datetime:
+def parse_time(value: str, now: datetime) -> datetime:
     """Return the time that "2h", "2026-11-21" or "2026-11-21T12:00:00Z" means; UTC when not said.
 
     Raises ValueError.
     """
     age = AGE.fullmatch(value)
     if age:
-        return now - timedelta(**{UNITS[age[2]]: int(age[1])})
+        return now - timedelta(**{AGE_UNITS[age[2]]: int(age[1])})
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
@@ -244,32 +250,32 @@ def moment(value: str, now: datetime) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-KEYS: dict[str, Key] = {
+SEARCH_KEYS: dict[str, SearchKey] = {
     key.name: key
     for key in (
-        Key("user", "ada@example.com"),
-        Key("anon", "b7d1c0de-55aa"),
-        Key("message", "66ceab36-0512"),
-        Key("event", '"Order Completed"'),
-        Key("type", "track", one_of(TYPES), tuple(TYPES)),
-        Key("state", "failed", one_of(STATES), STATES),
-        Key("status", "503", status, CLASSES),
-        Key("error", "MessageRejected", one_of(ERRORS), ERRORS),
-        Key("attempts", ">3", compared, (">1", ">3", ">10")),
-        Key("trigger", "hand", trigger, TRIGGERS),
-        Key("resolved", "no", one_of(("yes", "no")), ("yes", "no")),
-        Key("installation", '"Heap Production"'),
-        Key("source", "Webshop"),
-        Key("since", "2h", when, ("15m", "1h", "24h", "7d")),
-        Key("until", "1h", when, ("15m", "1h", "24h", "7d")),
-        Key("delivery", "1207", number),
-        Key("request", "311", number),
-        Key("replay", "5", number),
+        SearchKey("user", "ada@example.com"),
+        SearchKey("anon", "b7d1c0de-55aa"),
+        SearchKey("message", "66ceab36-0512"),
+        SearchKey("event", '"Order Completed"'),
+        SearchKey("type", "track", one_of(TYPES), tuple(TYPES)),
+        SearchKey("state", "failed", one_of(SEARCH_STATES), SEARCH_STATES),
+        SearchKey("status", "503", read_status, STATUS_CLASSES),
+        SearchKey("error", "MessageRejected", one_of(SEARCH_ERRORS), SEARCH_ERRORS),
+        SearchKey("attempts", ">3", read_comparison, (">1", ">3", ">10")),
+        SearchKey("trigger", "hand", read_trigger, SEARCH_TRIGGERS),
+        SearchKey("resolved", "no", one_of(("yes", "no")), ("yes", "no")),
+        SearchKey("installation", '"Heap Production"'),
+        SearchKey("source", "Webshop"),
+        SearchKey("since", "2h", validate_time, ("15m", "1h", "24h", "7d")),
+        SearchKey("until", "1h", validate_time, ("15m", "1h", "24h", "7d")),
+        SearchKey("delivery", "1207", read_number),
+        SearchKey("request", "311", read_number),
+        SearchKey("replay", "5", read_number),
     )
 }
 
 
-def time_of(search: Search, key: str, now: datetime) -> datetime | None:
+def search_time(search: Search, key: str, now: datetime) -> datetime | None:
     """Return the time that a search gives for a key, if it does."""
     values = search.values(key)
-    return moment(values[0], now) if values else None
+    return parse_time(values[0], now) if values else None

@@ -8,24 +8,24 @@ from django.db.models import (
 from delivery.log.search.language import Search, Term
 from integrations.models import Installation, Source
 
-NAMED: dict[str, type[Model]] = {"installation": Installation, "source": Source}
+NAMED_MODELS: dict[str, type[Model]] = {"installation": Installation, "source": Source}
 
 
-def named(search: Search) -> Search:
+def resolve_names(search: Search) -> Search:
     """Return a search with installations and sources by their names, given by name or id, with the
     numbers of these, and with a problem for each that is not there."""
-    keys = sorted({term.key for term in search.terms} & NAMED.keys())
-    for key, names in _names(keys).items():
-        search = _named(search, key, names)
+    keys = sorted({term.key for term in search.terms} & NAMED_MODELS.keys())
+    for key, names in _load_names(keys).items():
+        search = _resolve_key(search, key, names)
     return search
 
 
-def _names(keys: list[str]) -> dict[str, dict[int, str]]:
+def _load_names(keys: list[str]) -> dict[str, dict[int, str]]:
     """Return the names of all that there are of these keys, by their numbers, in one statement."""
     names: dict[str, dict[int, str]] = {key: {} for key in keys}
     if keys:
         first, *others = (
-            NAMED[key]._default_manager.order_by().values_list(Value(key), "pk", "name")
+            NAMED_MODELS[key]._default_manager.order_by().values_list(Value(key), "pk", "name")
             for key in keys
         )
         for key, pk, name in first.union(*others, all=True).order_by("name"):
@@ -33,7 +33,7 @@ def _names(keys: list[str]) -> dict[str, dict[int, str]]:
     return names
 
 
-def _named(search: Search, key: str, names: dict[int, str]) -> Search:
+def _resolve_key(search: Search, key: str, names: dict[int, str]) -> Search:
     known = {**{str(pk): name for pk, name in names.items()}}
     known |= {name.lower(): name for name in names.values()}
     terms, problems = [], list(search.problems)
@@ -47,4 +47,4 @@ def _named(search: Search, key: str, names: dict[int, str]) -> Search:
             problems.append(f"{term}: there is no {key} of that name; there are: {there}.")
     wanted = {term.value for term in terms if term.key == key}
     numbers = tuple((key, name, pk) for pk, name in names.items() if name in wanted)
-    return Search(tuple(terms), tuple(problems), search.numbers + numbers)
+    return Search(tuple(terms), tuple(problems), search.resolved_ids + numbers)

@@ -1,7 +1,7 @@
 """Which deliveries a search means, found at a cost that does not grow with the log.
 
 What an index tells (a person, a message, an installation, a state that is rare, a time) is asked of
-it. The rest is read off the newest rows, LOOK of them at a time and so many times a page: a page
+it. The rest is read off the newest rows, SCAN_ROWS at a time and so many times a page: a page
 that is not full by then says how far back it looked, and the next one goes on from there.
 """
 
@@ -26,28 +26,33 @@ from django.db.models import (
 
 from delivery.log import querysets
 from delivery.log.search.conditions import (
-    ANY_ID,
-    OF_EVENTS,
-    all_of,
+    EVENT_CONDITIONS,
+    EVENT_ID_COLUMNS,
+    combine_terms,
     event_matches,
-    in_replays,
+    queued_by_replays,
     replay_id_ranges,
-    unindexed,
+    unindexed_condition,
 )
-from delivery.log.search.language import Search, time_of
+from delivery.log.search.language import Search, search_time
 from delivery.models import Carried, Delivery, Event, Lane, Resolution
 from integrations import keyset
 from integrations.keyset import SKEW, Edge, Page, ids_at
 
-LOOK = 10_000  # rows
-LOOKS = 2  # a page that people look at; a program comes for the next one by itself
-FURTHER = 2  # times as many rows, in a look after the first one
-DENSE = 5  # events for each row of a look, up to which all of them are read at once
-OF_A_PERSON = 10_000  # events, the newest
-MOST = 10_000  # is counted no further
-UNSENT = ("failed", "filtered", "cancelled")
-AT = "event__received_at"  # a delivery's time
-IDS = {"user": ("user_id",), "anon": ("anonymous_id",), "message": ("message_id",), "": ANY_ID}
+SCAN_ROWS = 10_000  # rows
+MAX_SCANS = 2  # a page that people look at; a program comes for the next one by itself
+SCAN_GROWTH = 2  # times as many rows, in a look after the first one
+MAX_EVENTS_PER_ROW = 5  # events for each row of a look, up to which all of them are read at once
+MAX_EVENTS_PER_ID = 10_000  # events, the newest
+SEARCH_COUNT_LIMIT = 10_000  # is counted no further
+UNSENT_STATES = ("failed", "filtered", "cancelled")
+DELIVERY_TIME = "event__received_at"  # a delivery's time
+ID_COLUMNS_BY_KEY = {
+    "user": ("user_id",),
+    "anon": ("anonymous_id",),
+    "message": ("message_id",),
+    "": EVENT_ID_COLUMNS,
+}
 
 State = Delivery.State
 
@@ -70,42 +75,42 @@ class IsUnsent(Func):
 IS_UNSENT = IsUnsent("state")
 
 
-class Seen(NamedTuple):
+class ScanWindow(NamedTuple):
     """A look: how many rows it has, where it ends (None: nowhere, there are none), and among which
     events theirs are; None where these would be many more than the rows, or nothing is asked of
     them."""
 
     size: int
     end: int | None
-    among: QuerySet[Event] | None
+    candidate_events: QuerySet[Event] | None
 
 
 @dataclass(frozen=True)
-class Scope:
+class LogQuery:
     """A search as queries.
 
     rows      what an index finds
     rest      what else must hold, or an empty Q
     of_event  what must hold of a delivery's event, in columns of Event, or an empty Q
-    by        the column to order by: the id, under whatever name
-    look      how many rows are looked through at a time
+    order_column        the column to order by: the id, under whatever name
+    scan_rows      how many rows are looked through at a time
     """
 
     rows: QuerySet[Any]
     rest: Q = Q()
     of_event: Q = Q()
-    by: str = "pk"
-    look: int = field(default_factory=lambda: LOOK)
+    order_column: str = "pk"
+    scan_rows: int = field(default_factory=lambda: SCAN_ROWS)
 
     @property
-    def is_looked_through(self) -> bool:
+    def is_scanned(self) -> bool:
         """Whether no index tells all that is asked."""
         return bool(self.rest or self.of_event)
 
     @property
-    def fitting(self) -> QuerySet[Any]:
+    def matching(self) -> QuerySet[Any]:
         """All rows of the search; to be read by id only, for nothing bounds what that costs."""
-        return self._fitting(self.rows, None)
+        return self._filter_window(self.rows, None)
 
     def page(
         self,
@@ -113,36 +118,43 @@ class Scope:
         limit: int,
         before: int | None = None,
         after: int | None = None,
-        looks: int | None = None,
+        max_scans: int | None = None,
     ) -> Page:
-        """Return a page, after so many looks at most: LOOKS, when not said."""
-        if self.is_looked_through:
-            return self._looked(limit, before, looks or LOOKS)
+        """Return a page, after so many looks at most: MAX_SCANS, when not said."""
+        if self.is_scanned:
+            return self._scan_page(limit, before, max_scans or MAX_SCANS)
         return keyset.page(
-            self.rows, limit=limit, before=before, after=after, by=self.by, shown=self._shown
+            self.rows,
+            limit=limit,
+            before=before,
+            after=after,
+            by=self.order_column,
+            shown=self._rows_with_relations,
         )
 
-    def _looked(self, limit: int, before: int | None, looks: int) -> Page:
+    def _scan_page(self, limit: int, before: int | None, max_scans: int) -> Page:
         found: list[int] = []
         newer, end = before is not None, before
-        for number in range(looks):
-            size = self.look * FURTHER if number else self.look
+        for number in range(max_scans):
+            size = self.scan_rows * SCAN_GROWTH if number else self.scan_rows
             rows = self.rows if end is None else self.rows.filter(pk__lt=end)
-            count, end, among = self._first if end is None else self._seen(rows, size)
+            count, end, candidate_events = (
+                self._newest_window if end is None else self._scan(rows, size)
+            )
             if end is None:
-                return Page(self._rows(found), newer, has_older=False)
-            fitting = self._fitting(rows.filter(pk__gte=end), among)
-            ids = fitting.order_by(f"-{self.by}").values_list("pk", flat=True)
+                return Page(self._load_rows(found), newer, has_older=False)
+            matching = self._filter_window(rows.filter(pk__gte=end), candidate_events)
+            ids = matching.order_by(f"-{self.order_column}").values_list("pk", flat=True)
             found += ids[: limit + 1 - len(found)]
             if len(found) > limit or count < size:
-                return Page(self._rows(found[:limit]), newer, has_older=len(found) > limit)
-        return Page(self._rows(found), newer, has_older=True, looked_to=end)
+                return Page(self._load_rows(found[:limit]), newer, has_older=len(found) > limit)
+        return Page(self._load_rows(found), newer, has_older=True, looked_to=end)
 
-    def _rows(self, ids: list[int]) -> list[Any]:
-        return list(self._shown.filter(pk__in=ids).order_by("-pk")) if ids else []
+    def _load_rows(self, ids: list[int]) -> list[Any]:
+        return list(self._rows_with_relations.filter(pk__in=ids).order_by("-pk")) if ids else []
 
     @property
-    def _shown(self) -> QuerySet[Any]:
+    def _rows_with_relations(self) -> QuerySet[Any]:
         """Any rows, with all that is shown of them: to be joined to those of a page alone, not to
         all that were looked through, or that PostgreSQL reads when it misjudges how many fit."""
         rows: QuerySet[Any] = self.rows.model._default_manager.all()
@@ -150,109 +162,119 @@ class Scope:
         return rows
 
     @cached_property
-    def _first(self) -> Seen:
+    def _newest_window(self) -> ScanWindow:
         """The newest look: what a page shows and what it adds up to are both of it."""
-        return self._seen(self.rows, self.look)
+        return self._scan(self.rows, self.scan_rows)
 
-    def _seen(self, rows: QuerySet[Any], size: int) -> Seen:
+    def _scan(self, rows: QuerySet[Any], size: int) -> ScanWindow:
         """Look at so many rows."""
         columns = ("pk", "event") if self.of_event else ("pk",)
-        newest = rows.order_by(f"-{self.by}").values(*columns)[:size]
+        newest = rows.order_by(f"-{self.order_column}").values(*columns)[:size]
         bounds = {"first": Min("event"), "last": Max("event")} if self.of_event else {}
         seen = newest.aggregate(count=Count("pk"), end=Min("pk"), **bounds)
         count, end = seen["count"], seen["end"]
-        if not self.of_event or end is None or seen["last"] - seen["first"] > DENSE * count:
-            return Seen(count, end, None)
-        among = Event.objects.filter(pk__gte=seen["first"], pk__lte=seen["last"])
-        return Seen(count, end, among)
+        if (
+            not self.of_event
+            or end is None
+            or seen["last"] - seen["first"] > MAX_EVENTS_PER_ROW * count
+        ):
+            return ScanWindow(count, end, None)
+        candidate_events = Event.objects.filter(pk__gte=seen["first"], pk__lte=seen["last"])
+        return ScanWindow(count, end, candidate_events)
 
-    def _fitting(self, rows: QuerySet[Any], among: QuerySet[Event] | None) -> QuerySet[Any]:
+    def _filter_window(
+        self, rows: QuerySet[Any], candidate_events: QuerySet[Event] | None
+    ) -> QuerySet[Any]:
         """Return those of the rows that are as is asked, and of such events."""
-        if self.of_event and among is None:
+        if self.of_event and candidate_events is None:
             rows = rows.filter(event_matches(self.of_event))
-        elif self.of_event and among is not None:
+        elif self.of_event and candidate_events is not None:
             # Not by a join: PostgreSQL would take the ids' bounds for those of the deliveries
             # alone, and read all events.
-            rows = rows.filter(event__in=among.filter(self.of_event).order_by().values("pk"))
+            rows = rows.filter(
+                event__in=candidate_events.filter(self.of_event).order_by().values("pk")
+            )
         return rows.filter(self.rest)
 
-    def newest(self) -> QuerySet[Delivery]:
+    def newest_first(self) -> QuerySet[Delivery]:
         """Return what matches, newest first; what is looked through, in one look."""
-        if not self.is_looked_through:
-            return self.rows.order_by(f"-{self.by}")
-        _, end, among = self._first
+        if not self.is_scanned:
+            return self.rows.order_by(f"-{self.order_column}")
+        _, end, candidate_events = self._newest_window
         rows = self.rows.none() if end is None else self.rows.filter(pk__gte=end)
-        return self._fitting(rows, among).order_by(f"-{self.by}")
+        return self._filter_window(rows, candidate_events).order_by(f"-{self.order_column}")
 
-    def counted(self) -> tuple[int, bool]:
+    def count_within_scan(self) -> tuple[int, bool]:
         """Return how many there are, as far as one look goes, and whether those are all."""
-        if not self.is_looked_through:
+        if not self.is_scanned:
             count = self.count()
-            return count, count <= MOST
-        seen, end, among = self._first
+            return count, count <= SEARCH_COUNT_LIMIT
+        seen, end, candidate_events = self._newest_window
         if end is None:
             return 0, True
-        found = self._fitting(self.rows.filter(pk__gte=end), among)
-        return len(found.values_list("pk", flat=True)), seen < self.look
+        found = self._filter_window(self.rows.filter(pk__gte=end), candidate_events)
+        return len(found.values_list("pk", flat=True)), seen < self.scan_rows
 
     def count(self) -> int:
-        """Return how many there are, or more than MOST; without a look at the rest."""
+        """Return how many there are, SEARCH_COUNT_LIMIT + 1 at most."""
         # all of the log by its key: PostgreSQL reads from the table's start, where purged rows were
         rows = self.rows if self.rows.query.where else self.rows.order_by("-pk")
-        return rows.values("pk")[: MOST + 1].count()
+        return rows.values("pk")[: SEARCH_COUNT_LIMIT + 1].count()
 
 
-def scope(search: Search, now: datetime) -> Scope:
-    """Return the rows that a search from named() means; none when it has problems."""
+def compile_search(search: Search, now: datetime) -> LogQuery:
+    """Return the rows that a search from resolve_names() means; none when it has problems."""
     if search.problems:
-        return Scope(querysets.deliveries().none())
-    rows, rest = _in_states(*_of_installations(search), search.values("state"))
+        return LogQuery(querysets.deliveries_with_relations().none())
+    rows, rest = _filter_states(*_filter_installations(search), search.values("state"))
     if search.values("resolved"):  # either way it is about those
         rows = rows.filter(IS_UNSENT, state=State.FAILED)
         if search.values("resolved") == ["yes"]:  # found by two indexes, before any row is read
             rows = rows.filter(pk__in=Resolution.objects.values("delivery"))
-    rows, rest = _of_numbers(rows, rest, search)
-    rest &= unindexed(search)
-    of_event = all_of(search, OF_EVENTS, OF_EVENTS)
-    near, surely, received = _times(search, now)
+    rows, rest = _filter_ids(rows, rest, search)
+    rest &= unindexed_condition(search)
+    of_event = combine_terms(search, EVENT_CONDITIONS, EVENT_CONDITIONS)
+    near, surely, received = _time_conditions(search, now)
     rows = rows.filter(near)
     if rest or of_event:
         of_event &= received
     elif received:
         rows = rows.filter(surely | Q(event_matches(received))).order_by("-pk")
-    keys = [key for key in IDS if search.values(key)]
+    keys = [key for key in ID_COLUMNS_BY_KEY if search.values(key)]
     if not keys:
-        return Scope(rows, rest, of_event)
-    events = set.intersection(*(_events(IDS[key], search.values(key)) for key in keys))
+        return LogQuery(rows, rest, of_event)
+    events = set.intersection(
+        *(_newest_event_ids(ID_COLUMNS_BY_KEY[key], search.values(key)) for key in keys)
+    )
     # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
     rows = rows.order_by().filter(event__in=events).annotate(place=F("pk") + 0)
-    return Scope(rows, rest, of_event, by="place")
+    return LogQuery(rows, rest, of_event, order_column="place")
 
 
-def _of_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
-    ids, rows = search.numbers_of("installation"), querysets.deliveries()
+def _filter_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
+    ids, rows = search.ids_of("installation"), querysets.deliveries_with_relations()
     if not search.values("installation"):
         return rows, Q()
     if not ids:  # nobody looked the name up: that must not mean all, which may be cancelled
-        raise ValueError(f"{search}: goes through named() first.")
+        raise ValueError(f"{search}: goes through resolve_names() first.")
     if len(ids) == 1:
         return rows.filter(installation=ids[0]), Q()
     return rows, Q(installation__in=ids)
 
 
-def _in_states(
+def _filter_states(
     rows: QuerySet[Delivery], rest: Q, states: list[str]
 ) -> tuple[QuerySet[Delivery], Q]:
     if not states:
         return rows, rest
-    if len(states) == 1 and states[0] in UNSENT:
+    if len(states) == 1 and states[0] in UNSENT_STATES:
         return rows.filter(IS_UNSENT, state=states[0]), rest
     if states == [State.QUEUED]:
-        rows = rows.filter(pk__lte=_newest_queued())
+        rows = rows.filter(pk__lte=_newest_queued_id())
     return rows, rest & Q(state__in=states)
 
 
-def _of_numbers(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[QuerySet[Delivery], Q]:
+def _filter_ids(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[QuerySet[Delivery], Q]:
     """Narrow down to deliveries by their id, those of a request to a vendor, those of a replay."""
     if deliveries := search.values("delivery"):
         rows = rows.filter(pk__in=deliveries)
@@ -262,18 +284,18 @@ def _of_numbers(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[Quer
     replays = search.values("replay")
     if replays:
         rows = rows.filter(replay_id_ranges(replays))
-        rest &= in_replays(replays)
+        rest &= queued_by_replays(replays)
     return rows, rest
 
 
-def _newest_queued() -> int:
+def _newest_queued_id() -> int:
     """Return the id above which nothing is queued, by one look into each lane's queue."""
     queue = Delivery.objects.filter(lane=OuterRef("pk"), state=State.QUEUED).order_by("-pk")
     lanes = Lane.objects.annotate(newest=Subquery(queue.values("pk")[:1]))
     return max(filter(None, lanes.values_list("newest", flat=True)), default=0)
 
 
-def _events(columns: Iterable[str], values: list[str]) -> set[int]:
+def _newest_event_ids(columns: Iterable[str], values: list[str]) -> set[int]:
     """Return the newest events that have one of the values in one of the columns."""
     return {
         pk
@@ -281,24 +303,27 @@ def _events(columns: Iterable[str], values: list[str]) -> set[int]:
         for value in values
         for pk in Event.objects.filter(querysets.with_id(column, value))
         .order_by(column, "-pk")
-        .values_list("pk", flat=True)[:OF_A_PERSON]
+        .values_list("pk", flat=True)[:MAX_EVENTS_PER_ID]
     }
 
 
-def _times(search: Search, now: datetime) -> tuple[Q, Q, Q]:
+def _time_conditions(search: Search, now: datetime) -> tuple[Q, Q, Q]:
     """Return what holds of deliveries of events received in [since, until): of their own ids; of
     their events' ids, where these alone are enough; and of what their events say.
 
     Ids rise with the times but for SKEW: outside of it they tell, within it the event is asked.
     """
     near, surely, received = Q(), Q(), Q()
-    since, until = time_of(search, "since", now), time_of(search, "until", now)
+    since, until = search_time(search, "since", now), search_time(search, "until", now)
     edges = []  # of each end the outer one, beyond which nothing is, and the inner one
     if since is not None:
-        edges += [Edge(Delivery, AT, since - SKEW), Edge(Event, "received_at", since + SKEW)]
+        edges += [
+            Edge(Delivery, DELIVERY_TIME, since - SKEW),
+            Edge(Event, "received_at", since + SKEW),
+        ]
     if until is not None:
         edges += [
-            Edge(Delivery, AT, until + SKEW, is_end=True),
+            Edge(Delivery, DELIVERY_TIME, until + SKEW, is_end=True),
             Edge(Event, "received_at", until - SKEW),
         ]
     ids = iter(ids_at(*edges))

@@ -3,31 +3,38 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from delivery.log.search.language import KEYS
+from delivery.log.search.language import SEARCH_KEYS
 from delivery.models import Event
 from integrations.models import Installation, Source
 
-RECENT = 2_000  # events, the newest, that values are taken from
-MOST = 8
-COLUMNS = {"event": "name", "user": "user_id", "anon": "anonymous_id", "message": "message_id"}
-TABLES = {"installation": Installation, "source": Source}
+SUGGESTION_EVENTS = 2_000  # events, the newest, that values are taken from
+MAX_SUGGESTIONS = 8
+SUGGESTED_COLUMNS = {
+    "event": "name",
+    "user": "user_id",
+    "anon": "anonymous_id",
+    "message": "message_id",
+}
+SUGGESTED_MODELS = {"installation": Installation, "source": Source}
 
 
-def suggestions(key: str, text: str) -> list[str]:
+def suggest_values(key: str, text: str) -> list[str]:
     """Return values of a key that contain a text: first those that begin with it, often used."""
     part = text.lower()
-    values = Counter(value for value in _values(key) if part in value.lower())
+    values = Counter(value for value in _candidate_values(key) if part in value.lower())
 
     def rank(value: str) -> tuple[bool, int]:
         return not value.lower().startswith(part), -values[value]
 
-    return sorted(values, key=rank)[:MOST]
+    return sorted(values, key=rank)[:MAX_SUGGESTIONS]
 
 
-def _values(key: str) -> Iterable[str]:
-    if key in COLUMNS:
-        newest = Event.objects.order_by("-pk").values_list(COLUMNS[key], flat=True)[:RECENT]
+def _candidate_values(key: str) -> Iterable[str]:
+    if key in SUGGESTED_COLUMNS:
+        newest = Event.objects.order_by("-pk").values_list(SUGGESTED_COLUMNS[key], flat=True)[
+            :SUGGESTION_EVENTS
+        ]
         return filter(None, newest)
-    if key in TABLES:
-        return TABLES[key].objects.order_by("name").values_list("name", flat=True)
-    return KEYS[key].choices if key in KEYS else ()
+    if key in SUGGESTED_MODELS:
+        return SUGGESTED_MODELS[key].objects.order_by("name").values_list("name", flat=True)
+    return SEARCH_KEYS[key].choices if key in SEARCH_KEYS else ()

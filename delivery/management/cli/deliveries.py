@@ -4,15 +4,15 @@ import time
 
 from django.utils import timezone
 
-from delivery.log.representation import listed
+from delivery.log.representation import serialize_delivery
 from delivery.log.search import language, query
 from delivery.log.search import names as search_names
-from delivery.log.tail import tail
-from delivery.management.cli.screen import Refused, a_command
+from delivery.log.tail import follow_deliveries
+from delivery.management.cli.screen import CommandRefused, add_command
 
-LOOK = 1.0  # seconds between two looks of --follow
+CLI_POLL_SECONDS = 1.0  # seconds between two looks of --follow
 
-DELIVERY = (
+CLI_DELIVERY_COLUMNS = (
     ("received", lambda row: f"{row['event']['received_at']:%Y-%m-%d %H:%M:%S}"),
     ("state", lambda row: row["state"]),
     ("installation", lambda row: row["installation"]["name"]),
@@ -25,7 +25,7 @@ DELIVERY = (
 
 
 def add_deliveries(commands):
-    parser = a_command(commands, "deliveries", "Read the log, or follow it.", do_deliveries)
+    parser = add_command(commands, "deliveries", "Read the log, or follow it.", do_deliveries)
     for name in ("installation", "state", "event", "user"):
         parser.add_argument(f"--{name}", action="append", default=[])
     parser.add_argument("--search", default="", help='as in the admin: "status:5xx since:2h"')
@@ -34,27 +34,29 @@ def add_deliveries(commands):
 
 
 def do_deliveries(screen, options):
-    scope = scope_of(options)
+    scope = query_from_options(options)
     found = scope.page(limit=options["limit"]).rows[::-1]
     if not options["follow"]:
-        screen.rows([listed(each, timezone.now()) for each in found], DELIVERY)
+        screen.rows(
+            [serialize_delivery(each, timezone.now()) for each in found], CLI_DELIVERY_COLUMNS
+        )
         return
-    for rows in ([found], tail(scope, pause)):
+    for rows in ([found], follow_deliveries(scope, wait_for_next_poll)):
         for some in rows:
             for each in some:
-                screen.line(listed(each, timezone.now()), DELIVERY)
+                screen.line(serialize_delivery(each, timezone.now()), CLI_DELIVERY_COLUMNS)
 
 
-def scope_of(options):
+def query_from_options(options):
     """Return the deliveries that the options mean. Raises Refused."""
     keys = ("installation", "state", "event", "user")
     given = [(key, value) for key in keys for value in options[key]]
-    wanted = search_names.named(language.parse(options["search"], given))
+    wanted = search_names.resolve_names(language.parse_search(options["search"], given))
     if wanted.problems:
-        raise Refused("\n".join(wanted.problems))
-    return query.scope(wanted, timezone.now())
+        raise CommandRefused("\n".join(wanted.problems))
+    return query.compile_search(wanted, timezone.now())
 
 
-def pause():
-    time.sleep(LOOK)
+def wait_for_next_poll():
+    time.sleep(CLI_POLL_SECONDS)
     return True

@@ -5,16 +5,16 @@ from django.utils import timezone
 from delivery.accounting import queues as accounting_queues
 from delivery.log.search import language
 from delivery.log.search import names as search_names
-from delivery.management.cli.screen import Refused, a_command
-from delivery.status.installations import state_in_words, with_state
-from delivery.status.words import clock
+from delivery.management.cli.screen import CommandRefused, add_command
+from delivery.status.installations import describe_installation, with_state
+from delivery.status.status_text import format_time
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Installation
 
 
 def add_install(commands):
-    parser = a_command(commands, "install", "Install a destination of the catalog.", do_install)
+    parser = add_command(commands, "install", "Install a destination of the catalog.", do_install)
     parser.add_argument("destination", help=f"one of: {', '.join(catalog())}")
     parser.add_argument("--config", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--name", help="the destination's, when not given")
@@ -24,31 +24,34 @@ def add_install(commands):
 def do_install(screen, options):
     destination = catalog().get(options["destination"])
     if destination is None:
-        raise Refused(f"No {options['destination']!r} in the catalog: {', '.join(catalog())}.")
+        raise CommandRefused(
+            f"No {options['destination']!r} in the catalog: {', '.join(catalog())}."
+        )
     pairs = [each.partition("=") for each in options["config"]]
     if broken := [key for key, sign, _ in pairs if not sign]:
-        raise Refused(f"--config {broken[0]}: write it as {broken[0]}=VALUE.")
+        raise CommandRefused(f"--config {broken[0]}: write it as {broken[0]}=VALUE.")
     installation = install(
         destination,
         name=options["name"] or destination.name,
         variant=options["variant"],
         config={key: value for key, _, value in pairs},
     )
-    told = {"id": installation.pk, "name": installation.name}
-    screen.said(told, f"{installation.name} is installed, with the number {installation.pk}.")
+    result = {"id": installation.pk, "name": installation.name}
+    screen.report(result, f"{installation.name} is installed, with the number {installation.pk}.")
 
 
 def add_installations(commands):
-    a_command(
+    add_command(
         commands, "installations", "List what is installed, and how it is doing.", do_installations
     )
 
 
 def do_installations(screen, options):
     installed = with_state(Installation.objects.installed().order_by("name"))
-    queues = accounting_queues.queues()
+    queues = accounting_queues.read_queues()
     rows = [
-        installation_row(each, queues.get(each.pk, accounting_queues.Queue())) for each in installed
+        installation_row(each, queues.get(each.pk, accounting_queues.QueueSize()))
+        for each in installed
     ]
     names = ("id", "name", "destination", "state", "queued", "oldest", "detail")
     screen.rows(rows, [(name, lambda row, name=name: row[name]) for name in names])
@@ -56,7 +59,7 @@ def do_installations(screen, options):
 
 def installation_row(installation, queue):
     now = timezone.now()
-    words = state_in_words(installation, list(installation.lanes.all()), now)
+    words = describe_installation(installation, list(installation.lanes.all()), now)
     oldest = queue.oldest_queued_at
     return {
         "id": installation.pk,
@@ -64,13 +67,15 @@ def installation_row(installation, queue):
         "destination": installation.destination_key,
         "state": f"{words.level} · {words.title}",
         "queued": queue.queued,
-        "oldest": clock(oldest, now) if oldest else "",
+        "oldest": format_time(oldest, now) if oldest else "",
         "detail": words.detail,
     }
 
 
-def installation_of(options):
-    named = search_names.named(language.parse("", [("installation", options["installation"])]))
+def installation_from_options(options):
+    named = search_names.resolve_names(
+        language.parse_search("", [("installation", options["installation"])])
+    )
     if named.problems:
-        raise Refused("\n".join(named.problems))
+        raise CommandRefused("\n".join(named.problems))
     return Installation.objects.installed().get(name=named.values("installation")[0])

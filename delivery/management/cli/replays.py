@@ -6,16 +6,16 @@ from django.utils import timezone
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from delivery.log.search import language
-from delivery.management.cli.deliveries import LOOK
-from delivery.management.cli.installations import installation_of
-from delivery.management.cli.screen import Refused, a_command
+from delivery.management.cli.deliveries import CLI_POLL_SECONDS
+from delivery.management.cli.installations import installation_from_options
+from delivery.management.cli.screen import CommandRefused, add_command
 from delivery.models import Replay
 from delivery.replay import lifecycle
-from delivery.replay.selection import Wanted
+from delivery.replay.selection import ReplaySelection
 
 
 def add_replay(commands):
-    parser = a_command(commands, "replay", "Deliver again, and watch how far it is.", do_replay)
+    parser = add_command(commands, "replay", "Deliver again, and watch how far it is.", do_replay)
     parser.add_argument("installation", help="its name or number")
     parser.add_argument("--backfill", action="store_true", help="events it has no delivery of")
     parser.add_argument("--state", action="append", default=[], help="failed, when not said")
@@ -27,36 +27,39 @@ def add_replay(commands):
 
 def do_replay(screen, options):
     kind = Replay.Kind.BACKFILL if options["backfill"] else Replay.Kind.REPLAY
-    replay = lifecycle.start(
-        kind, installation_of(options), wanted_of(options), rate=options["rate"]
+    replay = lifecycle.start_replay(
+        kind,
+        installation_from_options(options),
+        selection_from_options(options),
+        rate=options["rate"],
     )
     if not options["detach"]:
-        watch(screen, replay)
+        show_replay_progress(screen, replay)
     replay.refresh_from_db()
-    told = {"id": replay.pk, "state": replay.state, "queued": replay.queued, **replay.outcome}
-    screen.said(
-        told, f"{replay} is {replay.get_state_display().lower()}: {replay.queued:,} queued."
+    result = {"id": replay.pk, "state": replay.state, "queued": replay.queued, **replay.outcome}
+    screen.report(
+        result, f"{replay} is {replay.get_state_display().lower()}: {replay.queued:,} queued."
     )
 
 
-def wanted_of(options):
+def selection_from_options(options):
     keys = ("state", "event", "user", "since", "until")
-    given = [(key, each) for key in keys for each in listed_of(options[key])]
-    terms = language.parse("", given)
+    given = [(key, each) for key in keys for each in as_list(options[key])]
+    terms = language.parse_search("", given)
     if terms.problems:
-        raise Refused("\n".join(terms.problems))
+        raise CommandRefused("\n".join(terms.problems))
     now, of = timezone.now(), {term.key: term.value for term in terms.terms}
-    times = {key: language.moment(of[key], now) for key in ("since", "until") if key in of}
-    states = terms.values("state") or Wanted().states
+    times = {key: language.parse_time(of[key], now) for key in ("since", "until") if key in of}
+    states = terms.values("state") or ReplaySelection().states
     names = {"event": of.get("event", ""), "user_id": of.get("user", "")}
-    return Wanted(states=tuple(states), **names, **times)
+    return ReplaySelection(states=tuple(states), **names, **times)
 
 
-def listed_of(value):
+def as_list(value):
     return value if isinstance(value, list) else [value] * bool(value)
 
 
-def watch(screen, replay):
+def show_replay_progress(screen, replay):
     """Wait until a replay is over. Ctrl-C ends the watching, not the replay."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
@@ -67,5 +70,5 @@ def watch(screen, replay):
         task = progress.add_task(str(replay), total=1.0, queued=0)
         while replay.is_open:
             progress.update(task, completed=replay.progress, queued=replay.queued)
-            time.sleep(LOOK)
+            time.sleep(CLI_POLL_SECONDS)
             replay.refresh_from_db()

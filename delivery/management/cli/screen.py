@@ -9,34 +9,36 @@ from rich.text import Text
 
 from integrations.installations.install import InvalidInstallation
 
-PIPED = 200  # columns, where nobody says how wide the terminal is
+PIPED_COLUMNS = 200  # columns, where nobody says how wide the terminal is
 
-COLOURS = {
+CELL_STYLES = {
     "queued": "blue", "delivered": "green", "filtered": "dim", "failed": "red", "cancelled": "dim",
     "busy": "blue", "well": "green", "waiting": "yellow", "attention": "red", "off": "dim",
     "new": "dim",
 }  # fmt: skip
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """It cannot be done; the text says why, and what can."""
 
 
-def in_words(error):
+def describe_validation_error(error):
     """Return what is wrong with which field, a line each."""
     if isinstance(error, InvalidInstallation):
         return "\n".join(f"{name}: {problem}" for name, problem in error.fields.items())
     return "\n".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
 
 
-class Screen:
+class TerminalScreen:
     """Where answers go: tables for people, JSON for programs, no colour where nobody looks."""
 
     def __init__(self, out, *, as_json):
         is_terminal = out.isatty()
         self.out, self.as_json = out, as_json
         self.console = Console(
-            file=getattr(out, "_out", out), width=None if is_terminal else PIPED, highlight=False
+            file=getattr(out, "_out", out),
+            width=None if is_terminal else PIPED_COLUMNS,
+            highlight=False,
         )
 
     def rows(self, rows, columns):
@@ -62,7 +64,7 @@ class Screen:
         self.out.write(json.dumps(value, cls=DjangoJSONEncoder, indent=indent))
         self.out.flush()
 
-    def said(self, value, sentence):
+    def report(self, value, sentence):
         """Print a sentence, or for programs the value that it tells of."""
         self.value(value) if self.as_json else self.console.print(sentence, soft_wrap=True)
 
@@ -70,10 +72,10 @@ class Screen:
 def cell(value):
     """Return a value as a cell. Text, so that nothing in the data is taken for markup."""
     value = "" if value is None else str(value)
-    return Text(value, style=COLOURS.get(value.partition(" ")[0], ""))
+    return Text(value, style=CELL_STYLES.get(value.partition(" ")[0], ""))
 
 
-def a_command(commands, name, help, act):  # noqa: A002  (argparse calls it that)
+def add_command(commands, name, help, act):  # noqa: A002  (argparse calls it that)
     parser = commands.add_parser(name, help=help, description=help)
     parser.add_argument("--json", action="store_true", help="For programs.")
     parser.set_defaults(act=act)

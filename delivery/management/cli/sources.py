@@ -4,18 +4,18 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from delivery.management.cli.screen import Refused, a_command
+from delivery.management.cli.screen import CommandRefused, add_command
 from integrations.models import Source
 from integrations.sources import manage
 
 
 def add_sources(commands):
-    parser = a_command(commands, "sources", "List sources; create one; rotate a key.", do_list)
+    parser = add_command(commands, "sources", "List sources; create one; rotate a key.", do_list)
     actions = parser.add_subparsers(metavar="action")
-    a_command(actions, "list", "List sources and their write keys.", do_list)
-    create = a_command(actions, "create", "Make a source.", do_create)
+    add_command(actions, "list", "List sources and their write keys.", do_list)
+    create = add_command(actions, "create", "Make a source.", do_create)
     create.add_argument("name")
-    rotate = a_command(actions, "rotate", "Give a source a new write key.", do_rotate)
+    rotate = add_command(actions, "rotate", "Give a source a new write key.", do_rotate)
     rotate.add_argument("name")
     rotate.add_argument(
         "--overlap", type=float, default=24.0, metavar="HOURS", help="the old key's; 24 by default"
@@ -34,19 +34,19 @@ def do_list(screen, options):
 
 def do_create(screen, options):
     source = manage.create({"name": options["name"]})
-    told = {"id": source.pk, "name": source.name, "write_key": source.write_key}
-    screen.said(told, f"{source.name} has the write key {source.write_key}")
+    result = {"id": source.pk, "name": source.name, "write_key": source.write_key}
+    screen.report(result, f"{source.name} has the write key {source.write_key}")
 
 
 def do_rotate(screen, options):
     source = Source.objects.filter(name=options["name"]).first()
     if source is None:
         known = ", ".join(Source.objects.order_by("name").values_list("name", flat=True))
-        raise Refused(f"There is no source {options['name']!r}; there are: {known}.")
+        raise CommandRefused(f"There is no source {options['name']!r}; there are: {known}.")
     overlap = timedelta(hours=options["overlap"])
     key = manage.rotate_key(source, overlap=overlap, now=timezone.now())
-    told = {"id": source.pk, "name": source.name, "write_key": key}
-    screen.said(
-        told,
+    result = {"id": source.pk, "name": source.name, "write_key": key}
+    screen.report(
+        result,
         f"{source.name} has the write key {key}; the old one ends in {options['overlap']:g} h.",
     )

@@ -17,18 +17,18 @@ from django_q.models import Schedule
 from integrations.access import groups
 from integrations.models import ApiToken, Source, digest, new_token, new_write_key
 
-SWEEP = {"func": "delivery.tasks.sweep", "schedule_type": Schedule.MINUTES, "minutes": 1}
+SWEEP_SCHEDULE = {"func": "delivery.tasks.sweep", "schedule_type": Schedule.MINUTES, "minutes": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A credential that was just made.
 
-    shown   itself when we made it up; else the setting that it came from, as a shell reads it
+    display   itself when we made it up; else the setting that it came from, as a shell reads it
     """
 
     value: str
-    shown: str
+    display: str
 
 
 class Command(BaseCommand):
@@ -46,9 +46,9 @@ class Command(BaseCommand):
                 "write_key": self.write_key(),
                 "token": self.token(),
             }
-            Schedule.objects.update_or_create(name="sweep", defaults=SWEEP)
+            Schedule.objects.update_or_create(name="sweep", defaults=SWEEP_SCHEDULE)
         if any(made.values()):
-            self.stdout.write(credentials({k: c.shown for k, c in made.items() if c}))
+            self.stdout.write(credentials_text({k: c.display for k, c in made.items() if c}))
         else:
             self.stdout.write("Admin user, source, API token and schedule are in place.")
 
@@ -117,7 +117,7 @@ def check_token(given: str) -> None:
         raise ValidationError("Use 24 to 200 random letters, digits and any of . _ ~ + / = -")
 
 
-def credentials(shown: dict[str, str]) -> str:
+def credentials_text(shown: dict[str, str]) -> str:
     """Return the block that says, this once, what was made and how to use it."""
     address = f"http://localhost:{settings.WEB_BIND.rpartition(':')[2]}"
     parts = [

@@ -11,4 +11,4 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options):
-        supervisor.run(StopRequest())
+        supervisor.supervise(StopRequest())

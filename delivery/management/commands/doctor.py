@@ -29,23 +29,23 @@ class Command(BaseCommand):
         for each in doctor.examine():
             found.append(each)
             if not json:
-                self.tell(each)
+                self.report(each)
         if json:
-            self.stdout.write(as_json(found))
+            self.stdout.write(check_results_json(found))
         if not all(each.is_well for each in found):
             raise SystemExit(1)
 
-    def tell(self, each: doctor.Finding):
+    def report(self, each: doctor.CheckResult):
         if each.is_well:
-            self.stdout.write(f"ok      {each.subject}: {each.said}")
+            self.stdout.write(f"ok      {each.subject}: {each.message}")
         else:
-            self.stdout.write(self.style.ERROR(f"TO DO   {each.subject}: {each.said}"))
+            self.stdout.write(self.style.ERROR(f"TO DO   {each.subject}: {each.message}"))
             self.stdout.write(f"        → {each.fix}")
 
 
-def as_json(found: list[doctor.Finding]) -> str:
+def check_results_json(found: list[doctor.CheckResult]) -> str:
     lines = [
-        {"subject": each.subject, "is_well": each.is_well, "said": each.said, "fix": each.fix}
+        {"subject": each.subject, "is_well": each.is_well, "said": each.message, "fix": each.fix}
         for each in found
     ]
     return json.dumps(lines, indent=2, ensure_ascii=False)

@@ -8,23 +8,26 @@ from django.core.management.base import BaseCommand
 from django.db import connection, transaction
 from django.utils import timezone
 
-from delivery.accounting.ledger import Ledger, ledger
+from delivery.accounting.ledger import Ledger, build_ledger
 from delivery.accounting.reconciliation import (
-    Hole,
-    Hour,
-    Named,
-    by_event,
-    by_hour,
-    holes,
-    whole_since,
+    Discrepancy,
+    EventNameLine,
+    HourlyLedgerLine,
+    first_unpurged_hour,
+    ledger_by_event_name,
+    ledger_by_hour,
+    list_discrepancies,
 )
 
-COLUMNS = (
+LEDGER_COLUMNS = (
     "installation", "in_scope", "unwanted", "queued", "delivered", "filtered", "failed",
     "cancelled", "difference",
 )  # fmt: skip
-STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
-PARTS = {"hour": ("hour", *COLUMNS), "event": ("installation", "event", *STATES)}
+LEDGER_STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
+BREAKDOWN_COLUMNS = {
+    "hour": ("hour", *LEDGER_COLUMNS),
+    "event": ("installation", "event", *LEDGER_STATES),
+}
 
 
 class Command(BaseCommand):
@@ -38,7 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print it for programs.")
         parser.add_argument(
             "--by",
-            choices=PARTS,
+            choices=BREAKDOWN_COLUMNS,
             help="In parts: by the hour in which events were received, or by their names.",
         )
         parser.add_argument(
@@ -49,18 +52,18 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args, json: bool, by: str | None, holes: bool, **options):
-        with one_state():
-            book = ledger()
-            parts = parts_of(by)
-            found = holes_found() if holes else None
-        write = as_json if json else as_table
+        with consistent_snapshot():
+            book = build_ledger()
+            parts = ledger_breakdown(by)
+            found = find_discrepancies() if holes else None
+        write = ledger_json if json else ledger_text
         self.stdout.write(write(book, by, parts, found))
         if not book.closes or found:
             raise SystemExit(1)
 
 
 @contextmanager
-def one_state():
+def consistent_snapshot():
     """See the database as of one moment, whatever is stored and delivered meanwhile."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
@@ -69,33 +72,37 @@ def one_state():
         yield
 
 
-def parts_of(by: str | None) -> list[Hour] | list[Named]:
+def ledger_breakdown(by: str | None) -> list[HourlyLedgerLine] | list[EventNameLine]:
     if by == "hour":
-        return by_hour(whole_since(timezone.now()))
-    return by_event() if by == "event" else []
+        return ledger_by_hour(first_unpurged_hour(timezone.now()))
+    return ledger_by_event_name() if by == "event" else []
 
 
-def holes_found() -> list[Hole]:
-    return holes(timezone.now())
+def find_discrepancies() -> list[Discrepancy]:
+    return list_discrepancies(timezone.now())
 
 
-def as_json(
-    book: Ledger, by: str | None, parts: Sequence[Any], found: Sequence[Hole] | None
+def ledger_json(
+    book: Ledger, by: str | None, parts: Sequence[Any], found: Sequence[Discrepancy] | None
 ) -> str:
-    told = book.as_dict()
+    result = book.as_dict()
     if by:
-        told[f"by_{by}"] = [row(each) for each in parts]
+        result[f"by_{by}"] = [breakdown_row(each) for each in parts]
     if found is not None:
-        told["holes"] = [asdict(each) for each in found]
-    return json.dumps(told, indent=2)
+        result["holes"] = [asdict(each) for each in found]
+    return json.dumps(result, indent=2)
 
 
-def as_table(
-    book: Ledger, by: str | None, parts: Sequence[Any], found: Sequence[Hole] | None
+def ledger_text(
+    book: Ledger, by: str | None, parts: Sequence[Any], found: Sequence[Discrepancy] | None
 ) -> str:
-    blocks = [table(COLUMNS, book.as_dict()["installations"])]
+    blocks = [text_table(LEDGER_COLUMNS, book.as_dict()["installations"])]
     if by:
-        blocks += ["", table(PARTS[by], [row(each) for each in parts]), ""]
+        blocks += [
+            "",
+            text_table(BREAKDOWN_COLUMNS[by], [breakdown_row(each) for each in parts]),
+            "",
+        ]
     blocks.append(f"Events: {book.stored} stored, {book.accepted} accepted.")
     blocks.append("The ledger closes." if book.closes else "THE LEDGER DOES NOT CLOSE.")
     if found is not None:
@@ -105,12 +112,12 @@ def as_table(
     return "\n".join(blocks)
 
 
-def row(part: Hour | Named) -> dict[str, Any]:
-    difference = {"difference": part.difference} if isinstance(part, Hour) else {}
+def breakdown_row(part: HourlyLedgerLine | EventNameLine) -> dict[str, Any]:
+    difference = {"difference": part.difference} if isinstance(part, HourlyLedgerLine) else {}
     return {**asdict(part), **difference}
 
 
-def table(columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> str:
+def text_table(columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> str:
     rows = [tuple(columns), *(tuple(str(line[name]) for name in columns) for line in lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

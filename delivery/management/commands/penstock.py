@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 from delivery.management.cli.deliveries import add_deliveries
 from delivery.management.cli.installations import add_install, add_installations
 from delivery.management.cli.replays import add_replay
-from delivery.management.cli.screen import Refused, Screen, in_words
+from delivery.management.cli.screen import CommandRefused, TerminalScreen, describe_validation_error
 from delivery.management.cli.sources import add_sources
-from delivery.replay.lifecycle import AlreadyRunning
+from delivery.replay.lifecycle import ReplayAlreadyRunning
 from integrations.installations.install import InvalidInstallation, NameTaken
 from integrations.request_context import Caller, calling
 
@@ -24,13 +24,13 @@ class Command(BaseCommand):
             add(commands)
 
     def handle(self, *args, command, act, **options):
-        screen = Screen(self.stdout, as_json=options["json"])
+        screen = TerminalScreen(self.stdout, as_json=options["json"])
         with calling(Caller(name=f"penstock {command}")):
             try:
                 act(screen, options)
             except (InvalidInstallation, ValidationError) as error:
-                raise CommandError(in_words(error)) from None
-            except (NameTaken, Refused, AlreadyRunning) as error:
+                raise CommandError(describe_validation_error(error)) from None
+            except (NameTaken, CommandRefused, ReplayAlreadyRunning) as error:
                 raise CommandError(str(error)) from None
             except KeyboardInterrupt:
                 sys.exit(130)

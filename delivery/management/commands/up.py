@@ -16,20 +16,20 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from delivery.operations.processes import Backoff, Group, StopRequest, manage
+from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, manage
 
-STOP = 20.0  # seconds for all parts together
-LOOK = 0.2  # seconds between two looks at the parts
+UP_STOP_SECONDS = 20.0  # seconds for all parts together
+PART_POLL_SECONDS = 0.2  # seconds between two looks at the parts
 
 # For glibc, which otherwise has an arena for each thread and keeps large blocks: web processes
 # would take a quarter more. Threads that hold the GIL do not wait for one another's malloc.
-LEAN = {
+MALLOC_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "131072",
 }
 
-Address = tuple[str, int]
+BindAddress = tuple[str, int]
 
 
 class Command(BaseCommand):
@@ -39,62 +39,76 @@ class Command(BaseCommand):
         stop = StopRequest()
         web = web_address()
         sandbox = sandbox_address()
-        claim(web, "PENSTOCK_WEB_BIND")
+        check_can_listen(web, "PENSTOCK_WEB_BIND")
         if sandbox:
-            claim(sandbox, "PENSTOCK_SANDBOX_URL")
-        prepare()
+            check_can_listen(sandbox, "PENSTOCK_SANDBOX_URL")
+        prepare_database()
         # in the order in which they can do without those after them; stopped from the end
-        parts = [Part("sandbox", sandbox_command(sandbox))] if sandbox else []
-        parts += [Part("web", web_command(web)), Part("cluster", manage("cluster"))]
+        parts = [RestartingProcess("sandbox", sandbox_command(sandbox))] if sandbox else []
+        parts += [
+            RestartingProcess("web", web_command(web)),
+            RestartingProcess("cluster", manage("cluster")),
+        ]
         try:
             self.supervise(parts, web, sandbox, stop)
         finally:
-            until = time.monotonic() + STOP
+            until = time.monotonic() + UP_STOP_SECONDS
             for part in reversed(parts):
                 part.stop(max(until - time.monotonic(), 0.0))
-        say("Penstock has stopped.")
+        print_line("Penstock has stopped.")
 
     def supervise(
-        self, parts: list["Part"], web: Address, sandbox: Address | None, stop: StopRequest
+        self,
+        parts: list["RestartingProcess"],
+        web: BindAddress,
+        sandbox: BindAddress | None,
+        stop: StopRequest,
     ) -> None:
         ready = False
-        while not stop.wait(LOOK):
+        while not stop.wait(PART_POLL_SECONDS):
             for part in parts:
-                part.look()
+                part.check()
             # by an address of ingest: a page would load what a web process may never need
-            if not ready and answers(web, "/v1/track") and answers(sandbox, "/_sandbox/"):
+            if (
+                not ready
+                and is_responding(web, "/v1/track")
+                and is_responding(sandbox, "/_sandbox/")
+            ):
                 ready = True
-                say(f"\n  Penstock is ready: http://{shown(web)}/admin/   (Ctrl-C stops it)\n")
+                print_line(
+                    f"\n  Penstock is ready: http://{format_address(web)}/admin/"
+                    "   (Ctrl-C stops it)\n"
+                )
 
 
-class Part:
+class RestartingProcess:
     """One command that is started again whenever it ends."""
 
     def __init__(self, name: str, command: list[str]):
         self.name = name
         self.command = command
         self.backoff = Backoff()
-        self.group: Group | None = None
+        self.group: ProcessGroup | None = None
         self.pump: threading.Thread | None = None
         self.due = 0.0  # monotonic
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Start it if it is due; bury it if it died."""
         if self.group is None:
             if time.monotonic() >= self.due:
                 self.start()
         elif not self.group.is_running():
             delay = self.backoff.delay(self.group.age)
-            say(f"[{self.name}] ended by itself; it starts again in {delay:.0f} s.")
+            print_line(f"[{self.name}] ended by itself; it starts again in {delay:.0f} s.")
             self.stop(0.0)
             self.due = time.monotonic() + delay
 
     def start(self) -> None:
         # PYTHONUNBUFFERED: or its lines come in late lumps
-        environment = {"PYTHONUNBUFFERED": "1", **LEAN}
-        self.group = Group(self.command, environment, output=subprocess.PIPE)
+        environment = {"PYTHONUNBUFFERED": "1", **MALLOC_ENVIRONMENT}
+        self.group = ProcessGroup(self.command, environment, output=subprocess.PIPE)
         self.pump = threading.Thread(
-            target=forward, args=[self.name, self.group.output], daemon=True
+            target=forward_lines, args=[self.name, self.group.output], daemon=True
         )
         self.pump.start()
 
@@ -107,7 +121,7 @@ class Part:
         self.group = None
 
 
-def prepare() -> None:
+def prepare_database() -> None:
     try:
         call_command("migrate", verbosity=0)
         call_command("bootstrap")
@@ -115,7 +129,7 @@ def prepare() -> None:
         raise CommandError(f"The database of DATABASE_URL cannot be used: {error}") from None
 
 
-def web_command(address: Address) -> list[str]:
+def web_command(address: BindAddress) -> list[str]:
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi"),
         *("--host", address[0], "--port", str(address[1])),
@@ -125,11 +139,11 @@ def web_command(address: Address) -> list[str]:
     ]
 
 
-def sandbox_command(address: Address) -> list[str]:
+def sandbox_command(address: BindAddress) -> list[str]:
     return manage("sandbox", "heap", "--host", address[0], "--port", str(address[1]))
 
 
-def web_address() -> Address:
+def web_address() -> BindAddress:
     """Return what PENSTOCK_WEB_BIND says. Raises CommandError."""
     host, _, port = settings.WEB_BIND.rpartition(":")
     host = host.strip("[]")
@@ -140,7 +154,7 @@ def web_address() -> Address:
     return host, int(port)
 
 
-def sandbox_address() -> Address | None:
+def sandbox_address() -> BindAddress | None:
     """Return where to run the sandbox, or None when it is to run elsewhere or not at all."""
     url = urlsplit(settings.SANDBOX_URL)
     host = "127.0.0.1" if url.hostname == "localhost" else url.hostname
@@ -151,7 +165,7 @@ def sandbox_address() -> Address | None:
     return (host, url.port or 80) if host and here else None
 
 
-def claim(address: Address, setting: str) -> None:
+def check_can_listen(address: BindAddress, setting: str) -> None:
     """Raise CommandError when the address cannot be listened on."""
     try:
         family, *_, target = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
@@ -160,12 +174,12 @@ def claim(address: Address, setting: str) -> None:
             listener.bind(target)
     except OSError as error:
         raise CommandError(
-            f"Cannot listen on {shown(address)}: {error.strerror}. "
+            f"Cannot listen on {format_address(address)}: {error.strerror}. "
             f"Stop what uses it, or set {setting} (in .env or in the environment)."
         ) from None
 
 
-def answers(address: Address | None, path: str) -> bool:
+def is_responding(address: BindAddress | None, path: str) -> bool:
     """Say whether an HTTP server answers there, no matter what; one that is not to run has."""
     if address is None:
         return True
@@ -179,17 +193,17 @@ def answers(address: Address | None, path: str) -> bool:
     return False
 
 
-def shown(address: Address) -> str:
+def format_address(address: BindAddress) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def forward(name: str, lines: IO[bytes]) -> None:
+def forward_lines(name: str, lines: IO[bytes]) -> None:
     for line in lines:
-        say(f"[{name}] {line.decode(errors='replace').rstrip()}")
+        print_line(f"[{name}] {line.decode(errors='replace').rstrip()}")
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     # OSError: the terminal may be gone; the parts must not block or die for that
     with suppress(OSError):
         sys.stdout.write(text + "\n")

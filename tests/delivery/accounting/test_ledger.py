@@ -9,13 +9,18 @@ from django.utils import timezone
 
 from delivery import bulk
 from delivery.accounting import rollup
-from delivery.accounting.ledger import ledger
-from delivery.accounting.reconciliation import by_event, by_hour, holes, whole_since
-from delivery.ingest.parsing import Parsed
-from delivery.ingest.store import store
+from delivery.accounting.ledger import build_ledger
+from delivery.accounting.reconciliation import (
+    first_unpurged_hour,
+    ledger_by_event_name,
+    ledger_by_hour,
+    list_discrepancies,
+)
+from delivery.ingest.parsing import ParsedMessage
+from delivery.ingest.store import store_messages
 from delivery.models import Attempt, Delivery, Event, Tally
 from delivery.replay import job, lifecycle, pace
-from delivery.replay.selection import Wanted
+from delivery.replay.selection import ReplaySelection
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Revision, Source
@@ -32,7 +37,7 @@ def source():
 def put_in(source, count, kind="track", text="{}"):
     now = timezone.now()
     messages = [
-        Parsed(
+        ParsedMessage(
             message_id=f"{kind}-{Event.objects.count()}-{n}",
             type=kind,
             name="E",
@@ -43,7 +48,7 @@ def put_in(source, count, kind="track", text="{}"):
         )
         for n in range(count)
     ]
-    store(source, messages, (), now=now)
+    store_messages(source, messages, (), now=now)
 
 
 def installed(name="Heap", **action):
@@ -63,16 +68,16 @@ def installed(name="Heap", **action):
 def test_what_came_in_is_what_is_there(source):
     installed()
     put_in(source, 3)
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.queued, line.difference) == (3, 3, 0)
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_a_trigger_may_ask_for_what_stands_in_the_body_only(source):
     installed(trigger="properties.total > 5")
     for total in (4, 6, 8):
         put_in(source, 1, text=json.dumps({"properties": {"total": total}}))
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.unwanted, line.queued) == (3, 1, 2)
 
 
@@ -80,19 +85,19 @@ def test_what_came_before_an_installation_is_not_in_its_scope(source):
     put_in(source, 3)
     installed()
     put_in(source, 2)
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert line.in_scope == 2
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_what_an_installation_does_not_want_makes_no_row_and_is_counted(source):
     installed(trigger='type = "page"')
     put_in(source, 5)
     put_in(source, 1, "page")
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.unwanted, line.queued) == (6, 5, 1)
     assert Delivery.objects.count() == 1
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_each_state_has_its_column(source):
@@ -100,23 +105,23 @@ def test_each_state_has_its_column(source):
     put_in(source, 5)
     for delivery, state in zip(Delivery.objects.all(), Delivery.State.values, strict=True):
         bulk.update(Delivery, ["state"], [(delivery.pk, state)])
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert [getattr(line, state) for state in Delivery.State.values] == [1] * 5
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_a_missing_delivery_is_found(source):
     installed()
     put_in(source, 3)
     Delivery.objects.order_by("pk").first().delete()
-    assert [line.difference for line in ledger().lines] == [1]
-    assert not ledger().closes
+    assert [line.difference for line in build_ledger().lines] == [1]
+    assert not build_ledger().closes
 
 
 def test_a_missing_event_is_found(source):
     put_in(source, 3)
     Tally.objects.update(events=4)
-    assert not ledger().closes
+    assert not build_ledger().closes
 
 
 @pytest.mark.django_db(transaction=True)  # it sets the isolation of its own transaction
@@ -152,14 +157,17 @@ def test_each_hour_has_an_account_of_its_own(source):
     hours_ago(5)
     put_in(source, 2)
     put_in(source, 1, "page")
-    early, late = by_hour(whole_since(timezone.now()))
+    early, late = ledger_by_hour(first_unpurged_hour(timezone.now()))
     assert early.hour < late.hour
     assert [(e.in_scope, e.unwanted, e.queued, e.difference) for e in (early, late)] == [
         (3, 0, 3, 0),
         (3, 1, 2, 0),
     ]
     Delivery.objects.order_by("pk").first().delete()
-    assert [each.difference for each in by_hour(whole_since(timezone.now()))] == [1, 0]
+    assert [each.difference for each in ledger_by_hour(first_unpurged_hour(timezone.now()))] == [
+        1,
+        0,
+    ]
 
 
 def test_an_hour_of_which_something_may_be_purged_is_left_out(source, settings):
@@ -167,7 +175,7 @@ def test_an_hour_of_which_something_may_be_purged_is_left_out(source, settings):
     installed()
     put_in(source, 1)
     hours_ago(5)
-    assert by_hour(whole_since(timezone.now())) == []
+    assert ledger_by_hour(first_unpurged_hour(timezone.now())) == []
 
 
 def test_each_name_has_its_states_and_what_has_no_name_its_type(source):
@@ -176,7 +184,7 @@ def test_each_name_has_its_states_and_what_has_no_name_its_type(source):
     Delivery.objects.filter(pk=Delivery.objects.earliest("pk").pk).update(state="failed")
     put_in(source, 1, "identify")
     Event.objects.filter(type="identify").update(name="")
-    found = {each.event: (each.queued, each.failed) for each in by_event()}
+    found = {each.event: (each.queued, each.failed) for each in ledger_by_event_name()}
     assert found == {"E": (2, 1), "identify": (1, 0)}
 
 
@@ -187,17 +195,17 @@ def test_it_is_the_same_when_the_tallies_are_rolled_up(source):
     installed(trigger='type = "track"')
     put_in(source, 3)
     put_in(source, 2, "page")
-    before = by_hour(whole_since(timezone.now()))
-    rollup.roll_up(timezone.now())
+    before = ledger_by_hour(first_unpurged_hour(timezone.now()))
+    rollup.roll_up_metrics(timezone.now())
     assert not Tally.objects.exists()
-    assert by_hour(whole_since(timezone.now())) == before
+    assert ledger_by_hour(first_unpurged_hour(timezone.now())) == before
     assert found() == []
     Delivery.objects.earliest("pk").delete()
     assert len(found()) == 1
 
 
 def found():
-    return [(hole.kind, hole.text) for hole in holes(timezone.now())]
+    return [(hole.kind, hole.text) for hole in list_discrepancies(timezone.now())]
 
 
 def test_a_whole_log_has_no_holes(source):
@@ -258,17 +266,20 @@ def test_what_a_backfill_made_is_no_hole(source):
     hours_ago(2)
     heap = installed(trigger='type = "track"')
     put_in(source, 1)
-    replay = lifecycle.start("backfill", heap, Wanted())
-    job.step(replay.pk, pace.Window(), timezone.now())
+    replay = lifecycle.start_replay("backfill", heap, ReplaySelection())
+    job.step_replay(replay.pk, pace.ReplayWindow(), timezone.now())
     assert Delivery.objects.count() == 3
     assert found() == []
-    assert [each.difference for each in by_hour(whole_since(timezone.now()))] == [0, 0]
+    assert [each.difference for each in ledger_by_hour(first_unpurged_hour(timezone.now()))] == [
+        0,
+        0,
+    ]
     Delivery.objects.earliest("pk").delete()
     assert [kind for kind, _ in found()] == ["event without a delivery"]
 
 
 def test_of_many_holes_some_are_named_and_the_others_counted(source, monkeypatch):
-    monkeypatch.setattr("delivery.accounting.reconciliation.EXAMPLES", 2)
+    monkeypatch.setattr("delivery.accounting.reconciliation.MAX_DISCREPANCY_EXAMPLES", 2)
     for number in range(5):
         installed(f"Heap {number}")
     put_in(source, 1)

@@ -10,15 +10,15 @@ from django.utils import timezone
 from delivery.accounting import ledger
 from delivery.actions import apply_to_search
 from delivery.actions import deliveries as actions_deliveries
-from delivery.actions.resolve import BadNote, resolve
+from delivery.actions.resolve import InvalidNote, resolve_deliveries
 from delivery.admin import home
 from delivery.log.search import language
-from delivery.log.search.names import named
-from delivery.log.search.query import scope
+from delivery.log.search.names import resolve_names
+from delivery.log.search.query import compile_search
 from delivery.models import Delivery, Replay, Resolution
 from delivery.operations import retention
 from delivery.replay import job, lifecycle, pace
-from delivery.replay.selection import Kind, Wanted, range_of
+from delivery.replay.selection import ReplayKind, ReplaySelection, build_replay_range
 from delivery.status.installations import with_state
 from integrations.models import AuditEntry, Installation
 from tests.support.factories import (
@@ -38,7 +38,7 @@ FAILED = {"state": "failed", "error": "MessageRejected", "reason": "HTTP 400: no
 
 @pytest.fixture(autouse=True)
 def _nobody_delivers(monkeypatch):
-    monkeypatch.setattr("delivery.lanes.wakeups.wake", lambda lanes: None)
+    monkeypatch.setattr("delivery.lanes.wakeups.wake_lanes", lambda lanes: None)
 
 
 @pytest.fixture
@@ -60,12 +60,16 @@ def api(client):
 
 
 def found(text):
-    rows = scope(named(language.parse(text)), timezone.now()).page(limit=100).rows
+    rows = (
+        compile_search(resolve_names(language.parse_search(text)), timezone.now())
+        .page(limit=100)
+        .rows
+    )
     return {each.pk for each in rows}
 
 
 def resolve_all(note="Sent by hand."):
-    return resolve(Delivery.objects.all(), note, timezone.now())
+    return resolve_deliveries(Delivery.objects.all(), note, timezone.now())
 
 
 # --- what it means -----------------------------------------------------------------------------
@@ -107,7 +111,7 @@ def test_only_what_is_failed_is_resolved_and_only_once(api, heap):
 @pytest.mark.parametrize("note", ["", "   ", "x" * 501])
 def test_a_note_is_needed(api, heap, note):
     delivery = make_delivery(heap, **FAILED)
-    with pytest.raises(BadNote):
+    with pytest.raises(InvalidNote):
         resolve_all(note)
     status, said = api("POST", f"{API}/{delivery.pk}/resolve", {"note": note})
     assert (status, set(said["error"]["fields"])) == (422, {"note"})
@@ -116,28 +120,28 @@ def test_a_note_is_needed(api, heap, note):
 
 def test_the_ledger_is_as_before(heap):
     make_delivery(heap, **FAILED)
-    before = ledger.ledger()
+    before = ledger.build_ledger()
     resolve_all()
-    assert ledger.ledger() == before
+    assert ledger.build_ledger() == before
 
 
 def test_it_leaves_what_needs_a_person_and_the_state_of_the_installation(client, heap):
     resolved, left = make_delivery(heap, **FAILED), make_delivery(heap, **FAILED)
-    resolve(Delivery.objects.filter(pk=resolved.pk), "Sent by hand.", timezone.now())
-    [failure] = home.failures(timezone.now())
+    resolve_deliveries(Delivery.objects.filter(pk=resolved.pk), "Sent by hand.", timezone.now())
+    [failure] = home.recent_failure_groups(timezone.now())
     assert (failure.count, failure.sample) == (1, left.pk)
     assert with_state(Installation.objects.all()).get().failed == 1
     resolve_all()
-    assert home.failures(timezone.now()) == []
+    assert home.recent_failure_groups(timezone.now()) == []
     assert with_state(Installation.objects.all()).get().failed == 0
 
 
 def test_home_looks_through_so_many_failures_and_no_further(heap, monkeypatch):
     old, new = make_delivery(heap, **FAILED), make_delivery(heap, **FAILED)
-    resolve(Delivery.objects.filter(pk=new.pk), "Sent by hand.", timezone.now())
-    assert [each.sample for each in home.failures(timezone.now())] == [old.pk]
-    monkeypatch.setattr(home, "LOOKED_THROUGH", 1)
-    assert home.failures(timezone.now()) == []
+    resolve_deliveries(Delivery.objects.filter(pk=new.pk), "Sent by hand.", timezone.now())
+    assert [each.sample for each in home.recent_failure_groups(timezone.now())] == [old.pk]
+    monkeypatch.setattr(home, "FAILURE_SCAN_ROWS", 1)
+    assert home.recent_failure_groups(timezone.now()) == []
 
 
 # --- undone ------------------------------------------------------------------------------------
@@ -148,34 +152,34 @@ def test_to_deliver_it_again_undoes_it_and_a_new_failure_is_not_resolved(heap):
     resolve_all()
     actions_deliveries.deliver_again(Delivery.objects.all(), timezone.now())
     delivery.refresh_from_db()
-    assert delivery.resolved is None
+    assert delivery.current_resolution is None
     later = timezone.now()
     Delivery.objects.update(state="failed", settled_at=later)
-    assert Delivery.objects.get().resolved is None
+    assert Delivery.objects.get().current_resolution is None
     assert (found("resolved:yes"), found("resolved:no")) == (set(), {delivery.pk})
     assert resolve_all("Now it is.") == 1
-    assert Delivery.objects.get().resolved.note == "Now it is."
+    assert Delivery.objects.get().current_resolution.note == "Now it is."
 
 
 def test_a_replay_that_is_cancelled_gives_it_back_resolved(heap):
     delivery = make_delivery(heap, **FAILED)
     resolve_all()
-    wanted = Wanted(resolved="any")
-    replay = lifecycle.start(Kind.REPLAY, heap, wanted)
-    job.step(replay.pk, pace.Window(), timezone.now())
+    wanted = ReplaySelection(resolved="any")
+    replay = lifecycle.start_replay(ReplayKind.REPLAY, heap, wanted)
+    job.step_replay(replay.pk, pace.ReplayWindow(), timezone.now())
     assert Delivery.objects.get().state == "queued"
-    lifecycle.cancel(Replay.objects.get())
-    assert Delivery.objects.get().resolved.note == "Sent by hand."
+    lifecycle.cancel_replay(Replay.objects.get())
+    assert Delivery.objects.get().current_resolution.note == "Sent by hand."
     assert found("resolved:yes") == {delivery.pk}
 
 
 def test_a_replay_leaves_out_what_is_resolved_unless_it_is_asked_for(heap):
     resolved, left = make_delivery(heap, **FAILED), make_delivery(heap, **FAILED)
     delivered = make_delivery(heap, state="delivered")
-    resolve(Delivery.objects.filter(pk=resolved.pk), "Sent by hand.", timezone.now())
+    resolve_deliveries(Delivery.objects.filter(pk=resolved.pk), "Sent by hand.", timezone.now())
 
     def matching_ids(**wanted):
-        rows = range_of(Kind.REPLAY, heap.pk, Wanted(**wanted)).matching()
+        rows = build_replay_range(ReplayKind.REPLAY, heap.pk, ReplaySelection(**wanted)).matching()
         return set(rows.values_list("pk", flat=True))
 
     assert matching_ids() == {left.pk}
@@ -189,7 +193,7 @@ def test_it_is_purged_with_its_delivery(heap):
     event = make_event(received_at=old)
     make_delivery(heap, event, **FAILED, settled_at=old)
     resolve_all()
-    retention.purge(timezone.now())
+    retention.purge_old_rows(timezone.now())
     assert (Delivery.objects.count(), Resolution.objects.count()) == (0, 0)
 
 
@@ -199,7 +203,7 @@ def test_it_is_purged_with_its_delivery(heap):
 def test_the_search_and_the_files_know_it(client, api, heap):
     resolved, left = make_delivery(heap, **FAILED), make_delivery(heap, **FAILED)
     other = make_delivery(heap, state="delivered")
-    resolve(Delivery.objects.filter(pk=resolved.pk), "Sent by hand.", timezone.now())
+    resolve_deliveries(Delivery.objects.filter(pk=resolved.pk), "Sent by hand.", timezone.now())
     assert found("resolved:yes") == {resolved.pk}
     assert found("resolved:no") == {left.pk}
     assert found("-resolved:yes") == {left.pk, other.pk}
@@ -263,7 +267,7 @@ def test_a_search_that_is_not_about_one_installation_s_failed_ones_is_refused(cl
 
 def test_many_have_to_be_confirmed_by_the_name(client, heap, monkeypatch):
     client.force_login(make_user())
-    monkeypatch.setattr("delivery.admin.log.bulk_actions.MANY", 1)
+    monkeypatch.setattr("delivery.admin.log.bulk_actions.CONFIRM_BY_NAME_ABOVE", 1)
     for _ in range(2):
         make_delivery(heap, **FAILED)
     given = {"q": "installation:Heap state:failed", "go": "1", "note": "Sent by hand."}
@@ -275,28 +279,28 @@ def test_many_have_to_be_confirmed_by_the_name(client, heap, monkeypatch):
 
 
 def test_what_takes_too_long_ends_after_a_part_and_goes_on_when_asked_again(heap, monkeypatch):
-    monkeypatch.setattr(apply_to_search, "AT_ONCE", 2)
+    monkeypatch.setattr(apply_to_search, "BULK_PAGE_SIZE", 2)
     for _ in range(5):
         make_delivery(heap, **FAILED)
-    asked = named(language.parse("installation:Heap"))
+    asked = resolve_names(language.parse_search("installation:Heap"))
 
     def some(budget):
         def act(rows):
-            return resolve(rows, "Sent by hand.", timezone.now())
+            return resolve_deliveries(rows, "Sent by hand.", timezone.now())
 
-        return apply_to_search.to_all(
-            apply_to_search.unresolved(asked, timezone.now()), act, budget=budget
+        return apply_to_search.apply_to_all(
+            apply_to_search.select_unresolved(asked, timezone.now()), act, budget=budget
         )
 
-    assert apply_to_search.count(
-        apply_to_search.unresolved(asked, timezone.now())
-    ) == apply_to_search.Done(5, True)
+    assert apply_to_search.count_matching(
+        apply_to_search.select_unresolved(asked, timezone.now())
+    ) == apply_to_search.BulkResult(5, True)
     with monkeypatch.context() as short:
-        short.setattr("delivery.log.search.query.LOOK", 3)
-        found = apply_to_search.unresolved(asked, timezone.now())
-        assert apply_to_search.count(found) == apply_to_search.Done(3, False)
-    assert some(-1.0) == apply_to_search.Done(2, False)
-    assert some(60.0) == apply_to_search.Done(3, True)
+        short.setattr("delivery.log.search.query.SCAN_ROWS", 3)
+        found = apply_to_search.select_unresolved(asked, timezone.now())
+        assert apply_to_search.count_matching(found) == apply_to_search.BulkResult(3, False)
+    assert some(-1.0) == apply_to_search.BulkResult(2, False)
+    assert some(60.0) == apply_to_search.BulkResult(3, True)
 
 
 def test_all_queued_ones_of_an_installation_are_cancelled_and_counted(client, api, heap):

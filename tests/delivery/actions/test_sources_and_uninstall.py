@@ -8,12 +8,12 @@ from django.utils import timezone
 
 from delivery import tasks
 from delivery.accounting import metrics, record
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.actions import installations
 from delivery.actions import sources as actions_sources
 from delivery.ingest import authentication
 from delivery.ingest.errors import NotAllowed
-from delivery.log.absences import absences
+from delivery.log.absences import explain_absences
 from delivery.models import Delivery, Event
 from integrations.encryption import MASK
 from integrations.installations import change
@@ -39,10 +39,10 @@ def test_an_installation_gets_events_of_its_sources_only():
     put_in(shop, 2)
     put_in(app, 3)
     assert set(Delivery.objects.values_list("event__source", flat=True)) == {shop.pk}
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.queued) == (2, 2)
-    assert ledger().closes
-    [(_, reason)] = absences(Event.objects.filter(source=app).first(), "{}", [])
+    assert build_ledger().closes
+    [(_, reason)] = explain_absences(Event.objects.filter(source=app).first(), "{}", [])
     assert reason == "The source App does not feed it."
     change.feed(heap, "all")
     put_in(app, 1)
@@ -104,15 +104,18 @@ def test_after_uninstalling_nothing_is_offered_the_ledger_closes_and_the_name_is
     put_in(source, 3)
     installations.uninstall(heap, timezone.now())
     put_in(source, 2)
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.cancelled, line.difference) == (3, 3, 0)
     factories.make_installation("Heap")
     put_in(source, 1)
-    assert ledger().closes
-    assert [each.in_scope for each in ledger().lines] == [3, 1]
+    assert build_ledger().closes
+    assert [each.in_scope for each in build_ledger().lines] == [3, 1]
     now = timezone.now()
-    hour = metrics.series(
-        since=now - timedelta(hours=1), until=now, step=record.Step.MINUTE, installation=heap.pk
+    hour = metrics.read_series(
+        since=now - timedelta(hours=1),
+        until=now,
+        step=record.MetricStep.MINUTE,
+        installation=heap.pk,
     )
     assert hour.total.cancelled == 3
 
@@ -128,9 +131,9 @@ def test_what_came_in_while_it_was_uninstalled_is_cancelled_by_the_sweep():
 
 
 def is_accepted(key):
-    authentication.forget()
+    authentication.clear_source_cache()
     try:
-        return authentication.source_of(key).name
+        return authentication.get_source_by_write_key(key).name
     except NotAllowed:
         return None
 

@@ -8,11 +8,11 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from delivery.actions import installations
-from delivery.log.field_suggestions import vocabulary
+from delivery.log.field_suggestions import build_vocabulary
 from delivery.models import Attempt
 from integrations.models import Installation
 from tests.support.factories import make_event, make_installation, make_user
-from tests.support.fake_vendor import Vendor
+from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -118,7 +118,7 @@ def test_a_message_that_is_none_is_told(admin, heap, message):
 
 
 def test_a_test_event_goes_out_by_the_blueprint_on_the_page(admin, heap, settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         renamed = edited(heap, mapping={"event": "Renamed"})
         form = {"blueprint": renamed, "event_id": str(make_event().pk)}
@@ -180,7 +180,7 @@ def test_what_is_uninstalled_is_changed_and_tried_no_more(admin, heap, page):
 
 
 def test_many_revisions_come_in_pages(admin, heap, monkeypatch):
-    monkeypatch.setattr("delivery.admin.installations.blueprints.REVISIONS", 2)
+    monkeypatch.setattr("delivery.admin.installations.blueprints.REVISIONS_PER_PAGE", 2)
     for name in ("B", "C"):
         admin.post(address(heap), {"blueprint": edited(heap, name=name)})
     page = admin.get(address(heap, "revisions/"))
@@ -206,7 +206,7 @@ def test_the_fields_of_recent_events_are_offered_in_both_languages(heap):
             "sentAt": "now",
         },
     )
-    found = vocabulary()
+    found = build_vocabulary()
     fields = {each.path: (each.trigger, each.example) for each in found.fields}
     assert fields["$.properties.total"] == ("properties.total", "5")
     assert fields["$.properties.items[0].sku"] == ("properties.items[0].sku", '"A"')

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from delivery.status.words import Words, clock
+from delivery.status.status_text import StatusText, format_time
 from integrations.formatting import ago, chip, clocks, exact, sparkline
 from integrations.models import Installation, Source
 from integrations.templatetags.penstock import page_name, raw
@@ -13,7 +13,7 @@ NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 def test_a_chip_has_its_state_as_a_word_and_escapes_it():
-    html = chip(Words("attention", "error", "<Failed>"))
+    html = chip(StatusText("attention", "error", "<Failed>"))
     assert "ps-attention" in html
     assert "&lt;Failed&gt;" in html
 
@@ -34,10 +34,10 @@ def test_times_are_written_in_utc_and_marked_for_the_viewers_zone():
 
 def test_a_time_in_a_sentence_is_marked_too_and_the_rest_is_escaped():
     now = timezone.now().replace(microsecond=0)
-    today = clocks(f"<b> next try {clock(now, now)}")
+    today = clocks(f"<b> next try {format_time(now, now)}")
     assert "&lt;b&gt; next try <time datetime=" in today
     assert f'"{now.isoformat()}" data-clock' in today
-    assert f'"{NOON.isoformat()}" data-clock' in clocks(clock(NOON, now))
+    assert f'"{NOON.isoformat()}" data-clock' in clocks(format_time(NOON, now))
 
 
 def test_models_are_called_as_in_the_navigation_and_objects_as_somebody_named_them():

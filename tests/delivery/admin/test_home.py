@@ -11,12 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from delivery.accounting import metrics, record, rollup
-from delivery.accounting.metrics import Series
-from delivery.accounting.record import Step, Sums
-from delivery.admin.charts import chart, compact, short, success
-from delivery.admin.home import listed
+from delivery.accounting.metrics import MetricSeries
+from delivery.accounting.record import MetricCounts, MetricStep
+from delivery.admin.charts import chart_json, compact_number, short_duration, success_rate
+from delivery.admin.home import join_names
 from delivery.models import Attempt, Delivery, EventBody, Heartbeat, Incident, Lane
-from delivery.operations.system import system
+from delivery.operations.system import get_system_status
 from integrations.catalog import catalog
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
@@ -29,7 +29,7 @@ from tests.support.factories import (
     make_source,
     make_user,
 )
-from tests.support.fake_vendor import Vendor
+from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +61,7 @@ def text_of(html):
 
 def settled(installation, now, **numbers):
     source = Source.objects.first() or make_source()
-    record.append(installation.pk, {source.pk: Sums(**numbers)}, now)
+    record.append_settlement(installation.pk, {source.pk: MetricCounts(**numbers)}, now)
 
 
 # --- home ----------------------------------------------------------------------------------------
@@ -144,14 +144,16 @@ def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):
 
 def test_a_step_that_is_not_over_is_marked_and_ends_no_line():
     noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    points = [metrics._point(noon + timedelta(minutes=n), Sums(accepted=9)) for n in (0, 1)]
-    series = Series(Step.MINUTE, noon, noon + timedelta(minutes=2), points, points[0])
+    points = [
+        metrics._build_point(noon + timedelta(minutes=n), MetricCounts(accepted=9)) for n in (0, 1)
+    ]
+    series = MetricSeries(MetricStep.MINUTE, noon, noon + timedelta(minutes=2), points, points[0])
     sets = {"Bars": ("busy", "accepted"), "Line": ("busy", "accepted", "line")}
     now = noon + timedelta(seconds=90)
-    drawn = json.loads(chart(series, sets, now))
+    drawn = json.loads(chart_json(series, sets, now))
     assert drawn["isOpen"]
     assert [each["values"] for each in drawn["sets"]] == [[9, 9], [9, None]]
-    drawn = json.loads(chart(series, sets, noon + timedelta(minutes=2)))
+    drawn = json.loads(chart_json(series, sets, noon + timedelta(minutes=2)))
     assert not drawn["isOpen"]
     assert [each["values"] for each in drawn["sets"]] == [[9, 9], [9, 9]]
 
@@ -205,13 +207,22 @@ def test_a_time_that_does_not_exist_is_the_hour(client):
     [(["A"], "A"), (["A", "B"], "A and B"), (["A", "B", "C", "D"], "A, B and 2 others")],
 )
 def test_names_are_listed_as_one_says_them(names, text):
-    assert listed(names) == text
+    assert join_names(names) == text
 
 
 def test_numbers_are_short_and_a_failure_never_rounds_to_all_delivered():
-    assert [compact(n) for n in (0, 950, 12_345, 4_100_000)] == ["0", "950", "12.3k", "4.1M"]
-    assert [short(ms) for ms in (None, 80, 1_200, 300_000)] == ["–", "80 ms", "1.2 s", "5 min"]
-    assert (success(1_000_000, 1), success(10, 0), success(0, 0)) == ("99.99 %", "100 %", "–")
+    assert [compact_number(n) for n in (0, 950, 12_345, 4_100_000)] == ["0", "950", "12.3k", "4.1M"]
+    assert [short_duration(ms) for ms in (None, 80, 1_200, 300_000)] == [
+        "–",
+        "80 ms",
+        "1.2 s",
+        "5 min",
+    ]
+    assert (success_rate(1_000_000, 1), success_rate(10, 0), success_rate(0, 0)) == (
+        "99.99 %",
+        "100 %",
+        "–",
+    )
 
 
 # --- sources -------------------------------------------------------------------------------------
@@ -234,7 +245,7 @@ def test_a_source_says_when_it_was_last_seen_and_how_much_came(client):
     for _ in range(2):  # from the tally, then from the metrics
         text = text_of(read(client, "/admin/integrations/source/"))
         assert re.search(r"1 \d+ s ago", text)
-        rollup.roll_up(timezone.now())
+        rollup.roll_up_metrics(timezone.now())
 
 
 def test_after_a_source_is_made_the_page_says_how_to_connect_it(client):
@@ -338,7 +349,7 @@ def test_with_a_cluster_and_a_sweep_everything_runs(client):
     assert "Everything runs." in text
     assert "Running Cluster on web-1, pid 4711" in text
     assert "Silent Cluster on old-1, pid 42" in text
-    found = system(now + timedelta(minutes=10))
+    found = get_system_status(now + timedelta(minutes=10))
     assert "No cluster" in found.trouble
 
 
@@ -424,7 +435,7 @@ def test_a_test_event_is_sent_and_its_answer_shown(client, settings):
 
 
 def test_a_recent_event_is_previewed_and_sent_as_a_test(client, settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         installation = make_installation(config={**CONFIG, "region": "sandbox"})
         event = make_event(name="Signed Up")

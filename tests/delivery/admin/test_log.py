@@ -25,8 +25,8 @@ from delivery.models import (
     Replayed,
     Settlement,
 )
-from delivery.outbound.client import MAX_ANSWER
-from delivery.replay.selection import range_of_replay
+from delivery.outbound.client import MAX_RESPONSE_BYTES
+from delivery.replay.selection import stored_replay_range
 from integrations.keyset import first_id
 from integrations.models import AuditEntry, Installation
 from tests.support.factories import (
@@ -96,7 +96,7 @@ def test_an_attempt_without_an_answer_says_so(client):
 
 
 def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.log.explorer.ROWS", 2)
+    monkeypatch.setattr("delivery.admin.log.explorer.LOG_PAGE_SIZE", 2)
     ids = [make_delivery().pk for _ in range(5)][::-1]
     other = make_delivery(state="cancelled")
     assert listed(client, state="queued") == ids[:2]
@@ -109,7 +109,7 @@ def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch
 
 
 def test_pages_of_a_search_that_an_index_answers_go_back_too(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.log.explorer.ROWS", 2)
+    monkeypatch.setattr("delivery.admin.log.explorer.LOG_PAGE_SIZE", 2)
     ids = [make_delivery(state="failed").pk for _ in range(5)][::-1]
     assert listed(client, q="state:failed", after=ids[4]) == ids[2:4]
     html = page(client, LOG, q="state:failed", before=ids[1])
@@ -262,13 +262,13 @@ def test_an_attempt_of_a_test_is_marked(client):
 
 def test_an_answer_that_is_longer_than_what_is_kept_says_so(client):
     delivery = make_delivery(state="delivered")
-    attempt = make_attempt(delivery, answer="€" * (MAX_ANSWER // 3 + 1))
+    attempt = make_attempt(delivery, answer="€" * (MAX_RESPONSE_BYTES // 3 + 1))
     assert "Cut: the first 65,536 bytes were kept." in story_of(client, delivery)
     AttemptBody.objects.filter(attempt=attempt).update(
         response_headers='{"content-length": "70000"}'
     )
     assert "Cut: the first 65,536 of 70,000 bytes were kept." in story_of(client, delivery)
-    AttemptBody.objects.filter(attempt=attempt).update(response_body="x" * (MAX_ANSWER - 1))
+    AttemptBody.objects.filter(attempt=attempt).update(response_body="x" * (MAX_RESPONSE_BYTES - 1))
     assert "Cut:" not in story_of(client, delivery)
 
 
@@ -282,7 +282,7 @@ def test_attempts_that_differ_in_nothing_are_not_said_to_be_marked(client):
 
 
 def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
-    monkeypatch.setattr(detail, "SHOWN", 50)
+    monkeypatch.setattr(detail, "MAX_BODY_CHARS", 50)
     attempt = make_attempt(make_delivery(state="delivered"), request={"events": ["x" * 100]})
     html = page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk]))
     assert "first 50 characters" in html
@@ -306,11 +306,11 @@ def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
     ],
 )
 def test_the_own_part_of_a_body(body, position, items, own):
-    assert detail.own_part(body, position, items) == own
+    assert detail.extract_own_items(body, position, items) == own
 
 
 def test_only_the_newest_attempts_are_loaded_with_their_bodies(client, monkeypatch):
-    monkeypatch.setattr(detail, "WITH_BODIES", 2)
+    monkeypatch.setattr(detail, "ATTEMPTS_WITH_BODIES", 2)
     delivery = make_delivery()
     attempts = [make_attempt(delivery, request={"number": n}) for n in range(4)]
     html = page(client, f"{LOG}{delivery.pk}/change/")
@@ -397,7 +397,7 @@ def test_what_is_not_there_is_not_found(client, name, pk):
 def woken(monkeypatch):
     """The lanes that were woken."""
     lanes = []
-    monkeypatch.setattr("delivery.lanes.wakeups.wake", lanes.extend)
+    monkeypatch.setattr("delivery.lanes.wakeups.wake_lanes", lanes.extend)
     return lanes
 
 
@@ -578,7 +578,7 @@ def exported(client, **params):
 
 
 def test_all_that_match_are_exported_as_the_api_lists_them(client, monkeypatch):
-    monkeypatch.setattr("delivery.log.export.AT_ONCE", 2)
+    monkeypatch.setattr("delivery.log.export.EXPORT_CHUNK_ROWS", 2)
     failed = [make_delivery(state="failed").pk for _ in range(5)][::-1]
     make_delivery()
     lines = [
@@ -591,8 +591,8 @@ def test_all_that_match_are_exported_as_the_api_lists_them(client, monkeypatch):
 
 
 def test_an_export_ends_at_the_number_that_is_said(client, monkeypatch):
-    monkeypatch.setattr("delivery.log.export.AT_ONCE", 2)
-    monkeypatch.setattr("delivery.log.export.MOST", 3)
+    monkeypatch.setattr("delivery.log.export.EXPORT_CHUNK_ROWS", 2)
+    monkeypatch.setattr("delivery.log.export.EXPORT_MAX_ROWS", 3)
     for _ in range(5):
         make_delivery()
     assert len(exported(client, format="ndjson").splitlines()) == 3
@@ -724,7 +724,7 @@ def test_filters_are_chips_that_can_be_taken_away(client):
 
 
 def test_a_filter_that_no_index_knows_is_tried_on_a_bounded_part_of_the_log(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.keyset.LOOK", 3)
+    monkeypatch.setattr("delivery.admin.keyset.FILTER_SCAN_ROWS", 3)
     rare = make_event(name="Rare")
     others = [make_event() for _ in range(5)]
     html = page(client, EVENTS, event="Rare")
@@ -757,7 +757,7 @@ def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
     given = {name: form[name].value() for name in ("installation", "states", "q")}
     assert client.post("/admin/delivery/replay/new/", given).status_code == 302
     replay = Replay.objects.get()
-    found = range_of_replay(replay).matching()
+    found = stored_replay_range(replay).matching()
     assert set(found) == {refused}
     shown = page(client, f"/admin/delivery/replay/{replay.pk}/change/")
     assert "status:4xx -type:page ada" in shown

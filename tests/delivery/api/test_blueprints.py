@@ -8,8 +8,8 @@ import pytest
 from delivery.models import Attempt
 from integrations.models import AuditEntry
 from tests.support.factories import make_event, make_installation, make_token
-from tests.support.fake_vendor import Vendor
-from tests.support.json_schema import problem
+from tests.support.fake_vendor import FakeVendor
+from tests.support.json_schema import first_problem
 
 pytestmark = pytest.mark.django_db
 
@@ -199,7 +199,7 @@ def test_a_stored_event_takes_the_scope_to_read_events(client, heap):
 
 
 def test_a_test_event_is_sent_and_the_answer_told(api, heap, settings):
-    with Vendor((400, {}, "postBody.events[0] is odd canary-secret")) as vendor:
+    with FakeVendor((400, {}, "postBody.events[0] is odd canary-secret")) as vendor:
         settings.SANDBOX_URL = vendor.url
         status, body = api("test-event", {"message": MESSAGE})
         assert (status, body["accepted"]) == (200, False)
@@ -212,7 +212,7 @@ def test_a_test_event_is_sent_and_the_answer_told(api, heap, settings):
 
 def test_a_connection_is_tested(api, heap, settings):
     assert not api("test-connection", {})[1]["ok"]  # nobody is there
-    with Vendor(400, 200) as vendor:
+    with FakeVendor(400, 200) as vendor:
         settings.SANDBOX_URL = vendor.url
         status, body = api("test-connection", {})
     assert (status, body["ok"]) == (200, True)
@@ -240,5 +240,5 @@ def test_the_schema_of_a_blueprint_is_published(client, heap):
     answer = client.get("/v1/blueprint.schema.json")
     assert answer["Content-Type"] == "application/schema+json"
     schema = json.loads(b"".join(answer.streaming_content))
-    assert problem(heap.revision.blueprint, schema) is None
-    assert problem({"version": 2}, schema)
+    assert first_problem(heap.revision.blueprint, schema) is None
+    assert first_problem({"version": 2}, schema)

@@ -195,7 +195,7 @@ def test_what_is_not_there_is_not_found(api):
 
 
 def test_deliver_again_queues_it_and_says_when_it_waits(api, monkeypatch):
-    monkeypatch.setattr("delivery.lanes.wakeups.wake", lambda lanes: None)
+    monkeypatch.setattr("delivery.lanes.wakeups.wake_lanes", lambda lanes: None)
     delivery = make_delivery(state="failed", error="MessageRejected", reason="no")
     Lane.objects.update(paused=True)
     status, body = api(f"{LIST}/{delivery.pk}/deliver-again", "POST")

@@ -19,7 +19,7 @@ def refused():
     """An installation whose vendor refused the credentials, as the alarms found it."""
     heap = factories.make_installation()
     Lane.objects.update(paused=True, last_error="HTTP 401")
-    alerts.look(timezone.now() - timedelta(hours=1))
+    alerts.update_incidents(timezone.now() - timedelta(hours=1))
     return heap
 
 
@@ -40,7 +40,7 @@ def test_an_incident_tells_what_is_wrong_with_what_and_since_when(api, refused):
 
 def test_what_is_over_is_listed_apart(api, refused):
     Lane.objects.update(paused=False)
-    alerts.look(timezone.now())
+    alerts.update_incidents(timezone.now())
     now = timezone.now()
     Incident.objects.create(
         kind="silent", about="All sources", text="Nothing.", opened_at=now, seen_at=now

@@ -6,8 +6,9 @@ import pytest
 from django.utils import timezone
 
 from delivery.models import Delivery, Replay
-from delivery.replay.job import Window, step
-from delivery.replay.selection import range_of_replay
+from delivery.replay.job import step_replay
+from delivery.replay.pace import ReplayWindow
+from delivery.replay.selection import stored_replay_range
 from integrations.models import AuditEntry
 from tests.support.factories import (
     make_attempt,
@@ -51,7 +52,7 @@ def test_one_is_started_followed_and_turned(api, heap):
     assert api("POST", f"{one}/pause")[1]["state"] == "paused"
     assert api("POST", f"{one}/pause")[0] == 409
     assert api("POST", f"{one}/resume")[1]["state"] == "running"
-    step(replay["id"], Window(), timezone.now())
+    step_replay(replay["id"], ReplayWindow(), timezone.now())
     assert api("GET", one)[1]["queued"] == 1
     assert api("POST", f"{one}/cancel")[1]["state"] == "cancelled"
     failed.refresh_from_db()
@@ -135,7 +136,7 @@ def test_in_the_admin_one_is_previewed_started_and_cancelled(client, heap):
     replay = Replay.objects.get()
     assert f"Replay {replay.pk} is started." in page
     assert 'data-refresh="1000"' in page
-    step(replay.pk, Window(), timezone.now())
+    step_replay(replay.pk, ReplayWindow(), timezone.now())
     page = client.post(f"/admin/delivery/replay/{replay.pk}/turn/cancel/", follow=True).text
     assert "1 delivery queued; 1 of them taken back" in page
     assert "data-refresh" not in page
@@ -156,7 +157,7 @@ def test_a_search_says_what_has_no_field(api, heap):
     asked = {"installation": heap.pk, "q": "status:4xx"}
     assert api("POST", f"{REPLAYS}/preview", asked)[1]["count"] == 1
     assert api("POST", REPLAYS, asked)[1]["filter"]["q"] == "status:4xx"
-    assert set(range_of_replay(Replay.objects.get()).matching()) == {refused}
+    assert set(stored_replay_range(Replay.objects.get()).matching()) == {refused}
 
 
 @pytest.mark.parametrize(

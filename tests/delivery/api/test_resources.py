@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from delivery import tasks
 from delivery.accounting import metrics, record
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.ingest import authentication
 from delivery.ingest.errors import NotAllowed
 from delivery.models import Attempt, Delivery, Event
@@ -200,14 +200,16 @@ def test_after_uninstalling_nothing_is_offered_the_ledger_closes_and_the_name_is
     put_in(source, 3)
     api("DELETE", f"{INSTALLATIONS}/{heap.pk}", confirm="Heap")
     put_in(source, 2)
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.cancelled, line.difference) == (3, 3, 0)
     factories.make_installation("Heap")
     put_in(source, 1)
-    assert ledger().closes
-    assert [each.in_scope for each in ledger().lines] == [3, 1]
+    assert build_ledger().closes
+    assert [each.in_scope for each in build_ledger().lines] == [3, 1]
     now = timezone.now()
-    series = metrics.series(since=now, until=now, step=record.Step.HOUR, installation=heap.pk)
+    series = metrics.read_series(
+        since=now, until=now, step=record.MetricStep.HOUR, installation=heap.pk
+    )
     assert series.points == [] or series.total.cancelled == 3
 
 
@@ -233,9 +235,9 @@ def test_an_installation_gets_events_of_its_sources_only(api):
     put_in(shop, 2)
     put_in(app, 3)
     assert set(Delivery.objects.values_list("event__source", flat=True)) == {shop.pk}
-    [line] = ledger().lines
+    [line] = build_ledger().lines
     assert (line.in_scope, line.queued) == (2, 2)
-    assert ledger().closes
+    assert build_ledger().closes
     event = Event.objects.filter(source=app).first()
     [absence] = api("GET", f"{EVENTS}/{event.pk}")[1]["absences"]
     assert absence["reason"] == "The source App does not feed it."
@@ -300,9 +302,9 @@ def test_what_cannot_be_a_source_is_refused_field_by_field(api, body, wrong):
 
 
 def is_accepted(key):
-    authentication.forget()
+    authentication.clear_source_cache()
     try:
-        return authentication.source_of(key).name
+        return authentication.get_source_by_write_key(key).name
     except NotAllowed:
         return None
 

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from delivery.operations.supervisor import title
-from tests.conftest import a_free_port, new_database
-from tests.support.processes import Running, environment, manage
+from tests.conftest import find_free_port, new_database
+from tests.support.processes import RunningCommand, environment, manage
 
 # one group: what they share is made once
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_ingest_concurrency")]
@@ -25,13 +25,13 @@ CLIENTS = 16
 SENT = {100: 5_000, 1: 300}  # messages, by messages a request; those alone share transactions
 COUNT = """
 from django.db import connection, transaction
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.models import *
 with transaction.atomic(), connection.cursor() as cursor:
     if connection.vendor == "postgresql":  # tallies are rolled up meanwhile
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     print(Event.objects.count(), EventBody.objects.count(), Delivery.objects.count(),
-          ledger().accepted)
+          build_ledger().accepted)
 """
 INSTALL = """
 from integrations.catalog import catalog
@@ -54,12 +54,12 @@ def running(url):
     env = environment(
         url,
         PENSTOCK_WRITE_KEY=WRITE_KEY,
-        PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
+        PENSTOCK_WEB_BIND=f"127.0.0.1:{find_free_port()}",
         PENSTOCK_SANDBOX_URL="",
         PENSTOCK_CLUSTER_WORKERS=1,
         PYTHONFAULTHANDLER=1,
     )
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         up.wait_for("Penstock is ready", 60)
         manage(env, "shell", "-v", "0", "-c", INSTALL)
         up.env = env

@@ -13,12 +13,12 @@ from segment.analytics import Client
 
 from delivery.ingest import authentication, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
-from delivery.transform.stored_messages import COLUMNS, message_of
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from integrations.blueprints.message_view import iso, view_of
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Source
-from tests.support.recordings import NAMES, WRITE_KEYS, recorded
+from tests.support.recordings import RECORDING_NAMES, WRITE_KEYS, load_recording
 
 TRACK = {"event": "Signed Up", "userId": "ada", "messageId": "message-1"}
 
@@ -200,7 +200,11 @@ def test_a_corrected_time_is_stored_noted_and_the_original_one_is_kept(client, s
     event = Event.objects.select_related("body").get()
     assert abs(event.timestamp - event.received_at + timedelta(seconds=10)) < timedelta(seconds=5)
     assert "corrected" in json.loads(event.notes)[0]
-    view = view_of(message_of(event.body.text, *(getattr(event, each) for each in COLUMNS[1:])))
+    view = view_of(
+        decode_stored_message(
+            event.body.text, *(getattr(event, each) for each in STORED_MESSAGE_COLUMNS[1:])
+        )
+    )
     assert view["originalTimestamp"] == called
     assert view["timestamp"] == iso(event.timestamp)
 
@@ -288,7 +292,7 @@ def test_when_nothing_can_be_stored_the_sdk_is_asked_to_come_again(
     def down(*args, **kwargs):
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(views, "store", down)
+    monkeypatch.setattr(views, "store_messages", down)
     page = {"authorization": basic("wk_shop"), "origin": "https://shop.example"}
     answer = post(client, "/v1/track", TRACK, **page)
     assert answer.status_code == 503
@@ -317,7 +321,7 @@ def test_a_source_is_read_anew_every_few_seconds(client, source, monkeypatch):
     page = {"authorization": basic("wk_shop"), "origin": "https://shop.example"}
     assert post(client, "/v1/track", TRACK, **page).status_code == 200
     Source.objects.update(allowed_origins="https://other.example")
-    now[0] += authentication.FRESH - 0.1
+    now[0] += authentication.SOURCE_CACHE_SECONDS - 0.1
     assert post(client, "/v1/track", TRACK, **page).status_code == 200
     now[0] += 0.2
     assert post(client, "/v1/track", TRACK, **page).status_code == 403
@@ -331,18 +335,18 @@ def test_a_source_made_a_moment_ago_is_known_at_once(client, source):
 
 # --- real SDKs -----------------------------------------------------------------------------------
 
-needs_recordings = pytest.mark.skipif(not NAMES, reason="no recordings of SDKs at hand")
+needs_recordings = pytest.mark.skipif(not RECORDING_NAMES, reason="no recordings of SDKs at hand")
 
 
 @needs_recordings
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("name", NAMES or ["none"])
+@pytest.mark.parametrize("name", RECORDING_NAMES or ["none"])
 def test_what_a_real_sdk_sent_is_what_is_stored(live_server, name):
     for number, key in enumerate(WRITE_KEYS):
         Source.objects.create(name=f"Recorded {number}", write_key=key)
     sent = {}
     connection = http.client.HTTPConnection(live_server.thread.host, live_server.thread.port)
-    for request in recorded(name):
+    for request in load_recording(name):
         headers = request.headers | {"Host": "127.0.0.1"}
         connection.request(request.method, request.target, request.body, headers)
         answer = connection.getresponse()

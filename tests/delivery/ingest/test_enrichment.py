@@ -6,7 +6,7 @@ import pytest
 
 from delivery.ingest import enrichment
 from delivery.models import Event
-from delivery.transform.stored_messages import COLUMNS, message_of
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from integrations.models import Source
 from tests.delivery.ingest.test_endpoints import TRACK, basic, post
 from tests.support.factories import make_source
@@ -28,7 +28,9 @@ def send(client, message=TRACK, **headers):
 def seen():
     """The newest event as destinations see it."""
     event = Event.objects.select_related("body").latest("pk")
-    return message_of(event.body.text, *(getattr(event, each) for each in COLUMNS[1:]))
+    return decode_stored_message(
+        event.body.text, *(getattr(event, each) for each in STORED_MESSAGE_COLUMNS[1:])
+    )
 
 
 def test_what_a_page_sends_gets_its_address_and_user_agent_and_the_body_stays(client, source):

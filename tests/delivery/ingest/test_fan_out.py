@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.ingest.enrichment import NOTHING, Added
-from delivery.ingest.envelope import opened
-from delivery.ingest.fan_out import Arrival
-from delivery.ingest.parsing import Limits, Terms, parse
-from delivery.transform.stored_messages import COLUMNS, message_of
+from delivery.ingest.enrichment import NO_ADDED_CONTEXT, AddedContext
+from delivery.ingest.envelope import parse_envelope
+from delivery.ingest.fan_out import IncomingMessage
+from delivery.ingest.parsing import IngestLimits, RequestContext, parse_messages
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.messages import TYPES
 
-LIMITS = Limits(100_000, 1, 100_000)
+LIMITS = IngestLimits(100_000, 1, 100_000)
 NOW = datetime(2026, 11, 21, 9, 30, 15, 250_999, tzinfo=UTC)
 
 
@@ -24,16 +24,18 @@ def blueprint(*triggers, **options):
     return compile_blueprint({"version": 1, "actions": actions, **options})
 
 
-def arrival(added=NOTHING, **body):
+def arrival(added_context=NO_ADDED_CONTEXT, **body):
     text = json.dumps({"type": "track", "event": "Seen", "userId": "ada", **body}).encode()
-    terms = Terms(now=NOW, limits=LIMITS, implied=body.get("type", "track"), added=added)
-    return Arrival(parse(*opened(text)[:2], terms).messages[0], NOW)
+    terms = RequestContext(
+        now=NOW, limits=LIMITS, implied_type=body.get("type", "track"), added_context=added_context
+    )
+    return IncomingMessage(parse_messages(*parse_envelope(text)[:2], terms).messages[0], NOW)
 
 
 def stored_view(arrived):
     """Return the message as the worker will see it."""
-    columns = {name: getattr(arrived.parsed, name, NOW) for name in COLUMNS[1:]}
-    return view_of(message_of(arrived.parsed.text, **columns))
+    columns = {name: getattr(arrived.parsed, name, NOW) for name in STORED_MESSAGE_COLUMNS[1:]}
+    return view_of(decode_stored_message(arrived.parsed.text, **columns))
 
 
 def was_opened(arrived):
@@ -91,7 +93,7 @@ def test_the_body_is_opened_once_for_many_installations():
 
 
 def test_a_trigger_sees_the_context_that_was_added():
-    arrived = arrival(Added(to_all='{"ip":"203.0.113.7"}'))
+    arrived = arrival(AddedContext(to_all='{"ip":"203.0.113.7"}'))
     assert arrived.is_wanted(blueprint('context.ip = "203.0.113.7"'))
 
 

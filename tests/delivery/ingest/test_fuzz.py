@@ -22,17 +22,17 @@ from hypothesis import strategies as st
 
 from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest import parsing
-from delivery.ingest.errors import Unreadable
-from delivery.ingest.parsing import Limits, Terms
+from delivery.ingest.errors import UnreadableRequest
+from delivery.ingest.parsing import IngestLimits, RequestContext
 from delivery.ingest.timestamps import read_time
 from delivery.models import Event, Rejection
 from delivery.transform.shape import view_of
-from delivery.transform.stored_messages import message_of
+from delivery.transform.stored_messages import decode_stored_message
 from integrations.messages import TYPES
 from tests.support.factories import make_source
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-LIMITS = Limits(2_000, 20, 20_000)
+LIMITS = IngestLimits(2_000, 20, 20_000)
 INPUTS = int(os.environ.get("PENSTOCK_FUZZ", "3000"))
 VARIANTS = 40  # inputs made of one example: itself, and with bytes changed here and there
 ROUND = 20_000  # inputs after which hypothesis begins anew: it remembers each example it made
@@ -93,9 +93,11 @@ def changed(body, dice):
 
 
 def taken(body, **terms):
-    opened, envelope, mended = ingest_envelope.opened(body)
-    list(ingest_envelope.write_keys(envelope))
-    return parsing.parse(opened, envelope, Terms(now=NOW, limits=LIMITS, mended=mended, **terms))
+    opened, envelope, repair_notes = ingest_envelope.parse_envelope(body)
+    list(ingest_envelope.iter_envelope_write_keys(envelope))
+    return parsing.parse_messages(
+        opened, envelope, RequestContext(now=NOW, limits=LIMITS, repair_notes=repair_notes, **terms)
+    )
 
 
 def test_whatever_is_sent_is_readable_when_it_is_stored_and_leaves_no_memory_behind():
@@ -118,30 +120,30 @@ def size_after_a_round():
 
 @fuzz
 @given(st.binary(max_size=200) | bodies(), st.integers(), st.sampled_from(["", *TYPES]))
-def every_body_is_readable_or_refused(body, seed, implied):
+def every_body_is_readable_or_refused(body, seed, implied_type):
     for each in variants(body, Random(seed)):
-        is_readable_or_refused(each, implied)
+        is_readable_or_refused(each, implied_type)
 
 
-def is_readable_or_refused(body, implied):
+def is_readable_or_refused(body, implied_type):
     try:
-        batch = taken(body, implied=implied)
-    except Unreadable:
+        batch = taken(body, implied_type=implied_type)
+    except UnreadableRequest:
         return
     for message in batch.messages:
         check(message)
-    for _, reason, text in batch.refused:
+    for _, reason, text in batch.rejected:
         (reason + text).encode()
 
 
 def check(message):
     columns = [message.message_id, message.type, message.name, message.user_id]
-    columns += [message.anonymous_id, parsing.notes_text(message.notes)]
+    columns += [message.anonymous_id, parsing.encode_notes(message.notes)]
     assert not any("\x00" in column for column in columns)
     assert all(len(column) <= 255 for column in columns[:-1])
     "".join([*columns, message.text]).encode()
     assert isinstance(json.loads(message.text), dict)
-    seen = message_of(
+    seen = decode_stored_message(
         message.text, message.type, message.message_id, message.name, message.user_id,
         message.anonymous_id, message.timestamp, NOW,
     )  # fmt: skip
@@ -160,8 +162,8 @@ def test_whatever_is_given_as_a_time_is_one_or_none(value):
 def test_whatever_is_called_gzip_is_unpacked_or_refused(data, at, noise):
     packed = gzip.compress(data)
     broken = packed[:at] + noise + packed[at:]
-    with suppress(Unreadable):
-        ingest_envelope.decoded(broken, "gzip", limit=1_000)
+    with suppress(UnreadableRequest):
+        ingest_envelope.decompress_body(broken, "gzip", limit=1_000)
 
 
 @pytest.fixture

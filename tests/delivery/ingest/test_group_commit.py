@@ -8,7 +8,7 @@ from django.db import IntegrityError, OperationalError
 
 from config import timeouts
 from delivery.ingest import group_commit
-from delivery.ingest.group_commit import Gathering
+from delivery.ingest.group_commit import GroupCommit
 from tests.support.processes import eventually
 
 SDKS_HANG_UP = 10  # seconds
@@ -41,7 +41,7 @@ def work():
 
 @pytest.fixture
 def gather(work):
-    return Gathering(work)
+    return GroupCommit(work)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_comes_meanwhile_is_done_together_in_order(work, held):
 
 
 def test_who_was_in_company_waits_for_it(work, gather, monkeypatch):
-    monkeypatch.setattr(group_commit, "COMPANY", 5.0)
+    monkeypatch.setattr(group_commit, "LINGER_SECONDS", 5.0)
     gather.expected = 3
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(gather.do, "abc"))
@@ -83,7 +83,7 @@ def test_who_was_in_company_waits_for_it(work, gather, monkeypatch):
 def test_company_that_does_not_come_is_not_waited_for_again(work, gather, monkeypatch):
     gather.expected = 3
     gather.do("a")
-    monkeypatch.setattr(group_commit, "COMPANY", 60.0)
+    monkeypatch.setattr(group_commit, "LINGER_SECONDS", 60.0)
     gather.do("b")
     assert work.done == [["a"], ["b"]]
 
@@ -126,11 +126,11 @@ def test_a_turn_that_is_cut_off_is_no_success(work, held):
     work.may_end.set()
     assert isinstance(held["a"].exception(5), SystemExit)
     for each in "bc":
-        assert isinstance(held[each].exception(5), group_commit.Unfinished)
+        assert isinstance(held[each].exception(5), group_commit.LeaderFailed)
 
 
 def test_who_waits_too_long_for_a_turn_goes_alone(work, gather, monkeypatch):
-    monkeypatch.setattr(group_commit, "PATIENCE", 0.05)
+    monkeypatch.setattr(group_commit, "TURN_TIMEOUT_SECONDS", 0.05)
     with ThreadPoolExecutor(2) as pool:
         work.may_end.clear()
         futures = [pool.submit(gather.do, each) for each in ("first", "second")]
@@ -143,7 +143,7 @@ def test_who_waits_too_long_for_a_turn_goes_alone(work, gather, monkeypatch):
 
 
 def test_waiting_for_a_turn_and_for_the_database_ends_before_sdks_hang_up():
-    assert group_commit.PATIENCE + timeouts.WEB < SDKS_HANG_UP
+    assert group_commit.TURN_TIMEOUT_SECONDS + timeouts.WEB < SDKS_HANG_UP
 
 
 def test_many_threads_leave_nothing_undone(work, gather):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from delivery.ingest import urls
 from delivery.models import Event, Rejection
-from delivery.transform.stored_messages import COLUMNS, message_of
+from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from integrations.blueprints import view_of
 from integrations.models import WebhookSource
 from tests.support.factories import make_source
@@ -94,5 +94,7 @@ def test_whatever_comes_is_answered_as_documented_and_stored_readable(case, webh
 
 def is_readable(event):
     assert isinstance(json.loads(event.body.text), dict)
-    seen = message_of(event.body.text, *(getattr(event, each) for each in COLUMNS[1:]))
+    seen = decode_stored_message(
+        event.body.text, *(getattr(event, each) for each in STORED_MESSAGE_COLUMNS[1:])
+    )
     msgspec.json.encode(view_of(seen))

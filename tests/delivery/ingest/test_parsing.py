@@ -6,19 +6,29 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.ingest.envelope import decoded, opened, write_keys
-from delivery.ingest.parsing import Batch, Limits, Terms, Unreadable, parse
+from delivery.ingest.envelope import decompress_body, iter_envelope_write_keys, parse_envelope
+from delivery.ingest.parsing import (
+    IngestLimits,
+    ParsedBatch,
+    RequestContext,
+    UnreadableRequest,
+    parse_messages,
+)
 from integrations.messages import identifier
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def read(data, implied: str = "", *, most_bytes: int = 65_536, most: int = 2_500, **more) -> Batch:
+def read(
+    data, implied_type: str = "", *, most_bytes: int = 65_536, most: int = 2_500, **more
+) -> ParsedBatch:
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    clean, envelope, mended = opened(body)
-    limits = Limits(most_bytes, most, 5_000_000)
-    terms = Terms(now=NOW, limits=limits, implied=implied, mended=mended, **more)
-    return parse(clean, envelope, terms)
+    clean, envelope, repair_notes = parse_envelope(body)
+    limits = IngestLimits(most_bytes, most, 5_000_000)
+    terms = RequestContext(
+        now=NOW, limits=limits, implied_type=implied_type, repair_notes=repair_notes, **more
+    )
+    return parse_messages(clean, envelope, terms)
 
 
 def track(**fields) -> dict:
@@ -37,9 +47,9 @@ def test_a_bad_message_does_not_take_the_good_ones_down():
         {"batch": [track(), track(event=""), {"type": "nonsense"}, 5, track(messageId="x")]}
     )
     assert [m.message_id for m in batch.messages] == ["m-1", "x"]
-    assert [at for at, _, _ in batch.refused] == [1, 2, 3]
-    assert "event" in batch.refused[0][1]
-    assert "type" in batch.refused[1][1]
+    assert [at for at, _, _ in batch.rejected] == [1, 2, 3]
+    assert "event" in batch.rejected[0][1]
+    assert "type" in batch.rejected[1][1]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +63,7 @@ def test_a_bad_message_does_not_take_the_good_ones_down():
     ],
 )
 def test_what_is_missing_is_named(message, field):
-    [(_, reason, _)] = read({"batch": [message]}).refused
+    [(_, reason, _)] = read({"batch": [message]}).rejected
     assert field in reason
 
 
@@ -128,7 +138,7 @@ def test_a_clock_that_is_wrong_is_corrected_by_when_it_says_it_sent(fast, said, 
 
 def test_a_single_message_is_corrected_by_its_own_sent_at():
     sent = (NOW - timedelta(hours=1)).isoformat()
-    [message] = read(track(originalTimestamp=sent, sentAt=sent), implied="track").messages
+    [message] = read(track(originalTimestamp=sent, sentAt=sent), implied_type="track").messages
     assert message.timestamp == NOW
 
 
@@ -176,7 +186,7 @@ def test_the_places_of_the_refused_are_those_of_the_request():
     late, bad, early = track(messageId="late"), {}, track(messageId="early", timestamp=1)
     batch = read({"batch": [late, bad, early]})
     assert [m.message_id for m in batch.messages] == ["early", "late"]
-    assert [at for at, _, _ in batch.refused] == [1]
+    assert [at for at, _, _ in batch.rejected] == [1]
 
 
 def test_nan_and_broken_characters_are_mended_and_noted():
@@ -200,7 +210,7 @@ def test_message_ids_that_differ_by_a_nul_are_two():
 
 def test_the_text_of_what_is_refused_may_be_cut_within_a_character():
     batch = read({"batch": [track(), {"x": "ü" * 900}]}, most_bytes=101)
-    assert all(len(text) <= 101 for _, _, text in batch.refused)
+    assert all(len(text) <= 101 for _, _, text in batch.rejected)
 
 
 def test_a_long_message_id_keeps_its_difference():
@@ -218,7 +228,7 @@ def test_a_message_without_id_gets_one():
 
 
 def test_the_address_implies_the_type():
-    [message] = read({"event": "A", "anonymousId": "v"}, implied="track").messages
+    [message] = read({"event": "A", "anonymousId": "v"}, implied_type="track").messages
     assert (message.type, message.anonymous_id) == ("track", "v")
 
 
@@ -234,25 +244,25 @@ def test_what_the_batch_shares_lies_under_each_message():
 def test_an_oversize_message_is_refused_alone():
     batch = read({"batch": [track(), track(messageId="big", x="y" * 2_000)]}, most_bytes=1_000)
     assert [m.message_id for m in batch.messages] == ["m-1"]
-    [(index, reason, text)] = batch.refused
+    [(index, reason, text)] = batch.rejected
     assert index == 1
     assert "1,000" in reason
     assert len(text) == 1_000
 
 
 def test_too_many_messages_are_refused_as_a_whole():
-    with pytest.raises(Unreadable, match="at most 2"):
+    with pytest.raises(UnreadableRequest, match="at most 2"):
         read({"batch": [track()] * 3}, most=2)
 
 
 def test_a_body_without_batch_is_refused():
-    with pytest.raises(Unreadable, match="batch"):
+    with pytest.raises(UnreadableRequest, match="batch"):
         read({"messages": []})
 
 
 @pytest.mark.parametrize("body", [b"", b"no", b"[]", b"\xff\xfe", b"[" * 5_000, b'{"batch":'])
 def test_what_is_no_json_is_refused(body):
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableRequest):
         read(body)
 
 
@@ -263,7 +273,7 @@ def test_a_message_that_is_nested_too_deep_is_refused_alone(levels):
     good = json.dumps(track()).encode()
     batch = read(raw % (good, deep, json.dumps(track(messageId="m-2")).encode()))
     assert [m.message_id for m in batch.messages] == ["m-1", "m-2"]
-    [(index, reason, _)] = batch.refused
+    [(index, reason, _)] = batch.rejected
     assert index == 1
     assert "64 levels" in reason
 
@@ -278,7 +288,7 @@ def test_too_deep_and_no_strict_json_costs_no_other_message():
     deep = b'{"type":"track","p":NaN,"q":' + b"[" * 3_000 + b"]" * 3_000 + b"}"
     batch = read(b'{"batch":[%s,%s]}' % (deep, json.dumps(track()).encode()))
     assert [m.message_id for m in batch.messages] == ["m-1"]
-    assert "64 levels" in batch.refused[0][1]
+    assert "64 levels" in batch.rejected[0][1]
 
 
 def test_brackets_in_a_text_are_no_nesting():
@@ -290,29 +300,29 @@ def test_a_message_with_too_many_keys_is_refused_alone():
     wide = track(messageId="wide", properties={str(n): "a:b" for n in range(2_000)})
     batch = read({"batch": [wide, track()]})
     assert [m.message_id for m in batch.messages] == ["m-1"]
-    assert "2,000 keys" in batch.refused[0][1]
+    assert "2,000 keys" in batch.rejected[0][1]
 
 
 def test_a_shared_context_counts_for_every_message():
     body = {"context": {"x": "y" * 900}, "batch": [track(), track(messageId="m-2")]}
     batch = read(body, most_bytes=500)
-    assert (batch.messages, len(batch.refused)) == ([], 2)
+    assert (batch.messages, len(batch.rejected)) == ([], 2)
     body["context"]["x"] = "y" * 60_000
-    _, envelope, _ = opened(json.dumps(body).encode())
-    limits = Limits(65_536, 2_500, 100_000)
-    with pytest.raises(Unreadable, match="2 messages cannot share"):
-        parse(b"", envelope, Terms(now=NOW, limits=limits))
+    _, envelope, _ = parse_envelope(json.dumps(body).encode())
+    limits = IngestLimits(65_536, 2_500, 100_000)
+    with pytest.raises(UnreadableRequest, match="2 messages cannot share"):
+        parse_messages(b"", envelope, RequestContext(now=NOW, limits=limits))
 
 
 def test_a_shared_context_that_is_nested_too_deep_is_no_crash():
     deep = b"[" * 900 + b"]" * 900
-    with pytest.raises(Unreadable, match="64 levels"):
+    with pytest.raises(UnreadableRequest, match="64 levels"):
         read(b'{"context":{"x":%s},"batch":[%s]}' % (deep, json.dumps(track()).encode()))
 
 
 def test_a_visitor_who_is_known_by_other_means_is_taken_for_want_of_an_anonymous_id():
     own = track(messageId="m-2", anonymousId="own")
-    other, mine = read({"batch": [track(), own]}, visitor="cookie").messages
+    other, mine = read({"batch": [track(), own]}, visitor_id="cookie").messages
     assert (other.anonymous_id, mine.anonymous_id) == ("cookie", "own")
     assert "cookie" not in other.text
 
@@ -363,20 +373,20 @@ def test_a_write_key_with_quotes_in_it_leaves_the_message_whole():
 
 def test_gzip_is_unpacked_up_to_the_limit():
     body = b'{"a":"' + b"x" * 1_000 + b'"}'
-    assert decoded(gzip.compress(body), "gzip", limit=2_000) == body
-    with pytest.raises(Unreadable) as refusal:
-        decoded(gzip.compress(body), "gzip", limit=500)
+    assert decompress_body(gzip.compress(body), "gzip", limit=2_000) == body
+    with pytest.raises(UnreadableRequest) as refusal:
+        decompress_body(gzip.compress(body), "gzip", limit=500)
     assert refusal.value.status == 413
 
 
 def test_broken_gzip_is_said_to_be_broken():
-    with pytest.raises(Unreadable, match="gzip"):
-        decoded(b"not gzip", "gzip", limit=100)
+    with pytest.raises(UnreadableRequest, match="gzip"):
+        decompress_body(b"not gzip", "gzip", limit=100)
 
 
 def test_write_keys_of_the_body_are_found_and_not_stored():
     body = json.dumps({"batch": [track(writeKey="wk_message")], "writeKey": "wk_envelope"}).encode()
-    _, envelope, _ = opened(body)
-    assert list(write_keys(envelope)) == ["wk_envelope", "wk_message"]
+    _, envelope, _ = parse_envelope(body)
+    assert list(iter_envelope_write_keys(envelope)) == ["wk_envelope", "wk_message"]
     [message] = read(body).messages
     assert "wk_message" not in message.text

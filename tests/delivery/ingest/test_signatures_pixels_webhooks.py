@@ -201,7 +201,7 @@ def test_each_type_has_its_pixel(client, source, kind, query, expected):
 )
 def test_a_pixel_that_is_refused_is_an_image_all_the_same(client, source, query, code, kept):
     answer = client.get(f"/v1/pixel/track?{query}")
-    assert (answer.status_code, answer.content) == (200, pixel.GIF)
+    assert (answer.status_code, answer.content) == (200, pixel.PIXEL_GIF)
     assert answer["X-Penstock-Refused"].startswith(code)
     assert Rejection.objects.count() == kept
     assert not Event.objects.exists()
@@ -211,9 +211,9 @@ def test_a_pixel_that_could_not_be_stored_is_an_image_and_an_error(client, sourc
     def away(*args, **kwargs):
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(views, "store", away)
+    monkeypatch.setattr(views, "store_messages", away)
     answer = client.get(PIXEL)
-    assert (answer.status_code, answer.content) == (503, pixel.GIF)
+    assert (answer.status_code, answer.content) == (503, pixel.PIXEL_GIF)
 
 
 def test_who_only_looks_for_a_pixel_is_no_event(client, source):
@@ -381,4 +381,4 @@ def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, sourc
 
 
 def test_the_window_of_a_signature_is_remembered_whole():
-    assert ingest_store.REMEMBERED > 2 * signatures.WINDOW
+    assert ingest_store.SIGNATURE_RETENTION > 2 * signatures.SIGNATURE_TOLERANCE

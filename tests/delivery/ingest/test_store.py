@@ -6,8 +6,8 @@ import pytest
 from django.utils import timezone
 
 from delivery.ingest import store as ingest_store
-from delivery.ingest.parsing import Parsed
-from delivery.ingest.store import Intake
+from delivery.ingest.parsing import ParsedMessage
+from delivery.ingest.store import IngestRequest
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from integrations.catalog import catalog
 from integrations.installations.install import install
@@ -18,7 +18,7 @@ NOW = timezone.now()
 
 
 def message(message_id, user_id="ada"):
-    return Parsed(
+    return ParsedMessage(
         message_id=message_id,
         type="track",
         name="Seen",
@@ -36,8 +36,11 @@ def sources():
 
 
 def store(*intakes):
-    ingest_store._store(
-        [Intake(source, messages, refused, now) for source, messages, refused, now in intakes]
+    ingest_store._store_requests(
+        [
+            IngestRequest(source, messages, refused, now)
+            for source, messages, refused, now in intakes
+        ]
     )
 
 
@@ -82,10 +85,13 @@ def test_what_was_refused_of_each_is_kept(sources):
 
 def test_large_and_signed_requests_have_a_transaction_to_themselves(sources, monkeypatch):
     shared = []
-    monkeypatch.setattr(ingest_store, "_gathering", type("Shared", (), {"do": shared.append}))
-    few, many = [message("1")], [message(str(n)) for n in range(ingest_store.FEW + 1)]
-    ingest_store.store(sources[0], few, [], now=NOW)
-    ingest_store.store(sources[0], few, [], now=NOW, signature="sha256=1")
-    ingest_store.store(sources[0], many, [], now=NOW)
+    monkeypatch.setattr(ingest_store, "_group_commit", type("Shared", (), {"do": shared.append}))
+    few, many = (
+        [message("1")],
+        [message(str(n)) for n in range(ingest_store.GROUP_COMMIT_MAX_MESSAGES + 1)],
+    )
+    ingest_store.store_messages(sources[0], few, [], now=NOW)
+    ingest_store.store_messages(sources[0], few, [], now=NOW, signature="sha256=1")
+    ingest_store.store_messages(sources[0], many, [], now=NOW)
     assert [intake.messages for intake in shared] == [few]
     assert Event.objects.count() == len(many)

@@ -7,8 +7,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from delivery import tasks
-from delivery.ingest.parsing import Parsed
-from delivery.ingest.store import store
+from delivery.ingest.parsing import ParsedMessage
+from delivery.ingest.store import store_messages
 from delivery.lanes import leases, wakeups
 from delivery.models import Heartbeat, Lane
 from integrations.catalog import catalog
@@ -28,7 +28,7 @@ def lane():
 
 def put_in(source, message_id):
     now = timezone.now()
-    message = Parsed(
+    message = ParsedMessage(
         message_id=message_id,
         type="track",
         name="E",
@@ -37,7 +37,7 @@ def put_in(source, message_id):
         timestamp=now,
         text="{}",
     )
-    store(source, [message], (), now=now)
+    store_messages(source, [message], (), now=now)
 
 
 def rung():
@@ -60,19 +60,19 @@ def test_many_events_ring_once(lane):
 
 
 def test_a_bell_that_nobody_answers_is_rung_again(lane):
-    Lane.objects.update(woken_at=timezone.now() - 2 * wakeups.WAKE_AGAIN)
+    Lane.objects.update(woken_at=timezone.now() - 2 * wakeups.REPEAT_WAKEUP_AFTER)
     tasks.sweep()
     assert len(rung()) == 2
 
 
 def test_a_lane_at_work_is_not_rung_for(lane):
-    leases.lease(lane.pk, timezone.now())
+    leases.acquire_lease(lane.pk, timezone.now())
     put_in(Source.objects.get(), "second")
     assert len(rung()) == 1
 
 
 def test_a_lane_is_rung_for_again_once_somebody_has_answered(lane):
-    leases.release(leases.lease(lane.pk, timezone.now()))
+    leases.release_lease(leases.acquire_lease(lane.pk, timezone.now()))
     put_in(Source.objects.get(), "second")
     assert len(rung()) == 2
 
@@ -96,19 +96,19 @@ def test_stranded_lanes_have_work_may_work_and_have_no_worker(lane, change, foun
     Lane.objects.update(
         **{k: now + v if isinstance(v, timedelta) else v for k, v in change.items()}
     )
-    assert wakeups.stranded(now) == ([lane.pk] if found else [])
+    assert wakeups.lanes_needing_a_worker(now) == ([lane.pk] if found else [])
 
 
 def test_an_empty_lane_is_not_stranded(lane):
     lane.delivery_set.update(state="delivered")
-    assert wakeups.stranded(timezone.now()) == []
+    assert wakeups.lanes_needing_a_worker(timezone.now()) == []
 
 
 def test_a_lane_whose_deliveries_are_all_set_aside_is_not_stranded(lane):
     now = timezone.now()
     lane.delivery_set.update(due_at=now + timedelta(seconds=60))
-    assert wakeups.stranded(now) == []
-    assert wakeups.stranded(now + timedelta(seconds=61)) == [lane.pk]
+    assert wakeups.lanes_needing_a_worker(now) == []
+    assert wakeups.lanes_needing_a_worker(now + timedelta(seconds=61)) == [lane.pk]
 
 
 def test_the_sweep_leaves_a_sign_of_life(lane):
@@ -131,8 +131,8 @@ def test_a_broker_that_fails_loses_no_event(lane, monkeypatch, caplog):
 def test_the_leases_of_a_dead_cluster_are_freed_and_only_those(lane, monkeypatch):
     monkeypatch.setenv("PENSTOCK_CLUSTER", "dead")
     now = timezone.now()
-    leases.lease(lane.pk, now)
-    assert leases.live_leases("dead", now) == 1
-    assert leases.release_held_by("other") == 0
-    assert leases.release_held_by("dead") == 1
-    assert leases.lease(lane.pk, now) is not None
+    leases.acquire_lease(lane.pk, now)
+    assert leases.count_live_leases("dead", now) == 1
+    assert leases.release_cluster_leases("other") == 0
+    assert leases.release_cluster_leases("dead") == 1
+    assert leases.acquire_lease(lane.pk, now) is not None

@@ -3,7 +3,7 @@
 import pytest
 
 from delivery.log import profiles
-from delivery.log.profiles import person
+from delivery.log.profiles import find_profile
 from tests.support.factories import make_delivery, make_event, make_installation, make_user
 
 pytestmark = pytest.mark.django_db
@@ -13,18 +13,21 @@ PAGE = "/admin/delivery/event/user/"
 
 def test_an_id_is_a_users_first_and_else_a_visitors():
     make_event(user_id="ada", anonymous_id="visitor-1")
-    assert person("ada").is_user
-    assert not person("visitor-1").is_user
-    assert person("nobody") is None
-    assert person("") is None
+    assert find_profile("ada").is_user
+    assert not find_profile("visitor-1").is_user
+    assert find_profile("nobody") is None
+    assert find_profile("") is None
 
 
 def test_ids_seen_together_are_linked_both_ways():
     for visitor in ("v-1", "v-2", "v-1"):
         make_event(user_id="ada", anonymous_id=visitor)
     make_event(user_id="", anonymous_id="v-1")
-    assert {each.text: each.events for each in person("ada").linked} == {"v-1": 2, "v-2": 1}
-    assert {each.text: each.events for each in person("v-1").linked} == {"ada": 2}
+    assert {each.value: each.events for each in find_profile("ada").linked_ids} == {
+        "v-1": 2,
+        "v-2": 1,
+    }
+    assert {each.value: each.events for each in find_profile("v-1").linked_ids} == {"ada": 2}
 
 
 def test_each_installation_says_what_it_got():
@@ -33,7 +36,7 @@ def test_each_installation_says_what_it_got():
     make_delivery(heap, make_event(), state="failed")
     newest = make_delivery(eu, make_event(), state="delivered")
     make_delivery(eu, make_event(user_id="grace"))
-    standings = person("ada").standings
+    standings = find_profile("ada").installation_activity
     assert [(each.installation.name, each.counts) for each in standings] == [
         ("Heap", {"queued": 1, "failed": 1}),
         ("Heap EU", {"delivered": 1}),
@@ -43,8 +46,8 @@ def test_each_installation_says_what_it_got():
 
 def test_events_are_paged_newest_first():
     ids = [make_event().pk for _ in range(5)][::-1]
-    first = person("ada").page(limit=2)
-    second = person("ada").page(limit=2, before=first.rows[-1].pk)
+    first = find_profile("ada").page(limit=2)
+    second = find_profile("ada").page(limit=2, before=first.rows[-1].pk)
     assert [[event.pk for event in page.rows] for page in (first, second)] == [ids[:2], ids[2:4]]
     assert first.has_older
 
@@ -93,4 +96,4 @@ def test_it_takes_a_permission_to_see_a_person(client):
 
 
 def test_an_event_without_a_person_has_no_others():
-    assert profiles.of_event(make_event(user_id="", anonymous_id="")) is None
+    assert profiles.profile_of_event(make_event(user_id="", anonymous_id="")) is None

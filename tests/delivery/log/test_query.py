@@ -8,9 +8,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from delivery.log.search import query
-from delivery.log.search.language import parse
-from delivery.log.search.names import named
-from delivery.log.search.query import scope
+from delivery.log.search.language import parse_search
+from delivery.log.search.names import resolve_names
+from delivery.log.search.query import compile_search
 from delivery.models import Replay, Replayed
 from integrations.models import Installation, Source
 from tests.support.factories import (
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.django_db
 
 
 def page(text, **place):
-    return scope(named(parse(text)), timezone.now()).page(**{"limit": 50, **place})
+    return compile_search(resolve_names(parse_search(text)), timezone.now()).page(
+        **{"limit": 50, **place}
+    )
 
 
 def found(text):
@@ -137,7 +139,7 @@ def test_a_message_id_is_found_with_and_without_its_key(log):
 
 def test_an_installation_is_given_by_its_id_too_and_then_named(log):
     pk = Installation.objects.get(name="Heap EU").pk
-    search = named(parse(f"installation:{pk}"))
+    search = resolve_names(parse_search(f"installation:{pk}"))
     assert str(search) == 'installation:"Heap EU"'
 
 
@@ -147,7 +149,7 @@ def test_an_installation_is_given_by_its_id_too_and_then_named(log):
 def test_an_installation_or_source_that_is_not_there_is_a_problem_that_names_those_that_are(
     log, text
 ):
-    search = named(parse(text))
+    search = resolve_names(parse_search(text))
     there = Source if text.startswith("source") else Installation
     assert all(each.name in search.problems[0] for each in there.objects.all())
 
@@ -160,7 +162,7 @@ def test_a_search_with_a_problem_finds_nothing_rather_than_something_else(log):
     "text", ["", "state:failed", "event:page", "user:ada", "state:failed user:ada"]
 )
 def test_pages_follow_each_other_without_gap_or_repetition(monkeypatch, text):
-    monkeypatch.setattr(query, "LOOK", 3)
+    monkeypatch.setattr(query, "SCAN_ROWS", 3)
     make_installation()
     everything = [
         make_delivery(event=make_event(type="page", name="Home"), state="failed").pk
@@ -203,8 +205,14 @@ def test_a_time_is_that_of_the_event_to_the_second_whatever_else_is_asked(also, 
 
 def test_nothing_is_found_in_an_empty_log():
     make_installation(name="Heap")
-    nothing = scope(named(parse("installation:Heap event:Home state:failed")), timezone.now())
-    assert (nothing.page(limit=2).rows, list(nothing.newest()), nothing.counted()) == (
+    nothing = compile_search(
+        resolve_names(parse_search("installation:Heap event:Home state:failed")), timezone.now()
+    )
+    assert (
+        nothing.page(limit=2).rows,
+        list(nothing.newest_first()),
+        nothing.count_within_scan(),
+    ) == (
         [],
         [],
         (0, True),
@@ -226,7 +234,7 @@ def test_what_a_backfill_made_long_after_its_event_is_found_by_the_events_time()
 
 
 def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
-    monkeypatch.setattr(query, "LOOK", 2)
+    monkeypatch.setattr(query, "SCAN_ROWS", 2)
     old = make_delivery(event=make_event(name="Rare"))
     rest = [make_delivery() for _ in range(8)]
     first = page("event:Rare")
@@ -236,29 +244,29 @@ def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
 
 
 def test_a_look_reads_a_bounded_part_of_the_log(monkeypatch):
-    monkeypatch.setattr(query, "LOOK", 5)
+    monkeypatch.setattr(query, "SCAN_ROWS", 5)
     for _ in range(40):
         make_delivery()
     with CaptureQueriesContext(connection) as queries:
         page("event:Rare status:503")
-    assert len(queries) <= 2 * query.LOOKS
+    assert len(queries) <= 2 * query.MAX_SCANS
     assert all("OFFSET" not in each["sql"] for each in queries)
 
 
 def test_of_a_person_with_very_many_events_the_newest_are_looked_at(monkeypatch):
-    monkeypatch.setattr(query, "OF_A_PERSON", 3)
+    monkeypatch.setattr(query, "MAX_EVENTS_PER_ID", 3)
     ids = [make_delivery().pk for _ in range(5)]
     assert [row.pk for row in found("user:ada")] == ids[:1:-1]
 
 
 def test_a_count_ends_at_its_bound(monkeypatch):
-    monkeypatch.setattr(query, "MOST", 3)
+    monkeypatch.setattr(query, "SEARCH_COUNT_LIMIT", 3)
     for _ in range(6):
         make_delivery()
-    assert scope(parse(""), timezone.now()).count() == 4
+    assert compile_search(parse_search(""), timezone.now()).count() == 4
 
 
 def test_a_name_that_was_not_looked_up_never_means_all():
     make_installation()
-    with pytest.raises(ValueError, match="named"):
-        scope(parse("installation:Heap"), timezone.now())
+    with pytest.raises(ValueError, match="resolve_names"):
+        compile_search(parse_search("installation:Heap"), timezone.now())

@@ -14,12 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.pages import MOST_QUERIES, UNBOUNDED
-from delivery.log.profiles import person
+from delivery.log.profiles import find_profile
 from delivery.log.search import query as log_query
-from delivery.log.search.language import parse
-from delivery.log.search.names import named
-from delivery.log.search.query import scope
-from delivery.log.summary import summary
+from delivery.log.search.language import parse_search
+from delivery.log.search.names import resolve_names
+from delivery.log.search.query import compile_search
+from delivery.log.summary import summarize
 from tests.support.factories import make_installation, make_source, make_user
 
 pytestmark = pytest.mark.django_db
@@ -135,19 +135,21 @@ def costs():
     now = timezone.now()
 
     def page(text):
-        return lambda: scope(named(parse(text)), now).page(limit=50)
+        return lambda: compile_search(resolve_names(parse_search(text)), now).page(limit=50)
 
     found = {text: cost(page(text)) for text in SEARCHES}
     for text in ("user-7", "visitor-7"):
-        one = person(text)
-        found[f"person {text}"] = cost(lambda one=one: (one.page(limit=50), one.standings))
-    found["count"] = cost(scope(parse(""), now).count)
+        one = find_profile(text)
+        found[f"person {text}"] = cost(
+            lambda one=one: (one.page(limit=50), one.installation_activity)
+        )
+    found["count"] = cost(compile_search(parse_search(""), now).count)
     return found
 
 
 def test_a_page_costs_the_same_in_a_long_log(grow, monkeypatch):
-    monkeypatch.setattr(log_query, "LOOK", 1_000)
-    monkeypatch.setattr(log_query, "MOST", 1_000)
+    monkeypatch.setattr(log_query, "SCAN_ROWS", 1_000)
+    monkeypatch.setattr(log_query, "SEARCH_COUNT_LIMIT", 1_000)
     grow(1, FEW)
     few = costs()
     grow(FEW + 1, MANY)
@@ -171,21 +173,21 @@ def test_a_page_costs_the_same_in_a_long_log(grow, monkeypatch):
     ],
 )
 def test_a_page_and_its_sample_read_little_more_than_they_show(grow, monkeypatch, text):
-    monkeypatch.setattr(log_query, "LOOK", 1_000)
+    monkeypatch.setattr(log_query, "SCAN_ROWS", 1_000)
     grow(1, MANY)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE delivery_delivery SET state = 'failed' WHERE id % 20 = 3")
         cursor.execute("ANALYZE")
-    search, now = named(parse(text)), timezone.now()
-    found = scope(search, now)
+    search, now = resolve_names(parse_search(text)), timezone.now()
+    found = compile_search(search, now)
     assert cost(lambda: found.page(limit=50)) < 2 * SLACK
-    assert cost(lambda: summary(search, found, now)) < 4 * SLACK
+    assert cost(lambda: summarize(search, found, now)) < 4 * SLACK
 
 
 def test_a_page_of_the_admin_takes_few_queries_none_of_which_counts_or_skips(
     client, grow, monkeypatch
 ):
-    monkeypatch.setattr(log_query, "LOOK", 100)
+    monkeypatch.setattr(log_query, "SCAN_ROWS", 100)
     grow(1, 2_000)
     client.force_login(make_user())
     for address in (
@@ -218,7 +220,7 @@ OTHERS = (
 
 
 def test_no_combination_takes_many_queries(client, grow, monkeypatch):
-    monkeypatch.setattr(log_query, "LOOK", 100)
+    monkeypatch.setattr(log_query, "SCAN_ROWS", 100)
     grow(1, 2_000)
     client.force_login(make_user())
     many = {}

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.log.search.language import KEYS, STATES, TRIGGERS, Search, Term, moment, parse
+from delivery.log.search.language import (
+    SEARCH_KEYS,
+    SEARCH_STATES,
+    SEARCH_TRIGGERS,
+    Search,
+    Term,
+    parse_search,
+    parse_time,
+)
 from delivery.models import Delivery
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -32,7 +40,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
     ],
 )  # fmt: skip
 def test_a_text_means_terms(text, terms):
-    search = parse(text)
+    search = parse_search(text)
     assert [(term.key, term.value) for term in search.terms] == terms
     assert search.problems == ()
 
@@ -66,26 +74,26 @@ def test_a_text_means_terms(text, terms):
     ],
 )
 def test_what_is_not_understood_is_said(text, said):
-    [problem] = parse(text).problems
+    [problem] = parse_search(text).problems
     assert said in problem
 
 
 def test_the_rest_of_a_text_with_a_problem_is_kept():
-    search = parse("user:ada stat:failed")
+    search = parse_search("user:ada stat:failed")
     assert search.terms == (Term("user", "ada"),)
     assert "did you mean state:?" in search.problems[0]
 
 
 def test_a_link_without_one_term_keeps_the_others():
-    search = parse('user:ada event:"Signed Up" x')
+    search = parse_search('user:ada event:"Signed Up" x')
     assert str(search.without(search.terms[1])) == "user:ada x"
     assert str(search.only("user", "grace")) == 'event:"Signed Up" x user:grace'
     assert str(search.only("user")) == 'event:"Signed Up" x'
 
 
 def test_behind_a_minus_stands_what_must_not_hold():
-    search = parse('state:failed -event:"Signed Up" -STATUS:4XX -ada')
-    assert search.excluded == [Term("event", "Signed Up", True), Term("status", "4xx", True)]
+    search = parse_search('state:failed -event:"Signed Up" -STATUS:4XX -ada')
+    assert search.excluded_terms == [Term("event", "Signed Up", True), Term("status", "4xx", True)]
     assert search.values("event") == []
     assert search.values("") == ["-ada"]  # an id may begin with a minus
     assert str(search) == 'state:failed -event:"Signed Up" -status:4xx -ada'
@@ -106,23 +114,23 @@ excluded = st.builds(
 @given(st.lists(terms | excluded, max_size=20, unique=True))
 def test_a_search_written_out_is_understood_as_the_same(given):
     search = Search(tuple(given))
-    assert parse(str(search)) == search
+    assert parse_search(str(search)) == search
 
 
 @given(st.text())
 def test_any_text_is_understood_or_said_to_be_not(text):
-    search = parse(text)
+    search = parse_search(text)
     assert search.terms or search.problems or not text.strip()
 
 
 def test_its_states_and_triggers_are_those_of_deliveries():
-    assert list(STATES) == Delivery.State.values
-    assert list(TRIGGERS) == Delivery.Trigger.values
+    assert list(SEARCH_STATES) == Delivery.State.values
+    assert list(SEARCH_TRIGGERS) == Delivery.Trigger.values
 
 
 def test_every_key_understands_the_example_that_it_gives():
-    for key in KEYS.values():
-        assert parse(f"{key.name}:{key.help}").problems == (), key.name
+    for key in SEARCH_KEYS.values():
+        assert parse_search(f"{key.name}:{key.help}").problems == (), key.name
 
 
 @pytest.mark.parametrize(
@@ -135,4 +143,4 @@ def test_every_key_understands_the_example_that_it_gives():
     ],
 )
 def test_a_time_is_an_age_or_a_date(text, at):
-    assert moment(text, NOW) == at
+    assert parse_time(text, NOW) == at

@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from benchmarks.pages import UNBOUNDED
 from delivery.accounting import record
-from delivery.accounting.record import Sums
+from delivery.accounting.record import MetricCounts
 from delivery.actions import installations
-from delivery.admin.charts import trend
+from delivery.admin.charts import trend_svg
 from delivery.log import summary
-from delivery.log.search.language import parse
-from delivery.log.search.names import named
-from delivery.log.search.query import scope
+from delivery.log.search.language import parse_search
+from delivery.log.search.names import resolve_names
+from delivery.log.search.query import compile_search
 from delivery.log.summary import Bar
 from delivery.models import Lane, Metric
 from integrations.models import Source
@@ -36,12 +36,14 @@ LOG = "/admin/delivery/delivery/"
 
 def of(text, now=None):
     now = now or timezone.now()
-    search = named(parse(text))
-    return summary.summary(search, scope(search, now), now)
+    search = resolve_names(parse_search(text))
+    return summary.summarize(search, compile_search(search, now), now)
 
 
 def settled(installation, at, **numbers):
-    record.append(installation.pk, {Source.objects.first().pk: Sums(**numbers)}, at)
+    record.append_settlement(
+        installation.pk, {Source.objects.first().pk: MetricCounts(**numbers)}, at
+    )
 
 
 def failed(installation, reason, status=400):
@@ -94,7 +96,7 @@ def test_any_other_view_adds_up_the_newest_that_match(monkeypatch):
     assert (found.about, found.delivered, found.failed) == ("newest 3 that match", 3, 0)
     assert of("user:nobody") is None
     assert of("usr:grace") is None
-    monkeypatch.setattr(summary, "SAMPLE", 2)
+    monkeypatch.setattr(summary, "SUMMARY_SAMPLE_ROWS", 2)
     assert of("user:grace").about == "newest 2 that match"
 
 
@@ -116,7 +118,7 @@ def test_errors_that_are_alike_are_one_line_the_most_frequent_first():
     for text in ("", "user:ada"):
         most, other = of(text).groups
         assert (most.count, most.installation, most.status) == (3, "Heap EU", 400)
-        assert (most.sample, most.reason) == (reasons[-1].pk, "HTTP 400: no name 2")
+        assert (most.sample_delivery_id, most.reason) == (reasons[-1].pk, "HTTP 400: no name 2")
         times = [reasons[n].event.received_at for n in (0, -1)]
         assert [most.first_at, most.last_at] == times
         assert (other.count, other.status) == (1, 413)
@@ -129,26 +131,28 @@ def test_who_stands_still_is_said_with_why_and_until_when():
     soon = timezone.now() + timedelta(minutes=5)
     Lane.objects.filter(installation=heap).update(due_at=soon, last_error="HTTP 503: busy")
     Lane.objects.filter(installation=eu).update(paused=True, last_error="HTTP 401")
-    waiting, stopped = of("").standstills
+    waiting, stopped = of("").stalled_installations
     assert (waiting.installation, waiting.error, waiting.due_at) == (heap, "HTTP 503: busy", soon)
     assert (stopped.installation, stopped.due_at) == (eu, None)
-    assert [each.installation for each in of('installation:"Heap EU"').standstills] == [eu]
-    installations.pause(eu)
-    assert [each.installation for each in of("").standstills] == [heap]
+    assert [each.installation for each in of('installation:"Heap EU"').stalled_installations] == [
+        eu
+    ]
+    installations.pause_installation(eu)
+    assert [each.installation for each in of("").stalled_installations] == [heap]
 
 
 def test_who_is_tried_again_stands_still_until_that_went_well(client):
     heap = make_installation(name="Heap")
     due_at = timezone.now() - timedelta(seconds=3)
     Lane.objects.update(due_at=due_at, failures=2, last_error="HTTP 503: busy")
-    assert of("").standstills == []  # nothing is queued: nothing is tried
+    assert of("").stalled_installations == []  # nothing is queued: nothing is tried
     make_delivery(heap)
-    [waiting] = of("").standstills
-    assert (waiting.installation, waiting.retried) == (heap, "the next try is due")
+    [waiting] = of("").stalled_installations
+    assert (waiting.installation, waiting.retry_text) == (heap, "the next try is due")
     client.force_login(make_user())
     assert ", the next try is due</span>" in client.get(LOG).content.decode()
     Lane.objects.update(failures=0)
-    assert of("").standstills == []
+    assert of("").stalled_installations == []
 
 
 def test_the_page_shows_it_with_links_that_narrow_the_search_down(client):
@@ -162,7 +166,7 @@ def test_the_page_shows_it_with_links_that_narrow_the_search_down(client):
     line = re.search(r'<li><a href="\?([^"]*)"><span class="ps-chip ps-attention">.*?</li>', html)
     wanted = {'installation:"Heap EU"', "state:failed", "status:400", "error:MessageRejected"}
     [search] = parse_qs(line[1])["q"]
-    assert {str(term) for term in parse(search).terms} == wanted
+    assert {str(term) for term in parse_search(search).terms} == wanted
     assert "2 failed" in line[0]
     assert f"{LOG}{newest.pk}/change/" in line[0]
     older = client.get(LOG, {"before": newest.pk + 1}).content.decode()
@@ -181,8 +185,8 @@ def test_it_costs_few_queries_and_counts_nothing_unbounded():
 
 def test_bars_are_drawn_to_the_height_of_the_highest():
     now = timezone.now()
-    html = trend([Bar(now, 3, 1, 0), Bar(now, 0, 0, 0), Bar(now, 1, 0, 1)])
+    html = trend_svg([Bar(now, 3, 1, 0), Bar(now, 0, 0, 0), Bar(now, 1, 0, 1)])
     assert 'class="ps-well" d="M0.0 100.0h0.8v-75.0h-0.8zM2.0 100.0h0.8v-25.0h-0.8z"' in html
     assert 'class="ps-attention" d="M0.0 25.0h0.8v-25.0h-0.8z"' in html
     assert 'class="ps-off" d="M2.0 75.0h0.8v-25.0h-0.8z"' in html
-    assert trend([]) == trend([Bar(now, 0, 0, 0)]) == ""
+    assert trend_svg([]) == trend_svg([Bar(now, 0, 0, 0)]) == ""

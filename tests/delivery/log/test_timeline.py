@@ -8,10 +8,10 @@ import pytest
 from django.utils import timezone
 
 from delivery.log import detail, querysets
-from delivery.log.curl import as_curl, variable
-from delivery.log.field_trace import trace
-from delivery.log.rejections import marked
-from delivery.log.timeline import timeline, tries
+from delivery.log.curl import build_curl_command, secret_variable_name
+from delivery.log.field_trace import trace_fields
+from delivery.log.rejections import mark_wrong_line
+from delivery.log.timeline import build_timeline, compare_attempts
 from delivery.models import Attempt, EventBody, Lane
 from tests.support.factories import make_attempt, make_delivery, make_event
 
@@ -19,7 +19,9 @@ from tests.support.factories import make_attempt, make_delivery, make_event
 
 
 def moments(delivery):
-    return timeline(detail.story(delivery.pk, shows_bodies=True), timezone.now())
+    return build_timeline(
+        detail.get_delivery_detail(delivery.pk, shows_bodies=True), timezone.now()
+    )
 
 
 def titles(delivery):
@@ -88,11 +90,14 @@ def test_an_attempt_says_who_sent_it_and_how_long_each_step_took():
         delivery, status=None, outcome="VendorUnavailable", started_at=sent_at, duration_ms=5
     )
     last = make_attempt(delivery, started_at=sent_at + timedelta(seconds=1), duration_ms=331)
-    assert [each.steps for each in moments(delivery) if each.sent] == [[], []]  # not known
+    assert [each.steps for each in moments(delivery) if each.delivery_attempt] == [
+        [],
+        [],
+    ]  # not known
     Attempt.objects.filter(pk=first.pk).update(worker="web-1:7", taken_at=at)
     Attempt.objects.filter(pk=last.pk).update(worker="web-2:8", taken_at=at + timedelta(seconds=1))
     taken = "Taken from the queue by"
-    assert [each.steps for each in moments(delivery) if each.sent] == [
+    assert [each.steps for each in moments(delivery) if each.delivery_attempt] == [
         [f"{taken} web-1:7", "sent 12 ms later", "given up without an answer after 5 ms"],
         [f"{taken} web-2:8", "sent 12 ms later", "answered after 331 ms",
          "written down 7 ms later"],
@@ -109,12 +114,12 @@ def test_attempts_are_compared_each_with_the_one_before_it():
          {"status": None, "error": "timed out"}, {"outcome": "accepted", "worker": "web-2:8"})
     ):  # fmt: skip
         make_attempt(delivery, started_at=at + timedelta(seconds=2 + seconds), **fields | changed)
-    found = tries(detail.story(delivery.pk, shows_bodies=True))
+    found = compare_attempts(detail.get_delivery_detail(delivery.pk, shows_bodies=True))
     assert [each.number for each in found] == [4, 3, 2, 1]
-    assert [set(each.changed) for each in found] == [
+    assert [set(each.changed_fields) for each in found] == [
         {"answer", "outcome", "error", "worker"}, {"answer", "error"}, set(), set(),
     ]  # fmt: skip
-    assert [each.waited for each in found] == ["500 ms", "500 ms", "500 ms", "2 s"]
+    assert [each.wait_text for each in found] == ["500 ms", "500 ms", "500 ms", "2 s"]
 
 
 @pytest.mark.django_db
@@ -136,9 +141,13 @@ def test_the_same_persons_deliveries_are_beside_each_other():
     first, other, second = (
         make_delivery(event=make_event(user_id=user)) for user in ("ada", "grace", "ada")
     )
-    assert querysets.beside(first, newer=True) == second.pk
-    assert querysets.beside(second, newer=False) == first.pk
-    assert querysets.beside(other, newer=True) is querysets.beside(other, newer=False) is None
+    assert querysets.find_adjacent_delivery(first, newer=True) == second.pk
+    assert querysets.find_adjacent_delivery(second, newer=False) == first.pk
+    assert (
+        querysets.find_adjacent_delivery(other, newer=True)
+        is querysets.find_adjacent_delivery(other, newer=False)
+        is None
+    )
 
 
 # --- curl --------------------------------------------------------------------------------------
@@ -155,7 +164,9 @@ def run(command, **variables):
 def test_a_command_says_the_request_with_secrets_from_the_shell():
     headers = {"Authorization": "Basic ***", "Content-Length": "9", "X-It's": "a $HOME `b`"}
     body = '{"key": "***", "it\'s": "$(x)"}'
-    command = as_curl("POST", "https://heap.test/a?k=***", headers, body, stand_in="HEAP_API_KEY")
+    command = build_curl_command(
+        "POST", "https://heap.test/a?k=***", headers, body, shell_variable="HEAP_API_KEY"
+    )
     assert run(command, HEAP_API_KEY="s e") == [
         "-X", "POST", "https://heap.test/a?k=s e", "-H", "Authorization: Basic s e",
         "-H", "X-It's: a $HOME `b`", "--data-raw", '{"key": "s e", "it\'s": "$(x)"}',
@@ -163,15 +174,15 @@ def test_a_command_says_the_request_with_secrets_from_the_shell():
 
 
 def test_the_shell_variable_is_named_after_vendor_and_secret():
-    assert variable("heap", frozenset({"api_key"})) == "HEAP_API_KEY"
-    assert variable("some-vendor", frozenset({"a", "b"})) == "SOME_VENDOR_SECRET"
+    assert secret_variable_name("heap", frozenset({"api_key"})) == "HEAP_API_KEY"
+    assert secret_variable_name("some-vendor", frozenset({"a", "b"})) == "SOME_VENDOR_SECRET"
 
 
 # --- from event to payload ---------------------------------------------------------------------
 
 
 def fates(event, payload):
-    return {(each.path or each.sent_as): each.fate for each in trace(event, payload)}
+    return {(each.path or each.sent_as): each.change for each in trace_fields(event, payload)}
 
 
 def test_each_field_is_the_same_or_changed_or_renamed_or_not_sent_or_added():
@@ -200,7 +211,7 @@ def test_each_field_is_the_same_or_changed_or_renamed_or_not_sent_or_added():
 
 def test_what_differs_comes_first():
     event, payload = {"a": "one", "b": "two", "c": "three"}, {"a": "one", "b": "2"}
-    assert [each.fate for each in trace(event, payload)] == ["changed", "not sent", "same"]
+    assert [each.change for each in trace_fields(event, payload)] == ["changed", "not sent", "same"]
 
 
 def test_a_short_value_alone_does_not_make_two_fields_one():
@@ -209,7 +220,7 @@ def test_a_short_value_alone_does_not_make_two_fields_one():
 
 @pytest.mark.parametrize(("event", "payload"), [({}, {}), ([], "text"), ("text", None)])
 def test_odd_values_are_compared_too(event, payload):
-    assert isinstance(trace(event, payload), list)
+    assert isinstance(trace_fields(event, payload), list)
 
 
 # --- what was refused --------------------------------------------------------------------------
@@ -228,5 +239,5 @@ def test_odd_values_are_compared_too(event, payload):
     ],
 )  # fmt: skip
 def test_the_line_that_is_wrong_is_marked(text, reason, line):
-    wrong = [each.text for each in marked(text, reason) if each.is_wrong]
+    wrong = [each.text for each in mark_wrong_line(text, reason) if each.is_wrong]
     assert wrong == ([line] if line else [])

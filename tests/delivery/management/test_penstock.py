@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from delivery.log.search import query
-from delivery.log.search.language import parse
-from delivery.log.tail import tail
+from delivery.log.search.language import parse_search
+from delivery.log.tail import follow_deliveries
 from delivery.management.cli import replays
 from delivery.models import Delivery, Replay
 from delivery.replay import lifecycle
@@ -109,8 +109,11 @@ def test_who_follows_sees_each_delivery_come_in_and_settle():
             step()
         return step is not None
 
-    scope = query.scope(parse("", []), timezone.now())
-    seen = [[(each.event.user_id, each.state) for each in some] for some in tail(scope, wait)]
+    scope = query.compile_search(parse_search("", []), timezone.now())
+    seen = [
+        [(each.event.user_id, each.state) for each in some]
+        for some in follow_deliveries(scope, wait)
+    ]
     assert seen == [
         [("new", "queued")],
         [],
@@ -137,7 +140,7 @@ def test_who_waits_is_told_how_a_replay_ended(run, monkeypatch):
     factories.make_delivery(heap, state="failed")
 
     def work(seconds):
-        lifecycle.cancel(Replay.objects.get())
+        lifecycle.cancel_replay(Replay.objects.get())
 
     monkeypatch.setattr(replays.time, "sleep", work)
     assert "is cancelled: 0 queued" in run("replay", "Heap")

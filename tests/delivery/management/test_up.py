@@ -12,8 +12,8 @@ import pytest
 
 from delivery.operations.processes import living
 from delivery.operations.supervisor import title
-from tests.conftest import a_free_port
-from tests.support.processes import Running, environment, eventually
+from tests.conftest import find_free_port
+from tests.support.processes import RunningCommand, environment, eventually
 
 pytestmark = pytest.mark.end_to_end
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.end_to_end
 def env(tmp_path):
     return environment(
         f"sqlite:///{tmp_path}/penstock.sqlite3",
-        PENSTOCK_WEB_BIND=f"127.0.0.1:{a_free_port()}",
-        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{a_free_port()}",
+        PENSTOCK_WEB_BIND=f"127.0.0.1:{find_free_port()}",
+        PENSTOCK_SANDBOX_URL=f"http://127.0.0.1:{find_free_port()}",
         PENSTOCK_CLUSTER_WORKERS=2,
     )
 
@@ -37,7 +37,7 @@ def status(address: str, path: str) -> int:
     return answer.status
 
 
-def family(running: Running) -> list[psutil.Process]:
+def family(running: RunningCommand) -> list[psutil.Process]:
     return psutil.Process(running.process.pid).children(recursive=True)
 
 
@@ -49,7 +49,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return list(living(each.pid for each in processes))
 
 
-def wait_until_whole(up: Running) -> None:
+def wait_until_whole(up: RunningCommand) -> None:
     """Wait for all of it: a cluster that is stopped while it starts may take 15 s to end."""
     up.wait_for("Penstock is ready")
     eventually(lambda: "pusher" in names(family(up)), 20.0)
@@ -66,7 +66,7 @@ def rows(env: dict[str, str]) -> list[list[tuple]]:
 
 
 def test_it_starts_everything_and_ctrl_c_ends_it_without_a_trace(env):
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         up.wait_for("Penstock is ready: http://" + env["PENSTOCK_WEB_BIND"])
         wait_until_whole(up)
         assert status(env["PENSTOCK_WEB_BIND"], "/admin/login/") == 200
@@ -82,12 +82,12 @@ def test_it_starts_everything_and_ctrl_c_ends_it_without_a_trace(env):
 
 
 def test_a_second_start_is_quick_and_changes_nothing(env):
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         wait_until_whole(up)
         up.stop()
     before = rows(env)
 
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         up.wait_for("Penstock is ready", seconds=10.0)
         wait_until_whole(up)
         up.stop()
@@ -98,7 +98,7 @@ def test_a_second_start_is_quick_and_changes_nothing(env):
 
 
 def test_what_dies_is_started_again(env):
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         wait_until_whole(up)
         [web] = [p for p in family(up) if re.search("^granian .*:application$", names([p]))]
 
@@ -110,7 +110,7 @@ def test_what_dies_is_started_again(env):
 
 
 def test_killed_itself_it_leaves_nothing_behind(env):
-    with Running(env, "up") as up:
+    with RunningCommand(env, "up") as up:
         wait_until_whole(up)
         processes = family(up)
 
@@ -122,7 +122,7 @@ def test_killed_itself_it_leaves_nothing_behind(env):
 @pytest.mark.parametrize("setting", ["PENSTOCK_WEB_BIND", "PENSTOCK_SANDBOX_URL"])
 def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(env, setting):
     port = int(env[setting].rpartition(":")[2])
-    with socket.create_server(("127.0.0.1", port)), Running(env, "up") as up:
+    with socket.create_server(("127.0.0.1", port)), RunningCommand(env, "up") as up:
         assert up.process.wait(20) == 1
         up.reader.join()
 
@@ -133,7 +133,7 @@ def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(env, set
 
 
 def test_an_address_that_is_none_is_named_with_its_setting(env):
-    with Running({**env, "PENSTOCK_WEB_BIND": "8084"}, "up") as up:
+    with RunningCommand({**env, "PENSTOCK_WEB_BIND": "8084"}, "up") as up:
         assert up.process.wait(20) == 1
         up.reader.join()
 
@@ -142,7 +142,7 @@ def test_an_address_that_is_none_is_named_with_its_setting(env):
 
 def test_a_database_that_is_away_is_one_clear_line(env):
     away = {**env, "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
-    with Running(away, "up") as up:
+    with RunningCommand(away, "up") as up:
         assert up.process.wait(20) == 1
         up.reader.join()
 
@@ -151,7 +151,7 @@ def test_a_database_that_is_away_is_one_clear_line(env):
 
 
 def test_without_a_local_sandbox_none_is_started(env):
-    with Running({**env, "PENSTOCK_SANDBOX_URL": "https://sandbox.example"}, "up") as up:
+    with RunningCommand({**env, "PENSTOCK_SANDBOX_URL": "https://sandbox.example"}, "up") as up:
         wait_until_whole(up)
         assert "manage.py sandbox" not in names(family(up))
         assert up.stop() == 0

@@ -17,7 +17,7 @@ from delivery.operations import alert_channels, alerts
 from delivery.worker import results
 from tests.delivery.accounting.test_ledger import put_in
 from tests.support import factories
-from tests.support.fake_vendor import Vendor
+from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -76,7 +76,7 @@ def mails(settings):
 
 @pytest.fixture
 def hook(settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.ALARM_WEBHOOK_URL = f"{vendor.url}/alarms"
         settings.ALARM_WEBHOOK_SECRET = "hook-secret"
         yield vendor
@@ -93,12 +93,12 @@ def refuse(*installations):
 
 
 def sweep(at):
-    alerts.look(at)
-    alert_channels.tell(at)
+    alerts.update_incidents(at)
+    alert_channels.send_notifications(at)
 
 
 def found():
-    return [(each.kind, each.about, each.text) for each in alerts.findings(NOW)]
+    return [(each.kind, each.about, each.text) for each in alerts.find_alerts(NOW)]
 
 
 # --- what is wrong -----------------------------------------------------------------------------
@@ -150,10 +150,10 @@ def test_deliveries_that_fail_without_being_sent_are_found(settings):
     failed = results.DeliveryResult(state="failed", **queued)
     for count, at in ((15, minutes(-2)), (9, minutes(-1))):
         assert found() == []  # 15 say nothing yet
-        record.note(heap.pk, [failed] * count, [], at)
+        record.record_settled_batch(heap.pk, [failed] * count, [], at)
     text = "100 % of 24 deliveries settled within 10 minutes failed."
     assert found() == [("failing", "Heap", text)]
-    record.note(
+    record.record_settled_batch(
         heap.pk, [results.DeliveryResult(state="delivered", **queued)] * 25, [], minutes(-1)
     )
     assert found() == []
@@ -168,7 +168,7 @@ def test_silence_is_found_over_all_or_of_a_source_that_must_speak(settings):
     assert [(kind, about) for kind, about, _ in found()] == [("silent", "App")]
     put_in(app, 1)
     assert found() == []
-    rollup.roll_up(NOW)
+    rollup.roll_up_metrics(NOW)
     assert not Tally.objects.exists()
     assert found() == []
     Metric.objects.all().delete()
@@ -301,4 +301,6 @@ def test_what_is_asked_each_minute_reads_no_more_of_a_long_log(django_assert_max
 def test_settings_that_cannot_work_are_named_with_the_fix(settings, changes, ids):
     for name, value in changes.items():
         setattr(settings, name, value)
-    assert [each.id for each in checks.alarms_can_be_told()] == [f"penstock.{each}" for each in ids]
+    assert [each.id for each in checks.check_alert_settings()] == [
+        f"penstock.{each}" for each in ids
+    ]

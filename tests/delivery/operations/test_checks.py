@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from delivery.checks import networks_can_be_read, the_cluster_can_give_way
+from delivery.checks import check_allowed_networks, check_cluster_nice
 from integrations.checks import secrets_keys_are_usable, sqlite_is_new_enough
 
 SQLITE, POSTGRESQL = "django.db.backends.sqlite3", "django.db.backends.postgresql"
@@ -38,13 +38,11 @@ def test_an_old_sqlite_is_named_where_it_would_be_used(settings, monkeypatch, en
 
 def test_a_network_that_is_none_is_named(settings):
     settings.ALLOWED_NETWORKS = ["10.0.0.0/8", "fd00::/8", "192.168.1.7", "intern.example"]
-    [error] = networks_can_be_read()
+    [error] = check_allowed_networks()
     assert (error.id, "intern.example" in error.msg) == ("penstock.E016", True)
 
 
 @pytest.mark.parametrize(("nice", "ids"), [(-1, ["E017"]), (0, []), (19, []), (20, ["E017"])])
 def test_a_niceness_that_there_is_not_is_named(settings, nice, ids):
     settings.CLUSTER_NICE = nice
-    assert [error.id for error in the_cluster_can_give_way()] == [
-        f"penstock.{each}" for each in ids
-    ]
+    assert [error.id for error in check_cluster_nice()] == [f"penstock.{each}" for each in ids]

@@ -22,7 +22,7 @@ from delivery.operations.supervisor import here
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Source
-from tests.conftest import a_free_port
+from tests.conftest import find_free_port
 from tests.support.processes import ROOT, environment, eventually
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def healthy(monkeypatch):
-    monkeypatch.setattr(doctor, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(doctor, "STALL_RECHECK_SECONDS", 0.0)
     now = timezone.now()
     Heartbeat.objects.create(name=f"cluster {here()}:1:1f", at=now)
     Heartbeat.objects.create(name="sweep", at=now)
@@ -41,7 +41,7 @@ def installed(healthy):
     return install(catalog()["heap"], name="Heap", config={"app_id": "1", "api_key": "canary"})
 
 
-def troubles() -> dict[str, doctor.Finding]:
+def troubles() -> dict[str, doctor.CheckResult]:
     return {each.subject: each for each in doctor.examine() if not each.is_well}
 
 
@@ -79,20 +79,20 @@ def test_a_migration_that_is_missing_is_named_and_nothing_is_asked_of_tables(ins
     MigrationRecorder(connection).record_unapplied("delivery", newest)
     found = list(doctor.examine())
     assert found[-1].subject == "Migrations"
-    assert f"delivery.{newest}" in found[-1].said
+    assert f"delivery.{newest}" in found[-1].message
     assert found[-1].fix == "manage.py migrate"
 
 
 def test_a_database_of_a_newer_version_is_told_from_one_of_an_older(installed):
     MigrationRecorder(connection).record_applied("delivery", "9999_of_next_year")
-    assert "delivery.9999_of_next_year" in troubles()["Migrations"].said
+    assert "delivery.9999_of_next_year" in troubles()["Migrations"].message
 
 
 def test_secrets_that_no_key_opens_are_named(installed, settings):
     settings.SECRETS_KEYS = [Fernet.generate_key().decode()]
     wrong = troubles()["Secrets"]
-    assert "Heap" in wrong.said
-    assert "canary" not in wrong.said
+    assert "Heap" in wrong.message
+    assert "canary" not in wrong.message
 
 
 def queue(installation, seconds: float) -> None:
@@ -120,12 +120,12 @@ def test_a_lane_that_waits_for_its_vendor_is_not_stalled(installed):
 def test_an_installation_that_needs_attention_is_named_with_what_to_do(installed):
     queue(installed, 0)
     Lane.objects.update(paused=True, last_error="HTTP 401")
-    assert "HTTP 401" in troubles()["Heap"].said
+    assert "HTTP 401" in troubles()["Heap"].message
     assert "Resume" in troubles()["Heap"].fix
 
 
 def test_without_the_database_it_says_that_and_ends():
-    url = f"postgres://nobody@127.0.0.1:{a_free_port()}/none"
+    url = f"postgres://nobody@127.0.0.1:{find_free_port()}/none"
     done = subprocess.run(
         [sys.executable, "manage.py", "doctor"],
         cwd=ROOT, env=environment(url), capture_output=True, text=True, timeout=60,
@@ -184,7 +184,7 @@ def waits(cursor, pid: int) -> bool:
 
 
 def test_an_index_that_was_built_half_way_is_named_and_rebuilt(half_built, healthy):
-    assert half_built in troubles()["Indexes"].said
+    assert half_built in troubles()["Indexes"].message
     assert list(indexes.rebuild_indexes()) == ["half_built was rebuilt."]
     assert "Indexes" not in troubles()
 

@@ -9,7 +9,13 @@ import time
 import psutil
 import pytest
 
-from delivery.operations.processes import RESTART_DELAYS, STABLE_AFTER, Backoff, Group, living
+from delivery.operations.processes import (
+    RESTART_DELAYS,
+    STABLE_AFTER,
+    Backoff,
+    ProcessGroup,
+    living,
+)
 
 # a command whose child ignores SIGTERM and lives on when the command itself is gone
 WITH_CHILD = """
@@ -32,8 +38,8 @@ def python(code: str) -> list[str]:
 def start():
     groups = []
 
-    def start(code: str, **how) -> Group:
-        groups.append(Group(python(code), output=subprocess.PIPE, **how))
+    def start(code: str, **how) -> ProcessGroup:
+        groups.append(ProcessGroup(python(code), output=subprocess.PIPE, **how))
         return groups[-1]
 
     yield start

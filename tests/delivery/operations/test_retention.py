@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 
 from delivery import tasks
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.models import (
     Attempt,
     AttemptBody,
@@ -25,7 +25,7 @@ from delivery.models import (
 from delivery.operations import retention
 from delivery.replay import chunk as replay_chunk
 from delivery.replay import lifecycle
-from delivery.replay.selection import Wanted, range_of_replay
+from delivery.replay.selection import ReplaySelection, stored_replay_range
 from tests.delivery.accounting.test_ledger import installed, put_in
 from tests.support import factories
 
@@ -60,7 +60,7 @@ def test_what_is_young_stays(source):
     put_in(source, 3)
     settle("delivered")
     grow_old(29)
-    assert sum(retention.purge(NOW).values()) == 0
+    assert sum(retention.purge_old_rows(NOW).values()) == 0
     assert Event.objects.count() == Delivery.objects.count() == 3
 
 
@@ -69,36 +69,36 @@ def test_what_is_old_goes_and_stays_in_the_ledger(source):
     put_in(source, 3)
     put_in(source, 2, "page")
     settle("delivered")
-    before = ledger()
+    before = build_ledger()
     grow_old(31)
-    purged = retention.purge(NOW)
+    purged = retention.purge_old_rows(NOW)
     assert (purged["deliveries"], purged["events"]) == (3, 5)
     assert not any(m.objects.exists() for m in (Event, EventBody, Delivery))
-    assert ledger() == before
-    assert ledger().closes
+    assert build_ledger() == before
+    assert build_ledger().closes
     put_in(source, 1)
-    assert ledger().closes
-    assert ledger().lines[0].in_scope == 6
+    assert build_ledger().closes
+    assert build_ledger().lines[0].in_scope == 6
 
 
 def test_what_is_queued_is_never_purged_and_keeps_its_event(source):
     installed()
     put_in(source, 3)
     grow_old(400)
-    retention.purge(NOW)
+    retention.purge_old_rows(NOW)
     assert Delivery.objects.filter(state="queued").count() == 3
     assert Event.objects.count() == EventBody.objects.count() == 3
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_attempt_bodies_go_before_their_attempts():
     delivery = factories.make_delivery(state="delivered")
     factories.make_attempt(delivery)
     Attempt.objects.update(started_at=days(8))
-    retention.purge(NOW)
+    retention.purge_old_rows(NOW)
     assert (AttemptBody.objects.count(), Attempt.objects.count()) == (0, 1)
     Attempt.objects.update(started_at=days(31))
-    retention.purge(NOW)
+    retention.purge_old_rows(NOW)
     assert (Attempt.objects.count(), Carried.objects.count()) == (0, 0)
     assert Delivery.objects.count() == 1
 
@@ -109,32 +109,34 @@ def test_each_age_is_a_setting(source, settings):
     put_in(source, 2)
     settle("failed")
     grow_old(2)
-    assert retention.purge(NOW)["deliveries"] == 2
+    assert retention.purge_old_rows(NOW)["deliveries"] == 2
     assert Event.objects.count() == 2
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_old_rejections_go(source):
     Rejection.objects.create(source=source, received_at=days(31), reason="r", text="t")
-    retention.purge(NOW)
+    retention.purge_old_rows(NOW)
     assert not Rejection.objects.exists()
 
 
 def test_a_purge_goes_on_in_batches_until_its_time_is_up(source, monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "PURGE_BATCH_ROWS", 2)
     put_in(source, 5)
     grow_old(31)
-    assert retention.purge(NOW, budget=0)["events"] == 0
+    assert retention.purge_old_rows(NOW, budget=0)["events"] == 0
     assert Event.objects.count() == 5
-    assert retention.purge(NOW)["events"] == 5
+    assert retention.purge_old_rows(NOW)["events"] == 5
 
 
 def backfill_of(heap):
     """Start one; return what takes its first step as far as its deliveries."""
-    replay = lifecycle.start("backfill", heap, Wanted())
-    span = range_of_replay(replay)
+    replay = lifecycle.start_replay("backfill", heap, ReplaySelection())
+    span = stored_replay_range(replay)
     chunk = replay_chunk.next_chunk(span, replay.first, 10, heap.revision_id)
-    return partial(replay_chunk.backfill, replay, chunk, replay_chunk.lane_of(replay), NOW)
+    return partial(
+        replay_chunk.backfill_chunk, replay, chunk, replay_chunk.lane_for_replay(replay), NOW
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -147,7 +149,7 @@ def test_an_event_that_a_backfill_is_just_delivering_is_not_purged(source):
 
     def purge():
         try:
-            retention.purge(NOW)
+            retention.purge_old_rows(NOW)
         finally:
             connections.close_all()
 
@@ -158,16 +160,16 @@ def test_an_event_that_a_backfill_is_just_delivering_is_not_purged(source):
         other.join(1.0)
     other.join()
     assert Event.objects.count() == 3
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_a_backfill_makes_nothing_of_an_event_that_was_purged_meanwhile(source):
     put_in(source, 3)
     grow_old(31)
     make_deliveries = backfill_of(installed())
-    assert retention.purge(NOW)["events"] == 3
+    assert retention.purge_old_rows(NOW)["events"] == 3
     assert make_deliveries() == 0
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 def test_what_lies_between_purged_rows_keeps_all_it_has(source):
@@ -181,22 +183,22 @@ def test_what_lies_between_purged_rows_keeps_all_it_has(source):
     Delivery.objects.update(settled_at=days(31))
     Event.objects.update(received_at=days(31))
     Delivery.objects.filter(pk=queued.pk).deliver_again(NOW, Delivery.Trigger.HAND)
-    purged = retention.purge(NOW)
+    purged = retention.purge_old_rows(NOW)
     assert (purged["deliveries"], purged["events"]) == (2, 2)
     assert [each.delivery_id for each in Carried.objects.all()] == [queued.pk]
     assert [each.event_id for each in EventBody.objects.all()] == [queued.event_id]
-    assert ledger().closes
+    assert build_ledger().closes
 
 
 @pytest.mark.parametrize(("at_work", "purged"), [(True, 2), (False, 5)])
 def test_a_purge_rests_while_others_work(source, monkeypatch, at_work, purged):
-    monkeypatch.setattr(retention, "BATCH", 2)
-    monkeypatch.setattr(retention, "REST", 1e9)
+    monkeypatch.setattr(retention, "PURGE_BATCH_ROWS", 2)
+    monkeypatch.setattr(retention, "REST_FACTOR", 1e9)
     put_in(source, 5)
     grow_old(31)
     if at_work:
         Tally.objects.create(source=source, at=timezone.now(), events=0, unwanted="{}")
-    assert retention.purge(NOW, budget=0.5)["events"] == purged
+    assert retention.purge_old_rows(NOW, budget=0.5)["events"] == purged
 
 
 def test_a_purge_stops_when_the_cluster_does(source, monkeypatch, tmp_path):
@@ -204,7 +206,7 @@ def test_a_purge_stops_when_the_cluster_does(source, monkeypatch, tmp_path):
     grow_old(31)
     (tmp_path / "stop").touch()
     monkeypatch.setenv("PENSTOCK_STOP_FILE", str(tmp_path / "stop"))
-    assert not retention.purge(NOW)
+    assert not retention.purge_old_rows(NOW)
 
 
 @pytest.mark.django_db(transaction=True)

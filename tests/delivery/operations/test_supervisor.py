@@ -35,79 +35,79 @@ def at(seconds: float):
     return timezone.now() + timedelta(seconds=seconds)
 
 
-class TestRoll:
+class TestProcessRoster:
     def test_who_left_is_named(self):
-        roll = supervisor.Roll()
-        assert roll.missing(NAMES) == ""
+        roster = supervisor.ProcessRoster()
+        assert roster.missing(NAMES) == ""
 
-        reason = roll.missing({10: NAMES[10]})
+        reason = roster.missing({10: NAMES[10]})
 
         assert reason == "gone: qcluster Process-1 idle (pid 11)"
 
     def test_who_came_is_watched_from_then_on(self):
-        roll = supervisor.Roll()
-        roll.missing({10: NAMES[10]})
-        assert roll.missing(NAMES) == ""
+        roster = supervisor.ProcessRoster()
+        roster.missing({10: NAMES[10]})
+        assert roster.missing(NAMES) == ""
 
-        assert "pid 11" in roll.missing({10: NAMES[10]})
+        assert "pid 11" in roster.missing({10: NAMES[10]})
 
     def test_what_is_not_of_django_q_may_come_and_go(self):
-        roll = supervisor.Roll()
-        roll.missing(NAMES)
+        roster = supervisor.ProcessRoster()
+        roster.missing(NAMES)
 
-        assert roll.missing({10: NAMES[10], 11: NAMES[11]}) == ""
+        assert roster.missing({10: NAMES[10], 11: NAMES[11]}) == ""
 
     def test_the_last_name_is_the_one_that_counts(self):
-        roll = supervisor.Roll()
-        roll.missing({11: "qcluster Process-1 idle"})
-        roll.missing({11: "qcluster Process-1 processing north 'delivery.tasks.drain'"})
+        roster = supervisor.ProcessRoster()
+        roster.missing({11: "qcluster Process-1 idle"})
+        roster.missing({11: "qcluster Process-1 processing north 'delivery.tasks.drain'"})
 
-        assert "processing north" in roll.missing({})
+        assert "processing north" in roster.missing({})
 
 
-class TestBells:
+class TestWakeupMonitor:
     """`rung` maps lanes without a worker to the time of their last ringing."""
 
     def test_a_bell_that_nobody_answers_is_silence(self):
-        bells = supervisor.Bells()
+        monitor = supervisor.WakeupMonitor()
         rung_at = timezone.now()
-        again = rung_at + wakeups.WAKE_AGAIN
+        again = rung_at + wakeups.REPEAT_WAKEUP_AFTER
 
         looks = [(100.0, rung_at), (103.0, rung_at), (106.0, again), (109.0, again)]
-        silences = [bells.silence({1: at}, busy=False, clock=clock) for clock, at in looks]
+        silences = [monitor.silence({1: at}, busy=False, clock=clock) for clock, at in looks]
 
         assert silences == [0, 3, 6, 9]
 
     def test_busy_workers_are_no_silence(self):
-        bells = supervisor.Bells()
+        monitor = supervisor.WakeupMonitor()
         rung = {1: timezone.now()}
-        bells.silence(rung, busy=True, clock=100.0)
+        monitor.silence(rung, busy=True, clock=100.0)
 
-        assert bells.silence(rung, busy=True, clock=150.0) == 0
+        assert monitor.silence(rung, busy=True, clock=150.0) == 0
 
     def test_a_lane_that_somebody_took_is_an_answer(self):
-        bells = supervisor.Bells()
+        monitor = supervisor.WakeupMonitor()
         rung_at = timezone.now()
-        bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=100.0)
-        bells.silence({1: rung_at, 2: rung_at}, busy=False, clock=107.0)
+        monitor.silence({1: rung_at, 2: rung_at}, busy=False, clock=100.0)
+        monitor.silence({1: rung_at, 2: rung_at}, busy=False, clock=107.0)
 
-        assert bells.silence({2: rung_at}, busy=False, clock=110.0) == 0
+        assert monitor.silence({2: rung_at}, busy=False, clock=110.0) == 0
 
     def test_a_lane_taken_and_rung_again_between_two_looks_is_an_answer(self):
-        bells = supervisor.Bells()
+        monitor = supervisor.WakeupMonitor()
         rung_at = timezone.now()
-        bells.silence({1: rung_at}, busy=False, clock=100.0)
-        bells.silence({1: rung_at}, busy=False, clock=107.0)
-        sooner = rung_at + wakeups.WAKE_AGAIN / 2
+        monitor.silence({1: rung_at}, busy=False, clock=100.0)
+        monitor.silence({1: rung_at}, busy=False, clock=107.0)
+        sooner = rung_at + wakeups.REPEAT_WAKEUP_AFTER / 2
 
-        assert bells.silence({1: sooner}, busy=False, clock=110.0) == 0
+        assert monitor.silence({1: sooner}, busy=False, clock=110.0) == 0
 
     def test_nothing_to_do_is_no_silence(self):
-        bells = supervisor.Bells()
-        bells.silence({}, busy=False, clock=100.0)
+        monitor = supervisor.WakeupMonitor()
+        monitor.silence({}, busy=False, clock=100.0)
 
-        assert bells.silence({}, busy=False, clock=200.0) == 0
-        assert bells.silence({1: timezone.now()}, busy=False, clock=201.0) == 0
+        assert monitor.silence({}, busy=False, clock=200.0) == 0
+        assert monitor.silence({1: timezone.now()}, busy=False, clock=201.0) == 0
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def stop(monkeypatch):
 def cluster(monkeypatch):
     """A cluster whose qcluster is a stand-in that does nothing."""
     monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
-    cluster = supervisor.Cluster()
+    cluster = supervisor.SupervisedCluster()
     yield cluster
     cluster.group.kill()
     cluster.group.close()
@@ -148,7 +148,7 @@ def lane(db):
 
 class TestCluster:
     def test_each_start_has_a_name_of_its_own(self, cluster):
-        another = supervisor.Cluster()
+        another = supervisor.SupervisedCluster()
         another.group.kill()
         another.group.close()
         another.folder.cleanup()
@@ -186,7 +186,7 @@ class TestCluster:
     def look_thrice(self, cluster) -> list[str]:
         """Look twice at once and a third time 9 seconds later."""
         first = [cluster.unanswered(timezone.now()) for _ in range(2)]
-        cluster.bells.since -= 9.0
+        cluster.wakeup_monitor.since -= 9.0
         return [*first, cluster.unanswered(timezone.now())]
 
     def test_a_lane_that_stays_stranded_is_a_reason(self, cluster, lane):
@@ -251,7 +251,7 @@ class TestCluster:
 
         cluster.end()
 
-        assert wakeups.stranded(timezone.now()) == [lane.pk]
+        assert wakeups.lanes_needing_a_worker(timezone.now()) == [lane.pk]
         assert Lane.objects.get().deaths == 0
 
     @pytest.mark.django_db(transaction=True)
@@ -282,16 +282,16 @@ class TestCluster:
     @pytest.mark.django_db
     def test_what_was_counted_is_rolled_up_every_few_seconds(self, cluster):
         later = cluster.started_at + supervisor.ROLL_UP
-        cluster.ring_roll_up(later)
+        cluster.enqueue_roll_up(later)
         assert not OrmQ.objects.exists()  # there is nothing to roll up
         Tally.objects.create(source=factories.make_source(), at=later, events=1, unwanted="{}")
 
         for moment in (cluster.started_at, later, later, later + supervisor.ROLL_UP):
-            cluster.ring_roll_up(moment)
+            cluster.enqueue_roll_up(moment)
 
         assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.roll_up"] * 2
         assert tasks.roll_up() == 1
-        assert not rollup.is_apart()
+        assert not rollup.needs_rollup()
 
     @pytest.mark.django_db
     def test_its_heartbeat_is_kept_for_as_long_as_it_runs(self, cluster):
@@ -307,7 +307,7 @@ class TestCluster:
 
         cluster.end()
 
-        assert wakeups.stranded(timezone.now()) == [lane.pk]
+        assert wakeups.lanes_needing_a_worker(timezone.now()) == [lane.pk]
         assert not cluster.group.members()
 
     @pytest.mark.django_db
@@ -330,7 +330,7 @@ class TestOrphans:
     def leased_by(self, lane, holder) -> bool:
         Lane.objects.update(holder=holder, lease=os.urandom(16).hex(), lease_until=at(20))
         supervisor.release_orphaned()
-        return not wakeups.stranded(timezone.now())
+        return not wakeups.lanes_needing_a_worker(timezone.now())
 
     def test_a_watch_that_is_gone_loses_its_lanes(self, lane):
         gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -359,7 +359,7 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
     monkeypatch.setattr(supervisor, "TICK", 0.1)
     groups = []
 
-    class Sabotaged(supervisor.Cluster):
+    class Sabotaged(supervisor.SupervisedCluster):
         """Loses its youngest process at the fifth look, once."""
 
         looks = 0
@@ -374,10 +374,10 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
                 stop.asked = True
             return super().missing()
 
-    monkeypatch.setattr(supervisor, "Cluster", Sabotaged)
+    monkeypatch.setattr(supervisor, "SupervisedCluster", Sabotaged)
 
     with caplog.at_level(logging.WARNING):
-        supervisor.run(stop)
+        supervisor.supervise(stop)
 
     assert len(groups) == 2
     assert [m for m in caplog.messages if m.startswith("Restarting the cluster: gone: qcluster")]

@@ -1,4 +1,4 @@
-"""send(): every exchange ends, and every end is an answer or a named error."""
+"""send_request(): every exchange ends, and every end is an answer or a named error."""
 
 import time
 from datetime import UTC, datetime
@@ -6,11 +6,22 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.outbound import client
-from delivery.outbound.client import MAX_ANSWER, new_session, seconds, send
+from delivery.outbound.client import (
+    MAX_RESPONSE_BYTES,
+    new_session,
+    parse_retry_after,
+    send_request,
+)
 from integrations.destination import Request
 from integrations.errors import VendorUnavailable
-from tests.faults.support.raw_vendor import Wire, bytes_of, in_turn, self_signed, status
-from tests.support.fake_vendor import Vendor, drip, reset
+from tests.faults.support.raw_vendor import (
+    RawVendor,
+    make_self_signed_certificate,
+    respond_in_turn,
+    respond_with_bytes,
+    respond_with_status,
+)
+from tests.support.fake_vendor import FakeVendor, reset_connection, respond_slowly
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -27,11 +38,11 @@ def session():
 
 
 def ask(vendor, session, **kwargs):
-    return send(Request(url=f"{vendor.url}/api", body=b'{"a":1}'), session, **kwargs)
+    return send_request(Request(url=f"{vendor.url}/api", body=b'{"a":1}'), session, **kwargs)
 
 
 def test_an_answer_comes_back_whatever_its_status(session):
-    with Vendor((418, {"X-Tea": "pot"}, "short and stout")) as vendor:
+    with FakeVendor((418, {"X-Tea": "pot"}, "short and stout")) as vendor:
         answer = ask(vendor, session)
     assert (answer.status, answer.headers["X-Tea"], answer.body) == (418, "pot", "short and stout")
     [(path, headers, body)] = vendor.received
@@ -40,31 +51,35 @@ def test_an_answer_comes_back_whatever_its_status(session):
 
 
 def test_redirects_are_not_followed(session):
-    with Vendor((302, {"Location": "/elsewhere"}, "")) as vendor:
+    with FakeVendor((302, {"Location": "/elsewhere"}, "")) as vendor:
         assert ask(vendor, session).status == 302
     assert len(vendor.received) == 1
 
 
 def test_the_certificate_is_asked_for_by_name_though_the_address_was_looked_up(session, tmp_path):
     asked = []
-    with Wire(certificate=self_signed(tmp_path), hears=asked.append) as vendor:
+    with RawVendor(
+        certificate=make_self_signed_certificate(tmp_path), on_sni=asked.append
+    ) as vendor:
         url = vendor.url.replace("127.0.0.1", "localhost")
         with pytest.raises(VendorUnavailable, match="certificate"):
-            send(Request(url=url, body=b"{}"), session)
+            send_request(Request(url=url, body=b"{}"), session)
     assert asked == ["localhost"]
 
 
 def test_the_next_address_of_a_name_is_tried(session, monkeypatch):
-    monkeypatch.setattr(client, "addresses_of", lambda host, port: ["127.0.0.2", "127.0.0.1"])
-    with Vendor() as vendor:
+    monkeypatch.setattr(
+        client, "resolve_allowed_addresses", lambda host, port: ["127.0.0.2", "127.0.0.1"]
+    )
+    with FakeVendor() as vendor:
         url = vendor.url.replace("127.0.0.1", "vendor.example")
-        assert send(Request(url=url, body=b"{}"), session).status == 200
+        assert send_request(Request(url=url, body=b"{}"), session).status == 200
     assert vendor.received[0][1]["Host"] == url.removeprefix("http://")
 
 
 def test_connections_are_kept(session):
     ports = []
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         for _ in range(3):
             ask(vendor, session)
             [pool] = session.adapters["http://"].poolmanager.pools._container.values()
@@ -73,12 +88,15 @@ def test_connections_are_kept(session):
 
 
 def test_a_closed_connection_is_the_vendor_being_unavailable(session):
-    with Vendor(reset) as vendor, pytest.raises(VendorUnavailable, match="closed|reset"):
+    with (
+        FakeVendor(reset_connection) as vendor,
+        pytest.raises(VendorUnavailable, match="closed|reset"),
+    ):
         ask(vendor, session)
 
 
 def test_nobody_listening_is_the_vendor_being_unavailable(session):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         pass
     with pytest.raises(VendorUnavailable, match="refused"):
         ask(vendor, session)
@@ -86,19 +104,19 @@ def test_nobody_listening_is_the_vendor_being_unavailable(session):
 
 def test_an_answer_that_drips_is_ended_at_the_deadline(session):
     started = time.monotonic()
-    with Vendor(drip) as vendor, pytest.raises(VendorUnavailable, match="within 1 s"):
+    with FakeVendor(respond_slowly) as vendor, pytest.raises(VendorUnavailable, match="within 1 s"):
         ask(vendor, session, total=1)
     assert time.monotonic() - started < 3  # 100 s, were it not ended
 
 
 def test_only_the_start_of_a_long_answer_is_kept(session):
-    with Vendor((200, {}, "x" * 3 * MAX_ANSWER)) as vendor:
-        assert len(ask(vendor, session).body) == MAX_ANSWER
+    with FakeVendor((200, {}, "x" * 3 * MAX_RESPONSE_BYTES)) as vendor:
+        assert len(ask(vendor, session).body) == MAX_RESPONSE_BYTES
         assert ask(vendor, session).body == "{}"
 
 
 def test_a_nul_in_an_answer_reaches_no_text(session):
-    with Vendor((200, {}, "a\x00b")) as vendor:
+    with FakeVendor((200, {}, "a\x00b")) as vendor:
         assert ask(vendor, session).body == "a�b"
 
 
@@ -111,16 +129,16 @@ def test_a_nul_in_an_answer_reaches_no_text(session):
     ],
 )  # fmt: skip
 def test_retry_after_is_read_as_seconds_or_date(asked, wait):
-    assert seconds({"Retry-After": asked}, now=NOW) == wait
+    assert parse_retry_after({"Retry-After": asked}, now=NOW) == wait
 
 
 @pytest.mark.parametrize("code", [100, 102, 103])
 def test_a_hint_is_not_the_answer_and_the_next_answer_is_the_next_ones(session, code):
     def hint(connection):
         connection.sendall(b"HTTP/1.1 %d Wait\r\nLink: </a>\r\n\r\n" % code)
-        status(201)(connection)
+        respond_with_status(201)(connection)
 
-    with Wire(in_turn(hint, status(202))) as vendor:
+    with RawVendor(respond_in_turn(hint, respond_with_status(202))) as vendor:
         assert [ask(vendor, session).status for _ in range(2)] == [201, 202]
 
 
@@ -129,7 +147,7 @@ def test_a_hint_is_not_the_answer_and_the_next_answer_is_the_next_ones(session, 
 )
 def test_a_head_that_is_cut_off_is_no_answer(session, start):
     with (
-        Wire(bytes_of(start, then_close=True)) as vendor,
+        RawVendor(respond_with_bytes(start, then_close=True)) as vendor,
         pytest.raises(VendorUnavailable, match="mid-answer"),
     ):
         ask(vendor, session)
@@ -143,6 +161,6 @@ def test_a_body_of_no_announced_length_that_drips_is_no_whole_answer(session):
             time.sleep(0.05)
 
     started = time.monotonic()
-    with Wire(dripping) as vendor, pytest.raises(VendorUnavailable, match="within"):
+    with RawVendor(dripping) as vendor, pytest.raises(VendorUnavailable, match="within"):
         ask(vendor, session, total=0.5)
     assert time.monotonic() - started < 2.0

@@ -6,13 +6,13 @@ import json
 import pytest
 from django.utils import timezone
 
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.actions import deliveries as actions_deliveries
 from delivery.lanes import routes, wakeups
 from delivery.models import Delivery, Lane, Replay
 from delivery.replay import estimate, job, lifecycle
-from delivery.replay.job import Window
-from delivery.replay.selection import LAST, Wanted
+from delivery.replay.pace import ReplayWindow
+from delivery.replay.selection import LAST_BLUEPRINT, ReplaySelection
 from delivery.transform import stored_messages
 from delivery.worker import attempt
 from delivery.worker import drain as worker_drain
@@ -25,7 +25,7 @@ from tests.support.factories import (
     make_token,
     make_user,
 )
-from tests.support.fake_vendor import Vendor
+from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -35,15 +35,15 @@ API = "/v1/admin/deliveries"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(worker_drain, "LINGER", 0)
-    monkeypatch.setattr(wakeups, "wake", lambda lanes: None)
+    monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
+    monkeypatch.setattr(wakeups, "wake_lanes", lambda lanes: None)
     yield
-    attempt.session().close()
+    attempt.shared_session().close()
 
 
 @pytest.fixture
 def vendor(settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor
 
@@ -68,7 +68,7 @@ def api(client):
 
 def drain():
     for lane in Lane.objects.all():
-        worker_drain.drain(lane.pk)
+        worker_drain.drain_lane(lane.pk)
 
 
 def rename(heap, name):
@@ -81,9 +81,9 @@ def rename(heap, name):
 
 
 def go_and_send(replay, steps=50):
-    window = Window()
+    window = ReplayWindow()
     for _ in range(steps):
-        over = job.step(replay.pk, window, timezone.now()) is None
+        over = job.step_replay(replay.pk, window, timezone.now()) is None
         drain()
         if over:
             break
@@ -111,12 +111,12 @@ def sent_once(heap, vendor, count=1, **fields):
 
 def test_a_replay_as_before_sends_what_was_sent_and_one_of_now_what_is_made_now(heap, vendor):
     first = sent_once(heap, vendor, 3)
-    wanted = Wanted(states=("delivered",), blueprint=LAST)
-    go_and_send(lifecycle.start("replay", heap, wanted))
+    wanted = ReplaySelection(states=("delivered",), blueprint=LAST_BLUEPRINT)
+    go_and_send(lifecycle.start_replay("replay", heap, wanted))
     assert entries(vendor) == first  # names, times, idempotency keys, and the order
     assert set(Delivery.objects.values_list("revision__number", flat=True)) == {1}
     vendor.received.clear()
-    go_and_send(lifecycle.start("replay", heap, Wanted(states=("delivered",))))
+    go_and_send(lifecycle.start_replay("replay", heap, ReplaySelection(states=("delivered",))))
     assert {each["event"] for each in entries(vendor)} == {"Renamed"}
     keys = [each["idempotency_key"] for each in first]
     assert [each["idempotency_key"] for each in entries(vendor)] == keys
@@ -129,7 +129,11 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
     drain()  # by the second
     rename(heap, "Renamed again")
     vendor.received.clear()
-    go_and_send(lifecycle.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST)))
+    go_and_send(
+        lifecycle.start_replay(
+            "replay", heap, ReplaySelection(states=("delivered",), blueprint=LAST_BLUEPRINT)
+        )
+    )
     assert [each["event"] for each in entries(vendor)] == ["Event 0", "Renamed"]
     assert len(vendor.received) == 1  # in one request all the same
 
@@ -137,11 +141,15 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
 def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor):
     sent_once(heap, vendor)
     never = make_delivery(heap, make_event())
-    actions_deliveries.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    actions_deliveries.cancel_deliveries(
+        Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now()
+    )
     states = ("delivered", "cancelled")
-    found = estimate.preview("replay", heap, Wanted(states=states, blueprint=LAST))
+    found = estimate.estimate_replay(
+        "replay", heap, ReplaySelection(states=states, blueprint=LAST_BLUEPRINT)
+    )
     assert (found.count, found.unshaped) == (1, 1)
-    assert estimate.preview("replay", heap, Wanted(states=states)).unshaped == 0
+    assert estimate.estimate_replay("replay", heap, ReplaySelection(states=states)).unshaped == 0
     asked = {"installation": heap.pk, "states": list(states), "blueprint": "last"}
     told = api("POST", "/v1/admin/replays/preview", asked)[1]
     assert (told["count"], told["unshaped"]) == (1, 1)
@@ -154,21 +162,30 @@ def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor)
 
 def test_the_ledger_closes_and_a_cancelled_one_gives_back(heap, vendor):
     sent_once(heap, vendor, 2)
-    before = ledger()
-    replay = lifecycle.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
-    job.step(replay.pk, Window(), timezone.now())
-    assert Delivery.objects.filter(state="queued", lane__number=routes.AS_BEFORE).count() == 2
-    lifecycle.cancel(replay)
+    before = build_ledger()
+    replay = lifecycle.start_replay(
+        "replay", heap, ReplaySelection(states=("delivered",), blueprint=LAST_BLUEPRINT)
+    )
+    job.step_replay(replay.pk, ReplayWindow(), timezone.now())
+    assert (
+        Delivery.objects.filter(
+            state="queued", lane__number=routes.ORIGINAL_REVISION_LANE_NUMBER
+        ).count()
+        == 2
+    )
+    lifecycle.cancel_replay(replay)
     assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
-    assert ledger() == before
+    assert build_ledger() == before
 
 
 def test_it_is_over_when_the_last_of_it_was_sent(heap, vendor):
     sent_once(heap, vendor)
-    replay = lifecycle.start("replay", heap, Wanted(states=("delivered",), blueprint=LAST))
-    window = Window()
+    replay = lifecycle.start_replay(
+        "replay", heap, ReplaySelection(states=("delivered",), blueprint=LAST_BLUEPRINT)
+    )
+    window = ReplayWindow()
     for _ in range(5):
-        assert job.step(replay.pk, window, timezone.now()) is not None
+        assert job.step_replay(replay.pk, window, timezone.now()) is not None
     go_and_send(replay)
 
 
@@ -184,7 +201,9 @@ def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     new = "/admin/delivery/replay/new/"
     given = {"installation": heap.pk, "states": ["delivered"], "blueprint": "last"}
     never = make_delivery(heap, make_event())
-    actions_deliveries.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    actions_deliveries.cancel_deliveries(
+        Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now()
+    )
     given["states"] = ["delivered", "cancelled"]
     page = client.post(new, {**given, "preview": "1"}).content.decode()
     assert "<strong>1</strong> more, never shaped, left out" in page
@@ -210,13 +229,15 @@ def test_one_is_delivered_again_as_before_and_then_as_now(client, heap, vendor):
     client.post(again)
     drain()
     assert [each["event"] for each in entries(vendor)] == ["Renamed"]
-    assert Delivery.objects.get().lane.number == routes.REPLAYS
+    assert Delivery.objects.get().lane.number == routes.REPLAY_LANE_NUMBER
 
 
 def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, vendor):
     first = sent_once(heap, vendor)
     shaped, never = Delivery.objects.get(), make_delivery(heap, make_event())
-    actions_deliveries.cancel(Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now())
+    actions_deliveries.cancel_deliveries(
+        Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now()
+    )
     asked = {"blueprint": "last"}
     status, said = api("POST", f"{API}/{never.pk}/deliver-again", asked)
     assert (status, "never shaped" in said["error"]["message"]) == (409, True)
@@ -232,7 +253,9 @@ def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, ven
 def test_what_is_queued_already_stays_in_its_lane(heap, vendor):
     sent_once(heap, vendor)
     Delivery.objects.update(state="queued", settled_at=None)
-    actions_deliveries.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    actions_deliveries.deliver_again(
+        Delivery.objects.all(), timezone.now(), blueprint=LAST_BLUEPRINT
+    )
     assert Delivery.objects.get().lane.number == 0
 
 
@@ -240,11 +263,13 @@ def test_a_revision_that_this_version_cannot_use_fails_its_deliveries_alone(heap
     sent_once(heap, vendor)
     sick = Delivery.objects.get()
     type(heap.revision).objects.filter(number=1).update(blueprint={"version": 1, "actions": 3})
-    stored_messages.compiled.cache_clear()
+    stored_messages.compile_revision_by_id.cache_clear()
     make_delivery(heap, make_event(name="Later"))
     drain()
     vendor.received.clear()
-    actions_deliveries.deliver_again(Delivery.objects.all(), timezone.now(), blueprint=LAST)
+    actions_deliveries.deliver_again(
+        Delivery.objects.all(), timezone.now(), blueprint=LAST_BLUEPRINT
+    )
     drain()
     sick.refresh_from_db()
     assert (sick.state, "cannot be used any more" in sick.reason) == ("failed", True)

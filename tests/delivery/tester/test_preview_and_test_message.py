@@ -8,18 +8,24 @@ import pytest
 from django.utils import timezone
 
 from delivery.accounting import metrics, record
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.models import Attempt, AttemptBody, Delivery, Event, Told
 from delivery.operations import alerts
 from delivery.status.installations import with_state
 from delivery.tester import probe_connection, test_message
-from delivery.tester.preview import NoSuchEvent, Unusable, pasted, preview, stored
-from delivery.transform.shape import shape
+from delivery.tester.preview import (
+    InvalidMessage,
+    NoSuchEvent,
+    load_stored_message,
+    parse_pasted_message,
+    preview_message,
+)
+from delivery.transform.shape import shape_message
 from integrations.blueprints import BlueprintError, compile_blueprint
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation
 from tests.support.factories import make_event, make_installation
-from tests.support.fake_vendor import Vendor
+from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -37,13 +43,13 @@ def heap(settings):
 
 @pytest.fixture
 def vendor(heap, settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor
 
 
 def track(**fields):
-    return pasted(
+    return parse_pasted_message(
         {"type": "track", "event": "Order Completed", "userId": "ada", "messageId": "message-1"}
         | fields,
         NOW,
@@ -60,7 +66,7 @@ def with_trigger(installation, trigger, **fields):
 
 
 def test_a_stored_event_is_read_as_it_will_be_delivered():
-    message = stored(make_event(name="Order Completed").pk)
+    message = load_stored_message(make_event(name="Order Completed").pk)
     assert (message.type, message.name, message.user_id) == ("track", "Order Completed", "ada")
     assert message.properties == {"order_id": "A-1001"}
 
@@ -71,7 +77,7 @@ def test_an_event_that_is_gone_is_said_to_be():
     event.body.delete()
     for pk in (event.pk, event.pk + 1):
         with pytest.raises(NoSuchEvent, match=f"There is no event {pk}, or its body"):
-            stored(pk)
+            load_stored_message(pk)
 
 
 def test_a_pasted_message_is_read_as_if_a_source_had_sent_it():
@@ -89,19 +95,19 @@ def test_a_pasted_message_is_read_as_if_a_source_had_sent_it():
     ],
 )
 def test_what_is_no_message_is_refused_with_the_reason(given, said):
-    with pytest.raises(Unusable, match=said):
-        pasted(given, NOW)
+    with pytest.raises(InvalidMessage, match=said):
+        parse_pasted_message(given, NOW)
 
 
 # --- preview -----------------------------------------------------------------------------------
 
 
 def test_a_preview_shows_what_each_action_does_and_the_exact_request(heap):
-    made = preview(heap, track(properties={"total": 5, "cart": {"items": 2}}))
-    first, *others = made.steps
+    made = preview_message(heap, track(properties={"total": 5, "cart": {"items": 2}}))
+    first, *others = made.actions
     assert (first.name, first.triggered, first.items) == ("Tracked events", True, 1)
     assert first.fields["properties"] == {"total": 5, "cart": {"items": 2}}
-    assert [each.why for each in others][0] == ['type = "page" does not hold: it is "track".']
+    assert [each.reasons for each in others][0] == ['type = "page" does not hold: it is "track".']
     assert not any(each.triggered for each in others)
     [request] = made.requests
     assert (made.outcome, request.method) == ("sent", "POST")
@@ -113,36 +119,38 @@ def test_a_preview_shows_what_each_action_does_and_the_exact_request(heap):
 
 
 def test_a_preview_sends_nothing_and_keeps_nothing(vendor, heap):
-    preview(heap, track(anonymousId="visitor"))
+    preview_message(heap, track(anonymousId="visitor"))
     assert vendor.received == []
     assert not any(model.objects.exists() for model in (Event, Delivery, Attempt, Told))
 
 
 def test_a_preview_follows_a_blueprint_that_is_not_saved(heap):
     unsaved = with_trigger(heap, 'type = "track" and properties.total > 10')
-    made = preview(heap, track(properties={"total": 5}), unsaved)
+    made = preview_message(heap, track(properties={"total": 5}), unsaved)
     assert (made.outcome, made.reason) == (
         "filtered",
         "No action of the blueprint is triggered by it.",
     )
-    assert made.steps[0].why == ["properties.total > 10 does not hold: it is 5."]
+    assert made.actions[0].reasons == ["properties.total > 10 does not hold: it is 5."]
     assert heap.revisions.count() == 1
 
 
 def test_a_blueprint_that_cannot_be_used_is_refused_with_all_that_is_wrong(heap):
     with pytest.raises(BlueprintError, match="position 6"):
-        preview(heap, track(), with_trigger(heap, "type track"))
+        preview_message(heap, track(), with_trigger(heap, "type track"))
 
 
 def test_an_action_that_is_switched_off_says_so(heap):
-    [step] = preview(heap, track(), with_trigger(heap, "type = track", enabled=False)).steps
-    assert (step.triggered, step.why) == (False, ["It is switched off."])
+    [step] = preview_message(
+        heap, track(), with_trigger(heap, "type = track", enabled=False)
+    ).actions
+    assert (step.triggered, step.reasons) == (False, ["It is switched off."])
 
 
 def test_what_passes_although_no_action_takes_it_is_shown(heap):
     passing = {**with_trigger(heap, "event = Other"), "otherwise": "pass"}
-    made = preview(heap, track(), passing)
-    assert [(each.name, each.triggered) for each in made.steps] == [
+    made = preview_message(heap, track(), passing)
+    assert [(each.name, each.triggered) for each in made.actions] == [
         ("Tracked events", False),
         ("Everything else", True),
     ]
@@ -150,39 +158,39 @@ def test_what_passes_although_no_action_takes_it_is_shown(heap):
 
 
 def test_what_the_destination_refuses_is_said_by_the_action_and_of_the_whole(heap):
-    made = preview(heap, track(userId="a" * 256))
+    made = preview_message(heap, track(userId="a" * 256))
     assert made.outcome == "failed"
-    assert made.reason == made.steps[0].error
+    assert made.reason == made.actions[0].error
     assert "The userId has 256 characters" in made.reason
 
 
 def test_a_mapping_that_makes_no_object_is_an_error_of_its_action(heap):
     odd = with_trigger(heap, "type = track", mapping={"@path": "$.event"})
-    made = preview(heap, track(), odd)
-    assert made.steps[0].error == "Action 'Tracked events': its mapping must make an object."
+    made = preview_message(heap, track(), odd)
+    assert made.actions[0].error == "Action 'Tracked events': its mapping must make an object."
     assert made.outcome == "failed"
 
 
 def test_a_fact_that_the_vendor_knows_is_not_shown_as_sent(heap):
     message = track(anonymousId="visitor")
-    link, _ = preview(heap, message).requests
+    link, _ = preview_message(heap, message).requests
     known = json.loads(link.body)
     Told.objects.create(installation=heap, key=f"link:{known['user_id']}", value=known["identity"])
-    made = preview(heap, message)
+    made = preview_message(heap, message)
     assert [each.url.rpartition("/")[2] for each in made.requests] == ["track"]
     assert made.notes == [f"Not sent again: the vendor knows link:{known['user_id']} = ada."]
 
 
 def test_a_preview_shows_no_secret(heap):
-    made = preview(heap, track(properties={"key": SECRET}))
+    made = preview_message(heap, track(properties={"key": SECRET}))
     assert SECRET not in made.requests[0].body
     assert "***" in made.requests[0].body
 
 
 def test_a_preview_needs_no_sandbox_to_show_what_the_actions_do(heap, settings):
     settings.SANDBOX_URL = ""
-    made = preview(heap, track())
-    assert (made.outcome, made.steps[0].triggered) == ("failed", True)
+    made = preview_message(heap, track())
+    assert (made.outcome, made.actions[0].triggered) == ("failed", True)
     assert "No sandbox runs here" in made.reason
 
 
@@ -209,8 +217,8 @@ def test_a_preview_needs_no_sandbox_to_show_what_the_actions_do(heap, settings):
     ],
 )  # fmt: skip
 def test_the_conditions_that_decide_are_named_with_what_was_found(heap, trigger, said):
-    [step] = preview(heap, track(), with_trigger(heap, trigger)).steps
-    assert step.why == said
+    [step] = preview_message(heap, track(), with_trigger(heap, trigger)).actions
+    assert step.reasons == said
 
 
 @pytest.mark.parametrize("variant", ["default", "retail", "segment-parity"])
@@ -218,12 +226,12 @@ def test_the_conditions_that_decide_are_named_with_what_was_found(heap, trigger,
 def test_a_preview_and_a_delivery_agree(settings, variant, kind):
     installation = make_installation(config={**CONFIG, "region": "us"}, variant=variant)
     message = track(type=kind, groupId="g", traits={"a": 1}, event="Order Completed")
-    made = preview(installation, message)
+    made = preview_message(installation, message)
     blueprint = compile_blueprint(installation.revision.blueprint)
-    parcel = shape(message, blueprint, installation.destination, installation.settings())
-    assert sum(each.items for each in made.steps) == len(parcel.items)
+    parcel = shape_message(message, blueprint, installation.destination, installation.settings())
+    assert sum(each.items for each in made.actions) == len(parcel.items)
     assert (made.outcome == "sent") is bool(parcel.items)
-    assert any(each.triggered for each in made.steps) is blueprint.wants(
+    assert any(each.triggered for each in made.actions) is blueprint.wants(
         {"type": kind, "event": "Order Completed"}
     )
 
@@ -243,7 +251,7 @@ def test_a_test_event_is_sent_at_once_and_kept_as_attempts_of_a_test(vendor, hea
 
 
 def test_a_test_event_is_new_to_the_vendor_each_time_and_happens_now(vendor, heap):
-    message = stored(make_event(message_id="message-1").pk)
+    message = load_stored_message(make_event(message_id="message-1").pk)
     tried = [test_message.send_test_event(heap, message, now=NOW) for _ in range(2)]
     events = [body["events"][0] for _, _, body in vendor.received]
     assert [each["idempotency_key"] for each in events] == [each.message_id for each in tried]
@@ -253,10 +261,10 @@ def test_a_test_event_is_new_to_the_vendor_each_time_and_happens_now(vendor, hea
 
 
 def test_the_ledger_knows_nothing_of_a_test_event(vendor, heap):
-    before = ledger()
+    before = build_ledger()
     test_message.send_test_event(heap, track(), now=NOW)
-    assert ledger() == before
-    assert ledger().closes
+    assert build_ledger() == before
+    assert build_ledger().closes
 
 
 def test_test_events_that_fail_count_nowhere(vendor, heap):
@@ -267,9 +275,9 @@ def test_test_events_that_fail_count_nowhere(vendor, heap):
     assert test_message.send_test_event(heap, track(), now=timezone.now()).accepted
     assert Attempt.objects.filter(is_test=True).count() == 26
     now = timezone.now()
-    counted = metrics.series(since=now - HOUR, until=now, step=record.Step.MINUTE).total
+    counted = metrics.read_series(since=now - HOUR, until=now, step=record.MetricStep.MINUTE).total
     assert (counted.attempts, counted.refused, counted.delivered) == (0, 0, 0)
-    assert list(alerts.findings(now)) == []
+    assert list(alerts.find_alerts(now)) == []
     lane = heap.lanes.get()
     assert (lane.failures, lane.due_at, lane.last_error, lane.paused) == (0, None, "", False)
     assert with_state(Installation.objects.all()).get().delivered_at is None
@@ -305,7 +313,7 @@ def test_a_test_event_that_cannot_be_shaped_says_why(vendor, heap):
 
 def test_a_vendor_that_is_away_is_said_to_be(heap):
     tried = test_message.send_test_event(heap, track(), now=NOW)
-    assert (tried.accepted, tried.exchanges[0].outcome) == (False, "VendorUnavailable")
+    assert (tried.accepted, tried.attempts[0].outcome) == (False, "VendorUnavailable")
     assert "Connection refused" in tried.summary
 
 

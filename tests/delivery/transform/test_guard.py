@@ -21,7 +21,7 @@ from tests.support.factories import (
     make_token,
     make_user,
 )
-from tests.support.fake_vendor import Vendor
+from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -32,14 +32,14 @@ MESSAGE = {"type": "track", "event": "Order Completed", "userId": "ada"}
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(drain, "LINGER", 0)
+    monkeypatch.setattr(drain, "IDLE_STAY", 0)
     yield
-    attempt.session().close()
+    attempt.shared_session().close()
 
 
 @pytest.fixture
 def heap(settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield make_installation(config=CONFIG)
 
@@ -107,7 +107,7 @@ def test_an_item_for_a_call_that_there_is_not_is_a_bug_too(api, heap):
     with patch.dict(catalog(), heap=replace(catalog()["heap"], items=items)):
         _, made = api("POST", f"installations/{heap.pk}/preview", {"message": MESSAGE})
         make_delivery(heap)
-        drain.drain(Lane.objects.get().pk)
+        drain.drain_lane(Lane.objects.get().pk)
     assert "KeyError('nowhere')" in made["reason"]
     lane = Lane.objects.get()
     assert (lane.paused, "KeyError('nowhere')" in lane.last_error) == (True, True)
@@ -139,7 +139,7 @@ def test_pages_open_while_there_is_a_bug(client, heap, part):
 def test_a_delivery_that_fails_on_a_bug_names_the_destination(heap):
     make_delivery(heap)
     with with_bug("items"):
-        drain.drain(Lane.objects.get().pk)
+        drain.drain_lane(Lane.objects.get().pk)
     delivery = Delivery.objects.get()
     assert (delivery.state, names_the_bug(delivery.reason)) == ("failed", True)
 
@@ -177,18 +177,18 @@ def test_deliveries_wait_for_a_version_that_has_it_and_go_by_themselves(heap):
     make_delivery(heap)
     lane = Lane.objects.get()
     with without_heap():
-        assert drain.drain(lane.pk) == 0
+        assert drain.drain_lane(lane.pk) == 0
     lane.refresh_from_db()
     assert "heap is not in this version's catalog" in lane.last_error
     assert (Delivery.objects.get().state, lane.paused) == ("queued", False)
     Lane.objects.update(due_at=timezone.now())  # a minute later
-    assert drain.drain(lane.pk) == 1
+    assert drain.drain_lane(lane.pk) == 1
     assert Delivery.objects.get().state == "delivered"
 
 
 def test_an_alarm_tells_of_it_while_nothing_is_queued(heap):
     with without_heap():
-        [finding] = alerts.findings(timezone.now())
+        [finding] = alerts.find_alerts(timezone.now())
     assert (finding.kind, finding.about) == ("attention", "Heap")
     assert "not in this version's catalog" in finding.text
 

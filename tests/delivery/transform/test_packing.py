@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.transform.packing import pack
+from delivery.transform.packing import pack_requests
 from integrations.destination import Destination, Endpoint, Item
 
 ENDPOINTS = {
@@ -42,7 +42,7 @@ parcels = st.lists(
 
 @given(parcels)
 def test_everything_is_sent_once_and_each_person_in_order(parcels):
-    sent = [item for slot in pack(parcels, DESTINATION) for item in slot.items]
+    sent = [item for slot in pack_requests(parcels, DESTINATION) for item in slot.items]
     for person in "abcde":
         mine = [(n, item) for n, who, items in parcels if who == person for item in items]
         numbers = {n for n, who, _ in parcels if who == person}
@@ -51,19 +51,19 @@ def test_everything_is_sent_once_and_each_person_in_order(parcels):
 
 @given(parcels)
 def test_no_request_carries_more_than_its_endpoint_takes(parcels):
-    for slot in pack(parcels, DESTINATION):
+    for slot in pack_requests(parcels, DESTINATION):
         assert 1 <= len(slot.items) <= ENDPOINTS[slot.endpoint].max_items
 
 
 def test_items_larger_than_the_room_left_go_to_the_next_request():
     tight = replace(DESTINATION, endpoints={"track": Endpoint(max_items=100, max_bytes=25)})
     items = [(n, "a", [Item(endpoint="track", body=b"x" * 10)]) for n in range(5)]
-    assert [len(slot.items) for slot in pack(items, tight)] == [2, 2, 1]
+    assert [len(slot.items) for slot in pack_requests(items, tight)] == [2, 2, 1]
 
 
 def test_an_item_larger_than_any_request_still_goes_alone():
     tight = replace(DESTINATION, endpoints={"track": Endpoint(max_items=100, max_bytes=5)})
-    [slot] = pack([(1, "a", [Item(endpoint="track", body=b"x" * 10)])], tight)
+    [slot] = pack_requests([(1, "a", [Item(endpoint="track", body=b"x" * 10)])], tight)
     assert len(slot.items) == 1
 
 
@@ -71,5 +71,5 @@ def test_an_item_larger_than_any_request_still_goes_alone():
 def test_people_share_requests(people):
     """Each is linked, then tracked: as many links as people, and one bulk request for all."""
     parcels = [parcel(n, f"p{n}", "link", "track") for n in range(people)]
-    slots = pack(parcels, DESTINATION)
+    slots = pack_requests(parcels, DESTINATION)
     assert [slot.endpoint for slot in slots] == ["link"] * people + ["track"]

@@ -15,21 +15,21 @@ from django.utils import timezone
 
 from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest import parsing
-from delivery.ingest.parsing import Limits, Terms
-from delivery.ingest.store import store
+from delivery.ingest.parsing import IngestLimits, RequestContext
+from delivery.ingest.store import store_messages
 from delivery.lanes import leases
 from delivery.lanes.leases import LeaseLost
 from delivery.models import Attempt, AttemptBody, Delivery, EventBody, Lane, Told
 from delivery.outbound import client
-from delivery.status.installations import state_in_words, with_state
+from delivery.status.installations import describe_installation, with_state
 from delivery.worker import attempt, batch, batch_sender, lane_threads, settle, shape_batch
 from delivery.worker import drain as worker_drain
-from delivery.worker.batch import deliver
+from delivery.worker.batch import deliver_batch
 from integrations.catalog import catalog
 from integrations.destination import Shaped
 from integrations.installations.install import install
 from integrations.models import Installation, Source
-from tests.support.fake_vendor import Vendor, reset
+from tests.support.fake_vendor import FakeVendor, reset_connection
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.django_db
@@ -39,9 +39,9 @@ CANARY = "canary-/\"secret'+ü"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(worker_drain, "LINGER", 0)
+    monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
     yield
-    attempt.session().close()  # its connections, so that the vendor's threads end
+    attempt.shared_session().close()  # its connections, so that the vendor's threads end
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def heap(settings):
 
 @pytest.fixture
 def vendor(heap, settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor
 
@@ -66,12 +66,12 @@ def vendor(heap, settings):
 def send_in(source, *messages):
     """Put messages in as a request would."""
     body = json.dumps({"batch": messages}).encode()
-    _, envelope, _ = ingest_envelope.opened(body)
+    _, envelope, _ = ingest_envelope.parse_envelope(body)
     now = timezone.now()
-    terms = Terms(now=now, limits=Limits(65_536, 2_500, 5_000_000))
-    read = parsing.parse(body, envelope, terms)
-    assert not read.refused
-    store(source, read.messages, (), now=now)
+    terms = RequestContext(now=now, limits=IngestLimits(65_536, 2_500, 5_000_000))
+    read = parsing.parse_messages(body, envelope, terms)
+    assert not read.rejected
+    store_messages(source, read.messages, (), now=now)
 
 
 def tracks(count, **fields):
@@ -83,7 +83,7 @@ def tracks(count, **fields):
 
 
 def drain():
-    done = worker_drain.drain(Lane.objects.get().pk)
+    done = worker_drain.drain_lane(Lane.objects.get().pk)
     return done, {d.event.message_id: d for d in Delivery.objects.select_related("event")}
 
 
@@ -126,7 +126,7 @@ def test_an_attempt_says_which_process_sent_it_and_when_that_had_taken_it(source
     assert before < attempt.taken_at < attempt.started_at
 
 
-@pytest.mark.parametrize("answer", [500, 503, 429, 408, 302, reset])
+@pytest.mark.parametrize("answer", [500, 503, 429, 408, 302, reset_connection])
 def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     source, heap, vendor, monkeypatch, answer
 ):
@@ -143,7 +143,7 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     assert lane.failures == 1
     assert timedelta(seconds=0.8) <= lane.due_at - before <= timedelta(seconds=2)
     assert lane.lease is None
-    assert worker_drain.drain(lane.pk) == 0  # it is not due yet
+    assert worker_drain.drain_lane(lane.pk) == 0  # it is not due yet
     Lane.objects.update(due_at=timezone.now())
     done, deliveries = drain()
     assert {(d.state, d.attempts, d.error) for d in deliveries.values()} == {("delivered", 2, "")}
@@ -260,18 +260,18 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
     class Died(BaseException):
         pass
 
-    def shape_or_die(message, *rest, real=shape_batch.shape):
+    def shape_or_die(message, *rest, real=shape_batch.shape_message):
         if message.message_id == "message-0003":
             raise Died
         return real(message, *rest)
 
     send_in(source, *tracks(6))
     lane = Lane.objects.get().pk
-    monkeypatch.setattr(shape_batch, "shape", shape_or_die)
+    monkeypatch.setattr(shape_batch, "shape_message", shape_or_die)
     died = 0
-    while (held := leases.lease(lane, timezone.now())) and died < 10:
+    while (held := leases.acquire_lease(lane, timezone.now())) and died < 10:
         try:
-            deliver(held, go_on=lambda: True)
+            deliver_batch(held, go_on=lambda: True)
             break
         except Died:
             died += 1
@@ -280,7 +280,7 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
     states = {d.event.message_id: d for d in Delivery.objects.select_related("event")}
     assert states.pop("message-0003").reason == "4 workers died, the last two over this."
     assert {d.state for d in states.values()} == {"delivered"}
-    leases.release(held)
+    leases.release_lease(held)
     lane = Lane.objects.get()
     assert (lane.deaths, lane.suspect, lane.suspected) == (0, None, 0)
 
@@ -288,13 +288,15 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
 def test_care_ends_when_as_many_are_done_as_the_dead_could_have_had(
     source, heap, vendor, settings, monkeypatch
 ):
-    monkeypatch.setattr(batch, "CAREFUL_SIZE", 2)
+    monkeypatch.setattr(batch, "CAREFUL_BATCH_SIZE", 2)
     settings.BATCH_SIZE = 4
     send_in(source, *tracks(5))
-    Lane.objects.update(deaths=leases.CAREFUL_AFTER)
+    Lane.objects.update(deaths=leases.CAREFUL_AFTER_CRASHES)
     noted = []
-    real = leases.suspect
-    monkeypatch.setattr(leases, "suspect", lambda *given: (noted.append(given[1]), real(*given)))
+    real = leases.mark_suspect
+    monkeypatch.setattr(
+        leases, "mark_suspect", lambda *given: (noted.append(given[1]), real(*given))
+    )
     drain()
     assert len([pk for pk in noted if pk]) == 4
 
@@ -303,7 +305,7 @@ def test_a_lease_from_a_clock_that_was_set_back_is_no_lease(source, heap, vendor
     send_in(source, *tracks(1))
     lane = Lane.objects.get().pk
     ahead = timezone.now() + timedelta(hours=1)
-    assert leases.lease(lane, ahead)
+    assert leases.acquire_lease(lane, ahead)
     assert drain()[0] == 1
 
 
@@ -594,14 +596,16 @@ def test_while_a_vendor_that_failed_is_tried_again_it_is_still_waited_for(
     vendor.answers = [503] * 2
     send_in(source, *tracks(1))
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
-    send, said = client.send, []
+    send, said = client.send_request, []
 
     def state():
         [installation] = with_state(Installation.objects.all())
-        words = state_in_words(installation, installation.lanes.all(), timezone.now())
+        words = describe_installation(installation, installation.lanes.all(), timezone.now())
         return words.title, words.detail.rpartition("; ")[2]
 
-    monkeypatch.setattr(client, "send", lambda *a, **k: (said.append(state()), send(*a, **k))[1])
+    monkeypatch.setattr(
+        client, "send_request", lambda *a, **k: (said.append(state()), send(*a, **k))[1]
+    )
     for _ in range(3):
         drain()
         Lane.objects.update(due_at=timezone.now())
@@ -619,13 +623,13 @@ def test_what_one_lane_learns_of_the_vendor_its_other_lanes_know(source, heap, v
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
     for _ in range(5):
         Lane.objects.filter(pk=one.pk).update(due_at=None)
-        worker_drain.drain(one.pk)
+        worker_drain.drain_lane(one.pk)
     one.refresh_from_db()
     other.refresh_from_db()
     assert other.failures == 5
     assert other.due_at > one.due_at
     Lane.objects.filter(pk=one.pk).update(due_at=None)
-    worker_drain.drain(one.pk)
+    worker_drain.drain_lane(one.pk)
     other.refresh_from_db()
     assert (other.failures, other.due_at) == (0, None)
 
@@ -645,7 +649,7 @@ def test_each_user_stays_in_one_lane(source, heap, vendor):
     assert {len(used) for used in by_user.values()} == {1}
     assert len(set.union(*by_user.values())) == 4
     for lane in Lane.objects.all():
-        worker_drain.drain(lane.pk)
+        worker_drain.drain_lane(lane.pk)
     assert Delivery.objects.filter(state="delivered").count() == 60
 
 
@@ -669,11 +673,11 @@ def test_a_lane_has_one_worker_at_a_time(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get()
     now = timezone.now()
-    held = leases.lease(lane.pk, now)
-    assert leases.lease(lane.pk, now) is None
-    assert worker_drain.drain(lane.pk) == 0
-    leases.release(held)
-    assert leases.lease(lane.pk, now) is not None
+    held = leases.acquire_lease(lane.pk, now)
+    assert leases.acquire_lease(lane.pk, now) is None
+    assert worker_drain.drain_lane(lane.pk) == 0
+    leases.release_lease(held)
+    assert leases.acquire_lease(lane.pk, now) is not None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -685,7 +689,7 @@ def test_of_workers_that_lease_in_the_same_moment_one_gets_the_lane(source, heap
     taken = []
 
     def lease():
-        taken.append(leases.lease(lane.pk, timezone.now()))
+        taken.append(leases.acquire_lease(lane.pk, timezone.now()))
         connection.close()
 
     threads = [threading.Thread(target=lease) for _ in range(4)]
@@ -714,37 +718,37 @@ def test_a_lease_that_ran_out_goes_to_the_next_worker(source, heap, vendor):
     send_in(source, *tracks(1))
     lane = Lane.objects.get()
     now = timezone.now()
-    leases.lease(lane.pk, now - 2 * leases.LEASE)
-    assert leases.lease(lane.pk, now) is not None
+    leases.acquire_lease(lane.pk, now - 2 * leases.LEASE_DURATION)
+    assert leases.acquire_lease(lane.pk, now) is not None
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
     send_in(source, *tracks(2))
     lane = Lane.objects.get()
-    slow = leases.lease(lane.pk, timezone.now() - 2 * leases.LEASE)
-    quick = leases.lease(lane.pk, timezone.now())
+    slow = leases.acquire_lease(lane.pk, timezone.now() - 2 * leases.LEASE_DURATION)
+    quick = leases.acquire_lease(lane.pk, timezone.now())
     with pytest.raises(LeaseLost):
-        deliver(slow, go_on=lambda: True)
+        deliver_batch(slow, go_on=lambda: True)
     assert len(vendor.received) == 1  # it had sent, and that is all it did
     assert not Attempt.objects.exists()
     assert Delivery.objects.filter(state="queued", attempts=0).count() == 2
-    leases.release(slow)
+    leases.release_lease(slow)
     lane.refresh_from_db()
     assert lane.lease == quick.token
-    deliver(quick, go_on=lambda: True)
+    deliver_batch(quick, go_on=lambda: True)
     assert keys(vendor)[0] == keys(vendor)[1]
     assert Delivery.objects.filter(state="delivered").count() == 2
 
 
 def test_the_lease_outlasts_an_exchange_and_its_settling():
-    longest = batch_sender.SETTLE_AFTER + client.TOTAL
-    assert leases.LEASE.total_seconds() > longest + 5
-    assert leases.LEASE.total_seconds() > 5 * worker_drain.STEP
+    longest = batch_sender.SETTLE_AFTER + client.TOTAL_TIMEOUT
+    assert leases.LEASE_DURATION.total_seconds() > longest + 5
+    assert leases.LEASE_DURATION.total_seconds() > 5 * worker_drain.WAIT_STEP
 
 
 def test_a_process_leaves_a_lane_before_the_cluster_would_kill_it(settings):
-    assert 1.5 * lane_threads.LONGEST < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
-    assert lane_threads.LONGEST > worker_drain.BUDGET
+    assert 1.5 * lane_threads.MAX_STAY < settings.Q_CLUSTER["timeout"] < settings.Q_CLUSTER["retry"]
+    assert lane_threads.MAX_STAY > worker_drain.LANE_BUDGET
 
 
 def _with_items(destination, items):

@@ -15,7 +15,7 @@ from integrations.installations.install import install
 from integrations.models import Revision
 from tests.delivery.worker.test_batch import send_in, tracks
 from tests.support import factories
-from tests.support.fake_vendor import Vendor, reset
+from tests.support.fake_vendor import FakeVendor, reset_connection
 
 pytestmark = pytest.mark.django_db
 
@@ -24,10 +24,10 @@ HEADER = "Idempotency-Key"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(worker_drain, "LINGER", 0)
+    monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # a lane that must wait is left at once
     yield
-    attempt.session().close()
+    attempt.shared_session().close()
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def source():
 
 @pytest.fixture
 def vendor(settings):
-    with Vendor() as vendor:
+    with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor
 
@@ -50,7 +50,7 @@ def installed(monkeypatch, **changes):
 
 def drain():
     Lane.objects.update(due_at=None)
-    worker_drain.drain(Lane.objects.get().pk)
+    worker_drain.drain_lane(Lane.objects.get().pk)
 
 
 # --- a key for the request as a whole ----------------------------------------------------------
@@ -67,7 +67,7 @@ def sent_keys(vendor):
 
 def test_a_request_sent_again_has_the_same_key_and_others_have_others(source, vendor, monkeypatch):
     installed(monkeypatch, **webhook_like())
-    vendor.answers = [200, reset, 200, 200]
+    vendor.answers = [200, reset_connection, 200, 200]
     send_in(source, *tracks(3))
     drain()
     drain()
@@ -100,7 +100,7 @@ def replace_struct(shaped, **fields):
 
 def test_the_key_of_many_items_is_of_all_of_them(source, vendor, monkeypatch):
     installed(monkeypatch, **webhook_like(max_items=2))
-    vendor.answers = [reset]
+    vendor.answers = [reset_connection]
     send_in(source, *tracks(3))
     drain()
     drain()
@@ -151,7 +151,7 @@ def test_what_is_over_an_allowance_is_sent_and_noted(source, vendor, monkeypatch
 
 def test_what_fails_and_is_sent_again_is_counted_once(source, vendor, monkeypatch):
     installed(monkeypatch, allowances=lambda config: (ALLOWANCE,))
-    vendor.answers = [200, reset]  # the link, and then its event
+    vendor.answers = [200, reset_connection]  # the link, and then its event
     send_in(source, *visits("one"))
     drain()
     drain()
@@ -162,13 +162,15 @@ def test_what_fails_and_is_sent_again_is_counted_once(source, vendor, monkeypatc
 def test_each_month_is_counted_anew_and_forgotten_after_it():
     december = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
     january = datetime(2027, 1, 1, 0, 0, tzinfo=UTC)
-    key = rate_limits.month_of(ALLOWANCE, "ada", december)
-    rate_limits.count({key: 2}, december)
-    rate_limits.count({key: 1}, december)
-    assert rate_limits.used(key) == 3
-    assert rate_limits.used(rate_limits.month_of(ALLOWANCE, "ada", january)) == 0
-    assert rate_limits.forget(december) == rate_limits.forget(january) == 0
-    assert rate_limits.forget(datetime(2027, 1, 1, 2, 0, tzinfo=UTC)) == 1
+    key = rate_limits.month_bucket(ALLOWANCE, "ada", december)
+    rate_limits.count_items({key: 2}, december)
+    rate_limits.count_items({key: 1}, december)
+    assert rate_limits.items_counted(key) == 3
+    assert rate_limits.items_counted(rate_limits.month_bucket(ALLOWANCE, "ada", january)) == 0
+    assert (
+        rate_limits.forget_full_buckets(december) == rate_limits.forget_full_buckets(january) == 0
+    )
+    assert rate_limits.forget_full_buckets(datetime(2027, 1, 1, 2, 0, tzinfo=UTC)) == 1
 
 
 def test_heap_says_how_many_visitors_it_links_to_one_user():
@@ -199,6 +201,8 @@ def test_two_actions_may_make_two_entries_of_one_request(source, vendor, monkeyp
     assert set(Delivery.objects.values_list("state", "attempts")) == {("delivered", 1)}
     places = Carried.objects.order_by("delivery_id").values_list("position", "items")
     assert list(places) == [(0, 2), (2, 2)]
-    sent = detail.story(Delivery.objects.latest("pk").pk, shows_bodies=True).sent[0]
-    assert sent.place == "items 3 to 4 of 4 in this request"
-    assert detail.parsed(sent.body)["events"] == body["events"][2:]
+    sent = detail.get_delivery_detail(Delivery.objects.latest("pk").pk, shows_bodies=True).attempts[
+        0
+    ]
+    assert sent.position_text == "items 3 to 4 of 4 in this request"
+    assert detail.parse_json_or_text(sent.body)["events"] == body["events"][2:]

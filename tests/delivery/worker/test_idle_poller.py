@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from delivery.worker.idle_poller import INTERVAL, Lookout
+from delivery.worker.idle_poller import IDLE_POLL_INTERVAL, IdleLanePoller
 
 
 class Queues:
@@ -32,7 +32,7 @@ def queues():
 
 @pytest.fixture
 def lookout(queues):
-    return Lookout(queues.look)
+    return IdleLanePoller(queues.look)
 
 
 def test_a_lane_to_which_nothing_comes_waits_its_time(lookout, queues):
@@ -52,7 +52,7 @@ def test_no_time_is_no_question(lookout, queues):
 def test_many_lanes_are_one_question_and_each_gets_its_own_answer(lookout, queues):
     with ThreadPoolExecutor(20) as threads:
         waits = [threads.submit(lookout.wait, lane, 3.0) for lane in range(20)]
-        time.sleep(10 * INTERVAL)
+        time.sleep(10 * IDLE_POLL_INTERVAL)
         asked = len(queues.asked)
         for lane in range(20):
             queues.due.add(lane)
@@ -70,7 +70,7 @@ def test_when_the_one_that_asks_fails_another_one_takes_over(lookout, queues):
     lookout.look = fail_once
     with ThreadPoolExecutor(2) as threads:
         waits = [threads.submit(lookout.wait, lane, 3.0) for lane in (1, 2)]
-        time.sleep(4 * INTERVAL)
+        time.sleep(4 * IDLE_POLL_INTERVAL)
         queues.due |= {1, 2}
         ends = [wait.exception(1.0) or wait.result() for wait in waits]
     assert sorted(map(repr, ends)) == ["ConnectionError()", "True"]

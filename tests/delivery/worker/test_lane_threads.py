@@ -9,7 +9,7 @@ from django.db import connection
 
 from delivery.models import Lane
 from delivery.worker import lane_threads
-from delivery.worker.lane_threads import Crew, standing_aside
+from delivery.worker.lane_threads import LanePool, yielding_worker
 
 
 @pytest.fixture(autouse=True)
@@ -26,28 +26,28 @@ def answered():
 
 
 def hang(answered):
-    with standing_aside():
+    with yielding_worker():
         answered.wait(10)
     return "late"
 
 
 def test_work_is_waited_for_and_its_result_returned():
-    assert Crew(2).take(lambda number: number + 1, 1) == 2
+    assert LanePool(2).take(lambda number: number + 1, 1) == 2
 
 
 def test_an_error_reaches_the_task():
     with pytest.raises(ZeroDivisionError):
-        Crew(2).take(lambda: 1 / 0)
+        LanePool(2).take(lambda: 1 / 0)
 
 
 def test_work_that_takes_long_is_not_left():
     started = time.monotonic()
-    assert Crew(2).take(lambda: time.sleep(2 * lane_threads.PATIENCE) or "done") == "done"
-    assert time.monotonic() - started > lane_threads.PATIENCE
+    assert LanePool(2).take(lambda: time.sleep(2 * lane_threads.GRACE) or "done") == "done"
+    assert time.monotonic() - started > lane_threads.GRACE
 
 
 def test_a_lane_that_waits_is_left_and_the_next_one_taken(answered):
-    few = Crew(3)
+    few = LanePool(3)
     started = time.monotonic()
     assert few.take(hang, answered) is None
     assert few.take(hang, answered) is None
@@ -56,20 +56,20 @@ def test_a_lane_that_waits_is_left_and_the_next_one_taken(answered):
 
 
 def test_a_lane_with_nothing_to_send_is_left_at_once(answered, monkeypatch):
-    monkeypatch.setattr(lane_threads, "PATIENCE", 5.0)
+    monkeypatch.setattr(lane_threads, "GRACE", 5.0)
 
     def linger():
-        with standing_aside(at_once=True):
+        with yielding_worker(at_once=True):
             answered.wait(10)
 
     started = time.monotonic()
-    assert Crew(2).take(linger) is None
+    assert LanePool(2).take(linger) is None
     assert time.monotonic() - started < 1.0
 
 
 def test_with_every_seat_taken_the_process_stays(answered, monkeypatch):
-    monkeypatch.setattr(lane_threads, "LONGEST", 0.8)
-    full = Crew(1)
+    monkeypatch.setattr(lane_threads, "MAX_STAY", 0.8)
+    full = LanePool(1)
     started = time.monotonic()
     full.take(hang, answered)
     assert time.monotonic() - started >= 0.8
@@ -80,7 +80,7 @@ def test_an_error_after_the_process_left_is_logged(answered, caplog):
         hang(answered)
         raise ZeroDivisionError("nobody listens")
 
-    few = Crew(2)
+    few = LanePool(2)
     with caplog.at_level(logging.ERROR):
         assert few.take(fail) is None
         answered.set()
@@ -90,7 +90,7 @@ def test_an_error_after_the_process_left_is_logged(answered, caplog):
 
 
 def test_standing_aside_outside_of_a_crew_does_nothing():
-    with standing_aside():
+    with yielding_worker():
         pass
 
 
@@ -98,11 +98,11 @@ def test_standing_aside_outside_of_a_crew_does_nothing():
 def test_of_many_lanes_that_wait_few_keep_a_connection(answered):
     if connection.vendor == "sqlite":
         pytest.skip("SQLite in memory has one connection")
-    kept, answers, many = [], [], Crew(20)
+    kept, answers, many = [], [], LanePool(20)
 
     def lane():
         Lane.objects.exists()
-        with standing_aside():
+        with yielding_worker():
             kept.append(connection.connection is not None)
             answered.wait(10)
         answers.append(Lane.objects.exists())
@@ -110,7 +110,7 @@ def test_of_many_lanes_that_wait_few_keep_a_connection(answered):
 
     for _ in range(12):
         assert many.take(lane) is None
-    assert kept == [True] * lane_threads.CONNECTED + [False] * 4
+    assert kept == [True] * lane_threads.MAX_IDLE_CONNECTIONS + [False] * 4
     answered.set()
     many.pool.shutdown()
     assert answers == [False] * 12

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.lanes import leases as lanes_leases
 from delivery.lanes import routes
 from delivery.lanes.leases import Lease, LeaseLost
@@ -38,7 +38,7 @@ from delivery.worker.settle import settle_outcome
 from integrations.models import Source
 from tests.delivery.accounting.test_ledger import installed
 from tests.delivery.worker.test_batch import send_in
-from tests.faults.support.raw_vendor import OK, Wire, status
+from tests.faults.support.raw_vendor import OK_RESPONSE, RawVendor, respond_with_status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,7 +53,7 @@ Q = Delivery.State.QUEUED
 class Penstock(RuleBasedStateMachine):
     """One lane, two workers that may die or come back from the dead, and a vendor."""
 
-    vendor: Wire
+    vendor: RawVendor
 
     @initialize()
     def open(self) -> None:
@@ -61,7 +61,7 @@ class Penstock(RuleBasedStateMachine):
         self.atomic.__enter__()
         self.source = Source.objects.create(name="Machine")
         installed(trigger='type = "track" or type = "identify"')
-        routes.plan()
+        routes.plan_routes()
         self.lane = Lane.objects.get().pk
         self.leases: dict[int, Lease] = {}
         self.outcomes: dict[int, tuple[Lease, BatchOutcome]] = {}
@@ -80,13 +80,13 @@ class Penstock(RuleBasedStateMachine):
     def answer(self, connection) -> None:
         body = self.vendor.requests[-1]
         if self.mood != 200:
-            status(self.mood)(connection)
+            respond_with_status(self.mood)(connection)
         elif b"guilty" in body:
-            status(400)(connection)
+            respond_with_status(400)(connection)
         else:
             numbers = [int(number) for number in NUMBER.findall(body)]
             self.taken += [number for number in numbers if number not in self.taken]
-            connection.sendall(OK)
+            connection.sendall(OK_RESPONSE)
 
     # --- what people and sources do ---
 
@@ -145,7 +145,9 @@ class Penstock(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(sorted(set(WORKERS) - set(self.outcomes))))
         if late:  # whoever has the lane has been paused for longer than its lease
             self.leases_run_out()
-        if self.owner() != worker and (held := lanes_leases.lease(self.lane, timezone.now())):
+        if self.owner() != worker and (
+            held := lanes_leases.acquire_lease(self.lane, timezone.now())
+        ):
             self.leases[worker] = held
         if worker not in self.leases:
             return
@@ -188,7 +190,7 @@ class Penstock(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data) -> None:
         worker = data.draw(st.sampled_from(self.idle()))
-        lanes_leases.release(self.leases.pop(worker))
+        lanes_leases.release_lease(self.leases.pop(worker))
 
     # --- what time does ---
 
@@ -207,7 +209,7 @@ class Penstock(RuleBasedStateMachine):
     def purge(self) -> None:
         keep = dict.fromkeys(("KEEP_EVENTS_DAYS", "KEEP_DELIVERIES_DAYS", "KEEP_ATTEMPTS_DAYS"), -1)
         with override_settings(**keep):
-            retention.purge(timezone.now())
+            retention.purge_old_rows(timezone.now())
 
     # --- what must hold ---
 
@@ -221,7 +223,7 @@ class Penstock(RuleBasedStateMachine):
     @invariant()
     def the_ledger_closes(self) -> None:
         if hasattr(self, "source"):
-            book = ledger()
+            book = build_ledger()
             assert book.closes, book
 
     @invariant()
@@ -264,7 +266,7 @@ def written() -> tuple[object, ...]:
 
 
 def test_whatever_happens_in_whatever_order_the_books_close(settings):
-    with Wire() as vendor:
+    with RawVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         Penstock.vendor = vendor
         try:
@@ -275,4 +277,4 @@ def test_whatever_happens_in_whatever_order_the_books_close(settings):
                 ),
             )
         finally:
-            attempt.session().close()
+            attempt.shared_session().close()

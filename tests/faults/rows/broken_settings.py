@@ -13,10 +13,15 @@ from delivery.models import Delivery, Incident
 from delivery.operations import alerts
 from integrations.installations import install, revisions
 from integrations.models import Installation, Revision
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
-from tests.faults.rows.kills import another_cluster
-from tests.faults.support.in_process import Inside, at, close_books, tracks
-from tests.faults.support.raw_vendor import Wire
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
+from tests.faults.rows.kills import start_another_cluster
+from tests.faults.support.in_process import (
+    InProcessPenstock,
+    add_ledger_to,
+    in_process_penstock,
+    make_tracks,
+)
+from tests.faults.support.raw_vendor import RawVendor
 from tests.kills.stage import Stage
 from tests.support.processes import eventually, manage
 
@@ -34,32 +39,32 @@ BROKEN = {
 }
 
 
-@row("14a", "Installations that cannot work", short=60, full=2_000, on=BOTH, inside=True)
-def bad_installations(place: Place, result: Result) -> None:
+@row("14a", "Installations that cannot work", short=60, full=2_000, on=BOTH, in_process=True)
+def bad_installations(context: RowContext, result: Result) -> None:
     """Rounds are events, for each of five. A mapping that cannot be applied, a blueprint of another
     version, secrets under a lost key, a setting that is gone: each is said to be so, an alarm is
     raised, the fifth is delivered meanwhile, and what is mended is delivered whole."""
-    with Wire() as wire, at(wire.url) as inside:
-        made = {name: inside.install(name) for name in (HEALTHY, *BROKEN)}
+    with RawVendor() as vendor, in_process_penstock(vendor.url) as penstock:
+        made = {name: penstock.install(name) for name in (HEALTHY, *BROKEN)}
         blueprint = deepcopy(made["Mapping"].revision.blueprint)
         spoil(made)
-        inside.send(*tracks(place.rounds, users=20))
-        work(inside, made)
+        penstock.send(*make_tracks(context.rounds, users=20))
+        work(penstock, made)
         for name in BROKEN:
-            check(made[name], place.rounds)
-        assert states(made[HEALTHY]) == {"delivered": place.rounds}
+            check_installation(made[name], context.rounds)
+        assert states(made[HEALTHY]) == {"delivered": context.rounds}
         now = timezone.now()
-        alerts.look(now)
+        alerts.update_incidents(now)
         check_incidents(HEALTHY)
         started = time.monotonic()
-        mend(made, blueprint)
-        work(inside, made)
+        repair(made, blueprint)
+        work(penstock, made)
         result.recovery.append(time.monotonic() - started)
         for each in made.values():
-            assert states(each) == {"delivered": place.rounds}, each
-        alerts.look(now + alerts.WINDOW + timedelta(minutes=1))
+            assert states(each) == {"delivered": context.rounds}, each
+        alerts.update_incidents(now + alerts.FAILURE_RATE_WINDOW + timedelta(minutes=1))
         assert not Incident.objects.filter(closed_at=None).exists()
-        close_books(result)
+        add_ledger_to(result)
     result.note = f"{', '.join(BROKEN)}: an incident each; after mending all was delivered"
 
 
@@ -78,10 +83,10 @@ def spoil(made: dict[str, Installation]) -> None:
     Installation.objects.filter(pk=made["Config"].pk).update(config={"region": "sandbox"})
 
 
-def work(inside: Inside, made: dict[str, Installation]) -> None:
+def work(penstock: InProcessPenstock, made: dict[str, Installation]) -> None:
     for each in made.values():
         for lane in each.lanes.all():
-            inside.once(lane.pk)
+            penstock.drain_once(lane.pk)
 
 
 def states(installation: Installation) -> dict[str, int]:
@@ -91,7 +96,7 @@ def states(installation: Installation) -> dict[str, int]:
     return found
 
 
-def check(installation: Installation, count: int) -> None:
+def check_installation(installation: Installation, count: int) -> None:
     kind, words = BROKEN[installation.name]
     lane = installation.lanes.get()
     if kind == "attention":
@@ -114,7 +119,7 @@ def check_incidents(*well: str) -> None:
         assert SECRET["api_key"] not in told[name][1]
 
 
-def mend(made: dict[str, Installation], blueprint: dict) -> None:
+def repair(made: dict[str, Installation], blueprint: dict) -> None:
     """As a person would: save the blueprint, or the settings; deliver again what failed."""
     for name in ("Mapping", "Old blueprint"):
         revisions.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
@@ -125,7 +130,7 @@ def mend(made: dict[str, Installation], blueprint: dict) -> None:
 
 
 # Before the sweep's, by their name and time: what django-q2 reads first, and cannot.
-POISON = """
+POISON_SCRIPT = """
 from datetime import timedelta
 from django.utils import timezone
 from django_q.models import Schedule
@@ -145,11 +150,11 @@ for number, fields in enumerate(kinds):
     )
 Schedule.objects.filter(name="poison-3").update(schedule_type="C", cron="99 99 * * *")
 """
-SPOIL = """
+SPOIL_SCRIPT = """
 from integrations.models import Installation
 Installation.objects.filter(name="Broken").update(sealed_secrets="gAAAAABnot-ours")
 """
-LOOK = """
+SWEEP_SCRIPT = """
 import json
 from delivery.models import Heartbeat, Incident
 swept = Heartbeat.objects.filter(name="sweep").first()  # none before the first sweep
@@ -159,23 +164,23 @@ print(json.dumps([swept.at.timestamp() if swept else 0.0, about]))
 
 
 @row("14b", "Schedules that cannot be read", short=1, full=3)
-def poison_schedules(place: Place, result: Result) -> None:
+def poison_schedules(context: RowContext, result: Result) -> None:
     """Six broken schedules before the sweep's. Rounds are sweeps: each comes within 150 s, finds
     the installation that is broken, and delivery to the other one goes on meanwhile. In short a
     second watch calls a sweep late after 3 s."""
-    with Stage(place.url()) as stage, ExitStack() as stack:
+    with Stage(context.url()) as stage, ExitStack() as stack:
         stage.install("Broken", "777")
-        manage(stage.env, "shell", "-v", "0", "-c", POISON + SPOIL)
-        if not place.full:
-            stack.enter_context(another_cluster(stage, SWEEP_LATE=3))
-        for _ in range(place.rounds):
-            swept = look(stage)[0]
+        manage(stage.env, "shell", "-v", "0", "-c", POISON_SCRIPT + SPOIL_SCRIPT)
+        if not context.full:
+            stack.enter_context(start_another_cluster(stage, SWEEP_LATE=3))
+        for _ in range(context.rounds):
+            swept = read_sweep(stage)[0]
             stage.send(200, users=20)
-            eventually(lambda: stage.received() == len(stage.sent), 30.0, stage.up.output)
-            waited = eventually(lambda s=swept: look(stage)[0] > s, 150.0, stage.up.output)
+            eventually(lambda: stage.count_received() == len(stage.sent), 30.0, stage.up.output)
+            waited = eventually(lambda s=swept: read_sweep(stage)[0] > s, 150.0, stage.up.output)
             result.recovery.append(waited)
-        assert look(stage)[1] == ["Broken"]
-        accounts = stage.accounts()
+        assert read_sweep(stage)[1] == ["Broken"]
+        accounts = stage.ledger_lines()
         result.add(accounts["Heap"])
         result.accepted = len(stage.sent)
         assert accounts["Broken"]["queued"] == accounts["Heap"]["delivered"] == len(stage.sent)
@@ -184,7 +189,7 @@ def poison_schedules(place: Place, result: Result) -> None:
     )
 
 
-def look(stage: Stage) -> tuple[float, list[str]]:
+def read_sweep(stage: Stage) -> tuple[float, list[str]]:
     """Return when the sweep ran last, and what there are incidents about."""
-    swept, about = json.loads(manage(stage.env, "shell", "-v", "0", "-c", LOOK))
+    swept, about = json.loads(manage(stage.env, "shell", "-v", "0", "-c", SWEEP_SCRIPT))
     return swept, about

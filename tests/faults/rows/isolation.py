@@ -6,9 +6,9 @@ from statistics import quantiles
 
 import requests
 
-from tests.faults.registry import Place, Result, row
-from tests.faults.support.sampler import connections, largest
-from tests.faults.support.sdk_client import Client
+from tests.faults.registry import Result, RowContext, row
+from tests.faults.support.sampler import largest_worker_memory, most_connections
+from tests.faults.support.sdk_client import SdkClient
 from tests.kills.stage import TOKEN, WRITE_KEY, Stage
 from tests.support.processes import eventually
 
@@ -17,23 +17,25 @@ DRIP = [f"8{number:03}" for number in range(3)]
 HEALTHY = [f"7{number:03}" for number in range(6)]  # and the one that the stage installs
 PHASE = 30.0  # seconds
 NOISE = 3.0  # seconds; a lane behind one that hangs waits for ten and more
-EVERY = 0.5  # seconds between two events
+SEND_INTERVAL = 0.5  # seconds between two events
 CONNECTIONS = 60  # with four workers
 
 
 @row("10", "Ten vendors hang and three drip", short=1, full=1)
-def noisy_neighbours(place: Place, result: Result) -> None:
+def noisy_neighbours(context: RowContext, result: Result) -> None:
     """20 installations, 4 workers, two events a second to each: p99 of the seven healthy ones. In
     short 8 installations, four of them sick, 2 workers, and seconds instead of half a minute."""
-    hang, drip, healthy = place.either((HANG, DRIP, HEALTHY), (HANG[:3], DRIP[:1], HEALTHY[:3]))
-    with Stage(place.url(), PENSTOCK_CLUSTER_WORKERS=place.either(4, 2)) as stage:
+    hang, drip, healthy = context.full_or_short(
+        (HANG, DRIP, HEALTHY), (HANG[:3], DRIP[:1], HEALTHY[:3])
+    )
+    with Stage(context.url(), PENSTOCK_CLUSTER_WORKERS=context.full_or_short(4, 2)) as stage:
         for app_id in hang + drip + healthy:
             stage.install(app_id)
         numbers = [1, *range(len(hang + drip) + 2, len(hang + drip + healthy) + 2)]
-        well, sent = p99_of(numbers, place, stage, 0)
-        stage.trouble(*sick(hang, delay_s=30), *sick(drip, drip_s=1))
-        with_sick, more = p99_of(numbers, place, stage, sent)
-        account = next(iter(stage.accounts().values()))
+        well, sent = measure_p99(numbers, context, stage, 0)
+        stage.set_faults(*make_faults(hang, delay_s=30), *make_faults(drip, drip_s=1))
+        with_sick, more = measure_p99(numbers, context, stage, sent)
+        account = next(iter(stage.ledger_lines().values()))
     result.accepted = sent + more
     result.delivered = account["delivered"]
     result.note = (
@@ -41,18 +43,20 @@ def noisy_neighbours(place: Place, result: Result) -> None:
         "with the sick; the counts are of one healthy installation"
     )
     # in short so few are noise, on a machine that is busy with other things
-    assert with_sick <= place.either(2 * well, max(2 * well, NOISE))
+    assert with_sick <= context.full_or_short(2 * well, max(2 * well, NOISE))
 
 
-def sick(app_ids: list[str], **how: float) -> list[dict[str, object]]:
+def make_faults(app_ids: list[str], **how: float) -> list[dict[str, object]]:
     return [{"match": f'"app_id":"{app_id}"', "times": 0, **how} for app_id in app_ids]
 
 
-def p99_of(healthy: list[int], place: Place, stage: Stage, first: int) -> tuple[float, int]:
+def measure_p99(
+    healthy: list[int], context: RowContext, stage: Stage, first: int
+) -> tuple[float, int]:
     """Send for a while; return the p99 in seconds of those, and how many events that were."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    sent = send_steadily(stage, place.either(PHASE, 2.0), first)
-    time.sleep(place.either(5.0, NOISE))
+    sent = send_steadily(stage, context.full_or_short(PHASE, 2.0), first)
+    time.sleep(context.full_or_short(5.0, NOISE))
     waits = [wait for each in healthy for wait in latencies(stage, each, since)]
     assert len(waits) == sent * len(healthy)
     return quantiles(waits, n=100)[98], sent
@@ -63,8 +67,8 @@ def send_steadily(stage: Stage, seconds: float, first: int) -> int:
     started, number = time.monotonic(), 0
     with requests.Session() as web:
         while (now := time.monotonic() - started) < seconds:
-            if now < number * EVERY:
-                time.sleep(number * EVERY - now)
+            if now < number * SEND_INTERVAL:
+                time.sleep(number * SEND_INTERVAL - now)
             message = {
                 "event": "Step",
                 "userId": f"u{number % 50}",
@@ -108,90 +112,90 @@ def seconds_of(delivery: dict) -> float | None:
 
 
 @row("29", "50 installations at once", short=1, full=1)
-def fifty_installations(place: Place, result: Result) -> None:
+def fifty_installations(context: RowContext, result: Result) -> None:
     """2,000 events to each of 50, 100,000 deliveries, in short 300 to each of 10, by requests so
     many and so slow that workers would meet at a lane: each vendor account holds each once."""
-    installations, events = place.either((50, 2_000), (10, 300))
+    installations, events = context.full_or_short((50, 2_000), (10, 300))
     apps = [f"5{number:03}" for number in range(installations - 1)]
-    pace = place.either({}, {"PENSTOCK_BATCH_SIZE": 10})
-    with Stage(place.url(), PENSTOCK_CLUSTER_WORKERS=4, **pace) as stage:
-        if not place.full:
-            stage.trouble({"delay_s": 0.05, "after": True, "times": 0})
+    pace = context.full_or_short({}, {"PENSTOCK_BATCH_SIZE": 10})
+    with Stage(context.url(), PENSTOCK_CLUSTER_WORKERS=4, **pace) as stage:
+        if not context.full:
+            stage.set_faults({"delay_s": 0.05, "after": True, "times": 0})
         for app_id in apps:
             stage.install(app_id)
-        client = Client(stage)
+        client = SdkClient(stage)
         with client.sending(threads=2, per_request=100, most=events // 100):
             pass
         started = time.monotonic()
         each_once = [events] * installations
-        eventually(lambda: list(stage.held().values()) == each_once, 300.0)
+        eventually(lambda: list(stage.events_by_app().values()) == each_once, 300.0)
         result.recovery.append(time.monotonic() - started)
         eventually(lambda: not stage.has_queued(), 60.0)
-        for account in stage.accounts().values():
+        for account in stage.ledger_lines().values():
             result.add(account)
             assert account["delivered"] == account["in_scope"] == events
         result.accepted = len(client.accepted)
         # the same ids, for each account once
-        result.again = stage.repeats() - (installations - 1) * events
+        result.again = stage.count_repeats() - (installations - 1) * events
         assert result.again == 0, f"{result.again} messages were sent twice"
 
 
 @row("34", "More vendors hang than the database has connections", short=60, full=150)
-def many_hang(place: Place, result: Result) -> None:
+def many_hang(context: RowContext, result: Result) -> None:
     """Rounds are installations, and each of their vendors hangs. Were a connection kept for each,
     PostgreSQL would have none for others; it has 100 when nobody says more."""
-    url, events = place.url(), 200
+    url, events = context.url(), 200
     with Stage(url, PENSTOCK_CLUSTER_WORKERS=4) as stage:
-        for number in range(place.rounds - 1):
+        for number in range(context.rounds - 1):
             stage.install(f"6{number:03}")
-        stage.trouble({"delay_s": 5.0, "after": True, "times": 0})
-        client = Client(stage)
-        with connections(url) as most:
+        stage.set_faults({"delay_s": 5.0, "after": True, "times": 0})
+        client = SdkClient(stage)
+        with most_connections(url) as most:
             with client.sending(threads=2, per_request=10, most=events // 10):
                 pass
-            time.sleep(place.either(20.0, 6.0))
-            stage.trouble()
-            each_once = [events] * place.rounds
-            eventually(lambda: list(stage.held().values()) == each_once, 120.0)
+            time.sleep(context.full_or_short(20.0, 6.0))
+            stage.set_faults()
+            each_once = [events] * context.rounds
+            eventually(lambda: list(stage.events_by_app().values()) == each_once, 120.0)
         eventually(lambda: not stage.has_queued(), 60.0)
-        for account in stage.accounts().values():
+        for account in stage.ledger_lines().values():
             result.add(account)
         result.accepted = len(client.accepted)
-        result.again = stage.repeats() - (place.rounds - 1) * events
+        result.again = stage.count_repeats() - (context.rounds - 1) * events
         result.note = f"{most.value:.0f} connections at the most, {CONNECTIONS} promised"
         assert client.statuses().keys() == {200}, client.statuses()
         assert most.value <= CONNECTIONS
 
 
 @row("30", "A million events wait when the vendor comes back", short=5_000, full=1_000_000)
-def backlog(place: Place, result: Result) -> None:
+def backlog(context: RowContext, result: Result) -> None:
     """Rounds are events. The last fifth is delivered as fast as the first, in the same memory; so
     few as in short say nothing of that, only that all are delivered, and once."""
-    count = place.rounds
-    with Stage(place.url()) as stage:
+    count = context.rounds
+    with Stage(context.url()) as stage:
         stage.send(1)
-        eventually(lambda: stage.account()["delivered"] == 1, 30.0)
-        stage.trouble({"status": 503, "times": 0})
-        place.servers.postgres.execute(PILE.format(count=count), stage.env["DATABASE_URL"])
-        place.servers.postgres.execute("ANALYZE", stage.env["DATABASE_URL"])
-        stage.trouble()
+        eventually(lambda: stage.ledger_line()["delivered"] == 1, 30.0)
+        stage.set_faults({"status": 503, "times": 0})
+        context.servers.postgres.execute(PILE_SQL.format(count=count), stage.env["DATABASE_URL"])
+        context.servers.postgres.execute("ANALYZE", stage.env["DATABASE_URL"])
+        stage.set_faults()
         marks, memory = [(time.monotonic(), 0)], []
-        while (held := stage.received() - 1) < count:
+        while (held := stage.count_received() - 1) < count:
             marks.append((time.monotonic(), held))
-            memory.append(largest(stage) / 2**20)
+            memory.append(largest_worker_memory(stage) / 2**20)
             assert time.monotonic() - marks[0][0] < 60.0 + count / 200
-            time.sleep(place.either(1.0, 0.1))
+            time.sleep(context.full_or_short(1.0, 0.1))
         marks.append((time.monotonic(), held))
         eventually(lambda: not stage.has_queued(), 60.0)
-        account = stage.account()
+        account = stage.ledger_line()
         result.add(account)
         result.accepted = count + 1
-        result.lost = count + 1 - stage.received()
-        result.again = stage.repeats()
+        result.lost = count + 1 - stage.count_received()
+        result.again = stage.count_repeats()
         assert (account["delivered"], result.lost, result.again) == (count + 1, 0, 0), account
-    if not place.full:
+    if not context.full:
         return
-    first, last = pace(marks, 0.05, 0.25), pace(marks, 0.75, 0.95)
+    first, last = mark_rate(marks, 0.05, 0.25), mark_rate(marks, 0.75, 0.95)
     grown = max(memory[len(memory) // 2 :]) - max(memory[: max(len(memory) // 4, 1)])
     result.recovery.append(marks[-1][0] - marks[0][0])
     result.note = (
@@ -203,7 +207,7 @@ def backlog(place: Place, result: Result) -> None:
 
 
 # As ingest would have stored them, one tally for all. Ids beyond those of the first event.
-PILE = """
+PILE_SQL = """
 WITH first AS (SELECT * FROM delivery_event ORDER BY id LIMIT 1),
 new AS (
     INSERT INTO delivery_event (source_id, message_id, type, name, user_id, anonymous_id,
@@ -231,7 +235,7 @@ FROM first, delivery_lane AS lane
 """
 
 
-def pace(marks: list[tuple[float, int]], start: float, end: float) -> float:
+def mark_rate(marks: list[tuple[float, int]], start: float, end: float) -> float:
     """Return events/s between two shares of all."""
     most = marks[-1][1]
     within = [mark for mark in marks if start * most <= mark[1] <= end * most]

@@ -8,139 +8,143 @@ from collections import defaultdict
 import psutil
 
 from delivery.operations.processes import STABLE_AFTER
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
-from tests.faults.support.sdk_client import Client, reckon
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
+from tests.faults.support.sdk_client import SdkClient, assert_delivered_once
 from tests.kills.stage import (
-    RECOVERY,
-    SLOWLY,
+    RECOVERY_SECONDS,
+    SLOW_RESPONSE,
     Stage,
     assert_all_arrived_once_and_in_order,
-    kill,
+    kill_all,
 )
-from tests.support.processes import Running, eventually
+from tests.support.processes import RunningCommand, eventually
 
 LEASE = 25.0  # seconds
 VICTIMS = ["idle worker", "busy worker", "monitor", "pusher", "guard", "main", "watch"]
-LATE = {"delay_s": 5.0, "after": True, "times": 1}
+LATE_RESPONSE = {"delay_s": 5.0, "after": True, "times": 1}
 BOTH = (POSTGRES, SQLITE)
 
 
 @row("1", "Web server killed in mid-request", short=1, full=20, on=BOTH)
-def web_killed(place: Place, result: Result) -> None:
+def web_killed(context: RowContext, result: Result) -> None:
     """32 clients post and, when no answer comes, post the same again."""
-    with Stage(place.url()) as stage:
-        client = Client(stage)
+    with Stage(context.url()) as stage:
+        client = SdkClient(stage)
         with client.sending(threads=32):
-            for _ in range(place.rounds):
+            for _ in range(context.rounds):
                 time.sleep(random.uniform(0.5, 1.0))
-                kill(stage.web_server())
+                kill_all(stage.web_server())
                 killed_at = time.monotonic()
-                taken = eventually(lambda t=killed_at: client.was_taken_after(t), RECOVERY)
+                taken = eventually(lambda t=killed_at: client.was_taken_after(t), RECOVERY_SECONDS)
                 result.recovery.append(taken)
         cut = client.statuses()[0]
         result.note = f"{cut} requests were cut off and sent again"
-        reckon(stage, client.accepted, result)
+        assert_delivered_once(stage, client.accepted, result)
 
 
 @row("2", "Workers killed under load", short=1, full=50)
-def workers_killed(place: Place, result: Result) -> None:
+def workers_killed(context: RowContext, result: Result) -> None:
     """A worker every 2 s while 10,000 events go in and out; in short 1,000."""
-    count = place.either(10_000, 1_000)
-    with Stage(place.url(), PENSTOCK_BATCH_SIZE=100) as stage:
-        stage.trouble({"delay_s": 0.3, "after": True, "times": 0})
+    count = context.full_or_short(10_000, 1_000)
+    with Stage(context.url(), PENSTOCK_BATCH_SIZE=100) as stage:
+        stage.set_faults({"delay_s": 0.3, "after": True, "times": 0})
         stage.send(count, users=500)
         # in short the one that has a request under way: there is no time to meet it by chance
-        role = place.either("worker", "busy worker")
-        for _ in range(place.rounds):
-            kill([random.choice(found(stage, role))])
-            time.sleep(place.either(2.0, 0.5))
-        stage.trouble()
-        done = eventually(lambda: stage.received() == count, LEASE + RECOVERY, stage.up.output)
+        role = context.full_or_short("worker", "busy worker")
+        for _ in range(context.rounds):
+            kill_all([random.choice(wait_for_processes(stage, role))])
+            time.sleep(context.full_or_short(2.0, 0.5))
+        stage.set_faults()
+        done = eventually(
+            lambda: stage.count_received() == count, LEASE + RECOVERY_SECONDS, stage.up.output
+        )
         result.recovery.append(done)
-        reckon(stage, set(stage.sent), result)
+        assert_delivered_once(stage, set(stage.sent), result)
         assert_all_arrived_once_and_in_order(stage)
-        assert result.again <= place.rounds * 3 * 100, "more than was under way was sent again"
+        assert result.again <= context.rounds * 3 * 100, "more than was under way was sent again"
 
 
 @row("3", "Everything killed at once but the vendor", short=1, full=10, on=BOTH)
-def everything_killed(place: Place, result: Result) -> None:
+def everything_killed(context: RowContext, result: Result) -> None:
     """Web server, cluster and watch, kill -9, while 1,000 events a round are due. In short they go
     out in requests of 100, so that it is in the middle of them."""
-    with Stage(place.url(), PENSTOCK_BATCH_SIZE=place.either(1_000, 100)) as stage:
-        for _ in range(place.rounds):
-            stage.trouble(SLOWLY)
+    with Stage(context.url(), PENSTOCK_BATCH_SIZE=context.full_or_short(1_000, 100)) as stage:
+        for _ in range(context.rounds):
+            stage.set_faults(SLOW_RESPONSE)
             stage.send(1_000, users=200)
             time.sleep(random.uniform(0.0, 1.5))
-            kill([*stage.web_server(), *stage.cluster()])
-            before = stage.received()
+            kill_all([*stage.web_server(), *stage.cluster()])
+            before = stage.count_received()
             more = before < len(stage.sent)
             if more:
-                moved = eventually(lambda n=before: stage.received() > n, LEASE, stage.up.output)
+                moved = eventually(
+                    lambda n=before: stage.count_received() > n, LEASE, stage.up.output
+                )
                 result.recovery.append(moved)
-            stage.trouble()
-            eventually(lambda: stage.received() == len(stage.sent), 60.0, stage.up.output)
-            eventually(stage.is_whole, RECOVERY, stage.up.output)
-        reckon(stage, set(stage.sent), result)
+            stage.set_faults()
+            eventually(lambda: stage.count_received() == len(stage.sent), 60.0, stage.up.output)
+            eventually(stage.is_fully_running, RECOVERY_SECONDS, stage.up.output)
+        assert_delivered_once(stage, set(stage.sent), result)
         assert_all_arrived_once_and_in_order(stage)
 
 
 @row("4", "Parts of the queue engine killed", short=1, full=10)
-def parts_killed(place: Place, result: Result) -> None:
+def parts_killed(context: RowContext, result: Result) -> None:
     """Each of seven parts, so many times; each time delivery must go on within 30 s. In short with
     Redis as the broker, which no other row kills the engine with."""
-    broker = "" if place.full else place.servers.redis.url
-    with Stage(place.url(), BROKER_URL=broker) as stage:
+    broker = "" if context.full else context.servers.redis.url
+    with Stage(context.url(), BROKER_URL=broker) as stage:
         stage.send(1)
         slowest: defaultdict[str, float] = defaultdict(float)
-        for _ in range(place.rounds):
+        for _ in range(context.rounds):
             for victim in VICTIMS:
-                seconds = recovery(stage, victim)
+                seconds = seconds_to_recover(stage, victim)
                 result.recovery.append(seconds)
                 slowest[victim] = max(slowest[victim], seconds)
-        reckon(stage, set(stage.sent), result)
+        assert_delivered_once(stage, set(stage.sent), result)
         assert_all_arrived_once_and_in_order(stage)
         each = ", ".join(f"{victim} {seconds:.1f}" for victim, seconds in slowest.items())
         result.note = f"{len(VICTIMS)} parts a round; slowest in s: {each}"
 
 
-def recovery(stage: Stage, victim: str) -> float:
+def seconds_to_recover(stage: Stage, victim: str) -> float:
     """Kill it, and send one event after the other until the cluster was replaced.
 
     Return how many seconds the slowest of them took to arrive.
     """
-    eventually(stage.is_whole, RECOVERY, stage.up.output)
+    eventually(stage.is_fully_running, RECOVERY_SECONDS, stage.up.output)
     main = stage.find("main")
     # stable, so that the watch knows them all and takes this for the first death of its kind
     eventually(lambda: time.time() - main[0].create_time() > STABLE_AFTER + 1.0, 20.0)
     if victim == "busy worker":
-        stage.trouble(LATE)
+        stage.set_faults(LATE_RESPONSE)
         stage.send(1)
-        eventually(lambda: stage.received() == len(stage.sent), 20.0, stage.up.output)
+        eventually(lambda: stage.count_received() == len(stage.sent), 20.0, stage.up.output)
     random.choice(stage.find(victim)).kill()
-    slowest, until = 0.0, time.monotonic() + 2 * RECOVERY
+    slowest, until = 0.0, time.monotonic() + 2 * RECOVERY_SECONDS
     while stage.find("main") in ([], main) or not slowest:
         assert time.monotonic() < until, f"{victim}: the cluster was not replaced"
-        slowest = max(slowest, arrival(stage, victim))
-    return max(slowest, arrival(stage, victim))
+        slowest = max(slowest, seconds_to_arrive(stage, victim))
+    return max(slowest, seconds_to_arrive(stage, victim))
 
 
-def arrival(stage: Stage, victim: str) -> float:
+def seconds_to_arrive(stage: Stage, victim: str) -> float:
     """Send an event; return how many seconds it took to arrive."""
     stage.send(1)
     what = f"{victim}: {stage.up.output}"
-    return eventually(lambda: stage.received() == len(stage.sent), RECOVERY, what)
+    return eventually(lambda: stage.count_received() == len(stage.sent), RECOVERY_SECONDS, what)
 
 
 @row("25", "Stopped with SIGTERM under load", short=1, full=60)
-def stopped(place: Place, result: Result) -> None:
+def stopped_under_load(context: RowContext, result: Result) -> None:
     """The cluster is asked to stop while it works; it ends within 15 s and sends nothing twice."""
-    with Stage(place.url()) as stage:
-        client = Client(stage, pause=0.05)
-        stage.trouble({"delay_s": 0.2, "after": True, "times": 0})
+    with Stage(context.url()) as stage:
+        client = SdkClient(stage, pause=0.05)
+        stage.set_faults({"delay_s": 0.2, "after": True, "times": 0})
         slowest = 0.0
         with client.sending(threads=4):
-            for _ in range(place.rounds):
-                eventually(lambda: working(stage), RECOVERY, stage.up.output)
+            for _ in range(context.rounds):
+                eventually(lambda: is_cluster_busy(stage), RECOVERY_SECONDS, stage.up.output)
                 [watch] = stage.find("watch")
                 everyone = [watch, *watch.children(recursive=True)]
                 time.sleep(random.uniform(0.0, 0.5))
@@ -149,75 +153,79 @@ def stopped(place: Place, result: Result) -> None:
                 gone, alive = psutil.wait_procs(everyone, timeout=20.0)
                 slowest = max(slowest, time.monotonic() - started)
                 assert not alive, f"{len(alive)} processes were left after 20 s"
-        reckon(stage, client.accepted, result)
+        assert_delivered_once(stage, client.accepted, result)
         result.note = f"slowest end {slowest:.1f} s"
         assert slowest <= 15.0
         assert result.again == 0, f"{result.again} messages were sent twice"
 
 
 @row("26", "Two clusters started by mistake", short=1, full=5)
-def two_clusters(place: Place, result: Result) -> None:
+def two_clusters(context: RowContext, result: Result) -> None:
     """Three clusters on one database: one worker a lane all the same."""
-    with Stage(place.url()) as stage, another_cluster(stage), another_cluster(stage):
-        for _ in range(place.rounds):
+    with Stage(context.url()) as stage, start_another_cluster(stage), start_another_cluster(stage):
+        for _ in range(context.rounds):
             stage.send(2_000, users=100)
-        eventually(lambda: stage.received() == len(stage.sent), 60.0, stage.up.output)
-        reckon(stage, set(stage.sent), result)
+        eventually(lambda: stage.count_received() == len(stage.sent), 60.0, stage.up.output)
+        assert_delivered_once(stage, set(stage.sent), result)
         assert_all_arrived_once_and_in_order(stage)
         assert result.again == 0, f"{result.again} messages were sent twice"
 
 
 @row("27", "Rolling restart under load", short=1, full=5)
-def rolling_restart(place: Place, result: Result) -> None:
+def rolling_restart(context: RowContext, result: Result) -> None:
     """Two clusters, each stopped and started anew in turn, while events come steadily. In short the
     lane may pause for as long as a worker that died would hold it."""
-    quietly = place.either(3.0, 1.0)
-    with Stage(place.url()) as stage:
-        client = Client(stage, pause=0.1)
-        other = another_cluster(stage)
+    quietly = context.full_or_short(3.0, 1.0)
+    with Stage(context.url()) as stage:
+        client = SdkClient(stage, pause=0.1)
+        other = start_another_cluster(stage)
         try:
             with client.sending(threads=1, per_request=1):
-                for _ in range(place.rounds):
+                for _ in range(context.rounds):
                     time.sleep(quietly)
                     other.stop()
-                    other = another_cluster(stage)
+                    other = start_another_cluster(stage)
                     time.sleep(quietly)
                     [watch] = stage.find("watch")
                     watch.terminate()
                     psutil.wait_procs([watch], timeout=20.0)
-                    eventually(stage.is_whole, RECOVERY, stage.up.output)
-            reckon(stage, client.accepted, result)
+                    eventually(stage.is_fully_running, RECOVERY_SECONDS, stage.up.output)
+            assert_delivered_once(stage, client.accepted, result)
         finally:
             other.stop()
         times = sorted(each["received_at"] for each in stage.events())
         pause = max(b - a for a, b in zip(times, times[1:], strict=False))
         result.recovery.append(pause)
         result.note = f"longest pause of the lane {pause:.2f} s"
-        assert pause <= place.either(2.0, LEASE), f"the lane paused for {pause:.1f} s"
+        assert pause <= context.full_or_short(2.0, LEASE), f"the lane paused for {pause:.1f} s"
         assert result.again == 0, f"{result.again} messages were sent twice"
 
 
-def found(stage: Stage, role: str) -> list[psutil.Process]:
+def wait_for_processes(stage: Stage, role: str) -> list[psutil.Process]:
     """Return the processes of a role as soon as there are any."""
     processes: list[psutil.Process] = []
-    eventually(lambda: processes.extend(stage.find(role)) or processes, RECOVERY, stage.up.output)
+    eventually(
+        lambda: processes.extend(stage.find(role)) or processes, RECOVERY_SECONDS, stage.up.output
+    )
     return processes
 
 
-def another_cluster(stage: Stage, **bent: float) -> Running:
+def start_another_cluster(stage: Stage, **overrides: float) -> RunningCommand:
     """Start one more, and return it when it works.
 
-    bent  constants of delivery.operations.supervisor that are others there
+    overrides  constants of delivery.operations.supervisor that are others there
     """
     constants = json.dumps(
-        {f"delivery.operations.supervisor.{name}": value for name, value in bent.items()}
+        {f"delivery.operations.supervisor.{name}": value for name, value in overrides.items()}
     )
-    program = ("-m", "tests.faults.support.patched_command", constants) if bent else ("manage.py",)
-    cluster = Running(stage.env, "cluster", program=program)
+    program = (
+        ("-m", "tests.faults.support.patched_command", constants) if overrides else ("manage.py",)
+    )
+    cluster = RunningCommand(stage.env, "cluster", program=program)
     cluster.wait_for("running.", 60.0)
     return cluster
 
 
-def working(stage: Stage) -> bool:
+def is_cluster_busy(stage: Stage) -> bool:
     """Say whether the cluster is whole and a worker talks to the vendor."""
     return bool(stage.find("main") and stage.find("guard") and stage.find("busy worker"))

@@ -2,75 +2,75 @@
 
 import time
 
-from tests.faults.registry import Place, Result, row
-from tests.faults.support.sdk_client import Client, reckon
+from tests.faults.registry import Result, RowContext, row
+from tests.faults.support.sdk_client import SdkClient, assert_delivered_once
 from tests.kills.stage import Stage
 from tests.support.processes import eventually
 
-RESUME = 15.0  # seconds after the database is back
-SETTLING = 0.5  # seconds in which requests of before may still be answered
+RESUME_SECONDS = 15.0  # seconds after the database is back
+SETTLE_SECONDS = 0.5  # seconds in which requests of before may still be answered
 
 
 @row("5", "PostgreSQL crashes", short=1, full=5)
-def postgres_crashes(place: Place, result: Result) -> None:
+def postgres_crashes(context: RowContext, result: Result) -> None:
     """`pg_ctl stop -m immediate` while events come and go; down for 2 s, and once for 60 s."""
-    server = place.servers.postgres
-    with Stage(place.url()) as stage:
-        client = Client(stage, pause=0.02)
+    server = context.servers.postgres
+    with Stage(context.url()) as stage:
+        client = SdkClient(stage, pause=0.02)
         with client.sending(threads=8):
-            for number in range(place.rounds):
+            for number in range(context.rounds):
                 time.sleep(2.0)
                 server.crash()
                 down = time.monotonic()
                 time.sleep(60.0 if number == 1 else 2.5)
-                assert_refused(client, down + SETTLING, time.monotonic())
+                assert_refused(client, down + SETTLE_SECONDS, time.monotonic())
                 server.start()
-                result.recovery.append(until_all_of_now_arrived(stage, client, RESUME))
-        reckon(stage, client.accepted, result)
+                result.recovery.append(wait_until_accepted_arrived(stage, client, RESUME_SECONDS))
+        assert_delivered_once(stage, client.accepted, result)
         refused = client.statuses()[503]
         result.note = f"{refused} requests were refused with 503, none accepted while it was down"
 
 
 @row("7", "The database takes no writes", short=1, full=3)
-def read_only(place: Place, result: Result) -> None:
+def read_only(context: RowContext, result: Result) -> None:
     """default_transaction_read_only for 10 s, in short for 3, as after a switch to a replica."""
-    server, url = place.servers.postgres, place.url()
+    server, url = context.servers.postgres, context.url()
     name = url.rpartition("/")[2]
     with Stage(url) as stage:
-        client = Client(stage, pause=0.02)
+        client = SdkClient(stage, pause=0.02)
         with client.sending(threads=8):
-            for _ in range(place.rounds):
+            for _ in range(context.rounds):
                 time.sleep(2.0)
-                switch(server, name, "on")
+                set_read_only(server, name, "on")
                 refusing = time.monotonic()
-                time.sleep(place.either(10.0, 3.0))
-                assert_refused(client, refusing + SETTLING, time.monotonic())
-                switch(server, name, "off")
-                result.recovery.append(until_all_of_now_arrived(stage, client, 30.0))
-        reckon(stage, client.accepted, result)
+                time.sleep(context.full_or_short(10.0, 3.0))
+                assert_refused(client, refusing + SETTLE_SECONDS, time.monotonic())
+                set_read_only(server, name, "off")
+                result.recovery.append(wait_until_accepted_arrived(stage, client, 30.0))
+        assert_delivered_once(stage, client.accepted, result)
         result.note = f"{client.statuses()[503]} requests were refused with 503"
 
 
 @row("6", "Redis killed, emptied, restarted without data", short=1, full=3)
-def redis_gone(place: Place, result: Result) -> None:
+def redis_outage(context: RowContext, result: Result) -> None:
     """Redis rings the bell and nothing else: ingest never notices. Away for 20 s a round, in short
     for 3, and from before the first event: nobody is at the lane, and each rings in vain."""
-    server = place.servers.redis
-    with Stage(place.url(), BROKER_URL=server.url) as stage:
-        client = Client(stage, pause=0.05)
-        if not place.full:
+    server = context.servers.redis
+    with Stage(context.url(), BROKER_URL=server.url) as stage:
+        client = SdkClient(stage, pause=0.05)
+        if not context.full:
             server.kill()
         with client.sending(threads=4):
-            for _ in range(place.rounds):
-                if place.full:
+            for _ in range(context.rounds):
+                if context.full:
                     time.sleep(2.0)
                     server.kill()
-                time.sleep(place.either(20.0, 3.0))
+                time.sleep(context.full_or_short(20.0, 3.0))
                 server.start()
-                result.recovery.append(until_all_of_now_arrived(stage, client, 60.0))
+                result.recovery.append(wait_until_accepted_arrived(stage, client, 60.0))
                 server.flush()
-                until_all_of_now_arrived(stage, client, 60.0)
-        reckon(stage, client.accepted, result)
+                wait_until_accepted_arrived(stage, client, 60.0)
+        assert_delivered_once(stage, client.accepted, result)
         failed = {status: n for status, n in client.statuses().items() if status != 200}
         assert not failed, f"ingest failed: {failed}"
         result.note = (
@@ -80,21 +80,21 @@ def redis_gone(place: Place, result: Result) -> None:
 
 
 @row("28", "Wake-ups lost", short=1, full=10)
-def wakeups_lost(place: Place, result: Result) -> None:
+def wakeups_lost(context: RowContext, result: Result) -> None:
     """Every bell that is rung is thrown away for a while; the watch rings again."""
-    server, url = place.servers.postgres, place.url()
+    server, url = context.servers.postgres, context.url()
     with Stage(url) as stage:
-        for _ in range(place.rounds):
+        for _ in range(context.rounds):
             time.sleep(1.0)  # the lane is let go
             stage.send(10)
             server.execute("DELETE FROM django_q_ormq", url)
-            arrived = eventually(lambda: stage.received() == len(stage.sent), 60.0)
+            arrived = eventually(lambda: stage.count_received() == len(stage.sent), 60.0)
             result.recovery.append(arrived)
-        reckon(stage, set(stage.sent), result)
+        assert_delivered_once(stage, set(stage.sent), result)
         assert max(result.recovery) <= 15.0
 
 
-def assert_refused(client: Client, start: float, end: float) -> None:
+def assert_refused(client: SdkClient, start: float, end: float) -> None:
     """Nobody was told 200 in that time, and all were told when to come again."""
     answers = client.between(start, end)
     assert answers, "no request was answered in that time"
@@ -103,14 +103,14 @@ def assert_refused(client: Client, start: float, end: float) -> None:
     assert all(answer.retry_after for answer in answers), "no Retry-After"
 
 
-def until_all_of_now_arrived(stage: Stage, client: Client, seconds: float) -> float:
+def wait_until_accepted_arrived(stage: Stage, client: SdkClient, seconds: float) -> float:
     """Return the seconds until the vendor has all that is accepted by now, and something newer."""
     wanted = len(client.accepted) + 50
     said = stage.up.output[-2_000:]
-    return eventually(lambda: stage.received() > wanted, seconds, said)
+    return eventually(lambda: stage.count_received() > wanted, seconds, said)
 
 
-def switch(server, name: str, read_only: str) -> None:
+def set_read_only(server, name: str, read_only: str) -> None:
     # in a transaction that may write, whatever the default of the server is by now
     server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}")
     server.execute(

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import requests
 
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
-from tests.faults.support.sdk_client import PATIENCE, reckon
-from tests.kills.stage import TOKEN, WRITE_KEY, Stage, kill
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
+from tests.faults.support.sdk_client import ACCEPT_TIMEOUT, assert_delivered_once
+from tests.kills.stage import TOKEN, WRITE_KEY, Stage, kill_all
 from tests.support.processes import eventually
 
 CLIENTS = 50
@@ -22,14 +22,14 @@ Answer = tuple[int, str]
 
 
 @row("15", "The same message from 50 clients at once", short=20, full=200, on=(POSTGRES, SQLITE))
-def race(place: Place, result: Result) -> None:
+def race(context: RowContext, result: Result) -> None:
     """Rounds are message ids. Each is sent by 50 clients at the same moment, each with a body of
     its own, while the web server is killed again and again and Redis is flushed; who gets no
     answer sends it again. All must get the same answer, and one event be stored. By the protocol
     another body with a known id is the same message once more: the first one stays."""
-    with Stage(place.url(), BROKER_URL=place.servers.redis.url) as stage:
-        ids = [f"race-{number:04}" for number in range(place.rounds)]
-        with restarts(stage, place) as killed:
+    with Stage(context.url(), BROKER_URL=context.servers.redis.url) as stage:
+        ids = [f"race-{number:04}" for number in range(context.rounds)]
+        with restarts(stage, context) as killed:
             answers = sent_by_all(stage, ids)
         assert {len(each) for each in answers.values()} == {CLIENTS}
         different = {key: set(each) for key, each in answers.items() if len(set(each)) > 1}
@@ -39,7 +39,7 @@ def race(place: Place, result: Result) -> None:
         [first] = {answer for each in answers.values() for answer in each}
         assert late == {first}, f"another body was answered {late}, the first {first}"
         assert first[0] == 200
-        reckon(stage, set(ids), result)
+        assert_delivered_once(stage, set(ids), result)
         numbers = [stored(stage, key) for key in ids]
         assert LATE not in numbers, "a second body took the place of the first"
     assert killed, "it was over before the web server could be killed"
@@ -57,18 +57,18 @@ def message(key: str, number: int) -> dict[str, object]:
 
 
 @contextmanager
-def restarts(stage: Stage, place: Place) -> Iterator[list[float]]:
+def restarts(stage: Stage, context: RowContext) -> Iterator[list[float]]:
     """Kill the web server and flush Redis every few seconds, in short once."""
     killed: list[float] = []
     over = threading.Event()
 
     def work() -> None:
-        while not over.wait(random.uniform(*place.either((2.0, 4.0), (0.1, 0.4)))):
-            kill(stage.web_server())
+        while not over.wait(random.uniform(*context.full_or_short((2.0, 4.0), (0.1, 0.4)))):
+            kill_all(stage.web_server())
             killed.append(time.monotonic())
-            place.servers.redis.flush()
-            eventually(lambda: answers_at_all(stage), PATIENCE)
-            if not place.full:
+            context.servers.redis.flush()
+            eventually(lambda: answers_at_all(stage), ACCEPT_TIMEOUT)
+            if not context.full:
                 return
 
     thread = threading.Thread(target=work, daemon=True)
@@ -77,7 +77,7 @@ def restarts(stage: Stage, place: Place) -> Iterator[list[float]]:
         yield killed
     finally:
         over.set()
-        thread.join(PATIENCE)
+        thread.join(ACCEPT_TIMEOUT)
 
 
 def answers_at_all(stage: Stage) -> bool:
@@ -96,7 +96,7 @@ def sent_by_all(stage: Stage, ids: list[str]) -> dict[str, list[Answer]]:
     def work(client: int) -> None:
         with requests.Session() as web:
             for key in ids:
-                barrier.wait(PATIENCE)
+                barrier.wait(ACCEPT_TIMEOUT)
                 answers[key].append(insist(web, stage, message(key, client)))
 
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -107,7 +107,7 @@ def sent_by_all(stage: Stage, ids: list[str]) -> dict[str, list[Answer]]:
 
 def insist(web: requests.Session, stage: Stage, body: dict[str, object]) -> Answer:
     """Send until it is answered with anything but 503, as an SDK does."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + ACCEPT_TIMEOUT
     while time.monotonic() < until:
         try:
             answer = post(web, stage, body)

@@ -16,8 +16,8 @@ import psycopg
 import requests
 
 from integrations.api.lists import cursor_after
-from tests.faults.registry import Place, Result, row
-from tests.faults.support.sdk_client import Client
+from tests.faults.registry import Result, RowContext, row
+from tests.faults.support.sdk_client import SdkClient
 from tests.kills.stage import TOKEN, WRITE_KEY, Stage
 from tests.support.processes import ROOT, eventually
 
@@ -46,24 +46,24 @@ LOCK = "LOCK TABLE delivery_delivery, delivery_event, delivery_attempt, delivery
 
 
 @row("22", "A log of five million, read by twenty while it grows", short=20_000, full=5_000_000)
-def long_log(place: Place, result: Result) -> None:
+def long_log(context: RowContext, result: Result) -> None:
     """Rounds are deliveries. Lists of twelve kinds, deep pages and searches while events come and
     go; then the tables are locked: an error must be shown, and never a 0. How long pages take is
     asserted in full only."""
-    url, before = filled(place), len(logged(place))
+    url, before = filled(context), len(logged(context))
     with Stage(url, config=None) as stage:
-        client = Client(stage, pause=0.5)
-        pages = lists(place.rounds)
+        client = SdkClient(stage, pause=0.5)
+        pages = lists(context.rounds)
         with client.sending(threads=1, per_request=25):
-            eventually(lambda: stage.received() > 0, 60.0, stage.up.output)
-            if place.full:
+            eventually(lambda: stage.count_received() > 0, 60.0, stage.up.output)
+            if context.full:
                 look(stage, pages, WARMING)
-            seen = look(stage, pages, place.either(LOOKING, 4.0))
+            seen = look(stage, pages, context.full_or_short(LOOKING, 4.0))
         errors = locked(stage, url)
-        said = statements(logged(place)[before:])
-        eventually(lambda: came(place, url).keys() == {"delivered"}, 120.0, "deliveries are left")
+        said = statements(logged(context)[before:])
+        eventually(lambda: came(context, url).keys() == {"delivered"}, 120.0, "deliveries are left")
         held = [each["idempotency_key"] for each in stage.events()]
-    result.accepted, result.delivered = len(client.accepted), came(place, url)["delivered"]
+    result.accepted, result.delivered = len(client.accepted), came(context, url)["delivered"]
     result.lost, result.doubled = len(client.accepted - {*held}), len(held) - len({*held})
     lists_p95, metrics_p95 = (p95(seen[kind]) for kind in ("list", "metrics"))
     slowest = max(seen["list"])
@@ -78,17 +78,17 @@ def long_log(place: Place, result: Result) -> None:
     assert not [each for each in said if COUNTED.search(each) or SKIPPED.search(each)]
     assert 200 not in errors, "a page that could not be read was answered with 200"
     assert max(seen["bytes"]) <= BYTES
-    if not place.full:
+    if not context.full:
         return
     assert lists_p95 <= LIST
     assert metrics_p95 <= METRICS
     assert slowest <= 1.0
 
 
-def filled(place: Place) -> str:
+def filled(context: RowContext) -> str:
     """Return the address of a long log, of which each statement is noted."""
-    url, server = place.url(), place.servers.postgres
-    command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(place.rounds)]
+    url, server = context.url(), context.servers.postgres
+    command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(context.rounds)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     server.execute(TO_SANDBOX, url)
     server.execute(OUR_KEY.format(key=WRITE_KEY), url)
@@ -156,11 +156,11 @@ def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Respon
     return answer, time.monotonic() - started
 
 
-def came(place: Place, url: str) -> dict[str, int]:
+def came(context: RowContext, url: str) -> dict[str, int]:
     """Return how many deliveries are in what state: those of events that came, for all RECEIVING.
     The ledger knows nothing of the log that was put in by SQL."""
     with psycopg.connect(url) as db:
-        return dict(db.execute(CAME.format(filled=place.rounds // 2)).fetchall())
+        return dict(db.execute(CAME.format(filled=context.rounds // 2)).fetchall())
 
 
 def locked(stage: Stage, url: str) -> set[int]:
@@ -184,8 +184,8 @@ def is_locked(db: psycopg.Connection) -> bool:
     return True
 
 
-def logged(place: Place) -> str:
-    return (place.servers.postgres.folder / "log").read_text(errors="replace")
+def logged(context: RowContext) -> str:
+    return (context.servers.postgres.folder / "log").read_text(errors="replace")
 
 
 def statements(text: str) -> list[str]:

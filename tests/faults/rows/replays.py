@@ -10,45 +10,47 @@ from threading import Event, Thread
 
 import requests
 
-from delivery.replay.pace import LATE
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
+from delivery.replay.pace import MAX_LIVE_DELAY
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
 from tests.faults.rows.isolation import latencies
-from tests.faults.support.sampler import largest, memory_of_workers
-from tests.kills.stage import WRITE_KEY, Stage, kill
-from tests.kills.test_replay import call
+from tests.faults.support.sampler import largest_worker_memory, max_worker_memory
+from tests.kills.stage import WRITE_KEY, Stage, kill_all
+from tests.kills.test_replay import call_replays_api
 from tests.support.processes import eventually
 
 RATE, SLOW = 2_000.0, 250.0  # deliveries a second that a replay may queue, in full and in short
-EVERY = 0.05  # seconds between two live events
-QUIET = 15.0  # seconds of live events without a replay
-NOISE = LATE.total_seconds()  # a replay steps back when live deliveries wait for longer
-MEMORY = 64_000_000  # bytes a worker may grow by, promised
-UNDER_WAY = 2_000  # what a replay has in its lane at most: may be sent again after a kill
+LIVE_INTERVAL = 0.05  # seconds between two live events
+BASELINE_SECONDS = 15.0  # seconds of live events without a replay
+NOISE_SECONDS = (
+    MAX_LIVE_DELAY.total_seconds()
+)  # a replay steps back when live deliveries wait for longer
+MAX_GROWTH_BYTES = 64_000_000  # bytes a worker may grow by, promised
+MAX_RESENT = 2_000  # what a replay has in its lane at most: may be sent again after a kill
 OTHER, OTHER_APP = 2, "7000"  # the installation that nothing is replayed to, and its App ID
 
 
 @row("20", "Replays of 50,000, killed at 40 %", short=1_000, full=50_000, on=(POSTGRES, SQLITE))
-def replays_killed(place: Place, result: Result) -> None:
+def replays_killed(context: RowContext, result: Result) -> None:
     """Rounds are deliveries. Once by filter, once by time: each is queued again exactly once. In
     short by both at once, slower, and what others wait meanwhile is not asserted."""
-    early = place.rounds // 10
-    with Stage(place.url()) as stage:
+    early = context.rounds // 10
+    with Stage(context.url()) as stage:
         send(stage, early)
         since = utc_now()
-        send(stage, place.rounds)
+        send(stage, context.rounds)
         stage.install("Other", OTHER_APP)
-        live = Live(stage)
+        live = LiveTraffic(stage)
         with live.sending():
-            time.sleep(place.either(QUIET, 1.0))
+            time.sleep(context.full_or_short(BASELINE_SECONDS, 1.0))
         without = p99(stage, live, since)
 
         began = utc_now()
         by_filter, by_time = {"event": "Step"}, {"event": "Step", "since": since}
         both = ((by_filter, stage.sent), (by_time, stage.sent[early:]))
-        asked, rate = place.either((both, RATE), (both[1:], SLOW))
-        done = [killed_replay(stage, live, wanted, len(them), rate) for wanted, them in asked]
+        asked, rate = context.full_or_short((both, RATE), (both[1:], SLOW))
+        done = [replay_and_kill(stage, live, wanted, len(them), rate) for wanted, them in asked]
         sent = Counter(stage.sent) + Counter([each for _, them in asked for each in them])
-        reckon(stage, sent, live.ids, result)
+        assert_replayed_once(stage, sent, live.ids, result)
         beside = p99(stage, live, began)
     rates = " and ".join(f"{pace:,.0f}/s" for pace, _ in done)
     grown = max(grown for _, grown in done)
@@ -58,17 +60,17 @@ def replays_killed(place: Place, result: Result) -> None:
         f"a replay; the largest worker grew by {grown / 1e6:.0f} MB"
     )
     assert max(pace for pace, _ in done) <= 1.02 * rate
-    assert grown <= MEMORY
+    assert grown <= MAX_GROWTH_BYTES
     # SQLite has one writer, which live events wait for
-    if place.full and place.database == POSTGRES:
-        assert beside <= max(2 * without, NOISE)
+    if context.full and context.database == POSTGRES:
+        assert beside <= max(2 * without, NOISE_SECONDS)
 
 
 def send(stage: Stage, count: int) -> None:
     """Send that many, and wait until they are delivered and written down."""
     stage.send(count, users=500)
     wanted = len(stage.sent)
-    eventually(lambda: stage.received() == wanted, 60.0 + count / 100)
+    eventually(lambda: stage.count_received() == wanted, 60.0 + count / 100)
     eventually(lambda: not stage.has_queued(), 60.0)
     time.sleep(2.0)  # times of the API are whole seconds here
 
@@ -77,7 +79,7 @@ def utc_now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-class Live:
+class LiveTraffic:
     """Events of another name, twenty a second, one a request; for both installations."""
 
     def __init__(self, stage: Stage):
@@ -99,7 +101,7 @@ class Live:
     def _send(self, stopped: Event) -> None:
         with requests.Session() as web:
             web.headers["Authorization"] = f"Bearer {WRITE_KEY}"
-            while not stopped.wait(EVERY):
+            while not stopped.wait(LIVE_INTERVAL):
                 number = next(self.numbers)
                 message = {
                     "event": "Live", "userId": f"user-{number % 50}",
@@ -109,31 +111,39 @@ class Live:
                 self.ids.append(message["messageId"])
 
 
-def p99(stage: Stage, live: Live, since: str) -> float:
+def p99(stage: Stage, live: LiveTraffic, since: str) -> float:
     """Return the seconds from accepted to delivered of the installation without a replay."""
-    eventually(lambda: stage.held().get(OTHER_APP) == len(live.ids), 60.0)
+    eventually(lambda: stage.events_by_app().get(OTHER_APP) == len(live.ids), 60.0)
     eventually(lambda: not stage.has_queued(), 60.0)
     return quantiles(latencies(stage, OTHER, since), n=100)[98]
 
 
-def killed_replay(
-    stage: Stage, live: Live, wanted: dict[str, str], matching: int, pace: float
+def replay_and_kill(
+    stage: Stage, live: LiveTraffic, wanted: dict[str, str], matching: int, pace: float
 ) -> tuple[float, float]:
     """Replay what is wanted, and kill the whole cluster in the middle of it. Live events come
     until then. Return how many were queued a second, and by how many bytes a worker grew."""
     asked = {"installation": 1, "states": ["delivered"], **wanted}
-    found = call(stage, "POST", "/preview", **asked)
-    before, started = largest(stage), time.monotonic()
-    with memory_of_workers(stage) as memory:
+    found = call_replays_api(stage, "POST", "/preview", **asked)
+    before, started = largest_worker_memory(stage), time.monotonic()
+    with max_worker_memory(stage) as memory:
         with live.sending():
-            path = f"/{call(stage, 'POST', '', **asked, rate=pace)['id']}"
-            eventually(lambda: call(stage, "GET", path)["queued"] >= 0.35 * matching, 300.0)
-        eventually(lambda: call(stage, "GET", path)["queued"] >= 0.4 * matching, 300.0)
-        kill(stage.cluster())
-        eventually(lambda: call(stage, "GET", path)["queued"] >= matching, 300.0, stage.up.output)
+            path = f"/{call_replays_api(stage, 'POST', '', **asked, rate=pace)['id']}"
+            eventually(
+                lambda: call_replays_api(stage, "GET", path)["queued"] >= 0.35 * matching, 300.0
+            )
+        eventually(lambda: call_replays_api(stage, "GET", path)["queued"] >= 0.4 * matching, 300.0)
+        kill_all(stage.cluster())
+        eventually(
+            lambda: call_replays_api(stage, "GET", path)["queued"] >= matching,
+            300.0,
+            stage.up.output,
+        )
         rate = matching / (time.monotonic() - started)
-        eventually(lambda: call(stage, "GET", path)["state"] == "done", 60.0, stage.up.output)
-    replay = call(stage, "GET", path)
+        eventually(
+            lambda: call_replays_api(stage, "GET", path)["state"] == "done", 60.0, stage.up.output
+        )
+    replay = call_replays_api(stage, "GET", path)
     assert (found["count"], found["exact"]) == (matching, True), (
         f"preview {found}, {matching} match"
     )
@@ -142,10 +152,12 @@ def killed_replay(
     return rate, memory.value - before
 
 
-def reckon(stage: Stage, sent: Counter[str], live: Sequence[str], result: Result) -> None:
+def assert_replayed_once(
+    stage: Stage, sent: Counter[str], live: Sequence[str], result: Result
+) -> None:
     """Each is at the vendor as often as it should be, but for what was under way at the kills."""
     eventually(lambda: not stage.has_queued(), 60.0)
-    for account in stage.accounts().values():
+    for account in stage.ledger_lines().values():
         result.add(account)
     ids = [*dict.fromkeys(sent), *live]
     result.accepted = len(ids)
@@ -155,7 +167,7 @@ def reckon(stage: Stage, sent: Counter[str], live: Sequence[str], result: Result
     assert set(times) == set(ids)
     assert not wanted - times, "one was not sent again"
     result.again = (times - wanted).total()
-    held = stage.held()
+    held = stage.events_by_app()
     result.doubled = sum(held.values()) - len(set(sent)) - 2 * len(live)
     assert (result.lost, result.doubled) == (0, 0), f"lost {result.lost}, doubled {result.doubled}"
-    assert result.again <= 2 * UNDER_WAY, f"{result.again} were sent once more than replayed"
+    assert result.again <= 2 * MAX_RESENT, f"{result.again} were sent once more than replayed"

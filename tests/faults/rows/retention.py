@@ -6,72 +6,72 @@ from statistics import quantiles
 
 import psycopg
 
-from tests.faults.registry import Place, Result, row
-from tests.faults.support.sampler import waits_for_locks
-from tests.faults.support.sdk_client import Client, reckon
+from tests.faults.registry import Result, RowContext, row
+from tests.faults.support.sampler import longest_lock_wait
+from tests.faults.support.sdk_client import SdkClient, assert_delivered_once
 from tests.kills.stage import Stage
 from tests.support.processes import manage
 
 BEFORE = 20.0  # seconds of load without a purge
 SNAPSHOT = 120.0  # seconds that somebody reads the database as of one moment
-WAIT = 0.1  # seconds that anybody may wait for a lock
-IDLE = 20_000  # rows a second, when nothing else is to be done
+MAX_LOCK_WAIT = 0.1  # seconds that anybody may wait for a lock
+MIN_IDLE_SPEED = 20_000  # rows a second, when nothing else is to be done
 
 # ids below those of live attempts, as those of old ones are
-PILE = """
+PILE_ATTEMPTS_SQL = """
     INSERT INTO delivery_attempt (id, installation_id, started_at, duration_ms, method, url, status,
         outcome, error, items, is_test)
     SELECT n, 1, now() - interval '60 days' + n * interval '1 second', 80, 'POST',
         'https://heapanalytics.com/api/track', 200, 'accepted', '', 0, false
     FROM generate_series(1, {count}) AS n
 """
-BODIES = """
+PILE_BODIES_SQL = """
     INSERT INTO delivery_attemptbody (attempt_id, request_headers, request_body, response_headers,
         response_body)
     SELECT n, '{{}}', repeat('x', 300) || n, '{{}}', '{{}}' FROM generate_series(1, {count}) AS n
 """
-LIVE_FROM = "SELECT setval(pg_get_serial_sequence('delivery_attempt', 'id'), 10000000)"
-SIZE = """
+LIVE_IDS_SQL = "SELECT setval(pg_get_serial_sequence('delivery_attempt', 'id'), 10000000)"
+TABLE_SIZE_SQL = """
     SELECT pg_total_relation_size('delivery_attempt')
         + pg_total_relation_size('delivery_attemptbody')
 """
-PURGE = """
+PURGE_SCRIPT = """
 import json, time
 from django.utils import timezone
 from delivery.operations import retention
 from delivery.models import Attempt
 began = time.monotonic()
-purged = retention.purge(timezone.now(), budget=600.0)
+purged = retention.purge_old_rows(timezone.now(), budget=600.0)
 ended = time.monotonic()
 left = Attempt.objects.filter(pk__lt=10_000_000).count()
 print(json.dumps([purged["attempts"] + purged["attempt bodies"], began, ended, left]))
 """
-PURGING = ("shell", "-v", "0", "-c", PURGE)
+PURGE_COMMAND = ("shell", "-v", "0", "-c", PURGE_SCRIPT)
 
 
 @row("23", "A million old attempts purged under load", short=20_000, full=1_000_000)
-def purged(place: Place, result: Result) -> None:
+def purged_under_load(context: RowContext, result: Result) -> None:
     """Rounds are attempts, each with its body. Three times: idle, under load beside somebody's
     long snapshot, idle again. What the tables take must not grow. In short nothing is said of how
     fast it goes, and of waits for locks only that none is as long as a purge."""
-    with Stage(place.url()) as stage:
+    with Stage(context.url()) as stage:
         url = stage.env["DATABASE_URL"]
-        place.servers.postgres.execute(LIVE_FROM, url)
-        client = Client(stage, pause=0.05)
-        speeds, sizes = [purge(stage, place)], [size_after_vacuum(url)]
+        context.servers.postgres.execute(LIVE_IDS_SQL, url)
+        client = SdkClient(stage, pause=0.05)
+        speeds, sizes = [measure_purge(stage, context)], [size_after_vacuum(url)]
         with client.sending(threads=4):
             started = time.monotonic()
-            time.sleep(place.either(BEFORE, 1.0))
+            time.sleep(context.full_or_short(BEFORE, 1.0))
             without = p99(client, started, time.monotonic())
-            pile(stage, place)
-            with psycopg.connect(url) as reader, waits_for_locks(url) as waits:
+            insert_old_rows(stage, context)
+            with psycopg.connect(url) as reader, longest_lock_wait(url) as waits:
                 reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 reader.execute("SELECT 1 FROM delivery_attempt")
-                rows, began, ended = empty(stage)
-                time.sleep(max(place.either(SNAPSHOT, 0.0) - (ended - began), 0.0))
-        reckon(stage, client.accepted, result)
+                rows, began, ended = run_purge(stage)
+                time.sleep(max(context.full_or_short(SNAPSHOT, 0.0) - (ended - began), 0.0))
+        assert_delivered_once(stage, client.accepted, result)
         sizes.append(size_after_vacuum(url))
-        speeds.append(purge(stage, place))
+        speeds.append(measure_purge(stage, context))
         sizes.append(size_after_vacuum(url))
     during, beside = p99(client, began, ended), rows / (ended - began)
     result.note = (
@@ -80,30 +80,30 @@ def purged(place: Place, result: Result) -> None:
         f"{during:.3f} s beside it; the tables have "
         f"{', '.join(f'{size / 1e6:.0f}' for size in sizes)} MB after each cycle"
     )
-    assert waits.value <= place.either(WAIT, ended - began)
+    assert waits.value <= context.full_or_short(MAX_LOCK_WAIT, ended - began)
     assert sizes[2] <= 1.1 * sizes[1]
-    if place.full:
-        assert min(speeds) >= IDLE
+    if context.full:
+        assert min(speeds) >= MIN_IDLE_SPEED
         assert during <= 1.5 * without
 
 
-def purge(stage: Stage, place: Place) -> float:
+def measure_purge(stage: Stage, context: RowContext) -> float:
     """Put the rows in and purge them; return how many a second went."""
-    pile(stage, place)
-    rows, began, ended = empty(stage)
+    insert_old_rows(stage, context)
+    rows, began, ended = run_purge(stage)
     return rows / (ended - began)
 
 
-def pile(stage: Stage, place: Place) -> None:
-    for statement in (PILE, BODIES, "ANALYZE"):
-        place.servers.postgres.execute(
-            statement.format(count=place.rounds), stage.env["DATABASE_URL"]
+def insert_old_rows(stage: Stage, context: RowContext) -> None:
+    for statement in (PILE_ATTEMPTS_SQL, PILE_BODIES_SQL, "ANALYZE"):
+        context.servers.postgres.execute(
+            statement.format(count=context.rounds), stage.env["DATABASE_URL"]
         )
 
 
-def empty(stage: Stage) -> tuple[int, float, float]:
+def run_purge(stage: Stage) -> tuple[int, float, float]:
     """Purge; return how many rows went, and from when to when (monotonic, the same for all)."""
-    rows, began, ended, left = json.loads(manage(stage.env, *PURGING, seconds=900.0))
+    rows, began, ended, left = json.loads(manage(stage.env, *PURGE_COMMAND, seconds=900.0))
     assert left == 0, f"{left} old attempts are left"
     return rows, began, ended
 
@@ -112,8 +112,8 @@ def size_after_vacuum(url: str) -> int:
     """Return bytes, after what autovacuum does sooner or later."""
     with psycopg.connect(url, autocommit=True) as db:
         db.execute("VACUUM delivery_attempt, delivery_attemptbody")
-        return db.execute(SIZE).fetchone()[0]
+        return db.execute(TABLE_SIZE_SQL).fetchone()[0]
 
 
-def p99(client: Client, start: float, end: float) -> float:
+def p99(client: SdkClient, start: float, end: float) -> float:
     return quantiles([a.ended - a.started for a in client.between(start, end)], n=100)[98]

@@ -13,9 +13,9 @@ from delivery.models import Attempt, Delivery, Lane
 from delivery.outbound import client
 from integrations.destination import Request
 from integrations.errors import VendorUnavailable
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
-from tests.faults.support.in_process import at, close_books, tracks
-from tests.faults.support.raw_vendor import Wire, status
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
+from tests.faults.support.in_process import add_ledger_to, in_process_penstock, make_tracks
+from tests.faults.support.raw_vendor import RawVendor, respond_with_status
 
 PUBLIC = "93.184.216.34"
 FORBIDDEN = {
@@ -59,7 +59,7 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
-class Names:
+class FakeResolver:
     """A name server that says what it is told, in turn; `asked` counts. Literals are real."""
 
     def __init__(self, **answers: list[list[str]]):
@@ -77,7 +77,7 @@ class Names:
 
 
 @contextmanager
-def watched(**names: list[list[str]]) -> Iterator[tuple[Names, list[str]]]:
+def watch_connections(**names: list[list[str]]) -> Iterator[tuple[FakeResolver, list[str]]]:
     """Write down whom sockets are connected to; nobody outside of this machine is reached."""
     connected: list[str] = []
     real = socket.socket.connect
@@ -90,7 +90,7 @@ def watched(**names: list[list[str]]) -> Iterator[tuple[Names, list[str]]]:
             return real(self, address)
         raise ConnectionRefusedError("nobody is called from here")
 
-    server = Names(**names)
+    server = FakeResolver(**names)
     with (
         patch.object(socket.socket, "connect", connect),
         patch.object(socket, "getaddrinfo", server),
@@ -98,36 +98,43 @@ def watched(**names: list[list[str]]) -> Iterator[tuple[Names, list[str]]]:
         yield server, connected
 
 
-def refusal(url: str) -> str:
+def refusal_of(url: str) -> str:
     """Return why nothing came of calling a URL; "" when an answer came."""
     with client.new_session() as session:
-        return refused(url, session)
+        return refusal_in_session(url, session)
 
 
-def refused(url: str, session: requests.Session) -> str:
+def refusal_in_session(url: str, session: requests.Session) -> str:
     try:
-        client.send(Request(url=url, body=b"{}"), session)
+        client.send_request(Request(url=url, body=b"{}"), session)
     except VendorUnavailable as error:
         return str(error)
     return ""
 
 
-@row("18", "Addresses that must not be called", short=1, full=1, on=(SQLITE, POSTGRES), inside=True)
-def forbidden_addresses(place: Place, result: Result) -> None:
+@row(
+    "18",
+    "Addresses that must not be called",
+    short=1,
+    full=1,
+    on=(SQLITE, POSTGRES),
+    in_process=True,
+)
+def forbidden_addresses(context: RowContext, result: Result) -> None:
     """Each spelling of an address that is not public, names that lie, redirects; and a list of
     what is allowed. Not one socket may be opened."""
     vectors = [host for hosts in FORBIDDEN.values() for host in hosts]
-    with Wire() as wire:
-        with client.new_session() as session, watched() as (_, connected):
+    with RawVendor() as vendor:
+        with client.new_session() as session, watch_connections() as (_, connected):
             for host in vectors:
-                for url in (f"http://{host}:{wire.port}/", f"https://{host}/api"):
-                    assert refused(url, session), f"{url} was called"
+                for url in (f"http://{host}:{vendor.port}/", f"https://{host}/api"):
+                    assert refusal_in_session(url, session), f"{url} was called"
                     assert connected == [], f"{url} opened a socket to {connected}"
-        assert wire.requests == []
-        names = lying_names(wire)
-        redirected(wire)
-        allowed(wire)
-        delivered_nowhere(result)
+        assert vendor.requests == []
+        names = check_lying_names(vendor)
+        check_redirect(vendor)
+        check_allowed_networks(vendor)
+        check_delivery_waits(result)
     result.rounds = result.full = len(vectors) * 2 + names + 1
     result.note = (
         f"{len(vectors)} spellings, each by http and https, {names} names that lie, a redirect; "
@@ -135,7 +142,7 @@ def forbidden_addresses(place: Place, result: Result) -> None:
     )
 
 
-def lying_names(wire: Wire) -> int:
+def check_lying_names(vendor: RawVendor) -> int:
     """Names that say a private address: first, later, among public ones. Return how many."""
     lies = {
         "private": [["10.0.0.1"]],
@@ -144,56 +151,59 @@ def lying_names(wire: Wire) -> int:
         "mixed6": [["2606:4700::1", "::1"]],
     }
     for name in lies:
-        with watched(**{name: lies[name]}) as (_, connected):
-            said = refusal(f"http://{name}.example:{wire.port}/")
+        with watch_connections(**{name: lies[name]}) as (_, connected):
+            said = refusal_of(f"http://{name}.example:{vendor.port}/")
         assert "no public address" in said, f"{name}: {said}"
         assert connected == [], f"{name} opened a socket to {connected}"
-    with watched(rebinding=[[PUBLIC], ["127.0.0.1"]]) as (server, connected):
-        said = refusal(f"http://rebinding.example:{wire.port}/")
+    with watch_connections(rebinding=[[PUBLIC], ["127.0.0.1"]]) as (server, connected):
+        said = refusal_of(f"http://rebinding.example:{vendor.port}/")
     assert "nobody is called" in said, said
     assert (connected, len(server.asked)) == ([PUBLIC], 1), "it was asked again"
-    with watched(rebinding=[["127.0.0.1"]]) as (_, connected):  # the next connection judges anew
-        assert "no public address" in refusal(f"http://rebinding.example:{wire.port}/")
+    with watch_connections(rebinding=[["127.0.0.1"]]) as (
+        _,
+        connected,
+    ):  # the next connection judges anew
+        assert "no public address" in refusal_of(f"http://rebinding.example:{vendor.port}/")
     assert connected == []
     return len(lies) + 1
 
 
-def redirected(wire: Wire) -> None:
-    wire.answer = status(302, "Location: http://127.0.0.1:9/latest/meta-data/\r\n")
-    with override_settings(ALLOWED_NETWORKS=["127.0.0.1"]), watched() as (_, connected):
-        assert refusal(f"{wire.url}/") == ""
+def check_redirect(vendor: RawVendor) -> None:
+    vendor.answer = respond_with_status(302, "Location: http://127.0.0.1:9/latest/meta-data/\r\n")
+    with override_settings(ALLOWED_NETWORKS=["127.0.0.1"]), watch_connections() as (_, connected):
+        assert refusal_of(f"{vendor.url}/") == ""
     assert connected == ["127.0.0.1"]
-    assert len(wire.requests) == 1
+    assert len(vendor.requests) == 1
 
 
-def allowed(wire: Wire) -> None:
+def check_allowed_networks(vendor: RawVendor) -> None:
     """What the operator allows is called: a network, and the URLs of the environment."""
-    with watched(intern=[["10.1.2.3"]]) as (_, connected):
+    with watch_connections(intern=[["10.1.2.3"]]) as (_, connected):
         with override_settings(ALLOWED_NETWORKS=["10.0.0.0/8"]):
-            assert "nobody is called" in refusal("http://intern.example/")
-            assert "no public address" in refusal(f"{wire.url}/")
+            assert "nobody is called" in refusal_of("http://intern.example/")
+            assert "no public address" in refusal_of(f"{vendor.url}/")
         with override_settings(ALARM_WEBHOOK_URL="http://intern.example/hook"):
-            assert "nobody is called" in refusal("http://intern.example/hook")
-            assert "no public address" in refusal("http://intern.example:8080/hook")
+            assert "nobody is called" in refusal_of("http://intern.example/hook")
+            assert "no public address" in refusal_of("http://intern.example:8080/hook")
     assert connected == ["10.1.2.3"] * 2
 
 
-def delivered_nowhere(result: Result) -> None:
+def check_delivery_waits(result: Result) -> None:
     """The same on the way of a delivery: the lane waits and says why, and the attempt is kept."""
-    with at("http://127.0.0.1:9") as inside:
-        heap = inside.install()
+    with in_process_penstock("http://127.0.0.1:9") as penstock:
+        heap = penstock.install()
         heap.config |= {"region": "us"}
         heap.save()
-        inside.send(*tracks(3))
+        penstock.send(*make_tracks(3))
         lane = Lane.objects.get()
         started = time.monotonic()
-        with watched() as (server, connected):
+        with watch_connections() as (server, connected):
             server.answers["heapanalytics.com"] = [["127.0.0.1"]]
-            inside.once(lane.pk)
+            penstock.drain_once(lane.pk)
         assert time.monotonic() - started < 2.0
         lane.refresh_from_db()
         assert "heapanalytics.com is 127.0.0.1: no public address" in lane.last_error
         assert Attempt.objects.get().outcome == "VendorUnavailable"
         assert connected == []
         assert Delivery.objects.filter(state="queued").count() == 3
-        close_books(result)
+        add_ledger_to(result)

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from socket import socket
 from statistics import median, quantiles
 
-from tests.faults.registry import Place, Result, row
-from tests.faults.rows.isolation import latencies, pace, send_steadily
+from tests.faults.registry import Result, RowContext, row
+from tests.faults.rows.isolation import latencies, mark_rate, send_steadily
 from tests.faults.rows.replays import utc_now
-from tests.faults.rows.workers import settled
-from tests.faults.support.bare_penstock import Workshop
-from tests.faults.support.in_process import tracks
-from tests.faults.support.raw_vendor import OK, Wire
+from tests.faults.rows.workers import is_all_settled
+from tests.faults.support.bare_penstock import BarePenstock
+from tests.faults.support.in_process import make_tracks
+from tests.faults.support.raw_vendor import OK_RESPONSE, RawVendor
 from tests.kills.stage import Stage
 from tests.support.processes import eventually
 
@@ -25,30 +25,30 @@ STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|SET|
 
 
 @row("24", "One request an event, an idle system, statements an event", short=1_000, full=5_000)
-def speed(place: Place, result: Result) -> None:
+def speed(context: RowContext, result: Result) -> None:
     """Rounds are events. benchmarks/run.py measures ingest, bulk delivery and latency under load;
     this one what it does not: four lanes of calls that have no bulk form among it. In short only
     statements are counted, and that all arrives."""
-    url = place.url()
-    place.servers.postgres.execute(
+    url = context.url()
+    context.servers.postgres.execute(
         f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
     )
     with Stage(url, PENSTOCK_CLUSTER_WORKERS=WORKERS) as stage:
         started = utc_now()
-        sent = send_steadily(stage, place.either(IDLE, 2.0), 900_000)  # ids of its own
-        eventually(lambda: stage.received() == sent, 30.0)
+        sent = send_steadily(stage, context.full_or_short(IDLE, 2.0), 900_000)  # ids of its own
+        eventually(lambda: stage.count_received() == sent, 30.0)
         time.sleep(2.0)
         waits = latencies(stage, 1, started)
 
-        before = statements(place)
-        stage.send(place.rounds, users=500)
-        eventually(lambda: stage.received() == sent + place.rounds, 120.0)
-        each = (statements(place) - before) / place.rounds
+        before = statements(context)
+        stage.send(context.rounds, users=500)
+        eventually(lambda: stage.count_received() == sent + context.rounds, 120.0)
+        each = (statements(context) - before) / context.rounds
 
-        account = stage.account()
+        account = stage.ledger_line()
         result.add(account)
         result.accepted = account["in_scope"]
-    a_second = linked(place, result)
+    a_second = linked(context, result)
     p99 = quantiles(waits, n=100)[98]
     result.note = (
         f"{a_second:,.0f} requests/s of one event each by four workers; an idle system delivers "
@@ -56,36 +56,36 @@ def speed(place: Place, result: Result) -> None:
         "of requests of 100, the watch's looks included"
     )
     assert each <= BATCHED
-    if place.full:
+    if context.full:
         assert median(waits) <= P50
         assert p99 <= P99
         assert a_second >= SINGLE
 
 
-def linked(place: Place, result: Result) -> float:
+def linked(context: RowContext, result: Result) -> float:
     """Let as many visitors become known as there are rounds, each by a call of its own, to a vendor
     that costs next to nothing; four workers, a lane each. Return calls/s."""
     marks: list[tuple[float, int]] = []
 
     def count(connection: socket) -> None:
-        if b'"events"' not in wire.requests[-1]:
+        if b'"events"' not in vendor.requests[-1]:
             marks.append((time.monotonic(), len(marks)))
-        connection.sendall(OK)
+        connection.sendall(OK_RESPONSE)
 
-    with Wire(count) as wire, ExitStack() as hands:
-        shop = Workshop(place.url(), wire.url, lanes=WORKERS)
-        people = place.either(place.rounds, 200)
-        batch = tracks(people, users=people, prefix="arrival")
-        shop.send(*({**each, "anonymousId": f"visitor-{each['userId']}"} for each in batch))
+    with RawVendor(count) as vendor, ExitStack() as workers:
+        penstock = BarePenstock(context.url(), vendor.url, lanes=WORKERS)
+        people = context.full_or_short(context.rounds, 200)
+        batch = make_tracks(people, users=people, prefix="arrival")
+        penstock.send(*({**each, "anonymousId": f"visitor-{each['userId']}"} for each in batch))
         for number in range(WORKERS):
-            hands.enter_context(shop.hand(f"hand-{number}"))
+            workers.enter_context(penstock.worker(f"worker-{number}"))
         eventually(lambda: len(marks) >= people, 120.0)
-        eventually(lambda: settled(shop), 60.0)
-        shop.close_books(result)
-    return pace(marks, 0.1, 0.9)
+        eventually(lambda: is_all_settled(penstock), 60.0)
+        penstock.add_ledger_to(result)
+    return mark_rate(marks, 0.1, 0.9)
 
 
-def statements(place: Place) -> int:
+def statements(context: RowContext) -> int:
     """Return how many were logged until now, but for those that say nothing of the work."""
-    text = (place.servers.postgres.folder / "log").read_text(errors="replace")
+    text = (context.servers.postgres.folder / "log").read_text(errors="replace")
     return len(STATEMENT.findall(text))

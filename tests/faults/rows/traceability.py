@@ -12,15 +12,25 @@ from django.utils import timezone
 from delivery.models import Delivery, Lane
 from delivery.replay import job, pace
 from integrations.models import Installation
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
-from tests.faults.support.in_process import Inside, at, close_books, tracks
-from tests.faults.support.raw_vendor import OK, Wire, bytes_of, status
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
+from tests.faults.support.in_process import (
+    InProcessPenstock,
+    add_ledger_to,
+    in_process_penstock,
+    make_tracks,
+)
+from tests.faults.support.raw_vendor import (
+    OK_RESPONSE,
+    RawVendor,
+    respond_with_bytes,
+    respond_with_status,
+)
 from tests.support.factories import make_token
 
 FOUND_WITHIN = 2.0  # seconds
 
 # Installation → what its delivery's state is, or None where there is none, and words of the reason.
-STORIES: dict[str, tuple[str | None, str]] = {
+EXPECTED_OUTCOMES: dict[str, tuple[str | None, str]] = {
     "Disabled": ("queued", "is paused by an admin; it waits until resumed"),
     "Refused": ("queued", "refused the credentials: HTTP 401"),
     "Mapping": ("failed", "must be a text, and is a number here"),
@@ -48,27 +58,31 @@ class Api:
         return answer.json() if answer.content else None
 
 
-@row("21", "Nothing is invisible", short=5, full=200, on=(SQLITE, POSTGRES), inside=True)
-def nothing_invisible(place: Place, result: Result) -> None:
+@row("21", "Nothing is invisible", short=5, full=200, on=(SQLITE, POSTGRES), in_process=True)
+def nothing_invisible(context: RowContext, result: Result) -> None:
     """Rounds are events, each meant for eight installations that do not deliver it. Each is found
     by its message id with every reason within 2 s, and delivered once what was wrong is mended."""
     limits = override_settings(API_RATE_LIMIT=0)
-    with limits, Wire(status(401)) as wire, at(wire.url) as inside:
+    with (
+        limits,
+        RawVendor(respond_with_status(401)) as vendor,
+        in_process_penstock(vendor.url) as penstock,
+    ):
         api = Api(make_token())
-        made = {name: inside.install(name) for name in STORIES if name != "Later"}
+        made = {name: penstock.install(name) for name in EXPECTED_OUTCOMES if name != "Later"}
         prepare(api, made)
-        messages = tracks(place.rounds, users=3)
-        inside.send(*messages)
-        work(inside, "Refused", "Mapping")
+        messages = make_tracks(context.rounds, users=3)
+        penstock.send(*messages)
+        work(penstock, "Refused", "Mapping")
         api("DELETE", f"installations/{made['Gone'].pk}", confirm="Gone")
-        made["Later"] = inside.install("Later")
+        made["Later"] = penstock.install("Later")
         slowest = max(look_up(api, str(each["messageId"])) for each in messages)
-        wire.answer = bytes_of(OK)
-        for name, mend in MENDED.items():
-            mend(api, inside, made[name])
-            assert delivered(made[name]) == place.rounds, f"{name} was not delivered"
-        close_books(result)
-        result.reasons["cancelled with the installation"] = place.rounds
+        vendor.answer = respond_with_bytes(OK_RESPONSE)
+        for name, mend in FIXES.items():
+            mend(api, penstock, made[name])
+            assert count_delivered(made[name]) == context.rounds, f"{name} was not delivered"
+        add_ledger_to(result)
+        result.reasons["cancelled with the installation"] = context.rounds
     result.note = (
         f"8 stories an event; found with its reasons in {slowest:.2f} s at the most; delivered "
         "after a resume, a replay or a backfill"
@@ -90,9 +104,9 @@ def revise(api: Api, installation: Installation, **fields: object) -> None:
     api("POST", f"installations/{installation.pk}/revisions", {"blueprint": blueprint})
 
 
-def work(inside: Inside, *names: str) -> None:
+def work(penstock: InProcessPenstock, *names: str) -> None:
     for lane in Lane.objects.filter(installation__name__in=names):
-        inside.once(lane.pk)
+        penstock.drain_once(lane.pk)
 
 
 def look_up(api: Api, message_id: str) -> float:
@@ -107,8 +121,8 @@ def look_up(api: Api, message_id: str) -> float:
     }
     told |= {each["installation"]["name"]: (None, each["reason"]) for each in whole["absences"]}
     told = {name.split(" (uninstalled")[0]: each for name, each in told.items()}
-    assert told.keys() == STORIES.keys(), sorted(told)
-    for name, (state, words) in STORIES.items():
+    assert told.keys() == EXPECTED_OUTCOMES.keys(), sorted(told)
+    for name, (state, words) in EXPECTED_OUTCOMES.items():
         assert told[name][0] == state, f"{name}: {told[name]}"
         assert words in told[name][1], f"{name}: {told[name]}"
     return seconds
@@ -117,53 +131,53 @@ def look_up(api: Api, message_id: str) -> float:
 # --- and back ---
 
 
-def enable(api: Api, inside: Inside, installation: Installation) -> None:
+def enable(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     api("PATCH", f"installations/{installation.pk}", {"enabled": True})
-    work(inside, installation.name)
+    work(penstock, installation.name)
 
 
-def resume(api: Api, inside: Inside, installation: Installation) -> None:
+def resume(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     api("POST", f"installations/{installation.pk}/resume")
-    work(inside, installation.name)
+    work(penstock, installation.name)
 
 
-def replay(kind: str, api: Api, inside: Inside, installation: Installation) -> None:
+def replay(kind: str, api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     asked = {"installation": installation.pk, "kind": kind}
     started = api("POST", "replays", asked)
-    window = pace.Window()
-    while job.step(started["id"], window, timezone.now()) is not None:
-        work(inside, installation.name)
+    window = pace.ReplayWindow()
+    while job.step_replay(started["id"], window, timezone.now()) is not None:
+        work(penstock, installation.name)
 
 
-def mapped(api: Api, inside: Inside, installation: Installation) -> None:
+def fix_mapping(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     revise(api, installation)
-    replay("replay", api, inside, installation)
+    replay("replay", api, penstock, installation)
 
 
-def triggered(api: Api, inside: Inside, installation: Installation) -> None:
+def fix_trigger(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     revise(api, installation)
-    replay("backfill", api, inside, installation)
+    replay("backfill", api, penstock, installation)
 
 
-def fed(api: Api, inside: Inside, installation: Installation) -> None:
+def fix_sources(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     api("PATCH", f"installations/{installation.pk}", {"sources": "all"})
-    replay("backfill", api, inside, installation)
+    replay("backfill", api, penstock, installation)
 
 
-def later(api: Api, inside: Inside, installation: Installation) -> None:
+def backfill_later(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
     """Instead of those that are uninstalled, too."""
-    replay("backfill", api, inside, installation)
+    replay("backfill", api, penstock, installation)
 
 
-MENDED: dict[str, Callable[[Api, Inside, Installation], None]] = {
+FIXES: dict[str, Callable[[Api, InProcessPenstock, Installation], None]] = {
     "Disabled": enable,
     "Refused": resume,
-    "Mapping": mapped,
-    "Not triggered": triggered,
-    "Not fed": fed,
-    "Later": later,
+    "Mapping": fix_mapping,
+    "Not triggered": fix_trigger,
+    "Not fed": fix_sources,
+    "Later": backfill_later,
 }
 
 
-def delivered(installation: Installation) -> int:
+def count_delivered(installation: Installation) -> int:
     return Delivery.objects.filter(installation=installation, state="delivered").count()

@@ -10,58 +10,63 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from delivery.management.commands.up import answers
-from tests.conftest import a_free_port
-from tests.faults.registry import Place, Result, Unfit, row
-from tests.faults.rows.isolation import PILE
-from tests.faults.rows.kills import another_cluster
-from tests.faults.support.raw_vendor import Wire
-from tests.faults.support.sampler import waits_for_locks
-from tests.faults.support.sdk_client import Client, reckon
+from delivery.management.commands.up import is_responding
+from tests.conftest import find_free_port
+from tests.faults.registry import Result, RowContext, RowUnavailable, row
+from tests.faults.rows.isolation import PILE_SQL
+from tests.faults.rows.kills import start_another_cluster
+from tests.faults.support.raw_vendor import RawVendor
+from tests.faults.support.sampler import longest_lock_wait
+from tests.faults.support.sdk_client import SdkClient, assert_delivered_once
 from tests.kills.stage import Stage
 from tests.support.processes import ROOT, Environment, eventually, manage
 
 STALLED, FAILING = 180.0, 300.0  # seconds until somebody is told, promised
 # seconds until all is over: a lane's next try on the schedule, the ten minutes of the failure rate
 # or more that goes well than failed in them, three quiet minutes, and the sweep's own
-OVER = 1_100.0
-SICK = {"6001": {"status": 503, "times": 0}, "6002": {"status": 400, "times": 0}}
-HURRY = (
+ALL_OVER_SECONDS = 1_100.0
+VENDOR_FAULTS = {"6001": {"status": 503, "times": 0}, "6002": {"status": 400, "times": 0}}
+HURRY_SQL = (
     "UPDATE delivery_lane SET due_at = now() WHERE due_at > now()",
     "UPDATE delivery_incident SET seen_at = seen_at - interval '3 minutes' WHERE closed_at IS NULL",
 )
-LONGEST = 1.0  # seconds that anybody may wait for a lock, or for an answer, during a migration
+MAX_WAIT_SECONDS = (
+    1.0  # seconds that anybody may wait for a lock, or for an answer, during a migration
+)
 
 
 # --- alarms --------------------------------------------------------------------------------------
 
 
 @row("33", "Told when it stalls or fails, once, and when it is over", short=1, full=1)
-def alarms(place: Place, result: Result) -> None:
+def alarms(context: RowContext, result: Result) -> None:
     """One vendor is away, one refuses all, both come and go; every sweep could tell it again. In
     short late is after 3 s, a second watch asks for a sweep every few seconds, and the quiet after
     which an incident is over is moved into the past."""
-    with Wire() as wire, alarmed(place, wire) as stage, ExitStack() as stack:
+    with RawVendor() as vendor, stage_with_alerts(context, vendor) as stage, ExitStack() as stack:
         stage.install("Stalled", "6001")
         stage.install("Failing", "6002")
-        if not place.full:
-            stack.enter_context(another_cluster(stage, SWEEP_LATE=2))
-        client = Client(stage, pause=0.5)
+        if not context.full:
+            stack.enter_context(start_another_cluster(stage, SWEEP_LATE=2))
+        client = SdkClient(stage, pause=0.5)
         with client.sending(threads=1, per_request=10):
-            stage.trouble(*sick())
+            stage.set_faults(*vendor_faults())
             started = time.monotonic()
             expected = {("late", "Stalled"): STALLED, ("failing", "Failing"): FAILING}
             for what, limit in expected.items():
-                eventually(lambda w=what: told(wire)["opened", *w], limit - since(started))
-                result.recovery.append(since(started))
-            stage.trouble()  # a moment of good weather
-            time.sleep(place.either(20.0, 2.0))
-            stage.trouble(*sick())
-            time.sleep(place.either(60.0, 4.0))
-            stage.trouble()
-            over = until_over(place, stage, wire)
-        times = told(wire)
-        for account in stage.accounts().values():
+                eventually(
+                    lambda w=what: count_notifications(vendor)["opened", *w],
+                    limit - seconds_since(started),
+                )
+                result.recovery.append(seconds_since(started))
+            stage.set_faults()  # a moment of good weather
+            time.sleep(context.full_or_short(20.0, 2.0))
+            stage.set_faults(*vendor_faults())
+            time.sleep(context.full_or_short(60.0, 4.0))
+            stage.set_faults()
+            over = wait_until_closed(context, stage, vendor)
+        times = count_notifications(vendor)
+        for account in stage.ledger_lines().values():
             result.add(account)
     result.accepted = len(client.accepted)
     late, failing = result.recovery
@@ -78,45 +83,47 @@ def alarms(place: Place, result: Result) -> None:
     assert set(times.values()) == {1}, f"told more than once: {times}"
 
 
-def until_over(place: Place, stage: Stage, wire: Wire) -> float:
+def wait_until_closed(context: RowContext, stage: Stage, vendor: RawVendor) -> float:
     """Wait until the end of everything is told as well; return how long that took. What was refused
     is in the window of ten minutes still: more of what is well."""
     ended = time.monotonic()
-    with Client(stage, prefix="more", pause=0.1).sending(threads=2, per_request=50):
-        while len(told(wire)) < 6:
-            assert since(ended) < place.either(OVER, 60.0), told(wire)
+    with SdkClient(stage, prefix="more", pause=0.1).sending(threads=2, per_request=50):
+        while len(count_notifications(vendor)) < 6:
+            assert seconds_since(ended) < context.full_or_short(ALL_OVER_SECONDS, 60.0), (
+                count_notifications(vendor)
+            )
             time.sleep(1.0)
-            if not place.full:
-                hurry(place, stage)
-    return since(ended)
+            if not context.full:
+                hurry(context, stage)
+    return seconds_since(ended)
 
 
-def alarmed(place: Place, wire: Wire) -> Stage:
+def stage_with_alerts(context: RowContext, vendor: RawVendor) -> Stage:
     return Stage(
-        place.url(),
-        PENSTOCK_ALARM_QUEUED_MINUTES=place.either(1.0, 0.05),
-        PENSTOCK_ALARM_WEBHOOK_URL=wire.url,
+        context.url(),
+        PENSTOCK_ALARM_QUEUED_MINUTES=context.full_or_short(1.0, 0.05),
+        PENSTOCK_ALARM_WEBHOOK_URL=vendor.url,
         PENSTOCK_ALARM_WEBHOOK_SECRET="only-for-this",  # noqa: S106
     )
 
 
-def sick() -> list[dict[str, object]]:
-    return [{"match": f'"app_id":"{app}"', **how} for app, how in SICK.items()]
+def vendor_faults() -> list[dict[str, object]]:
+    return [{"match": f'"app_id":"{app}"', **how} for app, how in VENDOR_FAULTS.items()]
 
 
-def hurry(place: Place, stage: Stage) -> None:
+def hurry(context: RowContext, stage: Stage) -> None:
     """Let lanes try again at once, and the quiet minutes of what nobody sees any more be over."""
-    for statement in HURRY:
-        place.servers.postgres.execute(statement, stage.env["DATABASE_URL"])
+    for statement in HURRY_SQL:
+        context.servers.postgres.execute(statement, stage.env["DATABASE_URL"])
 
 
-def told(wire: Wire) -> Counter[tuple[str, str, str]]:
+def count_notifications(vendor: RawVendor) -> Counter[tuple[str, str, str]]:
     """Return how often each beginning and end was told: (event, kind, about)."""
-    calls = [json.loads(body)["incidents"] for body in list(wire.requests)]
+    calls = [json.loads(body)["incidents"] for body in list(vendor.requests)]
     return Counter((each["event"], each["kind"], each["about"]) for call in calls for each in call)
 
 
-def since(moment: float) -> float:
+def seconds_since(moment: float) -> float:
     return time.monotonic() - moment
 
 
@@ -127,53 +134,55 @@ UPGRADED = "Upgraded under load, old workers beside the new web server"
 
 
 @row("25b", UPGRADED, short=2_000, full=5_000_000)
-def upgraded(place: Place, result: Result) -> None:
+def upgraded_under_load(context: RowContext, result: Result) -> None:
     """Rounds are deliveries that the log has. The version before the newest migration runs and
     takes events while `migrate` of this one runs; then its cluster goes on, beside our web."""
     with (
-        older_version(place.folder / "older") as (root, name),
-        Stage(place.url(empty=True), root=root) as old,
+        older_version(context.folder / "older") as (root, name),
+        Stage(context.url(empty=True), root=root) as old,
     ):
-        url, server = old.env["DATABASE_URL"], place.servers.postgres
+        url, server = old.env["DATABASE_URL"], context.servers.postgres
         old.send(1)  # which the pile is made after
-        pile = PILE.format(count=place.rounds).replace("'queued', now()", "'delivered', now()")
+        pile = PILE_SQL.format(count=context.rounds).replace(
+            "'queued', now()", "'delivered', now()"
+        )
         server.execute(pile, url)
         server.execute("ANALYZE", url)
-        client = Client(old, pause=0.02)
+        client = SdkClient(old, pause=0.02)
         with client.sending(threads=4):
-            time.sleep(place.either(3.0, 1.0))
+            time.sleep(context.full_or_short(3.0, 1.0))
             started = time.monotonic()
-            with waits_for_locks(url) as waits:
+            with longest_lock_wait(url) as waits:
                 manage(old.env, "migrate", "-v", "0")
-            migrating = since(started)
-            time.sleep(place.either(2.0, 0.5))
+            migrating = seconds_since(started)
+            time.sleep(context.full_or_short(2.0, 0.5))
         slowest = max(a.ended - a.started for a in client.between(started, started + migrating + 2))
         with new_web(old) as env:
-            beside = Client(old, prefix="beside")
+            beside = SdkClient(old, prefix="beside")
             beside.url = f"http://{env['PENSTOCK_WEB_BIND']}/v1/batch"
             with beside.sending(threads=2, most=100):
                 pass
             ids = {*old.sent, *client.accepted, *beside.accepted}
-            eventually(lambda: old.received() == len(ids), 60.0, old.up.output)
-        reckon(old, ids, result, piled=place.rounds)
+            eventually(lambda: old.count_received() == len(ids), 60.0, old.up.output)
+        assert_delivered_once(old, ids, result, piled=context.rounds)
     failed = {
         status: n for status, n in (client.statuses() + beside.statuses()).items() if n != 200
     }
     result.recovery.append(migrating)
     result.note = (
-        f"from {name}: migrated within {migrating:.1f} s beside {place.rounds:,} deliveries; the "
+        f"from {name}: migrated within {migrating:.1f} s beside {context.rounds:,} deliveries; the "
         f"longest wait for a lock {waits.value:.2f} s, the slowest answer {slowest:.2f} s"
     )
     assert set(client.statuses()) == set(beside.statuses()) == {200}, f"ingest failed: {failed}"
-    assert waits.value <= LONGEST
-    assert slowest <= LONGEST
+    assert waits.value <= MAX_WAIT_SECONDS
+    assert slowest <= MAX_WAIT_SECONDS
 
 
 @contextmanager
 def older_version(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Give the sources of before the newest migration, and their commit. Raises Unfit."""
+    """Give the sources of before the newest migration, and their commit. Raises RowUnavailable."""
     if git("rev-parse", "--is-shallow-repository") != "false":
-        raise Unfit("git's history, which a shallow clone has not")
+        raise RowUnavailable("git's history, which a shallow clone has not")
     newest = git("log", "-1", "--format=%H", "--", "delivery/migrations", "integrations/migrations")
     before = git("rev-parse", "--short", f"{newest}^")
     git("worktree", "add", "--detach", str(folder), before)
@@ -193,7 +202,7 @@ def git(*arguments: str) -> str:
 @contextmanager
 def new_web(old: Stage) -> Iterator[Environment]:
     """Run this version's web server on the database of another one; give its environment."""
-    env = old.env | {"PENSTOCK_WEB_BIND": f"127.0.0.1:{a_free_port()}"}
+    env = old.env | {"PENSTOCK_WEB_BIND": f"127.0.0.1:{find_free_port()}"}
     host, _, port = env["PENSTOCK_WEB_BIND"].partition(":")
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", port),
@@ -203,7 +212,7 @@ def new_web(old: Stage) -> Iterator[Environment]:
         command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        eventually(lambda: answers((host, int(port)), "/admin/login/"), 30.0)
+        eventually(lambda: is_responding((host, int(port)), "/admin/login/"), 30.0)
         yield env
     finally:
         web.terminate()

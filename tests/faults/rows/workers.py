@@ -6,20 +6,25 @@ import threading
 import time
 from collections import Counter, defaultdict
 
-from tests.faults.registry import POSTGRES, SQLITE, Place, Result, row
-from tests.faults.support.bare_penstock import Workshop
-from tests.faults.support.in_process import tracks
-from tests.faults.support.raw_vendor import OK, Wire, silence, status
+from tests.faults.registry import POSTGRES, SQLITE, Result, RowContext, row
+from tests.faults.support.bare_penstock import BarePenstock
+from tests.faults.support.in_process import make_tracks
+from tests.faults.support.raw_vendor import (
+    OK_RESPONSE,
+    RawVendor,
+    never_respond,
+    respond_with_status,
+)
 from tests.support.processes import eventually
 
 BOTH = (POSTGRES, SQLITE)
-TAKES = 0.2  # seconds, a call of row 32
+REQUEST_SECONDS = 0.2  # seconds, a call of row 32
 KEY = re.compile(rb'"idempotency_key":"([^"]+)"')
 SCRIPTS = ([], [], [], [], [500, 500], [400], [429], [None], [500, 429])  # None: no answer
 USERS, JOBS = 50, 40
 
 
-class Judge:
+class ScriptedVendor:
     """A vendor with a script for each message: a request gets the worst that its messages have."""
 
     def __init__(self, scripts: dict[str, list[int | None]]):
@@ -31,7 +36,7 @@ class Judge:
 
     def __call__(self, connection) -> None:
         with self.lock:
-            keys = [key.decode() for key in KEY.findall(self.wire.requests[-1])]
+            keys = [key.decode() for key in KEY.findall(self.vendor.requests[-1])]
             due = [self.scripts[key].pop(0) for key in keys if self.scripts[key] and
                    self.scripts[key][0] != 400]  # fmt: skip
             if not due and not self.guilty.intersection(keys):
@@ -40,41 +45,41 @@ class Judge:
         if None in due:
             time.sleep(1.0)
         elif due:
-            status(max(due), "Retry-After: 0\r\n")(connection)
+            respond_with_status(max(due), "Retry-After: 0\r\n")(connection)
         elif self.guilty.intersection(keys):
-            status(400)(connection)
+            respond_with_status(400)(connection)
         else:
-            connection.sendall(OK)
+            connection.sendall(OK_RESPONSE)
 
 
 @row("9", "Order per user, with scripted answers and kills", short=2, full=10, on=BOTH)
-def order(place: Place, result: Result) -> None:
+def order(context: RowContext, result: Result) -> None:
     """RudderStack's test: 50 users, 40 jobs each, requests of ten, answers scripted for each job;
     in short 20 users with 5. Beyond it, rounds are kills of the worker. Delays of retries are a
     hundredth."""
     dice = random.Random(9)
-    users, each_has = place.either((USERS, JOBS), (20, 5))
+    users, each_has = context.full_or_short((USERS, JOBS), (20, 5))
     jobs = [message(n, n % users, prefix="job") for n in range(users * each_has)]
-    judge = Judge({job["messageId"]: list(dice.choice(SCRIPTS)) for job in jobs})
+    judge = ScriptedVendor({job["messageId"]: list(dice.choice(SCRIPTS)) for job in jobs})
     scaled = {"schedule": [0.01, 0.05, 0.3, 1.2], "read": 0.5, "total": 0.7}
-    with Wire(judge) as judge.wire:
-        shop = Workshop(place.url(), judge.wire.url, PENSTOCK_BATCH_SIZE=10)
-        shop.send(*jobs)
-        with shop.hand("hand", **scaled) as hand:
-            for _ in range(place.rounds):
-                time.sleep(dice.uniform(*place.either((3.0, 6.0), (1.5, 3.0))))
-                hand.kill()
-                hand.start()
+    with RawVendor(judge) as judge.vendor:
+        penstock = BarePenstock(context.url(), judge.vendor.url, PENSTOCK_BATCH_SIZE=10)
+        penstock.send(*jobs)
+        with penstock.worker("worker", **scaled) as worker:
+            for _ in range(context.rounds):
+                time.sleep(dice.uniform(*context.full_or_short((3.0, 6.0), (1.5, 3.0))))
+                worker.kill()
+                worker.start()
             good = len(jobs) - len(judge.guilty)
             eventually(lambda: len(judge.taken) >= good, 240.0, f"{len(judge.taken)} of {good}")
-            eventually(lambda: not any(s == "queued" for s, *_ in shop.states().values()), 60.0)
-        shop.close_books(result)
+            eventually(lambda: not any(s == "queued" for s, *_ in penstock.states().values()), 60.0)
+        penstock.add_ledger_to(result)
     result.reasons["refused with 400"] = len(judge.guilty)
     result.again = sum(judge.times.values()) - len(judge.times)
     assert result.failed == len(judge.guilty)
     assert set(judge.taken) == set(judge.scripts) - judge.guilty
-    assert not late(judge.taken), f"out of order: {late(judge.taken)[:3]}"
-    assert result.again <= 10 * place.rounds, "more was sent again than was under way"
+    assert not out_of_order_keys(judge.taken), f"out of order: {out_of_order_keys(judge.taken)[:3]}"
+    assert result.again <= 10 * context.rounds, "more was sent again than was under way"
 
 
 def message(number: int, user: int, *, prefix: str) -> dict[str, object]:
@@ -84,7 +89,7 @@ def message(number: int, user: int, *, prefix: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def late(keys: list[str]) -> list[str]:
+def out_of_order_keys(keys: list[str]) -> list[str]:
     """Return what came after something of its user that was sent later."""
     last: defaultdict[str, int] = defaultdict(int)
     found = []
@@ -97,36 +102,36 @@ def late(keys: list[str]) -> list[str]:
 
 
 @row("13", "A message that kills its worker", short=1, full=3, on=BOTH)
-def poison(place: Place, result: Result) -> None:
+def poison(context: RowContext, result: Result) -> None:
     """Whoever shapes it is killed on the spot. It fails after at most five claims."""
-    with Wire() as wire:
-        shop = Workshop(place.url(), wire.url)
-        for number in range(place.rounds):
-            batch = tracks(300, users=30, prefix=f"round-{number}")
+    with RawVendor() as vendor:
+        penstock = BarePenstock(context.url(), vendor.url)
+        for number in range(context.rounds):
+            batch = make_tracks(300, users=30, prefix=f"round-{number}")
             victim = random.randrange(300)
             batch[victim]["messageId"] = f"poison-{number:06}"
-            shop.send(*batch)
+            penstock.send(*batch)
             started, claims = time.monotonic(), 1
-            with shop.hand("hand", dies_of="poison") as hand:
+            with penstock.worker("worker", crash_on="poison") as worker:
                 while time.monotonic() - started < 90.0:
-                    if hand.is_dead():
+                    if worker.is_dead():
                         claims += 1
-                        hand.start()
-                    states = shop.states()
+                        worker.start()
+                    states = penstock.states()
                     if all(state != "queued" for state, *_ in states.values()):
                         break
             state, reason, _ = states[f"poison-{number:06}"]
             assert (state, claims <= 5) == ("failed", True), f"{state} after {claims} claims"
             assert "workers died" in reason
             result.recovery.append(time.monotonic() - started)
-        shop.close_books(result)
+        penstock.add_ledger_to(result)
         result.reasons["workers died over it"] = result.failed
         result.note = "a worker dies four times, the fifth leaves the message alone"
-        assert result.failed == place.rounds
+        assert result.failed == context.rounds
 
 
 @row("16", "A worker that comes back from the dead", short=1, full=5, on=BOTH)
-def zombie(place: Place, result: Result) -> None:
+def zombie(context: RowContext, result: Result) -> None:
     """SIGSTOP during the request, until the lease has run out and another worker has delivered;
     then SIGCONT and the answer. The lease is 3 s here."""
     gates: list[threading.Event] = []
@@ -135,88 +140,91 @@ def zombie(place: Place, result: Result) -> None:
         gate = gates.pop() if gates else None
         if gate:
             gate.wait(60.0)
-        connection.sendall(OK)
+        connection.sendall(OK_RESPONSE)
 
     scaled = {"lease": 3.0, "read": 60.0, "total": 60.0}
-    with Wire(slow_once) as wire:
-        shop = Workshop(place.url(), wire.url)
-        for number in range(place.rounds):
+    with RawVendor(slow_once) as vendor:
+        penstock = BarePenstock(context.url(), vendor.url)
+        for number in range(context.rounds):
             gate = threading.Event()
             gates.append(gate)
-            shop.send(*tracks(20, prefix=f"zombie-{number}"))
-            before = len(wire.requests)
-            with shop.hand("first", **scaled) as first:
-                eventually(lambda n=before: len(wire.requests) > n, 30.0)
+            penstock.send(*make_tracks(20, prefix=f"zombie-{number}"))
+            before = len(vendor.requests)
+            with penstock.worker("first", **scaled) as first:
+                eventually(lambda n=before: len(vendor.requests) > n, 30.0)
                 first.freeze()
                 started = time.monotonic()
-                with shop.hand("second", **scaled):
-                    eventually(lambda n=before: len(wire.requests) > n + 1, 30.0)
-                    eventually(lambda: settled(shop), 30.0)
+                with penstock.worker("second", **scaled):
+                    eventually(lambda n=before: len(vendor.requests) > n + 1, 30.0)
+                    eventually(lambda: is_all_settled(penstock), 30.0)
                     result.recovery.append(time.monotonic() - started)
                     gate.set()
                     first.thaw()
                     time.sleep(1.5)
-            keys = [KEY.findall(body) for body in wire.requests[before:]]
+            keys = [KEY.findall(body) for body in vendor.requests[before:]]
             assert keys == [keys[0]] * 2, "what was sent again had other keys"
             result.again += len(keys[0])
-        states = shop.states()
+        states = penstock.states()
         assert {(state, attempts) for state, _, attempts in states.values()} == {("delivered", 1)}
-        [(written,)] = shop.read("SELECT count(*) FROM delivery_attempt")
-        assert written == place.rounds, "the late worker wrote its attempt down"
-        shop.close_books(result)
+        [(written,)] = penstock.read("SELECT count(*) FROM delivery_attempt")
+        assert written == context.rounds, "the late worker wrote its attempt down"
+        penstock.add_ledger_to(result)
         result.note = "the late worker wrote nothing; both requests had the same keys"
 
 
-def settled(shop: Workshop) -> bool:
-    return all(state == "delivered" for state, *_ in shop.states().values())
+def is_all_settled(penstock: BarePenstock) -> bool:
+    return all(state == "delivered" for state, *_ in penstock.states().values())
 
 
 @row("31", "The clock jumps by an hour, forth and back", short=1, full=3, on=BOTH)
-def clock(place: Place, result: Result) -> None:
+def clock(context: RowContext, result: Result) -> None:
     """A worker is killed in a request while its clock is ahead: its lease ends in an hour, and yet
     another one goes on."""
-    file = place.folder / "clock"
-    jumps = place.either((0, 3_600, 0, -3_600, 0), (3_600, 0, -3_600, 0))
-    with Wire() as wire:
-        shop = Workshop(place.url(), wire.url)
-        for number in range(place.rounds):
+    file = context.folder / "clock"
+    jumps = context.full_or_short((0, 3_600, 0, -3_600, 0), (3_600, 0, -3_600, 0))
+    with RawVendor() as vendor:
+        penstock = BarePenstock(context.url(), vendor.url)
+        for number in range(context.rounds):
             for step, seconds in enumerate(jumps):
                 file.write_text(str(seconds))
                 is_ahead = seconds > 0
-                wire.answer, before = silence if is_ahead else wire_ok, len(wire.requests)
-                shop.send(*tracks(20, prefix=f"clock-{number}-{step}"))
-                with shop.hand(f"hand-{number}-{step}", clock=str(file)):
+                vendor.answer, before = (
+                    never_respond if is_ahead else respond_ok,
+                    len(vendor.requests),
+                )
+                penstock.send(*make_tracks(20, prefix=f"clock-{number}-{step}"))
+                with penstock.worker(f"worker-{number}-{step}", clock=str(file)):
                     if is_ahead:  # killed with a lease that ends in an hour and 25 s
-                        eventually(lambda n=before: len(wire.requests) > n, 30.0)
+                        eventually(lambda n=before: len(vendor.requests) > n, 30.0)
                         continue
                     started = time.monotonic()
-                    eventually(lambda: settled(shop), 60.0)
+                    eventually(lambda: is_all_settled(penstock), 60.0)
                     result.recovery.append(time.monotonic() - started)
-        shop.close_books(result)
-    held = [key for body in wire.requests for key in KEY.findall(body)]
+        penstock.add_ledger_to(result)
+    held = [key for body in vendor.requests for key in KEY.findall(body)]
     result.again = len(held) - len(set(held))
 
 
-def wire_ok(connection) -> None:
-    connection.sendall(OK)
+def respond_ok(connection) -> None:
+    connection.sendall(OK_RESPONSE)
 
 
 @row("32", "Four lanes for a slow vendor without bulk calls", short=12, full=200, on=BOTH)
-def partitions(place: Place, result: Result) -> None:
+def partitions(context: RowContext, result: Result) -> None:
     """Rounds are users; each has to be linked by a call of its own, which takes 200 ms. That it is
     three times as fast is asserted in full only, that several lanes call at once in both."""
     seconds, at_once = {}, {}
     for lanes in (1, 4):
-        seconds[lanes], at_once[lanes] = linking(place, result, lanes)
+        seconds[lanes], at_once[lanes] = linking(context, result, lanes)
     result.note = (
         f"one lane {seconds[1]:.1f} s, four {seconds[4]:.1f} s: {seconds[1] / seconds[4]:.1f} ×"
     )
     assert at_once[1] == 1, f"calls at once, by lanes: {at_once}"
     assert at_once[4] >= 3, f"calls at once, by lanes: {at_once}"
-    assert not place.full or seconds[1] >= 3.0 * seconds[4]
+    assert not context.full or seconds[1] >= 3.0 * seconds[4]
 
 
-def linking(place: Place, result: Result, lanes: int) -> tuple[float, int]:
+def linking(context: RowContext, result: Result, lanes: int) -> tuple[float, int]:
     """Return the seconds from the first call to the last, and how many there were at once."""
     times: list[float] = []
     under_way: list[int] = []
@@ -226,17 +234,17 @@ def linking(place: Place, result: Result, lanes: int) -> tuple[float, int]:
         nonlocal most
         under_way.append(1)
         most = max(most, len(under_way))
-        if b'"events"' not in wire.requests[-1]:
-            time.sleep(TAKES)
+        if b'"events"' not in vendor.requests[-1]:
+            time.sleep(REQUEST_SECONDS)
         under_way.pop()
         times.append(time.monotonic())
-        connection.sendall(OK)
+        connection.sendall(OK_RESPONSE)
 
-    with Wire(slow) as wire:
-        shop = Workshop(place.url(), wire.url, lanes=lanes)
-        batch = tracks(place.rounds, users=place.rounds, prefix=f"lanes-{lanes}")
-        shop.send(*({**each, "anonymousId": f"visitor-{each['userId']}"} for each in batch))
-        with shop.hand("hand"):
-            eventually(lambda: settled(shop), 120.0)
-        shop.close_books(result)
-    return times[-1] - times[0] + TAKES, most
+    with RawVendor(slow) as vendor:
+        penstock = BarePenstock(context.url(), vendor.url, lanes=lanes)
+        batch = make_tracks(context.rounds, users=context.rounds, prefix=f"lanes-{lanes}")
+        penstock.send(*({**each, "anonymousId": f"visitor-{each['userId']}"} for each in batch))
+        with penstock.worker("worker"):
+            eventually(lambda: is_all_settled(penstock), 120.0)
+        penstock.add_ledger_to(result)
+    return times[-1] - times[0] + REQUEST_SECONDS, most

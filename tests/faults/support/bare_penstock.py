@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 
 from tests.faults.registry import Result
-from tests.faults.support.bare_worker import Hand
+from tests.faults.support.bare_worker import BareWorker
 from tests.support.processes import environment, manage
 
-INSTALL = """
+INSTALL_SCRIPT = """
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Source
@@ -21,9 +21,9 @@ made = install(catalog()["heap"], name="Heap", config={"app_id": "1", "region": 
 made.lane_count = LANES
 made.save()
 Source.objects.create(name="Faults")
-routes.plan()
+routes.plan_routes()
 """
-SEND = """
+SEND_SCRIPT = """
 import json
 from pathlib import Path
 from integrations.models import Source
@@ -33,17 +33,17 @@ source = Source.objects.get(name="Faults")
 for start in range(0, len(batch), 1_000):
     send_in(source, *batch[start : start + 1_000])
 """
-STATES = """
+STATES_SQL = """
 SELECT e.message_id, d.state, d.reason, d.attempts
 FROM delivery_delivery d JOIN delivery_event e ON e.id = d.event_id
 """
 
 
-class Workshop:
+class BarePenstock:
     def __init__(self, url: str, vendor_url: str, *, lanes: int = 1, **settings: object):
         usual = {"PENSTOCK_SANDBOX_URL": vendor_url, "LOG_LEVEL": "ERROR"}
         self.env = environment(url, **usual | settings)
-        self.shell(INSTALL.replace("LANES", str(lanes)))
+        self.shell(INSTALL_SCRIPT.replace("LANES", str(lanes)))
 
     def shell(self, script: str) -> str:
         return manage(self.env, "shell", "-v", "0", "-c", script)
@@ -53,14 +53,14 @@ class Workshop:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(messages, file)
             file.flush()
-            self.shell(SEND.replace("BATCH", file.name))
+            self.shell(SEND_SCRIPT.replace("BATCH", file.name))
 
-    def hand(self, name: str, **options: Any) -> Hand:
-        return Hand(self.env, name, **options)
+    def worker(self, name: str, **options: Any) -> BareWorker:
+        return BareWorker(self.env, name, **options)
 
     def states(self) -> dict[str, tuple[str, str, int]]:
         """Return state, reason and attempts of each message."""
-        return {key: tuple(each) for key, *each in self.read(STATES)}
+        return {key: tuple(each) for key, *each in self.read(STATES_SQL)}
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
         """Return rows without a process of Django's, which costs a second."""
@@ -71,7 +71,7 @@ class Workshop:
         with psycopg.connect(url) as connection:
             return connection.execute(sql).fetchall()
 
-    def close_books(self, result: Result) -> None:
+    def add_ledger_to(self, result: Result) -> None:
         book = json.loads(manage(self.env, "ledger", "--json"))
         assert book["closes"], book
         [line] = book["installations"]

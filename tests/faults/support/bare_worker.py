@@ -7,7 +7,7 @@ settles is the real one.
 name       of its cluster; at the start it frees what its predecessor of that name held
 schedule   of retries, seconds
 lease, read, total   seconds
-dies_of    a text: whoever shapes an event that has it, dies on the spot
+crash_on    a text: whoever shapes an event that has it, dies on the spot
 clock      a file with the seconds by which the clock is wrong
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 from tests.support.processes import ROOT, Environment
 
 
-class Hand:
+class BareWorker:
     """The process; use as a context manager."""
 
     def __init__(self, env: Environment, name: str, **options: Any):
@@ -33,7 +33,7 @@ class Hand:
         self.options = options | {"name": name}
         self.start()
 
-    def __enter__(self) -> "Hand":
+    def __enter__(self) -> "BareWorker":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,34 +69,36 @@ def main(options: dict[str, Any]) -> None:
     from delivery.lanes import leases as lanes_leases
     from delivery.lanes import wakeups
     from delivery.worker import drain
-    from delivery.worker.lane_threads import crew
+    from delivery.worker.lane_threads import lane_pool
 
-    bend(options)
-    lanes_leases.release_held_by(options["name"])
+    apply_options(options)
+    lanes_leases.release_cluster_leases(options["name"])
     while True:
-        for lane_id in wakeups.stranded(timezone.now()):
-            crew().take(drain.drain, lane_id)
+        for lane_id in wakeups.lanes_needing_a_worker(timezone.now()):
+            lane_pool().take(drain.drain_lane, lane_id)
         time.sleep(0.02)
 
 
-def bend(options: dict[str, Any]) -> None:
+def apply_options(options: dict[str, Any]) -> None:
     from django.utils import timezone
 
     from delivery.lanes import leases
     from delivery.outbound import client, retry
     from delivery.worker import shape_batch
 
-    retry.SCHEDULE = tuple(options.get("schedule", retry.SCHEDULE))
-    leases.LEASE = timedelta(seconds=options.get("lease", leases.LEASE.total_seconds()))
-    client.READ = options.get("read", client.READ)
-    client.send.__kwdefaults__["total"] = options.get("total", client.TOTAL)
-    if text := options.get("dies_of"):
-        shape_batch.shape = dying(shape_batch.shape, text)
+    retry.RETRY_SCHEDULE = tuple(options.get("schedule", retry.RETRY_SCHEDULE))
+    leases.LEASE_DURATION = timedelta(
+        seconds=options.get("lease", leases.LEASE_DURATION.total_seconds())
+    )
+    client.READ_TIMEOUT = options.get("read", client.READ_TIMEOUT)
+    client.send_request.__kwdefaults__["total"] = options.get("total", client.TOTAL_TIMEOUT)
+    if text := options.get("crash_on"):
+        shape_batch.shape_message = crash_on_message(shape_batch.shape_message, text)
     if path := options.get("clock"):
-        timezone.now = wrong_by(timezone.now, Path(path))
+        timezone.now = skewed_clock(timezone.now, Path(path))
 
 
-def dying(shape, text):
+def crash_on_message(shape, text):
     def shape_or_die(message, *rest):
         if text in message.message_id:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -105,7 +107,7 @@ def dying(shape, text):
     return shape_or_die
 
 
-def wrong_by(now, path):
+def skewed_clock(now, path):
     return lambda: now() + timedelta(seconds=float(path.read_text()))
 
 

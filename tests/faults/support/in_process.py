@@ -8,7 +8,7 @@ from django.conf import settings
 from django.test import override_settings
 from django.utils import timezone
 
-from delivery.accounting.ledger import ledger
+from delivery.accounting.ledger import build_ledger
 from delivery.lanes import routes
 from delivery.models import Delivery, Lane
 from delivery.worker import attempt, drain
@@ -18,10 +18,10 @@ from integrations.models import Installation, Source
 from tests.delivery.worker.test_batch import send_in
 from tests.faults.registry import Result
 
-__all__ = ["Inside", "at", "send_in"]
+__all__ = ["InProcessPenstock", "in_process_penstock", "send_in"]
 
 
-class Inside:
+class InProcessPenstock:
     """One source, and installations of Heap whose vendor is `vendor_url`."""
 
     def __init__(self, vendor_url: str):
@@ -32,34 +32,34 @@ class Inside:
         config = {"app_id": "123", "region": "sandbox"}
         installation = install(catalog()["heap"], name=name, config=config)
         Installation.objects.filter(pk=installation.pk).update(**fields)
-        routes.plan()
+        routes.plan_routes()
         return installation
 
     def send(self, *messages: dict[str, object]) -> None:
         for start in range(0, len(messages), 1_000):
             send_in(self.source, *messages[start : start + 1_000])
 
-    def once(self, lane_id: int) -> None:
+    def drain_once(self, lane_id: int) -> None:
         """Work on a lane once: without waiting for the vendor."""
         with patch.object(drain, "SHORT_WAIT", 0):
-            drain.drain(lane_id)
+            drain.drain_lane(lane_id)
 
-    def later(self) -> None:
+    def make_all_due(self) -> None:
         """Let the time pass until every lane, and what was set aside, is due."""
         Lane.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
         Delivery.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
 
 
 @contextmanager
-def at(vendor_url: str) -> Iterator[Inside]:
+def in_process_penstock(vendor_url: str) -> Iterator[InProcessPenstock]:
     with ExitStack() as stack:
         stack.enter_context(override_settings(SANDBOX_URL=vendor_url))
-        stack.enter_context(patch.object(drain, "LINGER", 0))
-        stack.callback(lambda: attempt.session().close())
-        yield Inside(vendor_url)
+        stack.enter_context(patch.object(drain, "IDLE_STAY", 0))
+        stack.callback(lambda: attempt.shared_session().close())
+        yield InProcessPenstock(vendor_url)
 
 
-def tracks(count: int, *, users: int = 1, prefix: str = "inside") -> list[dict[str, object]]:
+def make_tracks(count: int, *, users: int = 1, prefix: str = "inside") -> list[dict[str, object]]:
     return [
         {
             "type": "track", "event": f"E{n % 20}", "userId": f"user-{n % users}",
@@ -69,9 +69,9 @@ def tracks(count: int, *, users: int = 1, prefix: str = "inside") -> list[dict[s
     ]  # fmt: skip
 
 
-def close_books(result: Result) -> None:
+def add_ledger_to(result: Result) -> None:
     """Add the ledger to the result; it must close."""
-    book = ledger()
+    book = build_ledger()
     assert book.closes, book
     result.accepted += book.stored
     for line in book.lines:

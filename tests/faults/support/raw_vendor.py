@@ -14,30 +14,30 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-Answer = Callable[[socket.socket], None]
+Responder = Callable[[socket.socket], None]
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+OK_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
-class Wire:
+class RawVendor:
     """Use as a context manager. `answer` is called after each request, on its connection.
 
-    hears      is told the name for which each TLS connection asks
+    on_sni      is told the name for which each TLS connection asks
     requests   bodies that came, in order
     """
 
     def __init__(
         self,
-        answer: Answer | None = None,
+        answer: Responder | None = None,
         *,
         certificate: Path | None = None,
-        hears: Callable[[str | None], None] = lambda name: None,
+        on_sni: Callable[[str | None], None] = lambda name: None,
     ):
-        self.answer = answer or bytes_of(OK)
-        self.certificate, self.hears = certificate, hears
+        self.answer = answer or respond_with_bytes(OK_RESPONSE)
+        self.certificate, self.on_sni = certificate, on_sni
         self.requests: list[bytes] = []
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> "RawVendor":
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
@@ -63,7 +63,7 @@ class Wire:
                 if self.certificate:
                     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                     context.load_cert_chain(self.certificate)
-                    context.sni_callback = lambda wire, name, _: self.hears(name)
+                    context.sni_callback = lambda wire, name, _: self.on_sni(name)
                     connection = context.wrap_socket(connection, server_side=True)
                 while self._read(connection):
                     self.answer(connection)
@@ -86,7 +86,7 @@ class Wire:
         return True
 
 
-def bytes_of(answer: bytes, *, then_close: bool = False) -> Answer:
+def respond_with_bytes(answer: bytes, *, then_close: bool = False) -> Responder:
     def send(connection: socket.socket) -> None:
         connection.sendall(answer)
         if then_close:
@@ -95,13 +95,13 @@ def bytes_of(answer: bytes, *, then_close: bool = False) -> Answer:
     return send
 
 
-def status(code: int, headers: str = "", body: bytes = b"said") -> Answer:
+def respond_with_status(code: int, headers: str = "", body: bytes = b"said") -> Responder:
     body = b"" if code in (204, 304) else body
     head = f"HTTP/1.1 {code} Whatever\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    return bytes_of(head.encode() + body)
+    return respond_with_bytes(head.encode() + body)
 
 
-def in_turn(*answers: Answer) -> Answer:
+def respond_in_turn(*answers: Responder) -> Responder:
     """Return an answer that is each of these in turn, and the last one from then on."""
     left = list(answers)
 
@@ -111,19 +111,19 @@ def in_turn(*answers: Answer) -> Answer:
     return send
 
 
-def silence(connection: socket.socket) -> None:
+def never_respond(connection: socket.socket) -> None:
     """Say nothing until the other side goes."""
     connection.recv(1)
 
 
-def drip(connection: socket.socket) -> None:
+def drip_response(connection: socket.socket) -> None:
     """One byte each tenth of a second, for ever."""
     for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 10_000:
         connection.sendall(bytes([byte]))
         time.sleep(0.1)
 
 
-def self_signed(folder: Path) -> Path:
+def make_self_signed_certificate(folder: Path) -> Path:
     """Make a certificate that nobody vouches for, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vendor.example")])

@@ -9,17 +9,17 @@ import psycopg
 
 from tests.kills.stage import Stage
 
-WAITED = """
+LONGEST_LOCK_WAIT_SQL = """
     SELECT coalesce(extract(epoch FROM max(clock_timestamp() - waitstart)), 0)
     FROM pg_locks WHERE NOT granted
 """
-OTHERS = """
+OTHER_CONNECTIONS_SQL = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
-class Greatest:
+class MaxSampler:
     """The greatest that `look` returned, asked every so many seconds while the block ran. What it
     raised is raised at the end of the block."""
 
@@ -29,7 +29,7 @@ class Greatest:
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "Greatest":
+    def __enter__(self) -> "MaxSampler":
         self.thread.start()
         return self
 
@@ -48,31 +48,31 @@ class Greatest:
             self.error = error
 
 
-def waits_for_locks(url: str) -> AbstractContextManager[Greatest]:
+def longest_lock_wait(url: str) -> AbstractContextManager[MaxSampler]:
     """Give the longest that anybody waited for a lock of this database, in seconds."""
-    return greatest_of(url, WAITED, every=0.01)
+    return max_of_query(url, LONGEST_LOCK_WAIT_SQL, every=0.01)
 
 
-def connections(url: str) -> AbstractContextManager[Greatest]:
+def most_connections(url: str) -> AbstractContextManager[MaxSampler]:
     """Give the most connections that this database had."""
-    return greatest_of(url, OTHERS, every=0.05)
+    return max_of_query(url, OTHER_CONNECTIONS_SQL, every=0.05)
 
 
 @contextmanager
-def greatest_of(url: str, query: str, *, every: float) -> Iterator[Greatest]:
+def max_of_query(url: str, query: str, *, every: float) -> Iterator[MaxSampler]:
     with (
         psycopg.connect(url, autocommit=True) as db,
-        Greatest(lambda: float(db.execute(query).fetchone()[0]), every=every) as greatest,
+        MaxSampler(lambda: float(db.execute(query).fetchone()[0]), every=every) as greatest,
     ):
         yield greatest
 
 
-def memory_of_workers(stage: Stage) -> Greatest:
+def max_worker_memory(stage: Stage) -> MaxSampler:
     """Return the most that a worker of the cluster has, in bytes."""
-    return Greatest(lambda: largest(stage), every=0.2)
+    return MaxSampler(lambda: largest_worker_memory(stage), every=0.2)
 
 
-def largest(stage: Stage) -> int:
+def largest_worker_memory(stage: Stage) -> int:
     """Return the memory of the largest worker, in bytes; 0 when there is none at the moment."""
     sizes = [0]
     for worker in stage.find("worker"):

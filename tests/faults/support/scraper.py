@@ -11,7 +11,7 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-EVERY = 0.2  # seconds between two looks: as a monitoring system, but oftener
+SCRAPE_INTERVAL = 0.2  # seconds between two looks: as a monitoring system, but oftener
 
 
 def scrape(url: str, token: str, seconds: float) -> list[float]:
@@ -27,7 +27,7 @@ def scrape(url: str, token: str, seconds: float) -> list[float]:
         took.append(time.monotonic() - started)
         if answer.status != 200:
             sys.exit(f"{url}: {answer.status} {body[:200]!r}")
-        time.sleep(EVERY)
+        time.sleep(SCRAPE_INTERVAL)
     return took
 
 

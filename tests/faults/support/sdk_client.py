@@ -15,12 +15,12 @@ from tests.faults.registry import Result
 from tests.kills.stage import WRITE_KEY, Stage
 from tests.support.processes import eventually
 
-PATIENCE = 180.0  # seconds in which a message must have been taken, whatever happens
-ALWAYS = 10_000_000
+ACCEPT_TIMEOUT = 180.0  # seconds in which a message must have been taken, whatever happens
+UNLIMITED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class IngestResponse:
     """status: 0 when none came."""
 
     started: float  # monotonic
@@ -29,21 +29,23 @@ class Answer:
     retry_after: str
 
 
-class Client:
+class SdkClient:
     """Sends each message until it was told 200; many threads, each with a user of its own."""
 
     def __init__(self, stage: Stage, *, prefix: str = "m", pause: float = 0.0):
         self.url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/batch"
         self.prefix = prefix
         self.pause = pause  # seconds between two requests of a thread
-        self.answers: list[Answer] = []
+        self.answers: list[IngestResponse] = []
         self.accepted: set[str] = set()
         self.given_up: list[str] = []
         self.stopped = threading.Event()
         self.numbers = count()
 
     @contextmanager
-    def sending(self, *, threads: int, per_request: int = 5, most: int = ALWAYS) -> Iterator[None]:
+    def sending(
+        self, *, threads: int, per_request: int = 5, most: int = UNLIMITED
+    ) -> Iterator[None]:
         """Send from many threads until the block ends, or so many requests were made."""
         requests_left = iter(range(most))
         lock = threading.Lock()
@@ -63,13 +65,13 @@ class Client:
             each.start()
         try:
             yield
-            if most < ALWAYS:
+            if most < UNLIMITED:
                 for each in workers:
-                    each.join(PATIENCE)
+                    each.join(ACCEPT_TIMEOUT)
         finally:
             self.stopped.set()
             for each in workers:
-                each.join(PATIENCE)
+                each.join(ACCEPT_TIMEOUT)
         assert not self.given_up, f"never taken: {self.given_up[:3]}"
 
     def message(self, number: int, user: int) -> dict[str, object]:
@@ -80,7 +82,7 @@ class Client:
 
     def deliver(self, web: requests.Session, batch: list[dict[str, object]]) -> None:
         ids = [str(each["messageId"]) for each in batch]
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + ACCEPT_TIMEOUT
         while time.monotonic() < until:
             if self.post(web, batch).status == 200:
                 self.accepted.update(ids)
@@ -88,7 +90,7 @@ class Client:
             time.sleep(0.2)
         self.given_up += ids
 
-    def post(self, web: requests.Session, batch: list[dict[str, object]]) -> Answer:
+    def post(self, web: requests.Session, batch: list[dict[str, object]]) -> IngestResponse:
         started, status, retry_after = time.monotonic(), 0, ""
         try:
             answer = web.post(
@@ -98,11 +100,11 @@ class Client:
             status, retry_after = answer.status_code, answer.headers.get("Retry-After", "")
         except requests.RequestException:
             web.close()
-        made = Answer(started, time.monotonic(), status, retry_after)
+        made = IngestResponse(started, time.monotonic(), status, retry_after)
         self.answers.append(made)
         return made
 
-    def between(self, start: float, end: float) -> list[Answer]:
+    def between(self, start: float, end: float) -> list[IngestResponse]:
         """Return the answers to requests that began and ended in that time."""
         return [a for a in list(self.answers) if a.started >= start and a.ended <= end]
 
@@ -114,7 +116,7 @@ class Client:
         return Counter(answer.status for answer in self.answers)
 
 
-def reckon(
+def assert_delivered_once(
     stage: Stage, ids: set[str], result: Result, *, within: float = 90.0, piled: int = 0
 ) -> None:
     """Wait until the queue is empty and check: the ledger closes, and the vendor holds each
@@ -122,14 +124,14 @@ def reckon(
 
     piled  deliveries that were put in by SQL as if they had been delivered
     """
-    stage.trouble()
+    stage.set_faults()
     eventually(lambda: not stage.has_queued(), within, "deliveries are left")
-    account = stage.account()
+    account = stage.ledger_line()
     result.add(account)
     result.delivered -= piled
     result.accepted += len(ids)
     held = [each["idempotency_key"] for each in stage.events()]
-    result.again += stage.repeats()
+    result.again += stage.count_repeats()
     result.doubled += len(held) - len(set(held))
     result.lost += len(ids - set(held))
     stored = account["in_scope"] - piled

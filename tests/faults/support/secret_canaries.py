@@ -10,7 +10,7 @@ import psycopg
 import requests
 from cryptography.fernet import Fernet
 
-from tests.faults.registry import Place, Result, row
+from tests.faults.registry import Result, RowContext, row
 from tests.kills.stage import INSTALL, Stage
 from tests.support.processes import eventually
 
@@ -22,11 +22,11 @@ APIS = (
 
 
 @row("19", "Secrets as canaries", short=1, full=1)
-def canaries(place: Place, result: Result) -> None:
+def canaries(context: RowContext, result: Result) -> None:
     """Seven secrets through success, refusal, a vendor that repeats them, and a lost key; then they
     are looked for in the dump of the database, the logs, the API and the admin's pages: the first
     150 that links lead to, in short the first 30."""
-    pages = place.either(150, 30)
+    pages = context.full_or_short(150, 30)
     kept = {
         name: f"canary-{name}-{secrets.token_hex(8)}"
         for name in ("api-key", "api-token", "admin-password", "secret-key", "database-password")
@@ -34,7 +34,7 @@ def canaries(place: Place, result: Result) -> None:
     kept["first-fernet-key"], kept["second-fernet-key"] = (
         Fernet.generate_key().decode() for _ in range(2)
     )
-    url = place.url().replace("postgres@", f"postgres:{kept['database-password']}@")
+    url = context.url().replace("postgres@", f"postgres:{kept['database-password']}@")
     settings = {
         "SECRET_KEY": kept["secret-key"], "PENSTOCK_API_TOKEN": kept["api-token"],
         "PENSTOCK_ADMIN_PASSWORD": kept["admin-password"],
@@ -43,25 +43,26 @@ def canaries(place: Place, result: Result) -> None:
     config = {**INSTALL["config"], "api_key": kept["api-key"]}
     with Stage(url, token=kept["api-token"], config=config, **settings) as stage:
         stage.send(50)
-        stage.trouble({"status": 400, "times": 1, "body": f"you said {kept['api-key']}"})
+        stage.set_faults({"status": 400, "times": 1, "body": f"you said {kept['api-key']}"})
         stage.send(1)
         eventually(lambda: not stage.has_queued(), 30.0)
-        places = {"the log": stage.up.output, **seen(stage, kept, pages)}
+        places = {"the log": stage.up.output, **collect_pages(stage, kept, pages)}
     rotated = settings | {"PENSTOCK_SECRETS_KEYS": kept["second-fernet-key"]}
     with Stage(url, token=kept["api-token"], config=None, **rotated) as stage:
         stage.send_one(51)
-        eventually(lambda: "opens these secrets" in seen_in(url, "last_error"), 30.0)
+        eventually(lambda: "opens these secrets" in read_lane_column(url, "last_error"), 30.0)
         places |= {
-            f"{name}, key lost": text for name, text in seen(stage, kept, pages // 3).items()
+            f"{name}, key lost": text
+            for name, text in collect_pages(stage, kept, pages // 3).items()
         }
         places["the log, key lost"] = stage.up.output
-    places["the dump"] = dump(url)
+    places["the dump"] = dump_database(url)
     result.accepted = 52
     result.note = f"{len(kept)} secrets looked for in {len(places)} places"
-    assert sightings(kept, places) == []
+    assert find_canaries(kept, places) == []
 
 
-def sightings(kept: dict[str, str], places: dict[str, str]) -> list[str]:
+def find_canaries(kept: dict[str, str], places: dict[str, str]) -> list[str]:
     return [
         f"{name} in {where}"
         for where, text in places.items()
@@ -70,7 +71,7 @@ def sightings(kept: dict[str, str], places: dict[str, str]) -> list[str]:
     ]
 
 
-def seen(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, str]:
+def collect_pages(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, str]:
     """Return what the API answers and what the admin shows, by address."""
     base = f"http://{stage.env['PENSTOCK_WEB_BIND']}"
     places = {}
@@ -94,7 +95,7 @@ def seen(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, str]:
     return places
 
 
-def seen_in(url: str, column: str) -> str:
+def read_lane_column(url: str, column: str) -> str:
     with psycopg.connect(url) as connection:
         rows = connection.execute(f"SELECT {column} FROM delivery_lane").fetchall()
     return " ".join(str(value) for (value,) in rows)
@@ -110,7 +111,7 @@ def login(web: requests.Session, base: str, password: str) -> None:
     assert web.post(page, data=form, headers={"Referer": page}, timeout=30).ok
 
 
-def dump(url: str) -> str:
+def dump_database(url: str) -> str:
     with suppress(FileNotFoundError):
         return subprocess.run(["pg_dump", url], capture_output=True, text=True, check=True).stdout
     return ""

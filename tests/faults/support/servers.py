@@ -9,10 +9,10 @@ from functools import cached_property
 import psycopg
 import redis
 
-from tests.conftest import a_free_port
-from tests.support.postgres import Server
+from tests.conftest import find_free_port
+from tests.support.postgres import PostgresServer
 from tests.support.processes import eventually
-from tests.support.services import Missing, database
+from tests.support.services import ServiceMissing, database_url_on
 
 
 class Servers:
@@ -38,7 +38,7 @@ class Servers:
         return server
 
 
-class Postgres(Server):
+class Postgres(PostgresServer):
     """One server, many databases."""
 
     def crash(self) -> None:
@@ -46,7 +46,7 @@ class Postgres(Server):
         self.stop("immediate")
 
     def new_database(self) -> str:
-        url = database(self.url)
+        url = database_url_on(self.url)
         self.execute(f"CREATE DATABASE {url.rpartition('/')[2]}")
         return url
 
@@ -56,13 +56,13 @@ class Postgres(Server):
 
 
 class Redis:
-    """A Redis that keeps nothing on disk. Raises Missing where there is no redis-server."""
+    """A Redis that keeps nothing on disk. Raises ServiceMissing where there is no redis-server."""
 
     def __init__(self) -> None:
         program = shutil.which("redis-server")
         if not program:
-            raise Missing("no redis-server in PATH")
-        self.program, self.port = program, a_free_port()
+            raise ServiceMissing("no redis-server in PATH")
+        self.program, self.port = program, find_free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0?socket_connect_timeout=3&socket_timeout=10"
         self.start()
 

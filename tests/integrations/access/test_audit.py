@@ -96,8 +96,8 @@ def test_a_secret_that_stays_is_no_change(installation):
 
 def test_pausing_resuming_and_delivering_again_are_in_it(installation):
     make_delivery(installation, state="failed")
-    installations.pause(installation)
-    installations.resume(installation)
+    installations.pause_installation(installation)
+    installations.resume_installation(installation)
     deliveries.deliver_again(Delivery.objects.all(), timezone.now())
     assert [each.action for each in AuditEntry.objects.order_by("pk")] == [
         "installation.paused", "installation.resumed", "delivery.queued_again",
@@ -193,5 +193,5 @@ def test_it_is_purged_by_age_alone():
     old = audit.record("source.created", "Shop")
     QuerySet.update(AuditEntry.objects.filter(pk=old.pk), at=now - timedelta(days=91))
     young = audit.record("source.updated", "Shop")
-    retention.purge(now)
+    retention.purge_old_rows(now)
     assert list(AuditEntry.objects.all()) == [young]

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.conftest import ARGUMENTS
+from tests.conftest import CHROMIUM_ARGUMENTS
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.django_db(transaction=True)]
 
@@ -14,7 +14,7 @@ def test_it_shows_every_part_and_asks_nobody_else(live_server, chromium, monkeyp
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     hosts, troubles = set(), []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -34,7 +34,7 @@ def test_it_shows_every_part_and_asks_nobody_else(live_server, chromium, monkeyp
 def test_it_can_be_read_on_a_phone(live_server, chromium, monkeypatch):
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.goto(f"{live_server.url}/v1/docs")
         page.get_by_text("/v1/admin/incidents", exact=True).first.click()

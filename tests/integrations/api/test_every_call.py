@@ -12,7 +12,14 @@ import requests
 
 from integrations.api.examples import FILE, examples, shape_of
 from tests.support import api_calls
-from tests.support.api_calls import GIVEN, OPERATIONS, REFUSED, SCHEMA, TOKEN, ends
+from tests.support.api_calls import (
+    CALL_ARGUMENTS,
+    EXPECTED_REFUSALS,
+    OPERATIONS,
+    SCHEMA,
+    TOKEN,
+    is_destructive,
+)
 
 # one group: what they share is made once
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_every_call")]
@@ -48,17 +55,20 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     with (
-        api_calls.server(tmp_path_factory.mktemp("penstock")) as url,
+        api_calls.running_server(tmp_path_factory.mktemp("penstock")) as url,
         requests.Session() as session,
     ):
         session.headers["Authorization"] = f"Bearer {TOKEN}"
         managed = [each for each in OPERATIONS if each[0].startswith("/v1/admin/")]
-        yield [made_of(session, url, *each) for each in sorted(managed, key=lambda e: ends(*e))]
+        yield [
+            made_of(session, url, *each)
+            for each in sorted(managed, key=lambda e: is_destructive(*e))
+        ]
 
 
 def made_of(session, url, path, method):
     name = OPERATIONS[path, method]["operationId"]
-    given = dict(GIVEN.get(name, {}))
+    given = dict(CALL_ARGUMENTS.get(name, {}))
     body, address = given.pop("body", None), url + path
     for each in [each for each in given if f"{{{each}}}" in path]:
         address = address.replace(f"{{{each}}}", str(given.pop(each)))
@@ -82,7 +92,7 @@ def entries(session, url):
 
 def test_each_succeeds_and_says_its_request_id(made):
     for each in made:
-        expected = REFUSED.get(each.name, range(200, 300))
+        expected = EXPECTED_REFUSALS.get(each.name, range(200, 300))
         assert each.answer.status_code in ([expected] if expected in (401, 409) else expected), (
             each.name,
             each.answer.text,
@@ -137,7 +147,7 @@ def answered(made):
 def given():
     """Yield (shape, a body of that shape that a call is given)."""
     for operation in OPERATIONS.values():
-        body = GIVEN.get(operation["operationId"], {}).get("body")
+        body = CALL_ARGUMENTS.get(operation["operationId"], {}).get("body")
         if body is not None:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
             yield shape_of(schema, SHAPES), body

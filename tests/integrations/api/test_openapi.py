@@ -15,7 +15,14 @@ import pytest
 from integrations.api import serializers
 from tests.integrations.access.test_permission_matrix import CALLS, OPEN
 from tests.support import api_calls
-from tests.support.api_calls import GIVEN, OPERATIONS, REFUSED, SCHEMA, TOKEN, ends
+from tests.support.api_calls import (
+    CALL_ARGUMENTS,
+    EXPECTED_REFUSALS,
+    OPERATIONS,
+    SCHEMA,
+    TOKEN,
+    is_destructive,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = int(os.environ.get("PENSTOCK_FUZZ_API", "3"))  # made up for each call
@@ -67,7 +74,7 @@ def test_it_is_served_as_it_is_in_the_repository(client):
 
 @pytest.fixture
 def penstock(tmp_path):
-    with api_calls.server(tmp_path) as url:
+    with api_calls.running_server(tmp_path) as url:
         yield url
 
 
@@ -102,11 +109,11 @@ def test_a_generated_client_makes_every_call(penstock, client_package):
 
 def make_every_call(package, client):
     managed = [each for each in OPERATIONS.items() if each[0][0].startswith("/v1/admin/")]
-    for (_, method), operation in sorted(managed, key=lambda each: ends(*each[0])):
+    for (_, method), operation in sorted(managed, key=lambda each: is_destructive(*each[0])):
         name = operation["operationId"]
         called = call(package, client, operation)
-        assert called.status_code == REFUSED.get(name, called.status_code), name
-        assert called.status_code < 300 or name in REFUSED, (name, called.content)
+        assert called.status_code == EXPECTED_REFUSALS.get(name, called.status_code), name
+        assert called.status_code < 300 or name in EXPECTED_REFUSALS, (name, called.content)
         assert called.parsed is not None or called.status_code == 204, (name, method)
 
 
@@ -114,7 +121,7 @@ def call(package, client, operation):
     name, tag = operation["operationId"], operation["tags"][0].replace("-", "_")
     module = importlib.import_module(f"{package.__name__}.api.{tag}.{name}")
     parameters = inspect.signature(module.sync_detailed).parameters
-    values = dict(as_parameters(GIVEN.get(name, {}), parameters))
+    values = dict(as_parameters(CALL_ARGUMENTS.get(name, {}), parameters))
     if "body" in values:
         annotation = parameters["body"].annotation
         shape = typing.get_args(annotation)[0] if typing.get_args(annotation) else annotation

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from integrations.access import audit
 from integrations.models import ApiToken, AuditEntry, digest
-from tests.conftest import caller
+from tests.conftest import make_api_caller
 from tests.support.factories import make_token, make_user
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ def boss():
 
 @pytest.fixture
 def api(client, boss):
-    return caller(client, make_token(boss))
+    return make_api_caller(client, make_token(boss))
 
 
 def refused(answer):
@@ -109,7 +109,7 @@ def test_who_is_deactivated_gets_in_no_more_and_stays_listed(client, api, rf):
     token = make_token(user, token="pst_ada")
     assert api("DELETE", f"{USERS}/{user.pk}")[0] == 204
     assert authenticate(rf.get("/"), username="ada", password="secret") is None
-    assert caller(client, token)("GET", "/v1/admin/deliveries")[0] == 401
+    assert make_api_caller(client, token)("GET", "/v1/admin/deliveries")[0] == 401
     assert ApiToken.objects.get(user=user).revoked_at
     assert [each["username"] for each in api("GET", USERS, is_active="false")[1]["data"]] == ["ada"]
     assert [each["username"] for each in api("GET", USERS, is_active="true")[1]["data"]] == ["boss"]
@@ -167,7 +167,7 @@ def test_a_token_is_made_told_once_and_can_call(client, api):
     status, made = api("POST", TOKENS, body)
     assert (status, made["username"], made["scopes"]) == (201, "boss", ["users:read"])
     assert ApiToken.objects.get(pk=made["id"]).digest == digest(made["token"])
-    call = caller(client, made["token"])
+    call = make_api_caller(client, made["token"])
     assert call("GET", USERS)[0] == 200
     assert refused(call("POST", TOKENS, body))[0] == 403
     listed = api("GET", TOKENS)[1]["data"]
@@ -176,7 +176,7 @@ def test_a_token_is_made_told_once_and_can_call(client, api):
 
 
 def test_a_token_gives_out_only_scopes_that_it_has(client, boss):
-    call = caller(client, make_token(boss, token="pst_few", scopes=["users:write"]))
+    call = make_api_caller(client, make_token(boss, token="pst_few", scopes=["users:write"]))
     status, _, fields = refused(call("POST", TOKENS, {"name": "CI", "scopes": ["audit:read"]}))
     assert status == 422
     assert "audit:read" in fields["scopes"]
@@ -211,7 +211,7 @@ def test_a_revoked_token_is_refused_and_stays_listed(client, api):
     made = api("POST", TOKENS, {"name": "CI", "scopes": ["admin"]})[1]
     assert api("DELETE", f"{TOKENS}/{made['id']}")[0] == 204
     assert api("DELETE", f"{TOKENS}/{made['id']}")[0] == 204
-    assert caller(client, made["token"])("GET", USERS)[0] == 401
+    assert make_api_caller(client, made["token"])("GET", USERS)[0] == 401
     assert api("GET", TOKENS)[1]["data"][0]["revoked_at"]
     assert AuditEntry.objects.filter(action="token.revoked").count() == 1
     assert refused(api("DELETE", f"{TOKENS}/4711"))[0] == 404

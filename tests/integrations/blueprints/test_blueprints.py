@@ -19,7 +19,7 @@ from integrations.blueprints.directives import DIRECTIVES
 from integrations.blueprints.trigger_syntax import FIELDS
 from integrations.errors import MessageRejected
 from integrations.messages import TYPES
-from tests.support.json_schema import problem
+from tests.support.json_schema import first_problem
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "integrations/blueprints/schema.json").read_text("utf-8"))
@@ -194,7 +194,7 @@ def test_the_error_has_a_line_for_each_problem():
 )
 def test_what_is_no_blueprint_is_refused_with_its_place(data, place):
     assert [each.partition(": ")[0] for each in problems(data)] == [place]
-    assert problem(data, SCHEMA)
+    assert first_problem(data, SCHEMA)
 
 
 def test_to_pass_a_destination_must_take_events():
@@ -230,7 +230,7 @@ def test_the_schema_knows_the_directives_that_there_are():
     ],
 )
 def test_the_schema_takes_the_blueprints_that_are_shipped(data):
-    assert problem(data, SCHEMA) is None
+    assert first_problem(data, SCHEMA) is None
 
 
 OPTIONS = [*SCHEMA["$defs"]["directive"]["properties"], "operator", "value", "mode", "separator"]
@@ -247,7 +247,7 @@ MAPPINGS = st.recursive(
 @given(st.dictionaries(st.sampled_from(["a", *DIRECTIVES]), MAPPINGS, max_size=2))
 def test_the_schema_refuses_what_we_refuse(mapping):
     data = blueprint(action() | {"mapping": mapping})
-    assert is_refused(data) == (problem(data, SCHEMA) is not None)
+    assert is_refused(data) == (first_problem(data, SCHEMA) is not None)
 
 
 def is_refused(data):

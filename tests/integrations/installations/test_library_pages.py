@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from delivery.accounting import histogram, record
-from delivery.accounting.record import Sums
+from delivery.accounting.record import MetricCounts
 from delivery.actions import installations
 from delivery.models import Delivery, Lane
 from delivery.worker import rate_limits
@@ -246,8 +246,8 @@ def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
 def test_the_list_has_figures_of_the_last_day(client):
     installation, source = make_installation(), make_source()
     assert "–" in page(client, MINE)
-    numbers = record.Sums(delivered=12_345, latency={histogram.bucket(1.5): 12_345})
-    record.append(installation.pk, {source.pk: numbers}, timezone.now())
+    numbers = record.MetricCounts(delivered=12_345, latency={histogram.latency_bucket(1.5): 12_345})
+    record.append_settlement(installation.pk, {source.pk: numbers}, timezone.now())
     html = page(client, MINE)
     assert "12.3k" in html
     assert "ps-spark" in html
@@ -256,10 +256,10 @@ def test_the_list_has_figures_of_the_last_day(client):
 
 def test_who_is_paused_is_said_with_since_when(client):
     installation = make_delivery().installation
-    installations.pause(installation)
+    installations.pause_installation(installation)
     now = timezone.now()
     assert f"since {now:%H:%M}" in state(client)
-    installations.resume(installation)
+    installations.resume_installation(installation)
     install.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
     assert "since" not in state(client)  # nobody wrote down when
 
@@ -284,7 +284,7 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
 def test_a_lane_that_was_paused_just_goes_on(client):
     installation = make_delivery().installation
     Lane.objects.update(paused=True, failures=3, last_error="HTTP 401")
-    installations.resume(installation)
+    installations.resume_installation(installation)
     lane = Lane.objects.get()
     assert (lane.paused, lane.due_at, lane.failures) == (False, None, 0)
     assert "Delivering" in state(client)
@@ -389,7 +389,7 @@ def test_an_installation_that_is_switched_off_says_who_did_it_and_what_waits(cli
 
 
 def test_the_queue_is_counted_no_further_than_it_is_shown(client, monkeypatch):
-    monkeypatch.setattr("delivery.accounting.bounded_count.MOST", 2)
+    monkeypatch.setattr("delivery.accounting.bounded_count.QUEUE_COUNT_LIMIT", 2)
     installation = make_installation()
     for _ in range(4):
         make_delivery(installation)
@@ -450,8 +450,8 @@ def test_the_overview_says_how_it_has_been_doing(client):
     delivery = make_delivery(state="delivered")
     installation, now = delivery.installation, timezone.now()
     for hours, delivered, failed in ((0, 9, 1), (5, 90, 0), (50, 800, 100)):
-        sums = {delivery.event.source_id: Sums(delivered=delivered, failed=failed)}
-        record.append(installation.pk, sums, now - timedelta(hours=hours))
+        sums = {delivery.event.source_id: MetricCounts(delivered=delivered, failed=failed)}
+        record.append_settlement(installation.pk, sums, now - timedelta(hours=hours))
     for ms in range(1, 101):
         make_attempt(delivery, duration_ms=ms)
     make_attempt(delivery, duration_ms=9_000, status=None, outcome="VendorUnavailable")
@@ -462,7 +462,7 @@ def test_the_overview_says_how_it_has_been_doing(client):
     assert re.search(r"Without trouble since \d+ s ago", text)
     Lane.objects.update(failures=3, changed_at=now - timedelta(minutes=7, seconds=5))
     assert "In trouble since 7 min ago" in text_of(page(client, address_of(installation)))
-    installations.pause(installation)
+    installations.pause_installation(installation)
     text = text_of(page(client, address_of(installation)))
     assert re.search(r"Paused since \d+ s ago", text)
 
@@ -471,9 +471,9 @@ def test_the_overview_shows_how_much_of_the_vendors_limits_is_used(client):
     installation = make_installation(config={"app_id": "1234567890", "region": "us"})
     limit = installation.destination.limits(installation.settings())[0]
     now = timezone.now()
-    rate_limits.take(limit, {"": limit.items // 2}, now)
-    assert rate_limits.use([limit], now)[0].percent == 50
-    assert rate_limits.use([limit], now + timezone.timedelta(hours=1))[0].used == 0
+    rate_limits.take_tokens(limit, {"": limit.items // 2}, now)
+    assert rate_limits.limit_use([limit], now)[0].percent == 50
+    assert rate_limits.limit_use([limit], now + timezone.timedelta(hours=1))[0].used == 0
     assert limit.name.capitalize() in text_of(page(client, address_of(installation)))
 
 

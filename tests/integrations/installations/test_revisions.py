@@ -103,7 +103,7 @@ def test_there_is_no_way_back_to_a_revision_that_never_was(heap):
 
 def test_a_lane_that_stood_still_for_its_blueprint_goes_on(heap, monkeypatch):
     woken = []
-    monkeypatch.setattr(wakeups, "wake", woken.extend)
+    monkeypatch.setattr(wakeups, "wake_lanes", woken.extend)
     lane = Lane.objects.get(installation=heap)
     Lane.objects.update(paused=True, last_error="The blueprint cannot be used.")
     from django.test import TestCase

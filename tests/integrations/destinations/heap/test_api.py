@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.ingest.envelope import opened
-from delivery.ingest.parsing import Limits, Terms, parse
+from delivery.ingest.envelope import parse_envelope
+from delivery.ingest.parsing import IngestLimits, RequestContext, parse_messages
 from integrations.blueprints import compile_blueprint, view_of
 from integrations.destination import Action, Item, Shaped
 from integrations.destinations.heap import DESTINATION, api, properties
@@ -107,10 +107,12 @@ def test_the_blueprint_makes_the_action_of_an_example(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_ingest_makes_the_message_of_an_example_of_its_body(name):
-    message, limits = message_of(EXAMPLES[name]), Limits(32_000, 1, 500_000)
-    terms = Terms(now=message.received_at, limits=limits, implied=message.type, single=True)
-    body, envelope, _ = opened(json.dumps(message.body).encode())
-    [parsed] = parse(body, envelope, terms).messages
+    message, limits = message_of(EXAMPLES[name]), IngestLimits(32_000, 1, 500_000)
+    terms = RequestContext(
+        now=message.received_at, limits=limits, implied_type=message.type, is_single=True
+    )
+    body, envelope, _ = parse_envelope(json.dumps(message.body).encode())
+    [parsed] = parse_messages(body, envelope, terms).messages
     assert parsed.timestamp == message.timestamp
     assert (parsed.type, parsed.message_id) == (message.type, message.message_id)
     ids = (message.user_id.strip()[:255], message.anonymous_id.strip())

@@ -5,7 +5,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class StatusText:
     """A state to read.
 
     level   "well", "busy", "waiting", "attention", "off" or "new": the colour, for those who see it
@@ -21,7 +21,7 @@ class Words:
     fix: str = ""
 
 
-def clock(moment: datetime, now: datetime) -> str:
+def format_time(moment: datetime, now: datetime) -> str:
     """Return a time of today as a time, and of another day with its date; always UTC."""
     shape = "%H:%M:%S UTC" if moment.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC"
     return moment.strftime(shape)
