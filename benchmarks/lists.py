@@ -179,7 +179,7 @@ def look_up():
     from datetime import timedelta
 
     from delivery.models import Attempt, Delivery, Event
-    from integrations.api.lists import cursor_after
+    from integrations.api.lists import encode_cursor
     from integrations.models import Installation
 
     ids = dict(Installation.objects.values_list("name", "pk"))
@@ -188,8 +188,8 @@ def look_up():
     middle = newest.received_at - timedelta(days=15)
     return {
         "all": ids["All"], "quiet": ids["Quiet"],
-        "deep": cursor_after(Delivery.objects.latest("pk").pk // 2),
-        "deep_event": cursor_after(newest.pk // 2),
+        "deep": encode_cursor(Delivery.objects.latest("pk").pk // 2),
+        "deep_event": encode_cursor(newest.pk // 2),
         "user": newest.user_id, "visitor": newest.anonymous_id, "message": newest.message_id,
         "day": stamp(middle), "later": stamp(middle + timedelta(hours=6)),
         "month": stamp(newest.received_at - timedelta(days=29)),

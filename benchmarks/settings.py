@@ -11,5 +11,5 @@ from config.settings import MIDDLEWARE, Q_CLUSTER, ROOT_URLCONF, env  # noqa: E4
 Q_CLUSTER = {**Q_CLUSTER, "name": env.str("BENCH_QUEUE"), "scheduler": env.bool("BENCH_SCHEDULER")}
 OURS, ROOT_URLCONF = ROOT_URLCONF, env.str("BENCH_URLCONF", default=ROOT_URLCONF)
 if ROOT_URLCONF != OURS:  # the hurried design has its own views, and no way straight to ours
-    MIDDLEWARE = [each for each in MIDDLEWARE if each != "config.middleware.straight"]
+    MIDDLEWARE = [each for each in MIDDLEWARE if each != "config.middleware.ingest_fast_path"]
 RATE_LIMIT = 0  # one source sends all of it, as fast as it can

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # it runs from anywhere, 
 import msgspec  # noqa: E402
 
 from benchmarks.events import messages  # noqa: E402
-from integrations.blueprints import NAMED, Blueprint, compile_blueprint, view_of  # noqa: E402
-from integrations.catalog import blueprint  # noqa: E402
+from integrations.blueprints import NAME_FIELDS, Blueprint, build_message_view, compile_blueprint  # noqa: E402
+from integrations.catalog import load_blueprint  # noqa: E402
 from integrations.destination import Item  # noqa: E402
 from integrations.destinations.heap import DESTINATION  # noqa: E402
 from integrations.messages import Message  # noqa: E402
@@ -36,7 +36,7 @@ decode = msgspec.json.Decoder().decode
 
 def main() -> None:
     lines = given(sys.argv[1]) if len(sys.argv) > 1 else made()
-    compiled = compile_blueprint(blueprint("heap", "default"), DESTINATION.kinds)
+    compiled = compile_blueprint(load_blueprint("heap", "default"), DESTINATION.kinds)
     turns = [turn(lines, compiled) for _ in range(TURNS)]
     _, _, requests, size = turns[0]
     print(f"{len(lines):,} messages of {sum(map(len, lines)) / len(lines):,.0f} bytes")
@@ -71,7 +71,7 @@ def bodies(lines: Sequence[bytes], compiled: Blueprint) -> Iterator[bytes]:
     told: set[str] = set()
     for line in lines:
         message = parsed(line)
-        for action in compiled.apply(view_of(message)):
+        for action in compiled.apply(build_message_view(message)):
             for item in DESTINATION.items(action, message, CONFIG).items:
                 if item.once:
                     if item.once[0] in told:
@@ -94,7 +94,7 @@ def parsed(line: bytes) -> Message:
     return Message(
         type=body["type"],
         message_id=body.get("messageId", ""),
-        name=body.get(NAMED.get(body["type"], "name"), ""),
+        name=body.get(NAME_FIELDS.get(body["type"], "name"), ""),
         user_id=body.get("userId") or "",
         anonymous_id=body.get("anonymousId") or "",
         timestamp=at,

@@ -6,11 +6,11 @@ from csp.middleware import CSPMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.gzip import GZipMiddleware
 
-Answer = Callable[[HttpRequest], HttpResponse]
-FOR_PEOPLE = ("/admin/", "/v1/docs")
+GetResponse = Callable[[HttpRequest], HttpResponse]
+PAGE_PREFIXES = ("/admin/", "/v1/docs")
 
 
-def straight(get_response: Answer) -> Answer:
+def ingest_fast_path(get_response: GetResponse) -> GetResponse:
     """Return a middleware that takes what SDKs send straight to its view.
 
     What follows it, and the search for the address, cost a message that comes alone as much as all
@@ -31,12 +31,12 @@ def straight(get_response: Answer) -> Answer:
     return answer
 
 
-def for_people(get_response: Answer) -> Answer:
+def page_policy_and_gzip(get_response: GetResponse) -> GetResponse:
     """Return a middleware that spends nothing on ingest, where every microsecond counts."""
-    whole = CSPMiddleware(GZipMiddleware(get_response))
+    page_handler = CSPMiddleware(GZipMiddleware(get_response))
 
     def answer(request: HttpRequest) -> HttpResponse:
-        handler = whole if request.path.startswith(FOR_PEOPLE) else get_response
+        handler = page_handler if request.path.startswith(PAGE_PREFIXES) else get_response
         return handler(request)
 
     return answer

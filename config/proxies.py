@@ -13,20 +13,20 @@ def trusted_proxies(get_response):
     networks = [ip_network(each, strict=False) for each in settings.TRUSTED_PROXIES]
 
     def middleware(request):
-        if networks and _is_trusted(request.META.get("REMOTE_ADDR", ""), networks):
-            _believe(request.META, networks)
+        if networks and _is_trusted_address(request.META.get("REMOTE_ADDR", ""), networks):
+            _apply_forwarded_headers(request.META, networks)
         return get_response(request)
 
     return middleware
 
 
-def _believe(meta, networks):
+def _apply_forwarded_headers(meta, networks):
     hops = [each.strip() for each in meta.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     for hop in reversed(hops):
         if not _is_address(hop):
             break
         meta["REMOTE_ADDR"] = hop
-        if not _is_trusted(hop, networks):
+        if not _is_trusted_address(hop, networks):
             break
     scheme = meta.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip().lower()
     if scheme in ("http", "https"):
@@ -40,5 +40,5 @@ def _is_address(text):
         return False
 
 
-def _is_trusted(text, networks):
+def _is_trusted_address(text, networks):
     return _is_address(text) and any(ip_address(text) in network for network in networks)

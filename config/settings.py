@@ -139,11 +139,11 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.proxies.trusted_proxies",
-    "integrations.request_context.remember",
-    "config.middleware.straight",
+    "integrations.request_context.request_context_middleware",
+    "config.middleware.ingest_fast_path",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.middleware.for_people",
+    "config.middleware.page_policy_and_gzip",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -163,8 +163,8 @@ AXES_COOLOFF_TIME = timedelta(minutes=env.float("PENSTOCK_LOGIN_LOCK_MINUTES", d
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else whoever goes on keeps it locked
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "integrations.api.lockout.ip_address"
-AXES_LOCKOUT_CALLABLE = "integrations.api.lockout.locked_out"
+AXES_CLIENT_IP_CALLABLE = "integrations.api.lockout.get_client_ip"
+AXES_LOCKOUT_CALLABLE = "integrations.api.lockout.lockout_response"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
@@ -213,7 +213,7 @@ CONTENT_SECURITY_POLICY = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["integrations.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["integrations.api.permissions.ScopeAndRole"],
-    "DEFAULT_THROTTLE_CLASSES": ["integrations.api.throttling.PerToken"],
+    "DEFAULT_THROTTLE_CLASSES": ["integrations.api.throttling.TokenRateThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["integrations.api.parsers.AnyJSONParser"],
     "EXCEPTION_HANDLER": "integrations.api.errors.exception_handler",
@@ -226,10 +226,10 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Penstock",
     "DESCRIPTION": "Everything the admin can do, for programs; and where SDKs send to.",
     "VERSION": "1",
-    "PREPROCESSING_HOOKS": ["integrations.api.schema.of_programs"],
+    "PREPROCESSING_HOOKS": ["integrations.api.schema.filter_endpoints"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "integrations.api.schema.strict",
+        "integrations.api.schema.forbid_unknown_fields",
         "integrations.api.examples.add_examples",
         "delivery.ingest.openapi.add_ingest",
     ],

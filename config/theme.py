@@ -7,7 +7,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 
-def link(title: str, icon: str, view: str, permission: str = "", **more: Any) -> dict[str, Any]:
+def nav_item(title: str, icon: str, view: str, permission: str = "", **more: Any) -> dict[str, Any]:
     """Return an entry of the navigation; whoever lacks the permission does not see it."""
     allowed = {"permission": lambda request: request.user.has_perm(permission)}
     return {
@@ -19,7 +19,7 @@ def link(title: str, icon: str, view: str, permission: str = "", **more: Any) ->
     }
 
 
-def among_installed(request: HttpRequest) -> bool:
+def is_installation_page(request: HttpRequest) -> bool:
     """Say whether a page is of the installations; some others are under them, too."""
     own = ("/library/", "/system/")
     return "/installation/" in request.path and not any(each in request.path for each in own)
@@ -72,20 +72,22 @@ UNFOLD = {
         "navigation": [
             {
                 "items": [
-                    link("Home", "home", "index", active=lambda request: request.path == "/admin/"),
+                    nav_item(
+                        "Home", "home", "index", active=lambda request: request.path == "/admin/"
+                    ),
                 ],
             },
             {
                 "title": "Deliver",
                 "items": [
-                    link(
+                    nav_item(
                         "My Integrations",
                         "apps",
                         "integrations_installation_changelist",
                         "integrations.view_installation",
-                        active=among_installed,
+                        active=is_installation_page,
                     ),
-                    link(
+                    nav_item(
                         "Integration Library",
                         "storefront",
                         "library",
@@ -96,26 +98,26 @@ UNFOLD = {
             {
                 "title": "Log",
                 "items": [
-                    link(
+                    nav_item(
                         "Deliveries",
                         "local_shipping",
                         "delivery_delivery_changelist",
                         "delivery.view_delivery",
                     ),
-                    link("Events", "bolt", "delivery_event_changelist", "delivery.view_event"),
-                    link(
+                    nav_item("Events", "bolt", "delivery_event_changelist", "delivery.view_event"),
+                    nav_item(
                         "Replays",
                         "replay",
                         "delivery_replay_changelist",
                         "delivery.view_replay",
                     ),
-                    link(
+                    nav_item(
                         "Incidents",
                         "notifications",
                         "delivery_incident_changelist",
                         "delivery.view_incident",
                     ),
-                    link(
+                    nav_item(
                         "Rejected messages",
                         "block",
                         "delivery_rejection_changelist",
@@ -126,13 +128,13 @@ UNFOLD = {
             {
                 "title": "Receive",
                 "items": [
-                    link(
+                    nav_item(
                         "Sources",
                         "sensors",
                         "integrations_source_changelist",
                         "integrations.view_source",
                     ),
-                    link(
+                    nav_item(
                         "Webhook sources",
                         "webhook",
                         "integrations_webhooksource_changelist",
@@ -143,21 +145,23 @@ UNFOLD = {
             {
                 "title": "Manage",
                 "items": [
-                    link(
+                    nav_item(
                         "API tokens",
                         "key",
                         "integrations_apitoken_changelist",
                         "integrations.view_apitoken",
                     ),
-                    link("Users", "person", "auth_user_changelist", "auth.view_user"),
-                    link("Roles", "groups", "auth_group_changelist", "auth.view_group"),
-                    link(
+                    nav_item("Users", "person", "auth_user_changelist", "auth.view_user"),
+                    nav_item("Roles", "groups", "auth_group_changelist", "auth.view_group"),
+                    nav_item(
                         "Audit log",
                         "history",
                         "integrations_auditentry_changelist",
                         "integrations.view_auditentry",
                     ),
-                    link("System", "monitor_heart", "system", "integrations.change_installation"),
+                    nav_item(
+                        "System", "monitor_heart", "system", "integrations.change_installation"
+                    ),
                 ],
             },
         ],

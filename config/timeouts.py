@@ -3,8 +3,8 @@ after some of that they give up."""
 
 from typing import Any
 
-WEB = 6  # seconds that the web server waits for the database, or the answer is 503
-BROKER = 5  # seconds; more than the one that django-q2 waits for a task on Redis
+WEB_DATABASE_SECONDS = 6  # seconds that the web server waits for the database, or the answer is 503
+BROKER_SECONDS = 5  # seconds; more than the one that django-q2 waits for a task on Redis
 
 
 def database_options(database: dict[str, Any], seconds: int) -> dict[str, Any]:
@@ -24,4 +24,4 @@ def database_options(database: dict[str, Any], seconds: int) -> dict[str, Any]:
 def redis_url(url: str) -> str:
     """Return the address of a Redis that is not waited for longer than BROKER."""
     sign = "&" if "?" in url else "?"
-    return f"{url}{sign}socket_timeout={BROKER}&socket_connect_timeout={BROKER}"
+    return f"{url}{sign}socket_timeout={BROKER_SECONDS}&socket_connect_timeout={BROKER_SECONDS}"

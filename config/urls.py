@@ -10,7 +10,7 @@ from integrations.api.resources.catalog import blueprint_schema
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("v1/schema", documents.schema, name="schema"),
+    path("v1/schema", documents.openapi_schema, name="schema"),
     path("v1/docs", documents.DocsView.as_view(), name="docs"),
     path("v1/blueprint.schema.json", blueprint_schema, name="blueprint-schema"),
     path("v1/admin/", include("integrations.api.urls")),

@@ -12,4 +12,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
 
 for database in connections.settings.values():
-    database["OPTIONS"] = timeouts.database_options(database, timeouts.WEB)
+    database["OPTIONS"] = timeouts.database_options(database, timeouts.WEB_DATABASE_SECONDS)

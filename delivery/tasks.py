@@ -46,7 +46,7 @@ def sweep() -> int:
     rate_limits.forget_full_buckets(now)
     actions_deliveries.cancel_orphans(now)
     rollup.roll_up_metrics(now)
-    expiry.forget(now)
+    expiry.delete_expired(now)
     wakeups.enqueue_task("purge")
     alerts.update_incidents(now)
     alert_channels.send_notifications(now)

@@ -9,5 +9,5 @@ class IntegrationsConfig(AppConfig):
         from integrations import checks  # noqa: F401  (registers them)
         from integrations.access import logins  # noqa: F401  (registers them)
 
-        user_logged_in.connect(logins.note_login)
-        user_login_failed.connect(logins.note_failure)
+        user_logged_in.connect(logins.record_login)
+        user_login_failed.connect(logins.record_failed_login)

@@ -12,7 +12,7 @@ from integrations import destinations
 from integrations.destination import Destination
 
 # A frame with nothing in it, in the grey of what is switched off.
-UNKNOWN = (
+PLACEHOLDER_LOGO = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E%3Crect"
     " x='3' y='3' width='18' height='18' rx='4' fill='none' stroke='%238a8f98'"
     " stroke-dasharray='3 2'/%3E%3C/svg%3E"
@@ -29,13 +29,13 @@ def catalog() -> dict[str, Destination]:
     return {each.key: each for each in sorted(found, key=lambda each: each.name.lower())}
 
 
-def found(key: str) -> Destination:
+def get_destination(key: str) -> Destination:
     """Return a destination, or what stands for one that this version of the catalog does not have:
     its installations can be read, nothing is sent to them, and what comes for them waits."""
-    return catalog().get(key) or _missing(key)
+    return catalog().get(key) or _missing_destination(key)
 
 
-def _missing(key: str) -> Destination:
+def _missing_destination(key: str) -> Destination:
     return Destination(
         key=key,
         name=key,
@@ -47,12 +47,12 @@ def _missing(key: str) -> Destination:
         variants=(),
         kinds=(),
         endpoints={},
-        items=_refused,
-        request=_refused,
+        items=_raise_missing,
+        request=_raise_missing,
     )
 
 
-def _refused(*given: Any) -> Any:
+def _raise_missing(*given: Any) -> Any:
     raise LookupError("This version's catalog does not have the destination.")
 
 
@@ -61,7 +61,7 @@ def choices() -> list[tuple[str, str]]:
     return [(key, destination.name) for key, destination in catalog().items()]
 
 
-def blueprint(destination: str, variant: str) -> dict[str, Any]:
+def load_blueprint(destination: str, variant: str) -> dict[str, Any]:
     """Return the blueprint that a variant starts with."""
     data: dict[str, Any] = json.loads(
         _folder(destination).joinpath("blueprints", f"{variant}.json").read_text("utf-8")
@@ -70,10 +70,10 @@ def blueprint(destination: str, variant: str) -> dict[str, Any]:
 
 
 @cache
-def logo(destination: str) -> str:
+def logo_url(destination: str) -> str:
     """Return the logo as a `data:` address for an <img>."""
     if destination not in catalog():
-        return UNKNOWN
+        return PLACEHOLDER_LOGO
     svg = _folder(destination).joinpath("logo.svg").read_bytes()
     return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
 

@@ -15,7 +15,7 @@ def secrets_keys_are_usable(**kwargs: Any) -> list[CheckMessage]:
     )
     if not settings.SECRETS_KEYS:
         return [Error("PENSTOCK_SECRETS_KEYS is empty.", hint=hint, id="penstock.E001")]
-    from cryptography.fernet import Fernet  # see secrets.py
+    from cryptography.fernet import Fernet  # see encryption.py
 
     try:
         [Fernet(key) for key in settings.SECRETS_KEYS]

@@ -122,7 +122,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class TroubleshootingEntry:
     """A line of the troubleshooting table: which failures it explains, why, and what to do.
 
     errors, statuses   names of classes in errors.py and HTTP statuses; either one matching is
@@ -139,13 +139,13 @@ class Trouble:
 class Action(Struct, frozen=True, kw_only=True):
     """One action of a blueprint, applied to one message: what kind it is, and the mapped fields.
 
-    again   how many actions of its kind came before it for the same message: what identifies an
+    repeat  how many actions of its kind came before it for the same message: what identifies an
             entry at the vendor must differ between them
     """
 
     kind: str
     fields: Mapping[str, Any]
-    again: int = 0
+    repeat: int = 0
 
 
 class Item(Struct, frozen=True, kw_only=True):
@@ -163,7 +163,7 @@ class Item(Struct, frozen=True, kw_only=True):
     once: tuple[str, str] | None = None
 
 
-class Shaped(Struct, frozen=True, kw_only=True):
+class ShapedMessage(Struct, frozen=True, kw_only=True):
     """What one message becomes: the items in the order they must arrive, and what was changed.
 
     notes     each a sentence a person can read: cut, dropped, renamed, flattened …
@@ -200,7 +200,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ConnectionFinding:
     """What is known of an installation's connection, in a sentence.
 
     level  "good", "bad", or "unknown" for what the vendor does not tell
@@ -215,11 +215,13 @@ class Probe:
     """A request that leaves nothing behind at the vendor, and what its answer tells."""
 
     request: Request
-    finding: Callable[[Response], Finding]
+    finding: Callable[[Response], ConnectionFinding]
 
 
-def no_probes(config: Config) -> Sequence[Probe | Finding]:
-    return (Finding("unknown", "This vendor tells nothing unless something is sent to it."),)
+def no_probes(config: Config) -> Sequence[Probe | ConnectionFinding]:
+    return (
+        ConnectionFinding("unknown", "This vendor tells nothing unless something is sent to it."),
+    )
 
 
 def no_limits(config: Config) -> Sequence[Limit]:
@@ -230,7 +232,7 @@ def no_allowances(config: Config) -> Sequence[Allowance]:
     return ()
 
 
-def judge_by_status(response: Response) -> None:
+def raise_for_status(response: Response) -> None:
     """Return when the vendor accepted; raise the error that its status means otherwise.
 
     A redirect counts as unavailable: it is never followed, and a vendor behind a login page or
@@ -271,14 +273,14 @@ class Destination:
     variants: tuple[Variant, ...]
     kinds: tuple[str, ...]
     endpoints: Mapping[str, Endpoint]
-    items: Callable[[Action, Message, Config], Shaped]
+    items: Callable[[Action, Message, Config], ShapedMessage]
     request: Callable[[str, Sequence[Item], Config], Request]
-    judge: Callable[[Response], None] = judge_by_status
+    judge: Callable[[Response], None] = raise_for_status
     limits: Callable[[Config], Sequence[Limit]] = no_limits
     allowances: Callable[[Config], Sequence[Allowance]] = no_allowances
-    probes: Callable[[Config], Sequence[Probe | Finding]] = no_probes
+    probes: Callable[[Config], Sequence[Probe | ConnectionFinding]] = no_probes
     setup_steps: tuple[tuple[str, str], ...] = ()
-    troubleshooting: tuple[Trouble, ...] = ()
+    troubleshooting: tuple[TroubleshootingEntry, ...] = ()
 
     @property
     def is_missing(self) -> bool:
@@ -293,7 +295,7 @@ class Destination:
         """Return the variant of that key. Raises KeyError when there is none."""
         return {variant.key: variant for variant in self.variants}[key]
 
-    def explain(self, error: str, status: int | None) -> Trouble | None:
+    def explain(self, error: str, status: int | None) -> TroubleshootingEntry | None:
         """Return the troubleshooting line that fits a failure best, or None."""
         lines = self.troubleshooting
         by_status = [line for line in lines if status in line.statuses]

@@ -38,7 +38,7 @@ def reveal(sealed: str) -> dict[str, str]:
     return opened
 
 
-def masked(text: str, secrets: Iterable[str]) -> str:
+def mask_secrets(text: str, secrets: Iterable[str]) -> str:
     """Return the text without any of the secrets, however they are spelled."""
     for secret in secrets:
         for shown in _spellings(secret):

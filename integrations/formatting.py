@@ -7,29 +7,36 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
-KEPT = "Leave empty to keep the one stored."
+KEEP_STORED_HELP = "Leave empty to keep the one stored."
 
-STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (7 * 86_400, 86_400, "d"))
+RELATIVE_TIME_UNITS = (
+    (60, 1, "s"),
+    (3_600, 60, "min"),
+    (86_400, 3_600, "h"),
+    (7 * 86_400, 86_400, "d"),
+)
 
-EXACT = "Y-m-d H:i:s"
+EXACT_TIME_FORMAT = "Y-m-d H:i:s"
 
-CLOCK = re.compile(r"(?:(\d{4}-\d{2}-\d{2}) )?(\d{2}:\d{2}:\d{2}) UTC")  # as state.clock() writes
+CLOCK_PATTERN = re.compile(
+    r"(?:(\d{4}-\d{2}-\d{2}) )?(\d{2}:\d{2}:\d{2}) UTC"
+)  # as state.clock() writes
 
-CHIP = (
+CHIP_HTML = (
     '<span class="ps-chip ps-{}"><span class="material-symbols-outlined" aria-hidden="true">{}'
     "</span>{}</span>"
 )
 
-SPARK = (120, 28)  # width and height, in the drawing's own units
+SPARKLINE_SIZE = (120, 28)  # width and height, in the drawing's own units
 
 
 def chip(words):
     """Return a state (delivery.status.status_text.StatusText) as a chip: colour, icon and title."""
-    return chip_of(words.level, words.icon, words.title)
+    return render_chip(words.level, words.icon, words.title)
 
 
-def chip_of(level, icon, title):
-    return format_html(CHIP, level, icon, title)
+def render_chip(level, icon, title):
+    return format_html(CHIP_HTML, level, icon, title)
 
 
 def sparkline(numbers):
@@ -37,7 +44,7 @@ def sparkline(numbers):
     most = max(numbers, default=0)
     if not most:
         return ""
-    width, height = SPARK
+    width, height = SPARKLINE_SIZE
     step = width / len(numbers)
     bars = ((step * i, height, -height * number / most) for i, number in enumerate(numbers))
     return format_html(
@@ -45,11 +52,11 @@ def sparkline(numbers):
         '<path d="{}"/></svg>',
         width,
         height,
-        path(bars, max(step - 1, 0.5)),
+        bar_path(bars, max(step - 1, 0.5)),
     )
 
 
-def path(bars, wide):
+def bar_path(bars, wide):
     """Return a drawing's path of bars: (left, bottom, how far it goes down from there).
 
     One path for all: a page has thousands of bars, and an element for each takes long to write.
@@ -67,14 +74,14 @@ def ago(moment):
     return format_html(
         '<time datetime="{}" title="{} UTC" data-ago>{}</time>',
         moment.isoformat(),
-        date(moment, EXACT),
-        relative(seconds) or date(moment, "j M Y"),
+        date(moment, EXACT_TIME_FORMAT),
+        format_relative(seconds) or date(moment, "j M Y"),
     )
 
 
-def relative(seconds):
+def format_relative(seconds):
     """Return "12 s ago" or "in 5 min"; nothing beyond a week, where a date says more."""
-    for limit, unit, name in STEPS:
+    for limit, unit, name in RELATIVE_TIME_UNITS:
         if abs(seconds) < limit:
             number = f"{int(abs(seconds) / unit)} {name}"
             return f"in {number}" if seconds < 0 else f"{number} ago"
@@ -84,18 +91,18 @@ def relative(seconds):
 def exact(moment):
     if moment is None:
         return "–"
-    shown = f"{date(moment, EXACT)} UTC"
+    shown = f"{date(moment, EXACT_TIME_FORMAT)} UTC"
     return format_html('<time datetime="{}" data-exact>{}</time>', moment.isoformat(), shown)
 
 
 def left(moment):
     """Return how long it is until then, as "6 d left", with the exact time on hover."""
     away = (moment - timezone.now()).total_seconds()
-    span = relative(-away).removeprefix("in ") or f"{away / 86_400:.0f} d"
+    span = format_relative(-away).removeprefix("in ") or f"{away / 86_400:.0f} d"
     return format_html(
         '<time datetime="{}" title="Until {} UTC" data-left>{}</time>',
         moment.isoformat(),
-        date(moment, EXACT),
+        date(moment, EXACT_TIME_FORMAT),
         f"{span} left" if away > 0 else "last try",
     )
 
@@ -108,7 +115,7 @@ def clocks(text):
         day, clock = match[1] or today, match[2]
         return f'<time datetime="{day}T{clock}+00:00" data-clock>{match[0]}</time>'
 
-    return mark_safe(CLOCK.sub(marked, escape(text)))  # noqa: S308
+    return mark_safe(CLOCK_PATTERN.sub(marked, escape(text)))  # noqa: S308
 
 
 def number(count):

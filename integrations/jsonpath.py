@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-STEP = re.compile(
+STEP_PATTERN = re.compile(
     r"\.(?P<name>[^\W\d][\w-]*)|\['(?P<single>[^'\\]+)'\]|\[\"(?P<double>[^\"\\]+)\"\]"
     r"|\[(?P<index>-?\d{1,9})\]"
 )
-MISSING = object()  # what a path that leads nowhere finds
+NOT_FOUND = object()  # what a path that leads nowhere finds
 
 
 @lru_cache(maxsize=1_000)
-def compiled(path: str) -> tuple[str | int, ...]:
+def parse_jsonpath(path: str) -> tuple[str | int, ...]:
     """Return the steps of a path. Raises ValueError saying at which character it goes wrong."""
     if not path.startswith("$"):
         raise ValueError(f"{path!r} must begin with $.")
     steps: list[str | int] = []
     at = 1
     while at < len(path):
-        step = STEP.match(path, at)
+        step = STEP_PATTERN.match(path, at)
         if not step:
             raise ValueError(f"{path!r} cannot be read from {path[at:]!r} on.")
         index = step["index"]
@@ -34,20 +34,20 @@ def compiled(path: str) -> tuple[str | int, ...]:
     return tuple(steps)
 
 
-def find(path: str, document: Any) -> Any:
+def find_value(path: str, document: Any) -> Any:
     """Return the value at a path, or MISSING. Raises ValueError when the path is none."""
-    for step in compiled(path):
+    for step in parse_jsonpath(path):
         document = _step(document, step)
     return document
 
 
 def _step(value: Any, step: str | int) -> Any:
     if isinstance(step, str):
-        return value.get(step, MISSING) if isinstance(value, dict) else MISSING
+        return value.get(step, NOT_FOUND) if isinstance(value, dict) else NOT_FOUND
     if (
         isinstance(value, Sequence)
         and not isinstance(value, str)
         and -len(value) <= step < len(value)
     ):
         return value[step]
-    return MISSING
+    return NOT_FOUND

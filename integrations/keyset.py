@@ -9,51 +9,53 @@ from django.db import connection
 from django.db.models import BigIntegerField, BooleanField, ExpressionWrapper, Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-SKEW = timedelta(minutes=5)  # how far the order of ids may differ from the order of time
+ID_TIME_SKEW = timedelta(minutes=5)  # how far the order of ids may differ from the order of time
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows, newest first, and whether there are newer and older ones.
 
-    looked_to  the id down to which was looked, when that ended before the page was full
+    scanned_to  the id down to which was looked, when that ended before the page was full
     """
 
     rows: list[Any]
     has_newer: bool
     has_older: bool
-    looked_to: int | None = None
+    scanned_to: int | None = None
 
 
-def page(
+def fetch_page(
     rows: QuerySet[Any],
     *,
     limit: int,
     before: int | None = None,
     after: int | None = None,
     by: str = "pk",
-    shown: QuerySet[Any] | None = None,
+    full_rows: QuerySet[Any] | None = None,
 ) -> Page:
     """Return the page of rows that are older than `before`, or that are newer than `after`.
 
-    by     the column to order by: the id, under whatever name
-    shown  what to return of them, without conditions: all that is joined to the page alone
+    by         the column to order by: the id, under whatever name
+    full_rows  what to return of them, without conditions: all that is joined to the page alone
     """
     if after is not None:
-        found = _first(rows.filter(pk__gt=after).order_by(by), limit + 1, shown)
+        found = _first_rows(rows.filter(pk__gt=after).order_by(by), limit + 1, full_rows)
         found.sort(key=lambda row: row.pk)
         return Page(found[:limit][::-1], has_newer=len(found) > limit, has_older=True)
     older = rows if before is None else rows.filter(pk__lt=before)
-    found = _first(older.order_by(f"-{by}"), limit + 1, shown)
+    found = _first_rows(older.order_by(f"-{by}"), limit + 1, full_rows)
     return Page(found[:limit], has_newer=before is not None, has_older=len(found) > limit)
 
 
-def _first(rows: QuerySet[Any], count: int, shown: QuerySet[Any] | None) -> list[Any]:
-    return list(rows[:count] if shown is None else joined(shown, rows.values("pk")[:count]))
+def _first_rows(rows: QuerySet[Any], count: int, full_rows: QuerySet[Any] | None) -> list[Any]:
+    return list(
+        rows[:count] if full_rows is None else select_by_ids(full_rows, rows.values("pk")[:count])
+    )
 
 
-def joined(
-    shown: QuerySet[Any], first: QuerySet[Any], *, is_bounded: bool = False
+def select_by_ids(
+    full_rows: QuerySet[Any], first: QuerySet[Any], *, is_bounded: bool = False
 ) -> QuerySet[Any]:
     """Return those rows whose ids a query gives, newest first: only to these is anything joined.
 
@@ -62,10 +64,10 @@ def joined(
     """
     apart = connection.vendor == "sqlite" and not is_bounded
     ids = [row["pk"] for row in first] if apart else first
-    return shown.filter(pk__in=ids).order_by("-pk")
+    return full_rows.filter(pk__in=ids).order_by("-pk")
 
 
-def arrived(
+def filter_time_range(
     rows: QuerySet[Any], column: str, *, since: datetime | None, until: datetime | None
 ) -> QuerySet[Any]:
     """Return the rows whose `column` is in [since, until).
@@ -74,16 +76,16 @@ def arrived(
     by key first, and the log outside of it is not read.
     """
     if since is not None:
-        first = first_id(rows.model, column, since - SKEW)
+        first = first_id(rows.model, column, since - ID_TIME_SKEW)
         rows = rows.filter(**{"pk__gte": first, f"{column}__gte": since})
     if until is not None:
-        end = end_id(rows.model, column, until + SKEW)
+        end = end_id(rows.model, column, until + ID_TIME_SKEW)
         rows = rows.filter(**{"pk__lt": end, f"{column}__lt": until})
     return rows
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class TimeBound:
     """Where a moment is in the ids of a model, by a column: as first_id() says, or end_id()."""
 
     model: type[Model]
@@ -98,19 +100,21 @@ def first_id(model: type[Model], column: str, moment: datetime) -> int:
     Young rows about old times count as of when they were made: a model that has such says so by
     `backfilled_since` and `last_backfilled_id`.
     """
-    return ids_at(Edge(model, column, moment))[0]
+    return find_bound_ids(TimeBound(model, column, moment))[0]
 
 
 def end_id(model: type[Model], column: str, moment: datetime) -> int:
     """Return the id from which on no row has `column` before `moment`."""
-    return ids_at(Edge(model, column, moment, is_end=True))[0]
+    return find_bound_ids(TimeBound(model, column, moment, is_end=True))[0]
 
 
-def ids_at(*edges: Edge) -> list[int]:
+def find_bound_ids(*edges: TimeBound) -> list[int]:
     """Return the id of each, in one statement."""
     if not edges:
         return []
-    queries = [query for edge in edges for query in (_search(edge), _last_backfilled_id(edge))]
+    queries = [
+        query for edge in edges for query in (_search_query(edge), _last_backfilled_id(edge))
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(f'({sql})' for sql, _ in queries)}",
@@ -123,7 +127,7 @@ def ids_at(*edges: Edge) -> list[int]:
     ]
 
 
-def _last_backfilled_id(edge: Edge) -> tuple[str, Sequence[Any]]:
+def _last_backfilled_id(edge: TimeBound) -> tuple[str, Sequence[Any]]:
     if not edge.is_end or not hasattr(edge.model, "last_backfilled_id"):
         return "NULL", ()
     sql: tuple[str, Sequence[Any]] = edge.model.last_backfilled_id(
@@ -132,17 +136,17 @@ def _last_backfilled_id(edge: Edge) -> tuple[str, Sequence[Any]]:
     return sql
 
 
-def _search(edge: Edge) -> tuple[str, Sequence[Any]]:
+def _search_query(edge: TimeBound) -> tuple[str, Sequence[Any]]:
     model, moment = edge.model, edge.moment
     is_late = Q(**{f"{edge.column}__gte": moment})
     if hasattr(model, "backfilled_since"):
         is_late |= model.backfilled_since(moment)
-    probe = RawSQL(PROBE, (), output_field=BigIntegerField())  # noqa: S611
+    probe = RawSQL(PROBE_SQL, (), output_field=BigIntegerField())  # noqa: S611
     rows = model._default_manager.filter(pk__gte=probe).order_by("pk")
     late = rows.annotate(late=ExpressionWrapper(is_late, BooleanField())).values("late")[:1]
     sql, params = late.query.sql_with_params()
     table = connection.ops.quote_name(model._meta.db_table)
-    return SEARCH.format(table=table, probe=PROBE, late=f"({sql})"), params
+    return SEARCH_SQL.format(table=table, probe=PROBE_SQL, late=f"({sql})"), params
 
 
 # One statement instead of one for each of some 23 steps. All before `low` is before the moment, and
@@ -151,8 +155,8 @@ def _search(edge: Edge) -> tuple[str, Sequence[Any]]:
 # index reads on to the next row through all of them. Only who gets that far asks for the oldest.
 # Rows alternate between looking, which costs, and drawing the conclusion: SQLite allows no subquery
 # that would do both in one.
-PROBE = "CASE WHEN stride > 0 THEN high - stride ELSE (low + high) / 2 END"
-SEARCH = """
+PROBE_SQL = "CASE WHEN stride > 0 THEN high - stride ELSE (low + high) / 2 END"
+SEARCH_SQL = """
     WITH RECURSIVE search(low, high, stride, looked, late) AS (
         SELECT CAST(0 AS bigint), CAST(COALESCE((SELECT MAX(id) + 1 FROM {table}), 0) AS bigint),
             CAST(1 AS bigint), FALSE, FALSE

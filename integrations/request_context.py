@@ -14,8 +14,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-HEADER = "X-Request-Id"
-WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
+REQUEST_ID_HEADER = "X-Request-Id"
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class Caller:
         return self.request.META.get(name, "") if self.request is not None else ""
 
 
-NOBODY = Caller()
-_caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+NO_CALLER = Caller()
+_caller: ContextVar[Caller] = ContextVar("caller", default=NO_CALLER)
 
 
-def caller() -> Caller:
+def current_caller() -> Caller:
     """Return who asks for what this thread is doing."""
     return _caller.get()
 
 
 @contextmanager
-def calling(caller: Caller) -> Iterator[None]:
+def acting_as(caller: Caller) -> Iterator[None]:
     """Let everything within be done in this caller's name."""
     token = _caller.set(caller)
     try:
@@ -69,19 +69,19 @@ def calling(caller: Caller) -> Iterator[None]:
         _caller.reset(token)
 
 
-Answering = Callable[[HttpRequest], HttpResponse]
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-def remember(get_response: Answering) -> Answering:
+def request_context_middleware(get_response: GetResponse) -> GetResponse:
     """Give each request an id, its own if it brings one that is well-formed, and answer with it."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if WELL_FORMED.fullmatch(given) else secrets.token_hex(12)
+        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else secrets.token_hex(12)
         request.request_id = request_id
-        with calling(Caller(request_id, request)):
+        with acting_as(Caller(request_id, request)):
             response = get_response(request)
-        response.headers[HEADER] = request_id
+        response.headers[REQUEST_ID_HEADER] = request_id
         return response
 
     return middleware
@@ -93,5 +93,5 @@ class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         # Django names a request that failed when it has left us already
         request = getattr(record, "request", None)
-        record.request_id = caller().request_id or getattr(request, "request_id", "-")
+        record.request_id = current_caller().request_id or getattr(request, "request_id", "-")
         return True

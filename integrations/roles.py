@@ -41,7 +41,7 @@ SCOPES = {
 
 # --- permissions, as the roles' matrix names them ------------------------------------------------
 
-LOOK = frozenset(
+VIEW_PERMISSIONS = frozenset(
     {
         "integrations.view_installation",
         "integrations.view_revision",
@@ -55,29 +55,29 @@ LOOK = frozenset(
         "delivery.view_replay",
     }
 )
-INTEGRATE = frozenset(
+INTEGRATION_PERMISSIONS = frozenset(
     {
         "integrations.add_installation",
         "integrations.change_installation",
         "integrations.add_revision",
     }
 )
-UNINSTALL = frozenset({"integrations.delete_installation"})
-COLLECT = frozenset(
+UNINSTALL_PERMISSIONS = frozenset({"integrations.delete_installation"})
+SOURCE_PERMISSIONS = frozenset(
     f"integrations.{verb}_{model}"
     for verb in ("add", "change")
     for model in ("source", "webhooksource")
 )
-SEND_AGAIN = frozenset(
+REPLAY_PERMISSIONS = frozenset(
     {"delivery.change_delivery", "delivery.add_replay", "delivery.change_replay"}
 )
 # Bodies: what events and refused messages hold, what was sent and answered, and the notes on them.
-SEE_BODIES = "delivery.view_eventbody"
-REVEAL_BODIES = "delivery.reveal_eventbody"  # one row at a time, each in the audit log
-READ = frozenset({SEE_BODIES})
-REVEAL = frozenset({REVEAL_BODIES})
-AUDIT = frozenset({"integrations.view_auditentry"})
-PEOPLE = frozenset(
+VIEW_BODIES_PERMISSION = "delivery.view_eventbody"
+REVEAL_BODIES_PERMISSION = "delivery.reveal_eventbody"  # one row at a time, each in the audit log
+VIEW_BODIES_PERMISSIONS = frozenset({VIEW_BODIES_PERMISSION})
+REVEAL_BODIES_PERMISSIONS = frozenset({REVEAL_BODIES_PERMISSION})
+AUDIT_PERMISSIONS = frozenset({"integrations.view_auditentry"})
+USER_PERMISSIONS = frozenset(
     {
         *(f"auth.{verb}_user" for verb in ("view", "add", "change")),
         *(f"integrations.{verb}_apitoken" for verb in ("view", "add", "change")),
@@ -100,40 +100,59 @@ ROLES = {
         Role(
             "org_admin",
             "Everything, users and tokens included.",
-            LOOK | READ | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT | PEOPLE,
+            VIEW_PERMISSIONS
+            | VIEW_BODIES_PERMISSIONS
+            | INTEGRATION_PERMISSIONS
+            | UNINSTALL_PERMISSIONS
+            | SOURCE_PERMISSIONS
+            | REPLAY_PERMISSIONS
+            | AUDIT_PERMISSIONS
+            | USER_PERMISSIONS,
         ),
         Role(
             "source_admin",
             "Sources and integrations, and the audit log.",
-            LOOK | READ | INTEGRATE | UNINSTALL | COLLECT | SEND_AGAIN | AUDIT,
+            VIEW_PERMISSIONS
+            | VIEW_BODIES_PERMISSIONS
+            | INTEGRATION_PERMISSIONS
+            | UNINSTALL_PERMISSIONS
+            | SOURCE_PERMISSIONS
+            | REPLAY_PERMISSIONS
+            | AUDIT_PERMISSIONS,
         ),
         Role(
             "source_editor",
             "Creates and edits integrations, delivers again.",
-            LOOK | READ | INTEGRATE | SEND_AGAIN,
+            VIEW_PERMISSIONS
+            | VIEW_BODIES_PERMISSIONS
+            | INTEGRATION_PERMISSIONS
+            | REPLAY_PERMISSIONS,
         ),
         Role(
             "source_viewer",
             "Looks at everything but bodies, users and the audit log.",
-            LOOK,
+            VIEW_PERMISSIONS,
         ),
         Role(
             "data_governance_admin",
             "Edits what is sent to whom, reads the audit log, reveals bodies one at a time.",
-            LOOK | REVEAL | INTEGRATE | AUDIT,
+            VIEW_PERMISSIONS
+            | REVEAL_BODIES_PERMISSIONS
+            | INTEGRATION_PERMISSIONS
+            | AUDIT_PERMISSIONS,
         ),
     )
 }
 
 
-def includes(scopes: Iterable[str], needed: str) -> bool:
+def scopes_include(scopes: Iterable[str], needed: str) -> bool:
     """Say whether a token of these scopes may be used for it; to write includes to read."""
     subject, _, verb = needed.partition(":")
     written = f"{subject}:write" if verb == "read" else needed
     return not {"admin", needed, written}.isdisjoint(scopes)
 
 
-def role_of(user: Any) -> str | None:
+def get_role(user: Any) -> str | None:
     """Return the first of a user's roles, or None; a superuser needs none."""
     names = {group.name for group in user.groups.all()}
     return next((role for role in ROLES if role in names), None)

@@ -4,7 +4,7 @@ Each value is a JSONPath, `header:NAME` or the text itself, or a list of which t
 there counts.
 """
 
-OTHER = {
+GENERIC_FIELD_PATHS = {
     "event": ["$.event", "$.type"],
     "messageId": ["$.messageId", "$.id"],
     "userId": ["$.userId", "$.user_id", "$.user.id"],
@@ -13,7 +13,7 @@ OTHER = {
     "properties": ["$.properties", "$.data", "$"],
 }
 
-USUAL = {
+FIELD_PATHS = {
     # https://docs.stripe.com/api/events/object (seen 2026-11)
     "stripe": {
         "event": "$.type",
@@ -43,6 +43,6 @@ USUAL = {
         "timestamp": "$.occurredAt",
         "properties": "$",
     },
-    "hmac": OTHER,
-    "none": OTHER,
+    "hmac": GENERIC_FIELD_PATHS,
+    "none": GENERIC_FIELD_PATHS,
 }

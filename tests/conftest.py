@@ -111,7 +111,7 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_source_of_another_test() -> None:
     authentication.clear_source_cache()
-    token_bucket.forget()
+    token_bucket.clear_local_buckets()
 
 
 def require_service(name: str) -> str:

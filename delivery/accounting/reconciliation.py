@@ -18,7 +18,7 @@ from django.db.models.functions import Coalesce, TruncHour
 from delivery.accounting.ledger import LedgerLine
 from delivery.accounting.record import ALL_ID, floor_to_step
 from delivery.models import Attempt, Delivery, Event, Metric, Replayed, Tally
-from integrations.keyset import arrived, first_id
+from integrations.keyset import filter_time_range, first_id
 from integrations.models import Installation, Source
 
 MAX_DISCREPANCY_EXAMPLES = 20  # holes of each kind that are named
@@ -130,7 +130,9 @@ def _count_offered_and_unwanted(
 
 
 def _deliveries_since(start: datetime) -> QuerySet[Any]:
-    rows = arrived(Delivery.objects.order_by(), "event__received_at", since=start, until=None)
+    rows = filter_time_range(
+        Delivery.objects.order_by(), "event__received_at", since=start, until=None
+    )
     hours: QuerySet[Any] = rows.annotate(part=TruncHour("event__received_at", tzinfo=UTC))
     return hours
 
@@ -194,7 +196,7 @@ def _missing_events_and_deliveries(start: datetime) -> Iterator[Discrepancy]:
 
 
 def _count_stored_events(start: datetime) -> Counter[tuple[int, datetime]]:
-    rows = arrived(Event.objects.order_by(), "received_at", since=start, until=None)
+    rows = filter_time_range(Event.objects.order_by(), "received_at", since=start, until=None)
     hours = rows.annotate(part=TruncHour("received_at", tzinfo=UTC))
     counts = hours.values_list("source", "part").annotate(n=Count("pk"))
     return Counter({(source, at): n for source, at, n in counts})

@@ -52,7 +52,7 @@ def apply_to_all(
             return BulkResult(count, True)
         if time.monotonic() > until:
             return BulkResult(count, False)
-        before = page.looked_to or ids[-1]
+        before = page.scanned_to or ids[-1]
 
 
 def count_matching(query: LogQuery) -> BulkResult:

@@ -15,8 +15,8 @@ def remove_source(source: Source, now: datetime) -> bool:
     with transaction.atomic():
         used = (Event, Tally, WebhookSource)
         if any(model._default_manager.filter(source=source).exists() for model in used):
-            manage.archive(source, now)
+            manage.archive_source(source, now)
             return False
-        audit.record("source.deleted", source, old=audit.columns(source))
+        audit.record("source.deleted", source, old=audit.column_values(source))
         source.delete()
         return True

@@ -12,7 +12,7 @@ from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT, format_bounded_
 from delivery.accounting.metrics import MetricPoint, MetricSeries
 from delivery.accounting.queues import QueueSize
 from delivery.models import Metric
-from integrations.formatting import path
+from integrations.formatting import bar_path
 
 ChartStep = Metric.Step
 
@@ -110,7 +110,7 @@ def trend_svg(bars: Sequence[Any]) -> str:
     if not most:
         return ""
     paths = (
-        (level, path(_stacked_layer(bars, n, 100 / most), 0.8))
+        (level, bar_path(_stacked_layer(bars, n, 100 / most), 0.8))
         for n, (level, _) in enumerate(TREND_LAYERS)
     )
     return format_html(

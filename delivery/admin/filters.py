@@ -3,7 +3,7 @@
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
 from delivery.log import querysets
-from integrations.messages import TYPES
+from integrations.messages import MESSAGE_TYPES
 from integrations.models import Source
 
 
@@ -27,7 +27,7 @@ class EventTypeFilter(DropdownFilter):
     parameter_name = "type"
 
     def lookups(self, request, model_admin):
-        return [(each, each) for each in TYPES]
+        return [(each, each) for each in MESSAGE_TYPES]
 
     def queryset(self, request, queryset):
         return queryset.filter(type=self.value()) if self.value() else queryset

@@ -13,7 +13,7 @@ from unfold.views import ChangeList
 from delivery.log import body_access
 from integrations import keyset as integrations_keyset
 from integrations.keyset import Page
-from integrations.roles import REVEAL_BODIES
+from integrations.roles import REVEAL_BODIES_PERMISSION
 
 FILTER_SCAN_ROWS = 30_000  # rows that a filter is tried on for one page
 BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
@@ -40,7 +40,9 @@ class KeysetChangeList(ChangeList):
         self.paginator = self
 
     def _unfiltered_page(self):
-        return integrations_keyset.page(self.queryset, limit=self.list_per_page, **self.position)
+        return integrations_keyset.fetch_page(
+            self.queryset, limit=self.list_per_page, **self.position
+        )
 
     def _filtered_page(self):
         """Return a page of the newest FILTER_SCAN_ROWS rows, because no index serves filters."""
@@ -48,11 +50,11 @@ class KeysetChangeList(ChangeList):
         rows = rows if before is None else rows.filter(pk__lt=before)
         end = rows.order_by("-pk").values("pk")[:FILTER_SCAN_ROWS].aggregate(end=Min("pk"))["end"]
         fitting = self.queryset if end is None else self.queryset.filter(pk__gte=end)
-        page = integrations_keyset.page(fitting, limit=self.list_per_page, before=before)
+        page = integrations_keyset.fetch_page(fitting, limit=self.list_per_page, before=before)
         beyond = rows.filter(pk__lt=end).order_by("-pk").values("pk") if end is not None else None
         if page.has_older or beyond is None or not beyond.first():
             return page
-        return Page(page.rows, page.has_newer, has_older=True, looked_to=end)
+        return Page(page.rows, page.has_newer, has_older=True, scanned_to=end)
 
     def newest(self):
         return self.page.has_newer and self.get_query_string()
@@ -65,7 +67,7 @@ class KeysetChangeList(ChangeList):
     def older(self):
         if not self.page.has_older:
             return False
-        return self.get_query_string({BEFORE: self.page.looked_to or self.result_list[-1].pk})
+        return self.get_query_string({BEFORE: self.page.scanned_to or self.result_list[-1].pk})
 
 
 def parse_integer(text):
@@ -155,14 +157,14 @@ class BodyAdmin(LogAdmin):
     def reveal_view(self, request, pk):
         """Show one row with its bodies, and write down that they were shown."""
         row = self.get_row_or_404(request, str(pk))
-        if not request.user.has_perm(REVEAL_BODIES):
+        if not request.user.has_perm(REVEAL_BODIES_PERMISSION):
             raise PermissionDenied
         body_access.record_reveal(row)
         return self.render_page(request, row, is_revealed=True)
 
     def render_page(self, request, row, *, is_revealed=False):
         sees = body_access.may_see_bodies(request.user)
-        may = request.user.has_perm(REVEAL_BODIES)
+        may = request.user.has_perm(REVEAL_BODIES_PERMISSION)
         body_context = {
             "sees_bodies": sees,
             "shows_bodies": sees or is_revealed,

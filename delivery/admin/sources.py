@@ -17,12 +17,12 @@ from unfold.views import ChangeList
 from delivery.accounting import metrics
 from delivery.accounting.last_seen import last_seen_at, with_last_seen
 from delivery.admin.charts import ChartStep, Figure, chart_json, compact_number
-from integrations.admin.base import Audited, show_once
-from integrations.formatting import ago, chip_of, sparkline
+from integrations.admin.base import AuditedAdmin, show_secret_once
+from integrations.formatting import ago, render_chip, sparkline
 from integrations.models import Source, WriteKey
 from integrations.sources import manage
-from integrations.sources.forms import KeyForm, RotateForm, SourceForm
-from integrations.sources.sdk_snippets import SNIPPETS, snippet
+from integrations.sources.forms import RotateKeyForm, SourceForm, WriteKeyForm
+from integrations.sources.sdk_snippets import SNIPPETS, get_snippet
 
 SOURCE_CHART_PERIOD = timedelta(days=1)
 ARCHIVE_CONSEQUENCES = (
@@ -38,8 +38,8 @@ class SourceChangeList(ChangeList):
 
 
 @admin.register(Source)
-class SourceAdmin(Audited):
-    audited = "source"
+class SourceAdmin(AuditedAdmin):
+    audit_name = "source"
     list_display = ("name_and_state", "write_key_code", "events", "last_seen", "created")
     form = SourceForm
     fields = (
@@ -95,7 +95,7 @@ class SourceAdmin(Audited):
     def name_and_state(self, source):
         if source.archived_at is None:
             return source.name
-        return format_html("{} {}", source.name, chip_of("off", "inventory_2", "Archived"))
+        return format_html("{} {}", source.name, render_chip("off", "inventory_2", "Archived"))
 
     @display(description="Last 24 h")
     def events(self, source):
@@ -132,7 +132,7 @@ class SourceAdmin(Audited):
         hours = metrics.read_series(
             since=now - SOURCE_CHART_PERIOD, until=now, step=ChartStep.HOUR, source=source.pk
         )
-        current_snippet = snippet(request.GET.get("sdk", ""))
+        current_snippet = get_snippet(request.GET.get("sdk", ""))
         host = request.build_absolute_uri("/").rstrip("/")
         return {
             **self.admin_site.each_context(request),
@@ -148,7 +148,7 @@ class SourceAdmin(Audited):
             "chart": chart_json(hours, {"Accepted": ("busy", "accepted")}, now),
             "snippets": [(each, each.key == current_snippet.key) for each in SNIPPETS],
             "current_snippet": current_snippet,
-            "text": current_snippet.filled(host, source.write_key),
+            "text": current_snippet.fill(host, source.write_key),
             "host": host,
             "keys": source.further_keys.valid(now).order_by("pk"),
             "may_change": self.has_change_permission(request, source),
@@ -156,10 +156,10 @@ class SourceAdmin(Audited):
 
     def rotate_view(self, request, pk):
         source = self._get_changeable_source(request, pk)
-        form = RotateForm(request.POST or None)
+        form = RotateKeyForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             overlap = timedelta(hours=form.cleaned_data["overlap"])
-            manage.rotate_key(source, overlap=overlap, now=timezone.now())
+            manage.rotate_write_key(source, overlap=overlap, now=timezone.now())
             messages.success(request, f"{source} has another write key: the snippets have it.")
             return redirect("admin:source_connect", pk)
         context = {
@@ -172,11 +172,11 @@ class SourceAdmin(Audited):
 
     def add_key_view(self, request, pk):
         source, now = self._get_changeable_source(request, pk), timezone.now()
-        form = KeyForm(request.POST or None)
+        form = WriteKeyForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             days = form.cleaned_data["days"]
             expires_at = now + timedelta(days=days) if days else None
-            manage.add_key(source, note=form.cleaned_data["note"], expires_at=expires_at)
+            manage.add_write_key(source, note=form.cleaned_data["note"], expires_at=expires_at)
             messages.success(request, "The key is valid from now on, beside those there were.")
             return redirect("admin:source_connect", pk)
         context = {
@@ -193,7 +193,7 @@ class SourceAdmin(Audited):
         source = self._get_changeable_source(request, pk)
         back_url = reverse("admin:source_connect", args=[pk])
         if request.method == "POST":
-            manage.archive(source, timezone.now())
+            manage.archive_source(source, timezone.now())
             messages.success(request, f"{source} is archived: what it sends is refused.")
             return redirect(back_url)
         context = {
@@ -210,7 +210,7 @@ class SourceAdmin(Audited):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         source = self._get_changeable_source(request, pk)
-        manage.bring_back(source)
+        manage.restore_source(source)
         messages.success(request, f"{source} may send again, with the keys it had.")
         return redirect("admin:source_connect", pk)
 
@@ -219,7 +219,7 @@ class SourceAdmin(Audited):
         source = self._get_changeable_source(request, further.source_id)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        manage.revoke_key(further)
+        manage.revoke_write_key(further)
         messages.success(request, "Revoked: what it sends from now on is refused.")
         return redirect("admin:source_connect", source.pk)
 
@@ -244,7 +244,7 @@ class SourceAdmin(Audited):
         secret = obj.new_signing_secret() if form.cleaned_data["new_signing_secret"] else ""
         super().save_model(request, obj, form, change)
         if secret:
-            show_once(request, "signing secret", secret)
+            show_secret_once(request, "signing secret", secret)
 
     def response_post_save_add(self, request, obj):
         return redirect("admin:source_connect", obj.pk)

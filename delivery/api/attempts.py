@@ -4,42 +4,50 @@ from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from delivery.api.events import TIMES
+from delivery.api.events import TIME_RANGE_PARAMETERS
 from delivery.api.serializers import events as serializers_events
 from delivery.log import body_access, detail, listing
 from delivery.log.representation import bodies_hidden_reason
 from delivery.models import Attempt, AttemptBody, Carried
-from integrations.api.endpoint import Endpoint
-from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
-from integrations.api.schema import ID, PAGING, page_of
-from integrations.roles import REVEAL_BODIES
+from integrations.api.endpoint import ManagementAPIView
+from integrations.api.lists import (
+    list_parameters,
+    one_of,
+    parse_id,
+    parse_iso_time,
+    parse_text,
+    pop_page_arguments,
+    serialize_page,
+)
+from integrations.api.schema import ID_SCHEMA, PAGING_PARAMETERS, page_serializer
+from integrations.roles import REVEAL_BODIES_PERMISSION
 
-CARRIED = 1_000  # deliveries of an attempt that are named
+MAX_DELIVERY_IDS = 1_000  # deliveries of an attempt that are named
 
 
-class AttemptsView(Endpoint):
+class AttemptsView(ManagementAPIView):
     scopes = {"GET": "deliveries:read"}
     permissions = {"GET": "delivery.view_attempt"}
 
     parameters = {
-        "GET": paged(
-            installation=number,
+        "GET": list_parameters(
+            installation=parse_id,
             status=one_of("2xx", "3xx", "4xx", "5xx", "none"),
-            outcome=text,
-            since=moment,
-            until=moment,
+            outcome=parse_text,
+            since=parse_iso_time,
+            until=parse_iso_time,
         )
     }
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("installation", ID),
+            OpenApiParameter("installation", ID_SCHEMA),
             OpenApiParameter("status", str, enum=["2xx", "3xx", "4xx", "5xx", "none"]),
             OpenApiParameter("outcome", str, description="accepted, or the class of an error."),
-            *TIMES,
-            *PAGING,
+            *TIME_RANGE_PARAMETERS,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers_events.Exchange)},
+        responses={200: page_serializer(serializers_events.ExchangeSerializer)},
     )
     def get(self, request):
         """List requests to vendors, the newest first.
@@ -47,36 +55,38 @@ class AttemptsView(Endpoint):
         status and outcome look through the newest 1,000 rows, because no index tells of them;
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
-        page = place(self.asked)
-        found = listing.query_attempts(**self.asked).page(**page, max_scans=1)
-        return Response(as_answered(found, attempt_presented))
+        page = pop_page_arguments(self.query_params)
+        found = listing.query_attempts(**self.query_params).page(**page, max_scans=1)
+        return Response(serialize_page(found, serialize_attempt))
 
 
-class AttemptView(Endpoint):
+class AttemptView(ManagementAPIView):
     scopes = {"GET": "deliveries:read"}
     permissions = {"GET": "delivery.view_attempt"}
 
-    @extend_schema(responses={200: serializers_events.WholeExchange})
+    @extend_schema(responses={200: serializers_events.WholeExchangeSerializer})
     def get(self, request, pk):
         """Show a request to a vendor and its answer, secrets masked, while they are kept."""
         return Response(
-            attempt_told(attempt(pk), shows_bodies=body_access.may_see_bodies(request.user))
+            serialize_attempt_detail(
+                get_attempt_or_404(pk), shows_bodies=body_access.may_see_bodies(request.user)
+            )
         )
 
 
-class RevealAttemptView(Endpoint):
+class AttemptRevealView(ManagementAPIView):
     scopes = {"POST": "deliveries:read"}
-    permissions = {"POST": REVEAL_BODIES}
+    permissions = {"POST": REVEAL_BODIES_PERMISSION}
 
-    @extend_schema(request=None, responses={200: serializers_events.WholeExchange})
+    @extend_schema(request=None, responses={200: serializers_events.WholeExchangeSerializer})
     def post(self, request, pk):
         """Show a request and its answer to who may only reveal them; the audit log says so."""
-        found = attempt(pk)
+        found = get_attempt_or_404(pk)
         body_access.record_reveal(found)
-        return Response(attempt_told(found, shows_bodies=True))
+        return Response(serialize_attempt_detail(found, shows_bodies=True))
 
 
-def attempt(pk):
+def get_attempt_or_404(pk):
     """Return an attempt. Raises Http404."""
     found = Attempt.objects.select_related("installation").filter(pk=pk).first()
     if found is None:
@@ -84,7 +94,7 @@ def attempt(pk):
     return found
 
 
-def attempt_presented(attempt):
+def serialize_attempt(attempt):
     return {
         "id": attempt.pk,
         "installation": {"id": attempt.installation_id, "name": attempt.installation.name},
@@ -102,21 +112,23 @@ def attempt_presented(attempt):
     }
 
 
-def attempt_told(attempt, *, shows_bodies):
+def serialize_attempt_detail(attempt, *, shows_bodies):
     """Return an attempt with what was sent and answered, and whom it carried."""
     full = AttemptBody.objects.filter(pk=attempt.pk).first() if shows_bodies else None
     carried = Carried.objects.filter(attempt=attempt).order_by("position", "delivery")
     answered = full is not None and attempt.status is not None
     return {
-        **attempt_presented(attempt),
+        **serialize_attempt(attempt),
         "hidden": bodies_hidden_reason(shows_bodies),
-        "request": full and sent(full.request_headers, full.request_body),
-        "response": sent(full.response_headers, full.response_body) if answered else None,
-        "delivery_ids": list(carried.values_list("delivery", flat=True)[:CARRIED]),
+        "request": full and serialize_http_message(full.request_headers, full.request_body),
+        "response": serialize_http_message(full.response_headers, full.response_body)
+        if answered
+        else None,
+        "delivery_ids": list(carried.values_list("delivery", flat=True)[:MAX_DELIVERY_IDS]),
     }
 
 
-def sent(headers, body):
+def serialize_http_message(headers, body):
     return {
         "headers": detail.parse_json_or_text(headers),
         "body": detail.parse_json_or_text(body[: detail.MAX_BODY_CHARS]),

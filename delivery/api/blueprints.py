@@ -7,104 +7,125 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.response import Response
 
-from delivery.api.serializers import blueprints as shapes
+from delivery.api.serializers import blueprints as serializers
 from delivery.tester.preview import InvalidMessage, NoSuchEvent
-from integrations.api.endpoint import Endpoint, unchecked
+from integrations.api.endpoint import ManagementAPIView, read_body
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.api.lists import LARGEST, answered, number, paged
-from integrations.api.schema import PAGING, Error, page_of
+from integrations.api.lists import MAX_ID, list_parameters, paginate, parse_id
+from integrations.api.schema import PAGING_PARAMETERS, ErrorSerializer, page_serializer
 from integrations.blueprints import BlueprintError
-from integrations.blueprints.diff import changes, difference, in_order
+from integrations.blueprints.diff import describe_changes, diff_lines, order_blueprint_keys
 from integrations.encryption import SecretsUnreadable
-from integrations.installations.revisions import Outdated, roll_back, save_revision
+from integrations.installations.revisions import OutdatedRevision, roll_back, save_revision
 from integrations.models import Installation, Revision
 
-LOOK = {"GET": "installations:read"}
-EDIT = {"POST": "installations:write"}
-AGAINST = OpenApiParameter("against", int, description="A revision's number; else the one before.")
+BLUEPRINT_READ_SCOPES = {"GET": "installations:read"}
+BLUEPRINT_WRITE_SCOPES = {"POST": "installations:write"}
+AGAINST_PARAMETER = OpenApiParameter(
+    "against", int, description="A revision's number; else the one before."
+)
 
 
-class RevisionsView(Endpoint):
-    scopes = {**LOOK, **EDIT}
+class RevisionsView(ManagementAPIView):
+    scopes = {**BLUEPRINT_READ_SCOPES, **BLUEPRINT_WRITE_SCOPES}
     permissions = {"POST": "integrations.add_revision"}
-    parameters = {"GET": paged()}
+    parameters = {"GET": list_parameters()}
 
-    @extend_schema(parameters=PAGING, responses={200: page_of(shapes.Revision)})
+    @extend_schema(
+        parameters=PAGING_PARAMETERS,
+        responses={200: page_serializer(serializers.RevisionSerializer)},
+    )
     def get(self, request, pk):
         """List the revisions of an installation's blueprint, newest first."""
-        installation = found(pk)
+        installation = get_installation_with_revision(pk)
         rows = installation.revisions.select_related("created_by").defer("blueprint")
-        return Response(answered(rows, lambda each: listed(each, installation), **self.asked))
+        return Response(
+            paginate(rows, lambda each: serialize_revision(each, installation), **self.query_params)
+        )
 
-    @extend_schema(request=shapes.NewRevision, responses={201: shapes.FullRevision, 409: Error})
+    @extend_schema(
+        request=serializers.NewRevisionSerializer,
+        responses={201: serializers.FullRevisionSerializer, 409: ErrorSerializer},
+    )
     def post(self, request, pk):
         """Save a blueprint as the next revision; from then on it shapes what is sent.
 
         409 when there is a newer revision than the one it is based on.
         """
-        installation, given = found(pk), unchecked(request, shapes.NewRevision)
-        with said():
+        installation, body = (
+            get_installation_with_revision(pk),
+            read_body(request, serializers.NewRevisionSerializer),
+        )
+        with translate_blueprint_errors():
             saved = save_revision(
                 installation,
-                given.get("blueprint"),
+                body.get("blueprint"),
                 by=request.user,
-                summary=text(given, "change_summary"),
-                based_on=whole(given, "based_on"),
+                summary=read_text_field(body, "change_summary"),
+                based_on=read_integer_field(body, "based_on"),
             )
-        return Response(told(saved, installation), status=status.HTTP_201_CREATED)
+        return Response(
+            serialize_revision_detail(saved, installation), status=status.HTTP_201_CREATED
+        )
 
 
-class RevisionView(Endpoint):
-    scopes = LOOK
+class RevisionView(ManagementAPIView):
+    scopes = BLUEPRINT_READ_SCOPES
 
-    @extend_schema(responses={200: shapes.FullRevision})
+    @extend_schema(responses={200: serializers.FullRevisionSerializer})
     def get(self, request, pk, revision):
         """Show one revision, with its blueprint."""
-        installation = found(pk)
-        return Response(told(numbered(installation, revision), installation))
+        installation = get_installation_with_revision(pk)
+        return Response(
+            serialize_revision_detail(get_revision_or_404(installation, revision), installation)
+        )
 
 
-class DifferenceView(Endpoint):
-    scopes = LOOK
-    parameters = {"GET": {"against": number}}
+class RevisionDiffView(ManagementAPIView):
+    scopes = BLUEPRINT_READ_SCOPES
+    parameters = {"GET": {"against": parse_id}}
 
-    @extend_schema(parameters=[AGAINST], responses={200: shapes.Difference})
+    @extend_schema(
+        parameters=[AGAINST_PARAMETER], responses={200: serializers.DifferenceSerializer}
+    )
     def get(self, request, pk, revision):
         """Say what differs between a revision and another one, or the one before it."""
-        installation = found(pk)
-        new = numbered(installation, revision)
-        old = self.other(installation, new)
+        installation = get_installation_with_revision(pk)
+        new = get_revision_or_404(installation, revision)
+        old = self.compared_revision(installation, new)
         before = old.blueprint if old else {}
         return Response(
             {
                 "old": old.number if old else None,
                 "new": new.number,
-                "changes": changes(before, new.blueprint),
-                "unified": difference(before, new.blueprint),
+                "changes": describe_changes(before, new.blueprint),
+                "unified": diff_lines(before, new.blueprint),
             }
         )
 
-    def other(self, installation, new):
-        if "against" in self.asked:
-            return numbered(installation, self.asked["against"])
+    def compared_revision(self, installation, new):
+        if "against" in self.query_params:
+            return get_revision_or_404(installation, self.query_params["against"])
         return installation.revisions.filter(number__lt=new.number).order_by("number").last()
 
 
-class RollBackView(Endpoint):
-    scopes = EDIT
+class RevisionRollBackView(ManagementAPIView):
+    scopes = BLUEPRINT_WRITE_SCOPES
     permissions = {"POST": "integrations.add_revision"}
 
-    @extend_schema(request=None, responses={201: shapes.FullRevision})
+    @extend_schema(request=None, responses={201: serializers.FullRevisionSerializer})
     def post(self, request, pk, revision):
         """Save an old revision again, as the newest one."""
-        installation = found(pk)
-        numbered(installation, revision)
-        with said():
+        installation = get_installation_with_revision(pk)
+        get_revision_or_404(installation, revision)
+        with translate_blueprint_errors():
             saved = roll_back(installation, revision, by=request.user)
-        return Response(told(saved, installation), status=status.HTTP_201_CREATED)
+        return Response(
+            serialize_revision_detail(saved, installation), status=status.HTTP_201_CREATED
+        )
 
 
-def found(pk):
+def get_installation_with_revision(pk):
     rows = Installation.objects.installed().select_related("revision")
     installation = rows.filter(pk=pk).first()
     if installation is None:
@@ -112,31 +133,31 @@ def found(pk):
     return installation
 
 
-def numbered(installation, number):
+def get_revision_or_404(installation, number):
     try:
         return installation.revisions.select_related("created_by").get(number=number)
     except Revision.DoesNotExist:
         raise Http404(f"{installation} has no revision {number}.") from None
 
 
-def text(given, name):
-    value = given.get(name, "")
+def read_text_field(body, name):
+    value = body.get(name, "")
     if not isinstance(value, str):
         raise Unprocessable({name: "Must be a text."})
     return value
 
 
-def whole(given, name):
-    value = given.get(name)
+def read_integer_field(body, name):
+    value = body.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise Unprocessable({name: "Must be a number."})
-    if value is not None and not 0 <= value <= LARGEST:
+    if value is not None and not 0 <= value <= MAX_ID:
         raise Unprocessable({name: "There is none of that number."})
     return value
 
 
 @contextmanager
-def said():
+def translate_blueprint_errors():
     """Translate what the functions raise into errors of the API."""
     try:
         yield
@@ -149,11 +170,11 @@ def said():
         raise Unprocessable({"event_id": str(error)}) from None
     except InvalidMessage as error:
         raise Unprocessable({"message": str(error)}) from None
-    except (Outdated, SecretsUnreadable) as error:
+    except (OutdatedRevision, SecretsUnreadable) as error:
         raise Conflict(str(error)) from None
 
 
-def listed(revision, installation):
+def serialize_revision(revision, installation):
     return {
         "number": revision.number,
         "created_at": revision.created_at,
@@ -163,5 +184,8 @@ def listed(revision, installation):
     }
 
 
-def told(revision, installation):
-    return {**listed(revision, installation), "blueprint": in_order(revision.blueprint)}
+def serialize_revision_detail(revision, installation):
+    return {
+        **serialize_revision(revision, installation),
+        "blueprint": order_blueprint_keys(revision.blueprint),
+    }

@@ -16,37 +16,43 @@ from rest_framework.response import Response
 from delivery.actions import apply_to_search, resolve
 from delivery.actions import deliveries as actions_deliveries
 from delivery.actions.resolve import InvalidNote
-from delivery.api.parameters import FILTERS, search, search_of
+from delivery.api.parameters import DELIVERY_FILTERS, build_delivery_search, parse_search_parameter
 from delivery.api.serializers import deliveries as serializers_deliveries
 from delivery.log import body_access, detail, export
 from delivery.log.representation import serialize_delivery, serialize_delivery_detail
 from delivery.log.search.query import compile_search
 from delivery.models import Delivery
-from integrations.api.endpoint import Endpoint, given
+from integrations.api.endpoint import ManagementAPIView, validate_body
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.api.lists import as_answered, one_of, paged, place
-from integrations.api.schema import ID, PAGING, RECEIVED, Error, page_of
-from integrations.roles import REVEAL_BODIES
+from integrations.api.lists import list_parameters, one_of, pop_page_arguments, serialize_page
+from integrations.api.schema import (
+    ID_SCHEMA,
+    PAGING_PARAMETERS,
+    RECEIVED_RANGE_PARAMETERS,
+    ErrorSerializer,
+    page_serializer,
+)
+from integrations.roles import REVEAL_BODIES_PERMISSION
 
-LOOKED_FOR = [
+DELIVERY_FILTER_PARAMETERS = [
     OpenApiParameter("q", str, description="As in the admin: user:ada state:failed"),
-    OpenApiParameter("installation", ID),
+    OpenApiParameter("installation", ID_SCHEMA),
     OpenApiParameter("state", str, enum=Delivery.State.values),
     OpenApiParameter("event", str, description="Its name, or its type."),
     OpenApiParameter("message_id", str),
     OpenApiParameter("user_id", str),
     OpenApiParameter("anonymous_id", str),
-    *RECEIVED,
+    *RECEIVED_RANGE_PARAMETERS,
 ]
 
 
-EXPORTED = [
+EXPORT_EXAMPLES = [
     OpenApiExample("Lines", '{"id": 1207, "state": "failed", …}\n{"id": 1206, …}\n'),
     OpenApiExample("Rows", "id,state,trigger,…\n1207,failed,auto,…\n"),
 ]
 
 
-class DeliveriesView(Endpoint):
+class DeliveriesView(ManagementAPIView):
     """List deliveries, newest first.
 
     200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have. A page
@@ -54,54 +60,60 @@ class DeliveriesView(Endpoint):
     """
 
     scopes = {"GET": "deliveries:read"}
-    parameters = {"GET": paged(**FILTERS)}
+    parameters = {"GET": list_parameters(**DELIVERY_FILTERS)}
 
     @extend_schema(
-        parameters=[*LOOKED_FOR, *PAGING],
-        responses={200: page_of(serializers_deliveries.Delivery)},
+        parameters=[*DELIVERY_FILTER_PARAMETERS, *PAGING_PARAMETERS],
+        responses={200: page_serializer(serializers_deliveries.DeliverySerializer)},
     )
     def get(self, request):
-        page, now = place(self.asked), timezone.now()
-        found = compile_search(search_of(self.asked), now).page(**page, max_scans=1)
-        return Response(as_answered(found, lambda each: serialize_delivery(each, now)))
+        page, now = pop_page_arguments(self.query_params), timezone.now()
+        found = compile_search(build_delivery_search(self.query_params), now).page(
+            **page, max_scans=1
+        )
+        return Response(serialize_page(found, lambda each: serialize_delivery(each, now)))
 
 
-class DeliveryView(Endpoint):
+class DeliveryView(ManagementAPIView):
     """Tell all there is about one delivery; 404 when there is none of that id."""
 
     scopes = {"GET": "deliveries:read"}
 
-    @extend_schema(responses={200: serializers_deliveries.WholeDelivery})
+    @extend_schema(responses={200: serializers_deliveries.WholeDeliverySerializer})
     def get(self, request, pk):
-        found = story(pk, shows_bodies=body_access.may_see_bodies(request.user))
+        found = get_delivery_detail_or_404(
+            pk, shows_bodies=body_access.may_see_bodies(request.user)
+        )
         return Response(serialize_delivery_detail(found, timezone.now()))
 
 
-class RevealDeliveryView(Endpoint):
+class DeliveryRevealView(ManagementAPIView):
     """Tell the same with its bodies to who may only reveal them; the audit log says so."""
 
     scopes = {"POST": "deliveries:read"}
-    permissions = {"POST": REVEAL_BODIES}
+    permissions = {"POST": REVEAL_BODIES_PERMISSION}
 
-    @extend_schema(request=None, responses={200: serializers_deliveries.WholeDelivery})
+    @extend_schema(request=None, responses={200: serializers_deliveries.WholeDeliverySerializer})
     def post(self, request, pk):
-        found = story(pk, shows_bodies=True)
+        found = get_delivery_detail_or_404(pk, shows_bodies=True)
         body_access.record_reveal(found.delivery)
         return Response(serialize_delivery_detail(found, timezone.now()))
 
 
-class DeliverAgainView(Endpoint):
+class DeliveryDeliverAgainView(ManagementAPIView):
     """Queue a delivery again: 202; 404 when there is none of that id; 409 it is queued already."""
 
     scopes = {"POST": "deliveries:replay"}
 
     @extend_schema(
-        request=serializers_deliveries.Again,
-        responses={202: serializers_deliveries.Done, 409: Error},
+        request=serializers_deliveries.AgainSerializer,
+        responses={202: serializers_deliveries.DoneSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        asked = given(request, serializers_deliveries.Again)
-        requeued = actions_deliveries.deliver_again(one(pk), timezone.now(), **asked)
+        asked = validate_body(request, serializers_deliveries.AgainSerializer)
+        requeued = actions_deliveries.deliver_again(
+            get_delivery_queryset_or_404(pk), timezone.now(), **asked
+        )
         if requeued.unshaped:
             raise Conflict("It was never shaped: there is nothing to send as before.")
         if requeued.uninstalled_installations:
@@ -111,99 +123,103 @@ class DeliverAgainView(Endpoint):
         return Response({"message": requeued.describe()}, status=status.HTTP_202_ACCEPTED)
 
 
-class CancelView(Endpoint):
+class DeliveryCancelView(ManagementAPIView):
     """Cancel a delivery that is queued; 404 when there is none of that id; 409 it is not queued."""
 
     scopes = {"POST": "deliveries:replay"}
 
-    @extend_schema(request=None, responses={200: serializers_deliveries.Done, 409: Error})
+    @extend_schema(
+        request=None, responses={200: serializers_deliveries.DoneSerializer, 409: ErrorSerializer}
+    )
     def post(self, request, pk):
         if not actions_deliveries.cancel_deliveries(
-            one(pk), f"Cancelled by {request.user}.", timezone.now()
+            get_delivery_queryset_or_404(pk), f"Cancelled by {request.user}.", timezone.now()
         ):
             raise Conflict("It is not queued any more.")
         return Response({"message": "It is cancelled. deliver-again sends it all the same."})
 
 
-class ResolveView(Endpoint):
+class DeliveryResolveView(ManagementAPIView):
     """Note that a failed delivery was dealt with elsewhere. It stays failed; deliver-again undoes
     this. 404 when there is none of that id; 409 it is not failed, or resolved already."""
 
     scopes = {"POST": "deliveries:replay"}
 
     @extend_schema(
-        request=serializers_deliveries.Note,
-        responses={200: serializers_deliveries.Done, 409: Error},
+        request=serializers_deliveries.NoteSerializer,
+        responses={200: serializers_deliveries.DoneSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        note = given(request, serializers_deliveries.Note)["note"]
-        with said():
-            if not resolve.resolve_deliveries(one(pk), note, timezone.now()):
+        note = validate_body(request, serializers_deliveries.NoteSerializer)["note"]
+        with translate_delivery_errors():
+            if not resolve.resolve_deliveries(
+                get_delivery_queryset_or_404(pk), note, timezone.now()
+            ):
                 raise Conflict("It is not failed, or resolved already.")
         return Response({"message": "It is marked as resolved."})
 
 
-class DeliverManyAgainView(Endpoint):
+class DeliveryBulkDeliverAgainView(ManagementAPIView):
     """Queue deliveries again by their ids; those that are queued already stay so."""
 
     scopes = {"POST": "deliveries:replay"}
 
     @extend_schema(
         operation_id="deliveries_deliver_many_again",
-        request=serializers_deliveries.Chosen,
-        responses={202: serializers_deliveries.DoneToMany},
+        request=serializers_deliveries.ChosenSerializer,
+        responses={202: serializers_deliveries.DoneToManySerializer},
     )
     def post(self, request):
-        asked = given(request, serializers_deliveries.Chosen)
+        asked = validate_body(request, serializers_deliveries.ChosenSerializer)
         rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
         requeued = actions_deliveries.deliver_again(rows, timezone.now(), **asked)
         told = {"count": requeued.count, "is_whole": True, "message": requeued.describe()}
         return Response(told, status=status.HTTP_202_ACCEPTED)
 
 
-class ManyView(Endpoint):
+class DeliveryBulkActionView(ManagementAPIView):
     """Something done to deliveries by their ids, or to all of one installation that a search
     means. What takes too long ends after a part and says so: the same call goes on with the rest.
     """
 
     scopes = {"POST": "deliveries:replay"}
-    shape = serializers_deliveries.ChosenOrMatching
-    done = ""
+    body_serializer = serializers_deliveries.ChosenOrMatchingSerializer
+    outcome_text = ""
 
-    def all_of(self, search, now):
+    def select_matching(self, search, now):
         """Return the deliveries that it is for. Raises AmbiguousSelection."""
         raise NotImplementedError
 
     def act(self, rows, wanted, now, search):
         raise NotImplementedError
 
-    def to_many(self, request):
-        wanted, now = given(request, self.shape), timezone.now()
+    def apply_to_many(self, request):
+        wanted, now = validate_body(request, self.body_serializer), timezone.now()
         if ("ids" in wanted) is ("installation" in wanted):
             raise Unprocessable({"ids": "Give one of the two: ids, or installation."})
-        with said():
-            found = self._done(wanted, now)
+        with translate_delivery_errors():
+            found = self._apply(wanted, now)
         deliveries = "1 delivery is" if found.count == 1 else f"{found.count:,} deliveries are"
         more = "" if found.is_complete else " There are more."
-        message = f"{deliveries} {self.done}{more}"
+        message = f"{deliveries} {self.outcome_text}{more}"
         return Response({"count": found.count, "is_whole": found.is_complete, "message": message})
 
-    def _done(self, wanted, now):
+    def _apply(self, wanted, now):
         if "ids" in wanted:
             rows = Delivery.objects.filter(pk__in=wanted["ids"])
             return apply_to_search.BulkResult(self.act(rows, wanted, now, ""), True)
-        typed = search(wanted.get("q", ""))
-        asked = search_of({"q": typed, "installation": wanted["installation"]})
-        found = self.all_of(asked, now)
+        typed = parse_search_parameter(wanted.get("q", ""))
+        asked = build_delivery_search({"q": typed, "installation": wanted["installation"]})
+        found = self.select_matching(asked, now)
         return apply_to_search.apply_to_all(
             found, lambda rows: self.act(rows, wanted, now, str(asked))
         )
 
 
-class CancelManyView(ManyView):
-    done = "cancelled."
+class DeliveryBulkCancelView(DeliveryBulkActionView):
+    outcome_text = "cancelled."
 
-    def all_of(self, search, now):
+    def select_matching(self, search, now):
         return apply_to_search.select_queued(search, now)
 
     def act(self, rows, wanted, now, search):
@@ -213,19 +229,19 @@ class CancelManyView(ManyView):
 
     @extend_schema(
         operation_id="deliveries_cancel_many",
-        request=serializers_deliveries.ChosenOrMatching,
-        responses={200: serializers_deliveries.DoneToMany},
+        request=serializers_deliveries.ChosenOrMatchingSerializer,
+        responses={200: serializers_deliveries.DoneToManySerializer},
     )
     def post(self, request):
         """Cancel queued deliveries; what is not queued stays as it is."""
-        return self.to_many(request)
+        return self.apply_to_many(request)
 
 
-class ResolveManyView(ManyView):
-    shape = serializers_deliveries.Resolve
-    done = "marked as resolved."
+class DeliveryBulkResolveView(DeliveryBulkActionView):
+    body_serializer = serializers_deliveries.ResolveSerializer
+    outcome_text = "marked as resolved."
 
-    def all_of(self, search, now):
+    def select_matching(self, search, now):
         return apply_to_search.select_unresolved(search, now)
 
     def act(self, rows, wanted, now, search):
@@ -233,20 +249,20 @@ class ResolveManyView(ManyView):
 
     @extend_schema(
         operation_id="deliveries_resolve_many",
-        request=serializers_deliveries.Resolve,
-        responses={200: serializers_deliveries.DoneToMany},
+        request=serializers_deliveries.ResolveSerializer,
+        responses={200: serializers_deliveries.DoneToManySerializer},
     )
     def post(self, request):
         """Note that failed deliveries were dealt with elsewhere; what is not failed stays."""
-        return self.to_many(request)
+        return self.apply_to_many(request)
 
 
-class ExportView(Endpoint):
+class DeliveryExportView(ManagementAPIView):
     """Stream all deliveries that match, up to the newest 100,000, as a file; rows are as the list
     has them. 422 a filter has a value that it cannot have."""
 
     scopes = {"GET": "deliveries:read"}
-    parameters = {"GET": {**FILTERS, "format": one_of(*export.EXPORT_FORMATS)}}
+    parameters = {"GET": {**DELIVERY_FILTERS, "format": one_of(*export.EXPORT_FORMATS)}}
 
     def perform_content_negotiation(self, request, force=False):
         """`format` is ours, and Accept may name what a file is: only errors are JSON."""
@@ -255,23 +271,23 @@ class ExportView(Endpoint):
     @extend_schema(
         parameters=[
             OpenApiParameter("format", str, enum=list(export.EXPORT_FORMATS), required=True),
-            *LOOKED_FOR,
+            *DELIVERY_FILTER_PARAMETERS,
         ],
         responses={
             (200, kind.partition(";")[0]): OpenApiResponse(str, examples=[example])
-            for kind, example in zip(export.EXPORT_FORMATS.values(), EXPORTED, strict=True)
+            for kind, example in zip(export.EXPORT_FORMATS.values(), EXPORT_EXAMPLES, strict=True)
         },
     )
     def get(self, request):
-        form = self.asked.pop("format", None)
+        form = self.query_params.pop("format", None)
         if form is None:
             raise Unprocessable({"format": f"One of: {', '.join(export.EXPORT_FORMATS)}."})
         now = timezone.now()
-        found = compile_search(search_of(self.asked), now)
+        found = compile_search(build_delivery_search(self.query_params), now)
         return export.export_response(export.iter_matching_deliveries(found), form, now)
 
 
-def one(pk):
+def get_delivery_queryset_or_404(pk):
     """Return a delivery as rows. Raises Http404."""
     rows = Delivery.objects.filter(pk=pk)
     if not rows.exists():
@@ -280,7 +296,7 @@ def one(pk):
 
 
 @contextmanager
-def said():
+def translate_delivery_errors():
     """Translate what the functions raise into errors of the API."""
     try:
         yield
@@ -290,7 +306,7 @@ def said():
         raise Unprocessable({"q": str(error)}) from None
 
 
-def story(pk, *, shows_bodies):
+def get_delivery_detail_or_404(pk, *, shows_bodies):
     """Return the story of a delivery. Raises Http404."""
     try:
         return detail.get_delivery_detail(pk, shows_bodies=shows_bodies)

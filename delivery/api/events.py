@@ -11,31 +11,39 @@ from delivery.log import absences, body_access, detail, listing, querysets
 from delivery.log.representation import bodies_hidden_reason
 from delivery.models import Event
 from delivery.status.deliveries import describe_delivery
-from integrations.api.endpoint import Endpoint
-from integrations.api.lists import as_answered, moment, number, one_of, paged, place, text
-from integrations.api.schema import ID, PAGING, page_of
-from integrations.messages import TYPES
-from integrations.roles import REVEAL_BODIES
+from integrations.api.endpoint import ManagementAPIView
+from integrations.api.lists import (
+    list_parameters,
+    one_of,
+    parse_id,
+    parse_iso_time,
+    parse_text,
+    pop_page_arguments,
+    serialize_page,
+)
+from integrations.api.schema import ID_SCHEMA, PAGING_PARAMETERS, page_serializer
+from integrations.messages import MESSAGE_TYPES
+from integrations.roles import REVEAL_BODIES_PERMISSION
 
-TIMES = [
+TIME_RANGE_PARAMETERS = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="From this time on."),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
 ]
 
 
-class EventsView(Endpoint):
+class EventsView(ManagementAPIView):
     scopes = {"GET": "events:read"}
 
     parameters = {
-        "GET": paged(
-            message_id=text,
-            user_id=text,
-            anonymous_id=text,
-            name=text,
-            type=one_of(*TYPES),
-            source=number,
-            since=moment,
-            until=moment,
+        "GET": list_parameters(
+            message_id=parse_text,
+            user_id=parse_text,
+            anonymous_id=parse_text,
+            name=parse_text,
+            type=one_of(*MESSAGE_TYPES),
+            source=parse_id,
+            since=parse_iso_time,
+            until=parse_iso_time,
         )
     }
 
@@ -45,12 +53,12 @@ class EventsView(Endpoint):
             OpenApiParameter("user_id", str),
             OpenApiParameter("anonymous_id", str),
             OpenApiParameter("name", str, description="The event's whole name."),
-            OpenApiParameter("type", str, enum=list(TYPES)),
-            OpenApiParameter("source", ID),
-            *TIMES,
-            *PAGING,
+            OpenApiParameter("type", str, enum=list(MESSAGE_TYPES)),
+            OpenApiParameter("source", ID_SCHEMA),
+            *TIME_RANGE_PARAMETERS,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers_events.Event)},
+        responses={200: page_serializer(serializers_events.EventSerializer)},
     )
     def get(self, request):
         """List events, the newest first.
@@ -58,35 +66,37 @@ class EventsView(Endpoint):
         name, type and source look through the newest 10,000 rows, because no index tells of them;
         `next_cursor` goes on from there, so a page can be short while `has_more` is true.
         """
-        page = place(self.asked)
-        found = listing.query_events(**self.asked).page(**page, max_scans=1)
-        return Response(as_answered(found, event_presented))
+        page = pop_page_arguments(self.query_params)
+        found = listing.query_events(**self.query_params).page(**page, max_scans=1)
+        return Response(serialize_page(found, serialize_event))
 
 
-class EventView(Endpoint):
+class EventView(ManagementAPIView):
     scopes = {"GET": "events:read"}
 
-    @extend_schema(responses={200: serializers_events.EventWithDeliveries})
+    @extend_schema(responses={200: serializers_events.EventWithDeliveriesSerializer})
     def get(self, request, pk):
         """Show an event: what was sent, where it went, and why not elsewhere."""
         return Response(
-            event_told(event(pk), shows_bodies=body_access.may_see_bodies(request.user))
+            serialize_event_detail(
+                get_event_or_404(pk), shows_bodies=body_access.may_see_bodies(request.user)
+            )
         )
 
 
-class RevealEventView(Endpoint):
+class EventRevealView(ManagementAPIView):
     scopes = {"POST": "events:read"}
-    permissions = {"POST": REVEAL_BODIES}
+    permissions = {"POST": REVEAL_BODIES_PERMISSION}
 
-    @extend_schema(request=None, responses={200: serializers_events.EventWithDeliveries})
+    @extend_schema(request=None, responses={200: serializers_events.EventWithDeliveriesSerializer})
     def post(self, request, pk):
         """Show an event with its body to who may only reveal it; the audit log says so."""
-        found = event(pk)
+        found = get_event_or_404(pk)
         body_access.record_reveal(found)
-        return Response(event_told(found, shows_bodies=True))
+        return Response(serialize_event_detail(found, shows_bodies=True))
 
 
-def event(pk):
+def get_event_or_404(pk):
     """Return an event. Raises Http404."""
     found = Event.objects.select_related("source").filter(pk=pk).first()
     if found is None:
@@ -94,7 +104,7 @@ def event(pk):
     return found
 
 
-def event_presented(event):
+def serialize_event(event):
     return {
         "id": event.pk,
         "source": {"id": event.source_id, "name": event.source.name},
@@ -108,20 +118,20 @@ def event_presented(event):
     }
 
 
-def event_told(event, *, shows_bodies):
+def serialize_event_detail(event, *, shows_bodies):
     """Return all there is to tell about an event."""
     body = detail.get_event_body(event.pk)
     deliveries = list(querysets.deliveries_with_relations().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]
     return {
-        **event_presented(event),
+        **serialize_event(event),
         "hidden": bodies_hidden_reason(shows_bodies),
         "body": detail.parse_json_or_text(body) if body and shows_bodies else None,
         "added_context": detail.parse_json_or_text(event.added_context or "{}")
         if shows_bodies
         else None,
         "notes": detail.parse_notes(event.notes) if shows_bodies else [],
-        "deliveries": [delivery_presented(each, timezone.now()) for each in deliveries],
+        "deliveries": [serialize_event_delivery(each, timezone.now()) for each in deliveries],
         "absences": [
             {"installation": {"id": each.pk, "name": each.name}, "reason": reason}
             for each, reason in absences.explain_absences(event, body, present)
@@ -129,7 +139,7 @@ def event_told(event, *, shows_bodies):
     }
 
 
-def delivery_presented(delivery, now):
+def serialize_event_delivery(delivery, now):
     return {
         "id": delivery.pk,
         "installation": {"id": delivery.installation_id, "name": delivery.installation.name},

@@ -9,19 +9,24 @@ from rest_framework.response import Response
 from delivery.api.serializers import incidents as serializers_incidents
 from delivery.models import Incident
 from delivery.operations import alert_channels
-from integrations.api.endpoint import Endpoint
-from integrations.api.lists import answered, flag, moment, one_of, paged
-from integrations.api.schema import PAGING, page_of
+from integrations.api.endpoint import ManagementAPIView
+from integrations.api.lists import list_parameters, one_of, paginate, parse_flag, parse_iso_time
+from integrations.api.schema import PAGING_PARAMETERS, page_serializer
 
-READ = {"GET": "deliveries:read"}
-SEE = {"GET": "delivery.view_incident"}
+INCIDENT_SCOPES = {"GET": "deliveries:read"}
+INCIDENT_PERMISSIONS = {"GET": "delivery.view_incident"}
 
 
-class IncidentsView(Endpoint):
-    scopes = READ
-    permissions = SEE
+class IncidentsView(ManagementAPIView):
+    scopes = INCIDENT_SCOPES
+    permissions = INCIDENT_PERMISSIONS
     parameters = {
-        "GET": paged(open=flag, kind=one_of(*Incident.Kind.values), since=moment, until=moment)
+        "GET": list_parameters(
+            open=parse_flag,
+            kind=one_of(*Incident.Kind.values),
+            since=parse_iso_time,
+            until=parse_iso_time,
+        )
     }
 
     @extend_schema(
@@ -30,42 +35,44 @@ class IncidentsView(Endpoint):
             OpenApiParameter("kind", str, enum=Incident.Kind.values),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Began from then on."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Began before."),
-            *PAGING,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers_incidents.Incident)},
+        responses={200: page_serializer(serializers_incidents.IncidentSerializer)},
     )
     def get(self, request):
         """List incidents, the newest first."""
-        wanted = self.asked
+        wanted = self.query_params
         if "open" in wanted:
             wanted["closed_at__isnull"] = wanted.pop("open")
-        return Response(answered(Incident.objects.all(), presented, at="opened_at", **wanted))
+        return Response(
+            paginate(Incident.objects.all(), serialize_incident, at="opened_at", **wanted)
+        )
 
 
-class IncidentView(Endpoint):
-    scopes = READ
-    permissions = SEE
+class IncidentView(ManagementAPIView):
+    scopes = INCIDENT_SCOPES
+    permissions = INCIDENT_PERMISSIONS
 
-    @extend_schema(responses={200: serializers_incidents.Incident})
+    @extend_schema(responses={200: serializers_incidents.IncidentSerializer})
     def get(self, request, pk):
         """Show an incident: what is wrong, since when, and who was told."""
         incident = Incident.objects.filter(pk=pk).first()
         if incident is None:
             raise Http404(f"There is no incident {pk}.")
-        return Response(presented(incident))
+        return Response(serialize_incident(incident))
 
 
-class TestAlarmView(Endpoint):
+class TestAlertView(ManagementAPIView):
     scopes = {"POST": "installations:write"}
 
-    @extend_schema(request=None, responses={200: serializers_incidents.TestAlarm})
+    @extend_schema(request=None, responses={200: serializers_incidents.TestAlarmSerializer})
     def post(self, request):
         """Tell everybody who would be told of an incident that this is a test: `told` says by
         which way, and what went wrong there; empty, nobody would be told."""
         return Response({"told": alert_channels.send_test_alert(timezone.now())})
 
 
-def presented(incident):
+def serialize_incident(incident):
     kind, _, number = incident.subject.partition(":")
     return {
         "id": incident.pk,

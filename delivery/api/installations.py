@@ -11,22 +11,37 @@ from delivery.accounting import queues as accounting_queues
 from delivery.actions import installations as actions_installations
 from delivery.api.serializers import installations as serializers_installations
 from delivery.status.installations import describe_installation, with_state
-from integrations.api.endpoint import Endpoint, given
+from integrations.api.endpoint import ManagementAPIView, validate_body
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import as_answered, flag, paged, place, text
-from integrations.api.preconditions import changing, tagged
-from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
+from integrations.api.lists import (
+    list_parameters,
+    parse_flag,
+    parse_text,
+    pop_page_arguments,
+    serialize_page,
+)
+from integrations.api.preconditions import etag_header, lock_for_change
+from integrations.api.schema import (
+    IF_MATCH_PARAMETER,
+    PAGING_PARAMETERS,
+    ErrorSerializer,
+    page_serializer,
+)
 from integrations.catalog import catalog
 from integrations.installations import install
-from integrations.installations.change import change, fed_by, feed
-from integrations.keyset import page
+from integrations.installations.change import change_installation, set_sources, source_ids
+from integrations.keyset import fetch_page
 from integrations.models import Installation
 
 
-class InstallationsView(Endpoint):
+class InstallationsView(ManagementAPIView):
     scopes = {"GET": "installations:read", "POST": "installations:write"}
     permissions = {"POST": "integrations.add_installation"}
-    parameters = {"GET": paged(name=text, destination=text, enabled=flag, uninstalled=flag)}
+    parameters = {
+        "GET": list_parameters(
+            name=parse_text, destination=parse_text, enabled=parse_flag, uninstalled=parse_flag
+        )
+    }
 
     @extend_schema(
         parameters=[
@@ -34,28 +49,33 @@ class InstallationsView(Endpoint):
             OpenApiParameter("destination", str, description="A key of the catalog."),
             OpenApiParameter("enabled", bool),
             OpenApiParameter("uninstalled", bool, description="Those that are gone, instead."),
-            *PAGING,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers_installations.InstallationWithHealth)},
+        responses={
+            200: page_serializer(serializers_installations.InstallationWithHealthSerializer)
+        },
     )
     def get(self, request):
         """List what is installed, the newest first."""
-        wanted = self.asked
+        wanted = self.query_params
         if "destination" in wanted:
             wanted["destination_key"] = wanted.pop("destination")
         wanted["uninstalled_at__isnull"] = not wanted.pop("uninstalled", False)
-        on = place(wanted)
-        found = page(rows().filter(**wanted), **on)
+        on = pop_page_arguments(wanted)
+        found = fetch_page(select_installations().filter(**wanted), **on)
         queues = accounting_queues.read_queues([each.pk for each in found.rows])
-        return Response(as_answered(found, lambda each: presented(each, queues)))
+        return Response(serialize_page(found, lambda each: serialize_installation(each, queues)))
 
     @extend_schema(
-        request=serializers_installations.InstallationInput,
-        responses={201: serializers_installations.WholeInstallation, 409: Error},
+        request=serializers_installations.InstallationInputSerializer,
+        responses={
+            201: serializers_installations.WholeInstallationSerializer,
+            409: ErrorSerializer,
+        },
     )
     def post(self, request):
         """Install a destination of the catalog."""
-        wanted = given(request, serializers_installations.InstallationInput)
+        wanted = validate_body(request, serializers_installations.InstallationInputSerializer)
         destination = catalog().get(wanted["destination"])
         if destination is None:
             raise Unprocessable({"destination": f"One of: {', '.join(catalog())}."})
@@ -67,47 +87,51 @@ class InstallationsView(Endpoint):
                 config=wanted.get("config", {}),
                 by=request.user,
             )
-            feed(installation, wanted.get("sources", "all"))
-        return whole(installation.pk, status.HTTP_201_CREATED)
+            set_sources(installation, wanted.get("sources", "all"))
+        return installation_response(installation.pk, status.HTTP_201_CREATED)
 
 
-class InstallationView(Endpoint):
+class InstallationView(ManagementAPIView):
     scopes = {
         "GET": "installations:read",
         "PATCH": "installations:write",
         "DELETE": "installations:write",
     }
     permissions = {"DELETE": "integrations.delete_installation"}
-    parameters = {"DELETE": {"confirm": text}}
+    parameters = {"DELETE": {"confirm": parse_text}}
 
-    @extend_schema(responses={200: serializers_installations.WholeInstallation})
+    @extend_schema(responses={200: serializers_installations.WholeInstallationSerializer})
     def get(self, request, pk):
         """Show an installation, with its blueprint."""
-        return whole(pk)
+        return installation_response(pk)
 
     @extend_schema(
-        request=serializers_installations.InstallationChange,
-        parameters=[IF_MATCH],
-        responses={200: serializers_installations.WholeInstallation, 409: Error, 412: Error},
+        request=serializers_installations.InstallationChangeSerializer,
+        parameters=[IF_MATCH_PARAMETER],
+        responses={
+            200: serializers_installations.WholeInstallationSerializer,
+            409: ErrorSerializer,
+            412: ErrorSerializer,
+        },
     )
     def patch(self, request, pk):
         """Change what is given, and let its lanes try anew with that."""
-        wanted = given(request, serializers_installations.InstallationChange)
-        with changing(request, Installation.objects.installed(), pk) as installation:
-            change(installation, wanted)
-        return whole(pk)
+        wanted = validate_body(request, serializers_installations.InstallationChangeSerializer)
+        with lock_for_change(request, Installation.objects.installed(), pk) as installation:
+            change_installation(installation, wanted)
+        return installation_response(pk)
 
     @extend_schema(
         parameters=[
             OpenApiParameter("confirm", str, required=True, description="Its name."),
-            IF_MATCH,
+            IF_MATCH_PARAMETER,
         ],
-        responses={200: serializers_installations.Uninstalled, 412: Error},
+        responses={200: serializers_installations.UninstalledSerializer, 412: ErrorSerializer},
     )
     def delete(self, request, pk):
         """Uninstall: cancel what is queued, forget the secrets, keep the log."""
-        confirmed = self.asked.get("confirm")
-        with changing(request, Installation.objects.installed(), pk) as installation:
+        confirmed = self.query_params.get("confirm")
+        with lock_for_change(request, Installation.objects.installed(), pk) as installation:
             if confirmed != installation.name:
                 raise Unprocessable({"confirm": f"Say ?confirm={installation.name} to uninstall."})
         cancelled = actions_installations.uninstall(
@@ -117,7 +141,7 @@ class InstallationView(Endpoint):
         return Response({"cancelled": cancelled, "message": said})
 
 
-class Switch(Endpoint):
+class InstallationActionView(ManagementAPIView):
     """Something that is done to an installation, and takes nothing else."""
 
     scopes = {"POST": "installations:write"}
@@ -125,39 +149,41 @@ class Switch(Endpoint):
     def act(self, installation):
         raise NotImplementedError
 
-    @extend_schema(request=None, responses={200: serializers_installations.WholeInstallation})
+    @extend_schema(
+        request=None, responses={200: serializers_installations.WholeInstallationSerializer}
+    )
     def post(self, request, pk):
-        self.act(found(pk))
-        return whole(pk)
+        self.act(get_installation_or_404(pk))
+        return installation_response(pk)
 
 
-class EnableView(Switch):
+class InstallationEnableView(InstallationActionView):
     """Send to an installation that was disabled, at once."""
 
     def act(self, installation):
         actions_installations.resume_installation(installation)
 
 
-class DisableView(Switch):
+class InstallationDisableView(InstallationActionView):
     """Send nothing to an installation; what comes in waits in its queue."""
 
     def act(self, installation):
         actions_installations.pause_installation(installation)
 
 
-class ResumeView(Switch):
+class InstallationResumeView(InstallationActionView):
     """Try again at once, whatever held it up: refused credentials, or a vendor that is away."""
 
     def act(self, installation):
         actions_installations.resume_installation(installation)
 
 
-def rows():
+def select_installations():
     """Return installations with all that is shown of them."""
     return with_state(Installation.objects.select_related("revision").prefetch_related("sources"))
 
 
-def found(pk):
+def get_installation_or_404(pk):
     """Return an installation. Raises Http404."""
     installation = Installation.objects.installed().filter(pk=pk).first()
     if installation is None:
@@ -165,19 +191,19 @@ def found(pk):
     return installation
 
 
-def whole(pk, code=status.HTTP_200_OK):
+def installation_response(pk, code=status.HTTP_200_OK):
     """Answer with an installation and its blueprint, gone or not. Raises Http404."""
-    installation = rows().filter(pk=pk).first()
+    installation = select_installations().filter(pk=pk).first()
     if installation is None:
         raise Http404(f"There is no installation {pk}.")
     revision = installation.revision
     queues = accounting_queues.read_queues([pk])
     blueprint = revision.blueprint if revision else None
-    answer = {**presented(installation, queues), "blueprint": blueprint}
-    return Response(answer, status=code, headers=tagged(installation))
+    answer = {**serialize_installation(installation, queues), "blueprint": blueprint}
+    return Response(answer, status=code, headers=etag_header(installation))
 
 
-def presented(installation, queues):
+def serialize_installation(installation, queues):
     """Return an installation as the API shows it: never a secret."""
     queue = queues.get(installation.pk, accounting_queues.QueueSize())
     words = describe_installation(installation, list(installation.lanes.all()), timezone.now())
@@ -192,7 +218,7 @@ def presented(installation, queues):
         "enabled": installation.enabled,
         "lane_count": installation.lane_count,
         "give_up_days": installation.give_up_days,
-        "sources": fed_by(installation),
+        "sources": source_ids(installation),
         "health": {
             "level": words.level,
             "title": words.title,

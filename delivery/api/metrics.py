@@ -12,99 +12,101 @@ from rest_framework.response import Response
 from delivery.accounting import metrics, queues
 from delivery.api.serializers import metrics as serializers_metrics
 from delivery.operations.system import get_system_status
-from integrations.api.endpoint import Endpoint
+from integrations.api.endpoint import ManagementAPIView
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import moment, number, one_of
-from integrations.api.schema import ID
+from integrations.api.lists import one_of, parse_id, parse_iso_time
+from integrations.api.schema import ID_SCHEMA
 
-USUAL = timedelta(days=1)  # the range, when not said
-FIGURES = tuple(field.name for field in fields(metrics.MetricPoint))
-figures_of = attrgetter(*FIGURES)
+DEFAULT_METRICS_RANGE = timedelta(days=1)  # the range, when not said
+POINT_FIELDS = tuple(field.name for field in fields(metrics.MetricPoint))
+get_point_values = attrgetter(*POINT_FIELDS)
 
 
-class MetricsView(Endpoint):
+class MetricsView(ManagementAPIView):
     scopes = {"GET": "deliveries:read"}
 
     parameters = {
         "GET": {
-            "installation": number,
-            "source": number,
-            "since": moment,
-            "until": moment,
-            "step": one_of(*serializers_metrics.STEPS),
+            "installation": parse_id,
+            "source": parse_id,
+            "since": parse_iso_time,
+            "until": parse_iso_time,
+            "step": one_of(*serializers_metrics.METRIC_STEPS),
         }
     }
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("installation", ID),
-            OpenApiParameter("source", ID),
+            OpenApiParameter("installation", ID_SCHEMA),
+            OpenApiParameter("source", ID_SCHEMA),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="A day ago, if not said."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Now, if not said."),
-            OpenApiParameter("step", str, enum=list(serializers_metrics.STEPS), default="hour"),
+            OpenApiParameter(
+                "step", str, enum=list(serializers_metrics.METRIC_STEPS), default="hour"
+            ),
         ],
-        responses={200: serializers_metrics.Metrics},
+        responses={200: serializers_metrics.MetricsSerializer},
     )
     def get(self, request):
         """Count what was accepted and what became of it: of an installation, a source, or all."""
-        wanted = self.asked
+        wanted = self.query_params
         installation = wanted.get("installation")
         until = wanted.get("until", timezone.now())
         try:
             series = metrics.read_series(
-                since=wanted.get("since", until - USUAL),
+                since=wanted.get("since", until - DEFAULT_METRICS_RANGE),
                 until=until,
-                step=serializers_metrics.STEPS[wanted.get("step", "hour")],
+                step=serializers_metrics.METRIC_STEPS[wanted.get("step", "hour")],
                 installation=installation,
                 source=wanted.get("source"),
             )
         except metrics.StepTooShort as error:
             raise Unprocessable({"step": str(error)}) from None
-        return Response(presented(series, queue_of(installation)))
+        return Response(serialize_metrics(series, get_metrics_queue(installation)))
 
 
-class SystemView(Endpoint):
+class SystemView(ManagementAPIView):
     scopes = {"GET": "deliveries:read"}
 
-    @extend_schema(responses={200: serializers_metrics.System})
+    @extend_schema(responses={200: serializers_metrics.SystemSerializer})
     def get(self, request):
         """Show how Penstock is doing: processes, lanes, broker, database, retention, versions."""
         now = timezone.now()
-        return Response(system_presented(get_system_status(now), queues.read_total_queue()))
+        return Response(serialize_system(get_system_status(now), queues.read_total_queue()))
 
 
-def queue_of(installation):
+def get_metrics_queue(installation):
     if installation is None:
         return queues.read_total_queue()
     return queues.read_queues([installation]).get(installation, queues.QueueSize())
 
 
-def figures(point):
+def serialize_point(point):
     # asdict() copies all values deeply, at three times the cost of the query
-    return dict(zip(FIGURES, figures_of(point), strict=True))
+    return dict(zip(POINT_FIELDS, get_point_values(point), strict=True))
 
 
-def presented(series, queue):
+def serialize_metrics(series, queue):
     return {
         "step": series.step.label.lower(),
         "since": series.since,
         "until": series.until,
         "now": asdict(queue),
-        "total": figures(series.total),
-        "points": [figures(each) for each in series.points],
+        "total": serialize_point(series.total),
+        "points": [serialize_point(each) for each in series.points],
     }
 
 
-def system_presented(told, queue):
+def serialize_system(status, queue):
     return {
-        "is_well": not told.trouble,
-        "trouble": told.trouble,
-        "clusters": [asdict(each) for each in told.clusters],
-        "swept_at": told.swept_at,
-        "lanes": asdict(told.lanes),
+        "is_well": not status.trouble,
+        "trouble": status.trouble,
+        "clusters": [asdict(each) for each in status.clusters],
+        "swept_at": status.swept_at,
+        "lanes": asdict(status.lanes),
         "queue": asdict(queue),
-        "broker": asdict(told.broker),
-        "database": asdict(told.database),
-        "retention": [{"what": what, "days": days} for what, days in told.retention],
-        "versions": dict(told.versions),
+        "broker": asdict(status.broker),
+        "database": asdict(status.database),
+        "retention": [{"what": what, "days": days} for what, days in status.retention],
+        "versions": dict(status.versions),
     }

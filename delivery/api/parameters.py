@@ -7,16 +7,16 @@ from delivery.log.search.language import Search, Term, parse_search
 from delivery.log.search.names import resolve_names
 from delivery.models import Delivery
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import moment, number, one_of, text
+from integrations.api.lists import one_of, parse_id, parse_iso_time, parse_text
 
 # keys of a search, and the parameters that say the same
-TERMS = {
+PARAMETERS_BY_SEARCH_KEY = {
     "installation": "installation", "state": "state", "event": "event", "message": "message_id",
     "user": "user_id", "anon": "anonymous_id", "since": "since", "until": "until",
 }  # fmt: skip
 
 
-def search(text: str) -> Search:
+def parse_search_parameter(text: str) -> Search:
     """Return what is typed as in the admin's log. Raises ValueError."""
     typed = parse_search(text)
     if typed.problems:
@@ -24,24 +24,28 @@ def search(text: str) -> Search:
     return typed
 
 
-def search_of(wanted: Mapping[str, Any]) -> Search:
+def build_delivery_search(wanted: Mapping[str, Any]) -> Search:
     """Return all that is asked for as one search. Raises Unprocessable where a name is unknown."""
     typed = wanted.get("q", Search())
-    terms = [Term(key, str(wanted[name])) for key, name in TERMS.items() if name in wanted]
+    terms = [
+        Term(key, str(wanted[name]))
+        for key, name in PARAMETERS_BY_SEARCH_KEY.items()
+        if name in wanted
+    ]
     found = resolve_names(Search(typed.terms + tuple(terms)))
     if found.problems:
         raise Unprocessable({"q": " ".join(found.problems)})
     return found
 
 
-FILTERS = {
-    "q": search,
-    "installation": number,
+DELIVERY_FILTERS = {
+    "q": parse_search_parameter,
+    "installation": parse_id,
     "state": one_of(*Delivery.State.values),
-    "event": text,
-    "message_id": text,
-    "user_id": text,
-    "anonymous_id": text,
-    "since": moment,
-    "until": moment,
+    "event": parse_text,
+    "message_id": parse_text,
+    "user_id": parse_text,
+    "anonymous_id": parse_text,
+    "since": parse_iso_time,
+    "until": parse_iso_time,
 }

@@ -11,13 +11,18 @@ from delivery.api.serializers import deliveries as serializers_deliveries
 from delivery.log import body_access
 from delivery.log.representation import serialize_rejection
 from delivery.models import Rejection
-from integrations.api.endpoint import Endpoint
-from integrations.api.lists import answered, moment, number, paged
-from integrations.api.schema import ID, PAGING, RECEIVED, page_of
-from integrations.roles import REVEAL_BODIES
+from integrations.api.endpoint import ManagementAPIView
+from integrations.api.lists import list_parameters, paginate, parse_id, parse_iso_time
+from integrations.api.schema import (
+    ID_SCHEMA,
+    PAGING_PARAMETERS,
+    RECEIVED_RANGE_PARAMETERS,
+    page_serializer,
+)
+from integrations.roles import REVEAL_BODIES_PERMISSION
 
 
-class RejectionsView(Endpoint):
+class RejectionsView(ManagementAPIView):
     """List messages and requests that were refused on arrival, newest first.
 
     200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
@@ -25,36 +30,42 @@ class RejectionsView(Endpoint):
 
     scopes = {"GET": "events:read"}
     permissions = {"GET": "delivery.view_rejection"}
-    parameters = {"GET": paged(source=number, since=moment, until=moment)}
+    parameters = {
+        "GET": list_parameters(source=parse_id, since=parse_iso_time, until=parse_iso_time)
+    }
 
     @extend_schema(
-        parameters=[OpenApiParameter("source", ID), *RECEIVED, *PAGING],
-        responses={200: page_of(serializers_deliveries.Rejection)},
+        parameters=[
+            OpenApiParameter("source", ID_SCHEMA),
+            *RECEIVED_RANGE_PARAMETERS,
+            *PAGING_PARAMETERS,
+        ],
+        responses={200: page_serializer(serializers_deliveries.RejectionSerializer)},
     )
     def get(self, request):
-        rows, may_see = rejections(), body_access.may_see_bodies(request.user)
+        rows, may_see = select_rejections(), body_access.may_see_bodies(request.user)
 
-        def shown(rejection):
+        def serialize_row(rejection):
             return serialize_rejection(rejection, shows_bodies=may_see)
 
-        return Response(answered(rows, shown, at="received_at", **self.asked))
+        return Response(paginate(rows, serialize_row, at="received_at", **self.query_params))
 
 
-class RevealRejectionView(Endpoint):
+class RejectionRevealView(ManagementAPIView):
     """Show what was refused to who may only reveal it; the audit log says so. 404: none of that
     id."""
 
     scopes = {"POST": "events:read"}
-    permissions = {"POST": REVEAL_BODIES}
+    permissions = {"POST": REVEAL_BODIES_PERMISSION}
 
-    @extend_schema(request=None, responses={200: serializers_deliveries.Rejection})
+    @extend_schema(request=None, responses={200: serializers_deliveries.RejectionSerializer})
     def post(self, request, pk):
-        rejection = rejections().filter(pk=pk).first()
+        rejection = select_rejections().filter(pk=pk).first()
         if rejection is None:
             raise Http404(f"There is no rejection {pk}.")
         body_access.record_reveal(rejection)
         return Response(serialize_rejection(rejection, shows_bodies=True))
 
 
-def rejections():
+def select_rejections():
     return Rejection.objects.select_related("source")

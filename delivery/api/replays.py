@@ -12,37 +12,37 @@ from delivery.models import Replay
 from delivery.replay import estimate, lifecycle
 from delivery.replay.form import ReplayForm
 from delivery.replay.lifecycle import InvalidReplayState, ReplayAlreadyRunning
-from integrations.api.endpoint import Endpoint, given
+from integrations.api.endpoint import ManagementAPIView, validate_body
 from integrations.api.errors import Conflict, Unprocessable
-from integrations.api.lists import answered, number, paged
-from integrations.api.schema import ID, PAGING, Error, page_of
+from integrations.api.lists import list_parameters, paginate, parse_id
+from integrations.api.schema import ID_SCHEMA, PAGING_PARAMETERS, ErrorSerializer, page_serializer
 
-READ = {"GET": "deliveries:read"}
-WRITE = {"POST": "deliveries:replay"}
-SEE = {"GET": "delivery.view_replay"}
-START = {"POST": "delivery.add_replay"}
+REPLAY_READ_SCOPES = {"GET": "deliveries:read"}
+REPLAY_WRITE_SCOPES = {"POST": "deliveries:replay"}
+REPLAY_VIEW_PERMISSIONS = {"GET": "delivery.view_replay"}
+REPLAY_ADD_PERMISSIONS = {"POST": "delivery.add_replay"}
 
 
-class ReplaysView(Endpoint):
-    scopes = READ | WRITE
-    permissions = SEE | START
-    parameters = {"GET": paged(installation=number)}
+class ReplaysView(ManagementAPIView):
+    scopes = REPLAY_READ_SCOPES | REPLAY_WRITE_SCOPES
+    permissions = REPLAY_VIEW_PERMISSIONS | REPLAY_ADD_PERMISSIONS
+    parameters = {"GET": list_parameters(installation=parse_id)}
 
     @extend_schema(
-        parameters=[OpenApiParameter("installation", ID), *PAGING],
-        responses={200: page_of(serializers_replays.Replay)},
+        parameters=[OpenApiParameter("installation", ID_SCHEMA), *PAGING_PARAMETERS],
+        responses={200: page_serializer(serializers_replays.ReplaySerializer)},
     )
     def get(self, request):
         """List replays, newest first."""
-        return Response(answered(rows(), shown, **self.asked))
+        return Response(paginate(select_replays(), serialize_replay, **self.query_params))
 
     @extend_schema(
-        request=serializers_replays.ReplayInput,
-        responses={201: serializers_replays.Replay, 409: Error},
+        request=serializers_replays.ReplayInputSerializer,
+        responses={201: serializers_replays.ReplaySerializer, 409: ErrorSerializer},
     )
     def post(self, request):
         """Start a replay of deliveries, or a backfill of events."""
-        form = checked(request)
+        form = validate_replay_form(request)
         try:
             replay = lifecycle.start_replay(
                 form.chosen_kind,
@@ -53,10 +53,10 @@ class ReplaysView(Endpoint):
             )
         except ReplayAlreadyRunning as error:
             raise Conflict(str(error)) from None
-        return Response(shown(replay), status=status.HTTP_201_CREATED)
+        return Response(serialize_replay(replay), status=status.HTTP_201_CREATED)
 
 
-class PreviewView(Endpoint):
+class ReplayPreviewView(ManagementAPIView):
     """Count what a replay would queue, and say how long it takes; 422 names each wrong field.
 
     Not exact: there are more, but counting took too long.
@@ -66,10 +66,11 @@ class PreviewView(Endpoint):
     permissions = {"POST": "delivery.view_replay"}
 
     @extend_schema(
-        request=serializers_replays.ReplayInput, responses={200: serializers_replays.Counted}
+        request=serializers_replays.ReplayInputSerializer,
+        responses={200: serializers_replays.CountedSerializer},
     )
     def post(self, request):
-        form = checked(request)
+        form = validate_replay_form(request)
         found = estimate.estimate_replay(
             form.chosen_kind,
             form.cleaned_data["installation"],
@@ -79,63 +80,65 @@ class PreviewView(Endpoint):
         return Response(asdict(found))
 
 
-class ReplayView(Endpoint):
+class ReplayView(ManagementAPIView):
     """Tell how far a replay is; 404 when there is none of that id."""
 
-    scopes = READ
-    permissions = SEE
+    scopes = REPLAY_READ_SCOPES
+    permissions = REPLAY_VIEW_PERMISSIONS
 
-    @extend_schema(responses={200: serializers_replays.Replay})
+    @extend_schema(responses={200: serializers_replays.ReplaySerializer})
     def get(self, request, pk):
-        return Response(shown(found(pk)))
+        return Response(serialize_replay(get_replay_or_404(pk)))
 
 
-class TurnView(Endpoint):
+class ReplayTransitionView(ManagementAPIView):
     """Pause, resume or cancel a replay: 200 the replay; 404; 409 it is not in that state."""
 
-    scopes = WRITE
-    permissions = START
-    turn = None  # a function of replaying.py
+    scopes = REPLAY_WRITE_SCOPES
+    permissions = REPLAY_ADD_PERMISSIONS
+    transition = None  # a function of replaying.py
 
-    @extend_schema(request=None, responses={200: serializers_replays.Replay, 409: Error})
+    @extend_schema(
+        request=None, responses={200: serializers_replays.ReplaySerializer, 409: ErrorSerializer}
+    )
     def post(self, request, pk):
-        replay = found(pk)
+        replay = get_replay_or_404(pk)
         try:
-            type(self).turn(replay)
+            type(self).transition(replay)
         except InvalidReplayState as error:
             raise Conflict(str(error)) from None
         replay.refresh_from_db()
-        return Response(shown(replay))
+        return Response(serialize_replay(replay))
 
 
-class PauseView(TurnView):
-    turn = staticmethod(lifecycle.pause_replay)
+class ReplayPauseView(ReplayTransitionView):
+    transition = staticmethod(lifecycle.pause_replay)
 
 
-class ResumeView(TurnView):
-    turn = staticmethod(lifecycle.resume_replay)
+class ReplayResumeView(ReplayTransitionView):
+    transition = staticmethod(lifecycle.resume_replay)
 
 
-class CancelView(TurnView):
-    turn = staticmethod(lifecycle.cancel_replay)
+class ReplayCancelView(ReplayTransitionView):
+    transition = staticmethod(lifecycle.cancel_replay)
 
 
-def rows():
+def select_replays():
     return Replay.objects.select_related("installation", "created_by")
 
 
-def found(pk):
+def get_replay_or_404(pk):
     try:
-        return rows().get(pk=pk)
+        return select_replays().get(pk=pk)
     except Replay.DoesNotExist:
         raise Http404(f"There is no replay {pk}.") from None
 
 
-def checked(request):
+def validate_replay_form(request):
     """Return the form that the body fills in. Raises Unprocessable with each wrong field."""
     form, wrong = ReplayForm(request.data if isinstance(request.data, dict) else {}), {}
     try:
-        given(request, serializers_replays.ReplayInput)
+        validate_body(request, serializers_replays.ReplayInputSerializer)
     except Unprocessable as error:
         wrong = {name.partition(".")[0]: told for name, told in error.fields.items()}
     wrong = {**{name: errors[0] for name, errors in form.errors.items()}, **wrong}
@@ -144,7 +147,7 @@ def checked(request):
     return form
 
 
-def shown(replay):
+def serialize_replay(replay):
     return {
         "id": replay.pk,
         "kind": replay.kind,

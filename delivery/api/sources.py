@@ -10,92 +10,109 @@ from rest_framework.response import Response
 
 from delivery.actions import sources as actions_sources
 from delivery.api.serializers import sources as serializers_sources
-from integrations.api.endpoint import Endpoint, given
-from integrations.api.lists import answered, flag, paged, text
-from integrations.api.preconditions import changing, tagged
-from integrations.api.schema import IF_MATCH, PAGING, Error, page_of
+from integrations.api.endpoint import ManagementAPIView, validate_body
+from integrations.api.lists import list_parameters, paginate, parse_flag, parse_text
+from integrations.api.preconditions import etag_header, lock_for_change
+from integrations.api.schema import (
+    IF_MATCH_PARAMETER,
+    PAGING_PARAMETERS,
+    ErrorSerializer,
+    page_serializer,
+)
 from integrations.models import Source, WriteKey
 from integrations.sources import manage
 
-USUAL_OVERLAP = 24  # hours
+DEFAULT_OVERLAP_HOURS = 24  # hours
 
 
-class SourcesView(Endpoint):
+class SourcesView(ManagementAPIView):
     scopes = {"GET": "sources:read", "POST": "sources:write"}
     permissions = {"POST": "integrations.add_source"}
-    parameters = {"GET": paged(name=text, archived=flag)}
+    parameters = {"GET": list_parameters(name=parse_text, archived=parse_flag)}
 
     @extend_schema(
         parameters=[
             OpenApiParameter("name", str, description="The whole name."),
             OpenApiParameter("archived", bool, description="Those that are archived, instead."),
-            *PAGING,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers_sources.Source)},
+        responses={200: page_serializer(serializers_sources.SourceSerializer)},
     )
     def get(self, request):
         """List sources, the newest first."""
-        wanted = self.asked
+        wanted = self.query_params
         wanted["archived_at__isnull"] = not wanted.pop("archived", False)
-        return Response(answered(rows(), presented, **wanted))
+        return Response(paginate(select_sources(), serialize_source, **wanted))
 
     @extend_schema(
-        request=serializers_sources.SourceInput,
-        responses={201: serializers_sources.Source, 409: Error},
+        request=serializers_sources.SourceInputSerializer,
+        responses={201: serializers_sources.SourceSerializer, 409: ErrorSerializer},
     )
     def post(self, request):
         """Make a source, with a new write key. It feeds every installation that takes all."""
-        source = manage.create(given(request, serializers_sources.SourceInput))
-        return whole(source.pk, status.HTTP_201_CREATED)
+        source = manage.create_source(
+            validate_body(request, serializers_sources.SourceInputSerializer)
+        )
+        return source_response(source.pk, status.HTTP_201_CREATED)
 
 
-class SourceView(Endpoint):
+class SourceView(ManagementAPIView):
     scopes = {"GET": "sources:read", "PATCH": "sources:write", "DELETE": "sources:write"}
 
-    @extend_schema(responses={200: serializers_sources.Source})
+    @extend_schema(responses={200: serializers_sources.SourceSerializer})
     def get(self, request, pk):
         """Show a source, with its write keys."""
-        return whole(pk)
+        return source_response(pk)
 
     @extend_schema(
-        request=serializers_sources.SourceChange,
-        parameters=[IF_MATCH],
-        responses={200: serializers_sources.Source, 409: Error, 412: Error},
+        request=serializers_sources.SourceChangeSerializer,
+        parameters=[IF_MATCH_PARAMETER],
+        responses={
+            200: serializers_sources.SourceSerializer,
+            409: ErrorSerializer,
+            412: ErrorSerializer,
+        },
     )
     def patch(self, request, pk):
         """Change what is given of a source. Web processes notice within 5 seconds."""
-        wanted = given(request, serializers_sources.SourceChange)
+        wanted = validate_body(request, serializers_sources.SourceChangeSerializer)
         archived = wanted.pop("archived", None)
-        with changing(request, Source.objects.all(), pk) as source:
+        with lock_for_change(request, Source.objects.all(), pk) as source:
             if wanted:
-                manage.change(source, wanted)
+                manage.change_source(source, wanted)
             if archived is True:
-                manage.archive(source, timezone.now())
+                manage.archive_source(source, timezone.now())
             if archived is False:
-                manage.bring_back(source)
-        return whole(pk)
+                manage.restore_source(source)
+        return source_response(pk)
 
-    @extend_schema(parameters=[IF_MATCH], responses={200: serializers_sources.Removed, 412: Error})
+    @extend_schema(
+        parameters=[IF_MATCH_PARAMETER],
+        responses={200: serializers_sources.RemovedSerializer, 412: ErrorSerializer},
+    )
     def delete(self, request, pk):
         """Delete a source that never sent anything; archive any other, whose events stay."""
-        with changing(request, Source.objects.all(), pk) as source:
+        with lock_for_change(request, Source.objects.all(), pk) as source:
             deleted = actions_sources.remove_source(source, timezone.now())
         return Response({"deleted": deleted})
 
 
-class KeysView(Endpoint):
+class WriteKeysView(ManagementAPIView):
     scopes = {"POST": "sources:write"}
 
     @extend_schema(
-        request=serializers_sources.KeyInput, responses={201: serializers_sources.FurtherKey}
+        request=serializers_sources.KeyInputSerializer,
+        responses={201: serializers_sources.FurtherKeySerializer},
     )
     def post(self, request, pk):
         """Add a write key that is valid beside the source's own."""
-        key = manage.add_key(found(pk), **given(request, serializers_sources.KeyInput))
-        return Response(key_presented(key), status=status.HTTP_201_CREATED)
+        key = manage.add_write_key(
+            get_source_or_404(pk), **validate_body(request, serializers_sources.KeyInputSerializer)
+        )
+        return Response(serialize_write_key(key), status=status.HTTP_201_CREATED)
 
 
-class KeyView(Endpoint):
+class WriteKeyView(ManagementAPIView):
     scopes = {"DELETE": "sources:write"}
 
     @extend_schema(responses={204: None})
@@ -104,56 +121,61 @@ class KeyView(Endpoint):
         row = WriteKey.objects.select_related("source").filter(source=pk, pk=key).first()
         if row is None:
             raise Http404(f"Source {pk} has no further key {key}.")
-        manage.revoke_key(row)
+        manage.revoke_write_key(row)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class RotateView(Endpoint):
+class WriteKeyRotateView(ManagementAPIView):
     scopes = {"POST": "sources:write"}
 
     @extend_schema(
-        request=serializers_sources.RotateInput, responses={200: serializers_sources.Source}
+        request=serializers_sources.RotateInputSerializer,
+        responses={200: serializers_sources.SourceSerializer},
     )
     def post(self, request, pk):
         """Give a source a new write key; the old one stays valid for a while."""
-        hours = given(request, serializers_sources.RotateInput).get("overlap_hours", USUAL_OVERLAP)
-        manage.rotate_key(found(pk), overlap=timedelta(hours=hours), now=timezone.now())
-        return whole(pk)
+        hours = validate_body(request, serializers_sources.RotateInputSerializer).get(
+            "overlap_hours", DEFAULT_OVERLAP_HOURS
+        )
+        manage.rotate_write_key(
+            get_source_or_404(pk), overlap=timedelta(hours=hours), now=timezone.now()
+        )
+        return source_response(pk)
 
 
-class SigningSecretView(Endpoint):
+class SigningSecretView(ManagementAPIView):
     scopes = {"POST": "sources:write"}
 
-    @extend_schema(request=None, responses={201: serializers_sources.SigningSecret})
+    @extend_schema(request=None, responses={201: serializers_sources.SigningSecretSerializer})
     def post(self, request, pk):
         """Make a secret to sign requests with, in place of one there may be. It is told once."""
-        answer = {"signing_secret": manage.new_signing_secret(found(pk))}
+        answer = {"signing_secret": manage.replace_signing_secret(get_source_or_404(pk))}
         return Response(answer, status=status.HTTP_201_CREATED)
 
 
-def rows():
+def select_sources():
     return Source.objects.prefetch_related("further_keys")
 
 
-def found(pk):
+def get_source_or_404(pk):
     """Return a source. Raises Http404."""
-    source = rows().filter(pk=pk).first()
+    source = select_sources().filter(pk=pk).first()
     if source is None:
         raise Http404(f"There is no source {pk}.")
     return source
 
 
-def whole(pk, code=status.HTTP_200_OK):
-    source = found(pk)
-    return Response(presented(source), status=code, headers=tagged(source))
+def source_response(pk, code=status.HTTP_200_OK):
+    source = get_source_or_404(pk)
+    return Response(serialize_source(source), status=code, headers=etag_header(source))
 
 
-def presented(source):
+def serialize_source(source):
     return {
         "id": source.pk,
         "name": source.name,
         "write_key": source.write_key,
-        "further_keys": [key_presented(key) for key in source.further_keys.all()],
+        "further_keys": [serialize_write_key(key) for key in source.further_keys.all()],
         "allowed_origins": source.allowed_origins.split(),
         "default_context": source.default_context,
         "visitor_cookie": source.visitor_cookie,
@@ -164,7 +186,7 @@ def presented(source):
     }
 
 
-def key_presented(key):
+def serialize_write_key(key):
     return {
         "id": key.pk,
         "key": key.key,

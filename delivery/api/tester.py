@@ -7,60 +7,81 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
-from delivery.api.blueprints import EDIT, found, said, whole
-from delivery.api.serializers import blueprints as shapes
+from delivery.api.blueprints import (
+    BLUEPRINT_WRITE_SCOPES,
+    get_installation_with_revision,
+    read_integer_field,
+    translate_blueprint_errors,
+)
+from delivery.api.serializers import blueprints as serializers
 from delivery.log import body_access, detail
 from delivery.tester import probe_connection, test_message
 from delivery.tester.preview import load_stored_message, parse_pasted_message, preview_message
-from integrations.api.endpoint import Endpoint, unchecked
+from integrations.api.endpoint import ManagementAPIView, read_body
 from integrations.api.errors import Unprocessable
-from integrations.api.schema import Error
+from integrations.api.schema import ErrorSerializer
 from integrations.models import ApiToken
-from integrations.roles import includes
+from integrations.roles import scopes_include
 
 
-class PreviewView(Endpoint):
+class BlueprintPreviewView(ManagementAPIView):
     scopes = {"POST": "installations:read"}
 
-    @extend_schema(request=shapes.Given, responses={200: shapes.Preview, 409: Error})
+    @extend_schema(
+        request=serializers.GivenSerializer,
+        responses={200: serializers.PreviewSerializer, 409: ErrorSerializer},
+    )
     def post(self, request, pk):
         """Show what would be sent for a message, and why not. Nothing is sent, nothing is kept."""
-        installation, given = found(pk), unchecked(request, shapes.Given)
-        with said():
-            made = preview_message(installation, message(request, given), given.get("blueprint"))
-        return Response(previewed(made))
+        installation, body = (
+            get_installation_with_revision(pk),
+            read_body(request, serializers.GivenSerializer),
+        )
+        with translate_blueprint_errors():
+            message_preview = preview_message(
+                installation, get_tester_message(request, body), body.get("blueprint")
+            )
+        return Response(serialize_preview(message_preview))
 
 
-class TestEventView(Endpoint):
-    scopes = EDIT
+class TestEventView(ManagementAPIView):
+    scopes = BLUEPRINT_WRITE_SCOPES
 
-    @extend_schema(request=shapes.Given, responses={200: shapes.Trial, 409: Error})
+    @extend_schema(
+        request=serializers.GivenSerializer,
+        responses={200: serializers.TrialSerializer, 409: ErrorSerializer},
+    )
     def post(self, request, pk):
         """Send a test event for real, past the queue, and answer with what the vendor said.
 
         200 whatever the vendor said: see `accepted`. It is no event of ours; the attempts are kept
         and marked as tests.
         """
-        installation, given = found(pk), unchecked(request, shapes.Given)
-        with said():
-            tried = test_message.send_test_event(
+        installation, body = (
+            get_installation_with_revision(pk),
+            read_body(request, serializers.GivenSerializer),
+        )
+        with translate_blueprint_errors():
+            result = test_message.send_test_event(
                 installation,
-                message(request, given),
-                given.get("blueprint"),
+                get_tester_message(request, body),
+                body.get("blueprint"),
                 now=timezone.now(),
             )
-        return Response(tried_out(tried))
+        return Response(serialize_test_event(result))
 
 
-class TestConnectionView(Endpoint):
-    scopes = EDIT
+class TestConnectionView(ManagementAPIView):
+    scopes = BLUEPRINT_WRITE_SCOPES
 
-    @extend_schema(request=None, responses={200: shapes.Connection, 409: Error})
+    @extend_schema(
+        request=None, responses={200: serializers.ConnectionSerializer, 409: ErrorSerializer}
+    )
     def post(self, request, pk):
         """Ask the vendor what it tells without anything staying there: is it there, and are the
         credentials right."""
-        installation = found(pk)
-        with said():
+        installation = get_installation_with_revision(pk)
+        with translate_blueprint_errors():
             findings = probe_connection.test_connection(installation)
         return Response(
             {
@@ -70,14 +91,14 @@ class TestConnectionView(Endpoint):
         )
 
 
-def message(request, given):
+def get_tester_message(request, body):
     """Return the message that a preview or a test is about."""
-    event_id = whole(given, "event_id")
-    if (event_id is None) is (given.get("message") is None):
+    event_id = read_integer_field(body, "event_id")
+    if (event_id is None) is (body.get("message") is None):
         raise Unprocessable({"message": "Give one of the two: message, or event_id."})
     if event_id is None:
-        return parse_pasted_message(given["message"], timezone.now())
-    has_scope = not isinstance(request.auth, ApiToken) or includes(
+        return parse_pasted_message(body["message"], timezone.now())
+    has_scope = not isinstance(request.auth, ApiToken) or scopes_include(
         request.auth.scopes, "events:read"
     )
     if not has_scope or not request.user.has_perm("delivery.view_event"):
@@ -89,60 +110,61 @@ def message(request, given):
     return load_stored_message(event_id)
 
 
-def previewed(made):
+def serialize_preview(message_preview):
     return {
-        "outcome": made.outcome,
-        "reason": made.reason,
-        "actions": [action(each) for each in made.actions],
+        "outcome": message_preview.outcome,
+        "reason": message_preview.reason,
+        "actions": [serialize_preview_action(each) for each in message_preview.actions],
         "requests": [
-            {**asdict(each), "body": detail.parse_json_or_text(each.body)} for each in made.requests
+            {**asdict(each), "body": detail.parse_json_or_text(each.body)}
+            for each in message_preview.requests
         ],
-        "notes": list(made.notes),
+        "notes": list(message_preview.notes),
     }
 
 
-def action(step):
+def serialize_preview_action(action):
     return {
-        "name": step.name,
-        "kind": step.kind,
-        "enabled": step.enabled,
-        "triggered": step.triggered,
-        "why": list(step.reasons),
-        "payload": step.fields,
-        "items": step.items,
-        "notes": list(step.notes),
-        "nothing": step.nothing,
-        "error": step.error,
+        "name": action.name,
+        "kind": action.kind,
+        "enabled": action.enabled,
+        "triggered": action.triggered,
+        "why": list(action.reasons),
+        "payload": action.fields,
+        "items": action.items,
+        "notes": list(action.notes),
+        "nothing": action.nothing,
+        "error": action.error,
     }
 
 
-def tried_out(tried):
+def serialize_test_event(result):
     return {
-        "accepted": tried.accepted,
-        "summary": tried.summary,
-        "fix": tried.fix,
-        "message_id": tried.message_id,
-        "notes": list(tried.notes),
-        "exchanges": [exchanged(each) for each in tried.attempts],
+        "accepted": result.accepted,
+        "summary": result.summary,
+        "fix": result.fix,
+        "message_id": result.message_id,
+        "notes": list(result.notes),
+        "exchanges": [serialize_test_attempt(each) for each in result.attempts],
     }
 
 
-def exchanged(exchange):
+def serialize_test_attempt(attempt):
     answer = {
-        "status": exchange.status,
-        "headers": detail.parse_json_or_text(exchange.response_headers),
-        "body": detail.parse_json_or_text(exchange.response_body),
+        "status": attempt.status,
+        "headers": detail.parse_json_or_text(attempt.response_headers),
+        "body": detail.parse_json_or_text(attempt.response_body),
     }
     return {
-        "started_at": exchange.started_at,
-        "duration_ms": exchange.duration_ms,
-        "outcome": exchange.outcome,
-        "error": exchange.error,
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "outcome": attempt.outcome,
+        "error": attempt.error,
         "request": {
-            "method": exchange.method,
-            "url": exchange.url,
-            "headers": detail.parse_json_or_text(exchange.request_headers),
-            "body": detail.parse_json_or_text(exchange.request_body),
+            "method": attempt.method,
+            "url": attempt.url,
+            "headers": detail.parse_json_or_text(attempt.request_headers),
+            "body": detail.parse_json_or_text(attempt.request_body),
         },
-        "response": answer if exchange.status is not None else None,
+        "response": answer if attempt.status is not None else None,
     }

@@ -12,7 +12,7 @@ from delivery.lanes import routes as lanes_routes
 from delivery.models import Delivery, Tally
 from delivery.transform.stored_messages import STORED_ID_CHARS, decode_stored_message
 from delivery.transform.triggers import blueprint_or_none, wants_message
-from integrations.blueprints import NAMED, Blueprint, View, view_of
+from integrations.blueprints import NAME_FIELDS, Blueprint, MessageView, build_message_view
 from integrations.messages import Message
 
 ReceivedMessage = tuple[ParsedMessage, datetime]  # a message, and when it came
@@ -41,7 +41,7 @@ class IncomingMessage:
         reads = blueprint.reads(self.parsed.type) if blueprint else frozenset()
         return wants_message(blueprint, lambda: self._view_of(reads), self.parsed.message_id)
 
-    def _view_of(self, fields: frozenset[str]) -> View:
+    def _view_of(self, fields: frozenset[str]) -> MessageView:
         return self.columns if self._columns_suffice(fields) else self.view
 
     def _columns_suffice(self, reads: frozenset[str]) -> bool:
@@ -52,7 +52,7 @@ class IncomingMessage:
         return longest < STORED_ID_CHARS and reads <= self.columns.keys()
 
     @cached_property
-    def columns(self) -> View:
+    def columns(self) -> MessageView:
         parsed = self.parsed
         columns = {
             "type": parsed.type,
@@ -60,13 +60,13 @@ class IncomingMessage:
             "userId": parsed.user_id or None,
             "anonymousId": parsed.anonymous_id or None,
         }
-        if parsed.type in NAMED:
-            columns[NAMED[parsed.type]] = parsed.name or None
+        if parsed.type in NAME_FIELDS:
+            columns[NAME_FIELDS[parsed.type]] = parsed.name or None
         return columns
 
     @cached_property
-    def view(self) -> View:
-        return view_of(self.message)
+    def view(self) -> MessageView:
+        return build_message_view(self.message)
 
     @property
     def message(self) -> Message:

@@ -26,7 +26,7 @@ from delivery.ingest.envelope import (
 )
 from delivery.ingest.errors import UnreadableRequest
 from delivery.ingest.timestamps import correct_clock_skew, read_time
-from integrations.messages import TYPES, identifier
+from integrations.messages import MESSAGE_TYPES, normalize_id
 
 MAX_COLUMN_CHARS = 255  # characters of an id or a name that its column holds; the body holds all
 MAX_MESSAGE_KEYS = 2_000  # of all objects of one message
@@ -166,17 +166,17 @@ def _check_message(raw: bytes, shared: int, limits: IngestLimits) -> None:
 def _parse_message(raw: bytes, request: RequestContext, sent_at: datetime | None) -> ParsedMessage:
     raw, fields, notes = _decode_message(raw)
     kind = request.implied_type or fields.type
-    if kind not in TYPES:
+    if kind not in MESSAGE_TYPES:
         raise MessageRejected(
-            f"type: must be one of {', '.join(TYPES)}, not {str(fields.type)[:40]!r}."
+            f"type: must be one of {', '.join(MESSAGE_TYPES)}, not {str(fields.type)[:40]!r}."
         )
-    user_id = identifier(fields.userId)
-    anonymous_id = identifier(fields.anonymousId) or request.visitor_id
+    user_id = normalize_id(fields.userId)
+    anonymous_id = normalize_id(fields.anonymousId) or request.visitor_id
     name = _event_name(kind, fields, user_id, anonymous_id)
     timestamp, time_notes = _event_timestamp(fields, request.now, sent_at)
     text = WRITE_KEY_PATTERN.sub(rb'\1***"', raw).decode("utf-8")
     return ParsedMessage(
-        message_id=_message_id(identifier(fields.messageId)),
+        message_id=_message_id(normalize_id(fields.messageId)),
         type=kind,
         name=_fit_column(name),
         user_id=_fit_column(user_id),
@@ -220,15 +220,15 @@ def _event_name(kind: str, fields: MessageFields, user_id: str, anonymous_id: st
     if not (user_id or anonymous_id):
         raise MessageRejected("userId or anonymousId: one of them is needed.")
     if kind == "track":
-        name = identifier(fields.event)
+        name = normalize_id(fields.event)
         if not name:
             raise MessageRejected("event: a track needs the name of its event.")
         return name
-    if kind == "group" and not identifier(fields.groupId):
+    if kind == "group" and not normalize_id(fields.groupId):
         raise MessageRejected("groupId: a group needs it.")
-    if kind == "alias" and not identifier(fields.previousId):
+    if kind == "alias" and not normalize_id(fields.previousId):
         raise MessageRejected("previousId: an alias needs it.")
-    return identifier(fields.name) if kind in ("page", "screen") else ""
+    return normalize_id(fields.name) if kind in ("page", "screen") else ""
 
 
 def _message_id(given: str) -> str:

@@ -16,7 +16,9 @@ def check_rate(source, messages):
     rate = source.messages_per_second
     if not rate:
         return
-    taken = token_bucket.take(str(source.pk), messages, rate=float(rate), size=rate * BURST_SECONDS)
+    taken = token_bucket.take_tokens(
+        str(source.pk), messages, rate=float(rate), size=rate * BURST_SECONDS
+    )
     if taken.wait > 0:
         raise RateLimitExceeded(
             f"This source may send {rate:,} messages a second, and {BURST_SECONDS:.0f} s of "

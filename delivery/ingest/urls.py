@@ -19,7 +19,7 @@ from delivery.ingest.views import (
     WebhookView,
     healthz,
 )
-from integrations.messages import TYPES
+from integrations.messages import MESSAGE_TYPES
 
 CUSTOMER_IO_INTEGRATION = "Customer.io Data Pipelines"
 BATCH_PATHS = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last two: browsers
@@ -44,13 +44,13 @@ urlpatterns = [
     ),
     *(
         each
-        for kind in TYPES
+        for kind in MESSAGE_TYPES
         for address in _message_paths(kind)
         for each in _with_and_without_slash(address, IngestView.as_view(implied_type=kind))
     ),
     *(
         each
-        for kind in TYPES
+        for kind in MESSAGE_TYPES
         for each in _with_and_without_slash(f"v1/pixel/{kind}", PixelView.as_view(), kind=kind)
     ),
     *_with_and_without_slash("v1/events", IngestView.as_view(is_single=True)),

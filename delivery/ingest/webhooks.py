@@ -10,7 +10,7 @@ from delivery.ingest import json_repair, signatures
 from delivery.ingest.envelope import MAX_NESTING_LEVELS
 from delivery.ingest.errors import UnreadableRequest
 from delivery.ingest.signatures import Headers
-from integrations.jsonpath import MISSING, find
+from integrations.jsonpath import NOT_FOUND, find_value
 from integrations.models import WebhookSource
 
 HEADER_PREFIX = "header:"
@@ -63,9 +63,9 @@ def _decode_body(body: bytes) -> Any:
 def _build_message(webhook: WebhookSource, entry: Any, headers: Headers) -> dict[str, Any]:
     library = {"name": "penstock-webhook", "source_type": webhook.source_type}
     message: dict[str, Any] = {"type": "track", "context": {"library": library}}
-    for field, places in webhook.places().items():
+    for field, places in webhook.field_paths().items():
         value = _first_value(places, entry, headers)
-        if value not in (MISSING, None):
+        if value not in (NOT_FOUND, None):
             _set_at_path(message, field.split("."), value)
     return message
 
@@ -74,16 +74,16 @@ def _first_value(places: str | list[str], entry: Any, headers: Headers) -> Any:
     """Return the first value that is there: at a path, in a header, or the text itself."""
     for place in [places] if isinstance(places, str) else places:
         value = _value_at(place, entry, headers)
-        if value is not MISSING and value is not None:
+        if value is not NOT_FOUND and value is not None:
             return value
-    return MISSING
+    return NOT_FOUND
 
 
 def _value_at(place: str, entry: Any, headers: Headers) -> Any:
     if place.startswith("$"):
-        return find(place, entry)
+        return find_value(place, entry)
     if place.startswith(HEADER_PREFIX):
-        return headers.get(place.removeprefix(HEADER_PREFIX), MISSING)
+        return headers.get(place.removeprefix(HEADER_PREFIX), NOT_FOUND)
     return place
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from delivery.log.detail import build_event_message
 from delivery.models import Event
 from delivery.transform.stored_messages import compile_revision
-from integrations.blueprints import BlueprintError, view_of
+from integrations.blueprints import BlueprintError, build_message_view
 from integrations.models import Installation
 
 UNINSTALLED_SHOWN_FOR = timedelta(
@@ -35,7 +35,7 @@ def _explain_absence(event: Event, body: str, installation: Installation) -> str
         return "Its blueprint did not want it."
     try:
         wants = compile_revision(installation.revision).wants(
-            view_of(build_event_message(event, body))
+            build_message_view(build_event_message(event, body))
         )
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
         return f"Its blueprint cannot be asked: {error}"

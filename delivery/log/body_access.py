@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Model
 
 from integrations.access import audit
-from integrations.roles import SEE_BODIES
+from integrations.roles import VIEW_BODIES_PERMISSION
 
 BODIES_HIDDEN_TEXT = (
     "Bodies are shown to operators. Your role sees states, times, ids, names and errors."
@@ -18,7 +18,7 @@ BODIES_HIDDEN_TEXT = (
 
 def may_see_bodies(user: Any) -> bool:
     """Say whether a user sees bodies without asking for each."""
-    return bool(user.has_perm(SEE_BODIES))
+    return bool(user.has_perm(VIEW_BODIES_PERMISSION))
 
 
 def record_reveal(about: Model) -> None:

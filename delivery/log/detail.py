@@ -27,7 +27,7 @@ from delivery.transform.stored_messages import (
     compile_revision_by_id,
     decode_stored_message,
 )
-from integrations.blueprints import BlueprintError, view_of
+from integrations.blueprints import BlueprintError, build_message_view
 from integrations.destination import Action
 from integrations.messages import Message
 from integrations.models import Revision
@@ -194,7 +194,9 @@ def apply_blueprint(event: Event, body: str, revision: Any) -> MappingResult:
         return MappingResult(problem="The event's body or the blueprint is not kept any more.")
     try:
         return MappingResult(
-            compile_revision_by_id(revision.pk).apply(view_of(build_event_message(event, body)))
+            compile_revision_by_id(revision.pk).apply(
+                build_message_view(build_event_message(event, body))
+            )
         )
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
         return MappingResult(problem=f"The blueprint cannot be applied to it: {error}")

@@ -48,7 +48,7 @@ def iter_matching_deliveries(query: LogQuery) -> Iterator[Delivery]:
         left -= len(page.rows)
         if not page.has_older:
             return
-        before = page.looked_to or page.rows[-1].pk
+        before = page.scanned_to or page.rows[-1].pk
 
 
 def ndjson_lines(lines: Iterable[dict[str, Any]]) -> Iterator[str]:

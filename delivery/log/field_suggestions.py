@@ -8,8 +8,8 @@ from typing import Any
 
 from delivery.models import Event
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
-from integrations.blueprints import view_of
-from integrations.blueprints.trigger_syntax import FIELDS as FIELDS_OF_TRIGGERS
+from integrations.blueprints import build_message_view
+from integrations.blueprints.trigger_syntax import TRIGGER_FIELDS as FIELDS_OF_TRIGGERS
 
 VOCABULARY_EVENTS = 100  # how many of the newest are looked at
 MAX_SUGGESTED_FIELDS = 400  # how many fields are offered
@@ -51,7 +51,7 @@ def build_vocabulary() -> Vocabulary:
     names: dict[str, None] = {}
     for message in (decode_stored_message(*row) for row in rows):
         names.setdefault(message.name)
-        for keys, value in _leaves(view_of(message)):
+        for keys, value in _leaves(build_message_view(message)):
             if keys not in found and len(found) < MAX_SUGGESTED_FIELDS:
                 found[keys] = FieldSuggestion(
                     _trigger_path(keys), _mapping_path(keys), _shortened_example(value)

@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 from delivery.log import querysets
 from delivery.log.search.query import MAX_EVENTS_PER_ID, LogQuery
 from delivery.models import Attempt, Event
-from integrations.keyset import arrived
+from integrations.keyset import filter_time_range
 
 ATTEMPT_SCAN_ROWS = 1_000  # attempts: each carried many deliveries
 INDEXED_EVENT_COLUMNS = ("message_id", "user_id", "anonymous_id")
@@ -23,7 +23,7 @@ def query_events(
     """Return the events with these values of message_id, user_id, anonymous_id, name, type and
     source, received in [since, until)."""
     rows = Event.objects.select_related("source")
-    rows = arrived(rows, "received_at", since=since, until=until)
+    rows = filter_time_range(rows, "received_at", since=since, until=until)
     known = [name for name in INDEXED_EVENT_COLUMNS if name in filters]
     rest = Q(
         **{name: value for name, value in filters.items() if name not in INDEXED_EVENT_COLUMNS}
@@ -56,7 +56,7 @@ def query_attempts(
     rows: QuerySet[Attempt] = Attempt.objects.select_related("installation")
     if installation is not None:
         rows = rows.filter(installation=installation)
-    rows = arrived(rows, "started_at", since=since, until=until)
+    rows = filter_time_range(rows, "started_at", since=since, until=until)
     rest = Q(outcome=outcome) if outcome is not None else Q()
     if status == "none":
         rest &= Q(status__isnull=True)

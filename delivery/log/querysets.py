@@ -7,7 +7,7 @@ from operator import or_
 from django.db.models import Q, QuerySet
 
 from delivery.models import Delivery, DeliveryQuerySet, Event, Replayed
-from integrations.messages import TYPES
+from integrations.messages import MESSAGE_TYPES
 
 NEIGHBOUR_EVENTS = 50  # events of a person that are looked through for the next delivery
 
@@ -42,7 +42,7 @@ def with_event_name(text: str, prefix: str = "") -> Q:
     if text.endswith("*") and len(text) > 1:
         return Q(**{f"{prefix}name__startswith": text[:-1]})
     condition = Q(**{f"{prefix}name": text})
-    return condition | Q(**{f"{prefix}type": text}) if text in TYPES else condition
+    return condition | Q(**{f"{prefix}type": text}) if text in MESSAGE_TYPES else condition
 
 
 def last_replay_ids(deliveries: Iterable[int]) -> dict[int, int]:

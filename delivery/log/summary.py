@@ -24,7 +24,7 @@ from delivery.log.search.query import DELIVERY_TIME, IS_UNSENT, LogQuery
 from delivery.models import Delivery, Lane
 from delivery.status.deliveries import describe_retry
 from delivery.status.installations import is_waiting_for_vendor, lanes_with_queue
-from integrations.keyset import joined
+from integrations.keyset import select_by_ids
 from integrations.models import Installation
 
 SUMMARY_SAMPLE_ROWS = 500  # deliveries, the newest that match
@@ -234,7 +234,7 @@ def _group_newest(found: LogQuery) -> list[dict[str, Any]]:
     database: a row for all that are alike in GROUP_COLUMNS."""
     newest = found.newest_first().values("pk")[:SUMMARY_SAMPLE_ROWS]
     return list(
-        joined(Delivery.objects.all(), newest, is_bounded=found.is_scanned)
+        select_by_ids(Delivery.objects.all(), newest, is_bounded=found.is_scanned)
         .order_by()
         .values(*GROUP_COLUMNS)
         .annotate(

@@ -14,7 +14,7 @@ from django.core.mail import send_mail
 from delivery.models import Incident
 from delivery.operations.alerts import IncidentKind
 from delivery.outbound import client
-from integrations.destination import Request, judge_by_status
+from integrations.destination import Request, raise_for_status
 from integrations.errors import DestinationError
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def call_alert_webhook(
     headers = {"Content-Type": "application/json", **alert_signature_header(body, now)}
     request = Request(url=settings.ALARM_WEBHOOK_URL, body=body, headers=headers)
     with client.new_session() as session:
-        judge_by_status(client.send_request(request, session))
+        raise_for_status(client.send_request(request, session))
 
 
 def alert_signature_header(body: bytes, now: datetime) -> dict[str, str]:

@@ -21,7 +21,7 @@ from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.replay.selection import LAST_BLUEPRINT, ReplayKind, ReplayRange, selection_from_json
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from delivery.transform.triggers import blueprint_or_none, wants_message
-from integrations.blueprints import view_of
+from integrations.blueprints import build_message_view
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,9 @@ def match_events(
             yield (
                 pk,
                 wants_message(
-                    blueprint, lambda event=event: view_of(decode_stored_message(*event)), event[2]
+                    blueprint,
+                    lambda event=event: build_message_view(decode_stored_message(*event)),
+                    event[2],
                 ),
             )
         after = rows[-1][0]

@@ -13,7 +13,7 @@ from delivery.log.querysets import with_event_name
 from delivery.log.search.conditions import search_condition
 from delivery.log.search.language import parse_search
 from delivery.models import Delivery, Event, Replay
-from integrations.keyset import SKEW, end_id, first_id
+from integrations.keyset import ID_TIME_SKEW, end_id, first_id
 from integrations.models import Installation
 
 REPLAY_SCAN_ROWS = 20_000  # rows that are looked at in one step
@@ -151,9 +151,9 @@ def build_replay_range(kind: str, installation_id: int, wanted: ReplaySelection)
     ids = model._default_manager.aggregate(first=Min("pk"), last=Max("pk"))
     first, end = (ids["first"] or 1) - 1, ids["last"] or 0
     if wanted.since is not None:
-        first = max(first, first_id(model, column, wanted.since - SKEW) - 1)
+        first = max(first, first_id(model, column, wanted.since - ID_TIME_SKEW) - 1)
     if wanted.until is not None:
-        end = min(end, end_id(model, column, wanted.until + SKEW) - 1)
+        end = min(end, end_id(model, column, wanted.until + ID_TIME_SKEW) - 1)
     return ReplayRange(kind, installation_id, wanted, first, max(first, end))
 
 

@@ -22,11 +22,11 @@ from delivery.transform.stored_messages import (
     compile_revision_by_id,
     decode_stored_message,
 )
-from integrations.blueprints import Blueprint, View, compile_blueprint, view_of
-from integrations.blueprints.blueprint import CompiledAction, as_it_is, mapped
-from integrations.blueprints.triggers import Reason, closure, reasons
-from integrations.destination import Action, Config, Destination, Request, Shaped
-from integrations.encryption import masked, reveal
+from integrations.blueprints import Blueprint, MessageView, build_message_view, compile_blueprint
+from integrations.blueprints.blueprint import CompiledAction, apply_mapping, passthrough_action
+from integrations.blueprints.triggers import ConditionResult, compile_condition, deciding_conditions
+from integrations.destination import Action, Config, Destination, Request, ShapedMessage
+from integrations.encryption import mask_secrets, reveal
 from integrations.errors import DestinationError
 from integrations.messages import Message
 from integrations.models import Installation
@@ -138,7 +138,9 @@ def preview_message(
         _drop_known_facts(installation, parcel)
         requests = build_requests(parcel, message, destination, config)
     except (DestinationError, DestinationCodeError) as error:
-        return MessagePreview(outcome="failed", reason=masked(str(error), secrets), actions=actions)
+        return MessagePreview(
+            outcome="failed", reason=mask_secrets(str(error), secrets), actions=actions
+        )
     if not requests:
         return MessagePreview(
             outcome="filtered", reason=parcel.nothing, actions=actions, notes=parcel.notes
@@ -180,9 +182,9 @@ def _preview_request(request: Request, secrets: Sequence[str]) -> RequestPreview
     headers = json.dumps(client.build_headers(request))
     return RequestPreview(
         method=request.method,
-        url=masked(request.url, secrets),
-        headers=json.loads(masked(headers, secrets)),
-        body=masked(request.body.decode(), secrets),
+        url=mask_secrets(request.url, secrets),
+        headers=json.loads(mask_secrets(headers, secrets)),
+        body=mask_secrets(request.body.decode(), secrets),
     )
 
 
@@ -193,29 +195,29 @@ def _preview_actions(
     config: Config,
     secrets: Sequence[str],
 ) -> list[ActionPreview]:
-    view = view_of(message)
+    view = build_message_view(message)
 
     def did(made: Action) -> dict[str, Any]:
         return _shape_action(made, message, destination, config, secrets)
 
     actions = [_preview_action(each, view, did) for each in blueprint.actions]
     if blueprint.passes(view):
-        passed = did(as_it_is(view))
+        passed = did(passthrough_action(view))
         actions.append(ActionPreview(name=PASSTHROUGH_NAME, kind="track", triggered=True, **passed))
     return actions
 
 
 def _preview_action(
-    action: CompiledAction, view: View, did: Callable[[Action], dict[str, Any]]
+    action: CompiledAction, view: MessageView, did: Callable[[Action], dict[str, Any]]
 ) -> ActionPreview:
     known = {"name": action.name, "kind": action.kind, "enabled": action.enabled}
-    if not closure(action.trigger)(view):
-        why = [describe_reason(each) for each in reasons(action.trigger, view)]
+    if not compile_condition(action.trigger)(view):
+        why = [describe_reason(each) for each in deciding_conditions(action.trigger, view)]
         return ActionPreview(**known, triggered=False, reasons=why)
     if not action.enabled:
         return ActionPreview(**known, triggered=False, reasons=["It is switched off."])
     try:
-        fields = mapped(action, view)
+        fields = apply_mapping(action, view)
     except DestinationError as error:
         return ActionPreview(**known, triggered=True, error=str(error))
     return ActionPreview(**known, triggered=True, **did(Action(kind=action.kind, fields=fields)))
@@ -232,7 +234,7 @@ def _shape_action(
         with guarded_destination(destination):
             shaped = destination.items(action, message, config)
     except (DestinationError, DestinationCodeError) as error:
-        shaped, wrong = Shaped(), masked(str(error), secrets)
+        shaped, wrong = ShapedMessage(), mask_secrets(str(error), secrets)
     else:
         wrong = ""
     return {
@@ -244,9 +246,9 @@ def _shape_action(
     }
 
 
-def describe_reason(reason: Reason) -> str:
+def describe_reason(reason: ConditionResult) -> str:
     """Return what one condition says of a message, as a sentence."""
-    found = "there is none" if reason.found is None else f"it is {_shortened_value(reason.found)}"
+    found = "there is none" if reason.value is None else f"it is {_shortened_value(reason.value)}"
     holds = "holds, and must not" if reason.holds else "does not hold"
     return f"{reason.text} {holds}: {found}."
 

@@ -22,7 +22,7 @@ from delivery.worker import rate_limits, settle
 from delivery.worker.attempt import make_attempt
 from delivery.worker.results import AttemptRecord
 from integrations.destination import Destination, Limit, Request
-from integrations.encryption import masked, reveal
+from integrations.encryption import mask_secrets, reveal
 from integrations.errors import DestinationError, VendorUnavailable
 from integrations.messages import Message
 from integrations.models import Installation
@@ -143,7 +143,7 @@ class _TestEventSender:
         self, message_id: str, error: DestinationError | DestinationCodeError | None, nothing: str
     ) -> TestEventResult:
         name = self.destination.name
-        said = masked(str(error or nothing), self.secrets)
+        said = mask_secrets(str(error or nothing), self.secrets)
         if not self.attempts:
             return TestEventResult(
                 accepted=False, summary=f"Nothing was sent. {said}", message_id=message_id

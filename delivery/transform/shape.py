@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from delivery.models import Told
-from integrations.blueprints import Blueprint, view_of
+from integrations.blueprints import Blueprint, build_message_view
 from integrations.destination import Config, Destination, Item
 from integrations.messages import Message
 
@@ -27,7 +27,7 @@ def shape_message(
 ) -> ShapedDelivery:
     """Return what a message becomes. Raises DestinationError when it cannot be sent at all."""
     parcel = ShapedDelivery(nothing="No action of the blueprint is triggered by it.")
-    for action in blueprint.apply(view_of(message)):
+    for action in blueprint.apply(build_message_view(message)):
         shaped = destination.items(action, message, config)
         parcel.items += shaped.items
         parcel.notes += shaped.notes

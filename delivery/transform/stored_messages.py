@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from integrations.blueprints import NAMED, Blueprint, compile_blueprint
-from integrations.messages import Message, identifier
+from integrations.blueprints import NAME_FIELDS, Blueprint, compile_blueprint
+from integrations.messages import Message, normalize_id
 from integrations.models import Revision
 
 STORED_ID_CHARS = (
@@ -54,7 +54,7 @@ def decode_stored_message(
     return Message(
         type=type,
         message_id=message_id,
-        name=_full_text(name, body, NAMED.get(type, "name")),
+        name=_full_text(name, body, NAME_FIELDS.get(type, "name")),
         user_id=_full_text(user_id, body, "userId"),
         anonymous_id=_full_text(anonymous_id, body, "anonymousId"),
         timestamp=timestamp,
@@ -69,4 +69,4 @@ def _merge_context(own: Any, added: dict[str, Any]) -> dict[str, Any]:
 
 
 def _full_text(column: str, body: Mapping[str, Any], key: str) -> str:
-    return column if len(column) < STORED_ID_CHARS else identifier(body.get(key))
+    return column if len(column) < STORED_ID_CHARS else normalize_id(body.get(key))

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from delivery.transform.stored_messages import compile_revision_by_id
-from integrations.blueprints import Blueprint, BlueprintError, View
+from integrations.blueprints import Blueprint, BlueprintError, MessageView
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def blueprint_or_none(revision_id: int) -> Blueprint | None:
 
 
 def wants_message(
-    blueprint: Blueprint | None, read_view: Callable[[], View], message_id: str
+    blueprint: Blueprint | None, read_view: Callable[[], MessageView], message_id: str
 ) -> bool:
     """Return whether a blueprint wants a message, or errs."""
     if blueprint is None:

@@ -14,7 +14,7 @@ from delivery.transform.guard import DestinationCodeError, guarded_destination
 from delivery.worker.lane_threads import yielding_worker
 from delivery.worker.results import AttemptRecord
 from integrations.destination import Destination, Request, Response
-from integrations.encryption import masked
+from integrations.encryption import mask_secrets
 from integrations.errors import DestinationError
 
 AttemptError = DestinationError | DestinationCodeError
@@ -83,7 +83,7 @@ def attempt_record(
     """Return an attempt as the log keeps it, with secrets masked."""
 
     def safe(text: str) -> str:
-        return masked(text, secrets)
+        return mask_secrets(text, secrets)
 
     return AttemptRecord(
         started_at=started_at,

@@ -14,7 +14,7 @@ from delivery.models import Delivery, Lane, give_up_days
 from delivery.outbound import retry
 from delivery.worker.backlog import QueuedDelivery
 from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
-from integrations.encryption import masked
+from integrations.encryption import mask_secrets
 from integrations.errors import (
     CredentialsRejected,
     DestinationError,
@@ -207,4 +207,4 @@ class BatchOutcome:
         return self.installation.revision_id
 
     def _masked(self, text: str) -> str:
-        return masked(text, self.secrets)
+        return mask_secrets(text, self.secrets)

@@ -12,11 +12,16 @@ from django.db.models import Model
 
 from integrations.encryption import MASK, SecretsUnreadable, reveal
 from integrations.models import ApiToken, AuditEntry, Installation
-from integrations.request_context import caller
+from integrations.request_context import current_caller
 
-LONGEST = 2_000  # characters of one value that are kept
+MAX_VALUE_CHARS = 2_000  # characters of one value that are kept
 SECRET_COLUMNS = {"password", "digest", "secret", "session_hash"}
-NEVER = {"created_at", "last_login", "last_used_at", "updated_at"}  # columns that no person changes
+UNAUDITED_COLUMNS = {
+    "created_at",
+    "last_login",
+    "last_used_at",
+    "updated_at",
+}  # columns that no person changes
 
 
 def record(
@@ -36,7 +41,7 @@ def record(
     secret   fields of which only that they changed may be kept
     by       the user, where the request cannot know it yet: who logs in
     """
-    who = caller()
+    who = current_caller()
     user = by or who.user
     token = getattr(who.request, "auth", None)
     return AuditEntry.objects.create(
@@ -48,28 +53,28 @@ def record(
         object_type=action.partition(".")[0],
         object_id=str(about.pk) if isinstance(about, Model) else "",
         object_name=str(about)[:200],
-        changes=changes(old or {}, new or {}, secret),
+        changes=changed_values(old or {}, new or {}, secret),
         ip_address=who.ip_address,
         user_agent=who.user_agent[:300],
         request_id=who.request_id,
     )
 
 
-def changes(
+def changed_values(
     old: Mapping[str, Any], new: Mapping[str, Any], secret: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """Return {field: {"old", "new"}} of what differs; of secrets only that they do."""
     return {
         name: {
-            "old": _shown(name, old.get(name), secret),
-            "new": _shown(name, new.get(name), secret),
+            "old": _audit_value(name, old.get(name), secret),
+            "new": _audit_value(name, new.get(name), secret),
         }
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     }
 
 
-def _shown(name: str, value: Any, secret: Collection[str]) -> Any:
+def _audit_value(name: str, value: Any, secret: Collection[str]) -> Any:
     if value in (None, ""):
         return value
     if name in secret or name in SECRET_COLUMNS or name.startswith("sealed_"):
@@ -78,18 +83,18 @@ def _shown(name: str, value: Any, secret: Collection[str]) -> Any:
         return value
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, dict | list) and len(str(value)) <= LONGEST:
+    if isinstance(value, dict | list) and len(str(value)) <= MAX_VALUE_CHARS:
         return value
-    return str(value)[:LONGEST]
+    return str(value)[:MAX_VALUE_CHARS]
 
 
-def columns(row: Model) -> dict[str, Any]:
+def column_values(row: Model) -> dict[str, Any]:
     """Return what a stored row holds, by column, to compare before and after."""
     return {
         **{
             field.attname: getattr(row, field.attname)
             for field in row._meta.concrete_fields
-            if not field.primary_key and field.name not in NEVER
+            if not field.primary_key and field.name not in UNAUDITED_COLUMNS
         },
         **{
             field.name: sorted(str(each) for each in getattr(row, field.name).all())
@@ -98,22 +103,22 @@ def columns(row: Model) -> dict[str, Any]:
     }
 
 
-def of_installation(installation: Installation) -> dict[str, Any]:
+def installation_values(installation: Installation) -> dict[str, Any]:
     """Return what people set of an installation; its secrets are told as `secret` of record()."""
     names = ("name", "enabled", "lane_count", "give_up_days", "variant", "delivery_mode")
     return {
         **{name: getattr(installation, name) for name in names},
         **{f"config.{key}": value for key, value in installation.config.items()},
-        **{f"config.{key}": value for key, value in _secrets(installation).items()},
+        **{f"config.{key}": value for key, value in _revealed_secrets(installation).items()},
     }
 
 
-def secrets_of(installation: Installation) -> set[str]:
+def secret_value_names(installation: Installation) -> set[str]:
     """Return by which names of_installation() has the secrets."""
     return {f"config.{key}" for key in installation.destination.secret_keys}
 
 
-def _secrets(installation: Installation) -> dict[str, str]:
+def _revealed_secrets(installation: Installation) -> dict[str, str]:
     try:
         return reveal(installation.sealed_secrets)
     except SecretsUnreadable:

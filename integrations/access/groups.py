@@ -7,7 +7,7 @@ from django.apps import apps as installed
 from integrations.roles import ROLES
 
 
-def plan(apps: Any = installed) -> None:
+def sync_role_groups(apps: Any = installed) -> None:
     """Make the groups of the roles, or give them what they lack.
 
     apps   the models of a migration's time; permissions may not have been made by then, and
@@ -15,10 +15,12 @@ def plan(apps: Any = installed) -> None:
     """
     for role in ROLES.values():
         group, _ = apps.get_model("auth.Group").objects.get_or_create(name=role.name)
-        group.permissions.add(*(_permission(apps, each) for each in sorted(role.permissions)))
+        group.permissions.add(
+            *(_get_or_create_permission(apps, each) for each in sorted(role.permissions))
+        )
 
 
-def _permission(apps: Any, name: str) -> Any:
+def _get_or_create_permission(apps: Any, name: str) -> Any:
     app, codename = name.split(".")
     verb, model = codename.split("_", 1)
     models = apps.get_model("contenttypes.ContentType").objects

@@ -18,22 +18,22 @@ from django.utils.crypto import constant_time_compare
 
 from integrations.access import audit
 from integrations.models import Login, LoginToken, digest, new_token
-from integrations.request_context import caller
+from integrations.request_context import current_caller
 
 ACCESS, REFRESH = LoginToken.Kind.ACCESS, LoginToken.Kind.REFRESH
-PREFIXES = {ACCESS: "psa", REFRESH: "psr"}
+TOKEN_PREFIXES = {ACCESS: "psa", REFRESH: "psr"}
 
 
 class WrongCredentials(Exception):
     """Nobody has this name and this password."""
 
 
-class RefreshRefused(Exception):
+class InvalidRefreshToken(Exception):
     """The refresh token is unknown, too old, or was used before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TokenPair:
     """The two tokens of a login, to be told once."""
 
     login: Login
@@ -41,12 +41,12 @@ class Pair:
     refresh: str
 
 
-def log_in(request: HttpRequest, username: str, password: str) -> Pair:
+def log_in(request: HttpRequest, username: str, password: str) -> TokenPair:
     """Return the tokens of a new login. Raises WrongCredentials.
 
     Who fails too often is locked out: the request is marked, and its middleware answers.
     """
-    name = _name_of(username)
+    name = _resolve_username(username)
     user = authenticate(request=request, username=name, password=password)
     if user is None:
         raise WrongCredentials
@@ -54,35 +54,35 @@ def log_in(request: HttpRequest, username: str, password: str) -> Pair:
         user_logged_in.send(type(user), request=request, user=user)
         login = Login.objects.create(
             user=user,
-            ip_address=caller().ip_address,
-            user_agent=caller().user_agent[:300],
+            ip_address=current_caller().ip_address,
+            user_agent=current_caller().user_agent[:300],
             session_hash=user.get_session_auth_hash(),
         )
-        return _issue(login, timezone.now())
+        return _issue_tokens(login, timezone.now())
 
 
-def note_login(sender: Any, user: Any, **_: Any) -> None:
+def record_login(sender: Any, user: Any, **_: Any) -> None:
     """Record that someone logged in, here or in the admin."""
     audit.record("auth.login", user, by=user)
 
 
-def note_failure(sender: Any, credentials: Any, request: Any = None, **_: Any) -> None:
+def record_failed_login(sender: Any, credentials: Any, request: Any = None, **_: Any) -> None:
     """Record that someone failed to; who is locked out already is not worth a row each time."""
     if not getattr(request, "axes_locked_out", False):
         audit.record("auth.login_failed", str(credentials.get("username", "")))
 
 
-def refresh(text: str, now: datetime) -> Pair:
+def refresh_tokens(text: str, now: datetime) -> TokenPair:
     """Return a new pair for a refresh token, which ends with it. Raises RefreshRefused."""
-    token = _token(text, REFRESH)
-    if token is None or token.expires_at <= now or ended(token.login):
-        raise RefreshRefused
+    token = _find_token(text, REFRESH)
+    if token is None or token.expires_at <= now or has_ended(token.login):
+        raise InvalidRefreshToken
     with transaction.atomic():
         if LoginToken.objects.filter(pk=token.pk, used_at=None).update(used_at=now):
-            return _issue(token.login, now)
+            return _issue_tokens(token.login, now)
         log_out(token.login, now)
         audit.record("auth.refresh_reused", token.login.user, by=token.login.user)
-    raise RefreshRefused
+    raise InvalidRefreshToken
 
 
 def log_out(login: Login, now: datetime) -> None:
@@ -94,24 +94,24 @@ def log_out_everywhere(user: Any, now: datetime) -> None:
     Login.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
 
 
-def ended(login: Login) -> bool:
+def has_ended(login: Login) -> bool:
     """Say whether a login is over: revoked, its user gone, or the password another one."""
     same = constant_time_compare(login.session_hash, login.user.get_session_auth_hash())
     return login.revoked_at is not None or not login.user.is_active or not same
 
 
-def access(text: str) -> LoginToken | None:
+def find_access_token(text: str) -> LoginToken | None:
     """Return the access token that this text is or was, or None."""
-    return _token(text, ACCESS) if text.startswith(PREFIXES[ACCESS]) else None
+    return _find_token(text, ACCESS) if text.startswith(TOKEN_PREFIXES[ACCESS]) else None
 
 
-def _token(text: str, kind: str) -> LoginToken | None:
+def _find_token(text: str, kind: str) -> LoginToken | None:
     known = LoginToken.objects.filter(digest=digest(text), kind=kind)
     return known.select_related("login__user").first()
 
 
-def _issue(login: Login, now: datetime) -> Pair:
-    texts = {kind: new_token(prefix) for kind, prefix in PREFIXES.items()}
+def _issue_tokens(login: Login, now: datetime) -> TokenPair:
+    texts = {kind: new_token(prefix) for kind, prefix in TOKEN_PREFIXES.items()}
     lives = {ACCESS: settings.ACCESS_TOKEN_TTL, REFRESH: settings.REFRESH_TOKEN_TTL}
     LoginToken.objects.bulk_create(
         LoginToken(
@@ -122,10 +122,10 @@ def _issue(login: Login, now: datetime) -> Pair:
         )
         for kind, text in texts.items()
     )
-    return Pair(login, texts[ACCESS], texts[REFRESH])
+    return TokenPair(login, texts[ACCESS], texts[REFRESH])
 
 
-def _name_of(given: str) -> str:
+def _resolve_username(given: str) -> str:
     """Return the name of the one user with this e-mail address, or what was given."""
     if "@" not in given:
         return given

@@ -13,7 +13,7 @@ from integrations.access import audit
 from integrations.models import ApiToken, digest, new_token
 
 
-def create(
+def create_token(
     user: Any, *, name: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[ApiToken, str]:
     """Make a token and return it with its text, which is kept nowhere.
@@ -27,11 +27,11 @@ def create(
         token = ApiToken.objects.create(
             user=user, name=name, scopes=list(scopes), expires_at=expires_at, digest=digest(text)
         )
-        audit.record("token.created", token, {}, audit.columns(token))
+        audit.record("token.created", token, {}, audit.column_values(token))
     return token, text
 
 
-def owner(user_id: int, *, by: User) -> User:
+def get_token_owner(user_id: int, *, by: User) -> User:
     """Return whose a new token may be. Raises ValidationError, PermissionDenied."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
@@ -41,7 +41,7 @@ def owner(user_id: int, *, by: User) -> User:
     return user
 
 
-def revoke(token: ApiToken) -> None:
+def revoke_token(token: ApiToken) -> None:
     """Refuse a token from now on; one that is revoked stays as it is."""
     with transaction.atomic():
         live = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True)

@@ -11,19 +11,24 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations.access import audit, logins
-from integrations.access.groups import plan
+from integrations.access.groups import sync_role_groups
 from integrations.models import ApiToken
-from integrations.roles import ROLES, role_of
+from integrations.roles import ROLES, get_role
 
-COLUMNS = {"username": "username", "email": "email", "name": "first_name", "is_active": "is_active"}
+USER_COLUMNS = {
+    "username": "username",
+    "email": "email",
+    "name": "first_name",
+    "is_active": "is_active",
+}
 
 
-def people() -> Any:
+def users_with_groups() -> Any:
     """Return users with all that is shown of them."""
     return User.objects.prefetch_related("groups")
 
 
-def create(given: Mapping[str, Any]) -> tuple[User, str]:
+def create_user(given: Mapping[str, Any]) -> tuple[User, str]:
     """Make a user and return it with its password, a generated one where none is given.
 
     Raises ValidationError, by field.
@@ -31,26 +36,26 @@ def create(given: Mapping[str, Any]) -> tuple[User, str]:
     password = given.get("password") or secrets.token_urlsafe(12)
     user = User(is_staff=True)
     with transaction.atomic():
-        _fill(user, {**given, "password": password})
-        audit.record("user.invited", user, {}, _told(user))
+        _apply_values(user, {**given, "password": password})
+        audit.record("user.invited", user, {}, _audit_values(user))
     return user, password
 
 
-def change(user: User, given: Mapping[str, Any], *, by: User) -> None:
+def change_user(user: User, given: Mapping[str, Any], *, by: User) -> None:
     """Change what is given of a user. Raises ValidationError by field, PermissionDenied."""
-    _check_may(user, by, given)
+    _check_may_change(user, by, given)
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
-        old = _told(user)
-        _fill(user, given)
+        old = _audit_values(user)
+        _apply_values(user, given)
         if "password" in given or not user.is_active:
             logins.log_out_everywhere(user, timezone.now())
-        audit.record("user.updated", user, old, _told(user))
+        audit.record("user.updated", user, old, _audit_values(user))
 
 
-def deactivate(user: User, *, by: User) -> None:
+def deactivate_user(user: User, *, by: User) -> None:
     """Let a user and all their tokens in no more; the row stays, for the log names it."""
-    _check_may(user, by, {"is_active": False})
+    _check_may_change(user, by, {"is_active": False})
     with transaction.atomic():
         now = timezone.now()
         User.objects.filter(pk=user.pk).update(is_active=False)
@@ -59,7 +64,7 @@ def deactivate(user: User, *, by: User) -> None:
         audit.record("user.deleted", user, {"is_active": True}, {"is_active": False})
 
 
-def _check_may(user: User, by: User, given: Mapping[str, Any]) -> None:
+def _check_may_change(user: User, by: User, given: Mapping[str, Any]) -> None:
     """Raise PermissionDenied for what would lift someone up, or lock them out by mistake."""
     if user.is_superuser and not by.is_superuser:
         raise PermissionDenied("Only a superuser changes a superuser.")
@@ -67,9 +72,9 @@ def _check_may(user: User, by: User, given: Mapping[str, Any]) -> None:
         raise PermissionDenied("Your own role and account are changed by another org_admin.")
 
 
-def _fill(user: User, given: Mapping[str, Any]) -> None:
+def _apply_values(user: User, given: Mapping[str, Any]) -> None:
     """Set and store what is given. Raises ValidationError, by field."""
-    for name, column in COLUMNS.items():
+    for name, column in USER_COLUMNS.items():
         if name in given:
             setattr(user, column, given[name])
     if given.get("password"):
@@ -95,10 +100,10 @@ def _set_role(user: User, role: str | None) -> None:
     user.groups.remove(*Group.objects.filter(name__in=ROLES))
     if role is not None:
         if not Group.objects.filter(name=role).exists():
-            plan()
+            sync_role_groups()
         user.groups.add(Group.objects.get(name=role))
 
 
-def _told(user: User) -> dict[str, Any]:
-    shown = {name: getattr(user, column) for name, column in COLUMNS.items()}
-    return {**shown, "password": user.password, "role": role_of(user)}
+def _audit_values(user: User) -> dict[str, Any]:
+    shown = {name: getattr(user, column) for name, column in USER_COLUMNS.items()}
+    return {**shown, "password": user.password, "role": get_role(user)}

@@ -13,8 +13,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from integrations.access import audit, tokens
 from integrations.access.forms import ApiTokenForm
-from integrations.admin.base import Audited, Plain, show_once
-from integrations.formatting import ago, chip_of
+from integrations.admin.base import AuditedAdmin, SingleSaveAdmin, show_secret_once
+from integrations.formatting import ago, render_chip
 from integrations.models import ApiToken
 
 admin.site.unregister(User)
@@ -22,9 +22,9 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, Audited):
-    audited = "user"
-    list_display = ("username", "role", "email", "seen", "standing")
+class UserAdmin(BaseUserAdmin, AuditedAdmin):
+    audit_name = "user"
+    list_display = ("username", "role", "email", "last_seen", "state")
     list_filter = ("groups", "is_active")
 
     def get_queryset(self, request):
@@ -36,14 +36,14 @@ class UserAdmin(BaseUserAdmin, Audited):
         return ", ".join([*own, *(each.name for each in user.groups.all())]) or "none"
 
     @display(description="Last login", ordering="last_login")
-    def seen(self, user):
+    def last_seen(self, user):
         return ago(user.last_login) if user.last_login else "never"
 
     @display(description="State", ordering="is_active")
-    def standing(self, user):
+    def state(self, user):
         if user.is_active:
-            return chip_of("well", "check_circle", "Active")
-        return chip_of("off", "block", "May not log in")
+            return render_chip("well", "check_circle", "Active")
+        return render_chip("off", "block", "May not log in")
 
     def get_readonly_fields(self, request, obj=None):
         own = super().get_readonly_fields(request, obj)
@@ -54,11 +54,11 @@ class UserAdmin(BaseUserAdmin, Audited):
         return not above and super().has_change_permission(request, obj)
 
     def user_change_password(self, request, id, form_url=""):  # noqa: A002  (Django's name)
-        old = audit.columns(get_object_or_404(User, pk=unquote(id)))
+        old = audit.column_values(get_object_or_404(User, pk=unquote(id)))
         answer = super().user_change_password(request, id, form_url)
         user = User.objects.get(pk=unquote(id))
-        if audit.changes(old, audit.columns(user)):
-            audit.record("user.updated", user, old, audit.columns(user))
+        if audit.changed_values(old, audit.column_values(user)):
+            audit.record("user.updated", user, old, audit.column_values(user))
         return answer
 
     form = UserChangeForm
@@ -67,17 +67,17 @@ class UserAdmin(BaseUserAdmin, Audited):
 
 
 @admin.register(Group)
-class GroupAdmin(BaseGroupAdmin, Audited):
-    audited = "role"
+class GroupAdmin(BaseGroupAdmin, AuditedAdmin):
+    audit_name = "role"
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(Plain):
+class ApiTokenAdmin(SingleSaveAdmin):
     form = ApiTokenForm
     when_empty = "No token yet. A program that manages Penstock by its API needs one."
     when_empty_link = "admin:integrations_apitoken_add"
     when_empty_label = "Make a token"
-    list_display = ("name", "standing", "user", "shown_scopes", "expires", "last_used", "created")
+    list_display = ("name", "state", "user", "scope_list", "expires", "last_used", "created")
     list_select_related = ("user",)
     ordering = ("name", "pk")
     actions = ("revoke",)
@@ -95,16 +95,16 @@ class ApiTokenAdmin(Plain):
         return ago(token.expires_at) if token.expires_at else "never"
 
     @display(description="May")
-    def shown_scopes(self, token):
+    def scope_list(self, token):
         return ", ".join(token.scopes)
 
     @display(description="State")
-    def standing(self, token):
-        why = token.ended(timezone.now())
+    def state(self, token):
+        why = token.unusable_reason(timezone.now())
         level, icon, title = ("well", "check_circle", "Usable")
         if why:
             level, icon, title = "off", "block", "Revoked" if token.revoked_at else "Refused"
-        return format_html('<span title="{}">{}</span>', why, chip_of(level, icon, title))
+        return format_html('<span title="{}">{}</span>', why, render_chip(level, icon, title))
 
     def has_change_permission(self, request, obj=None):
         return obj is None and super().has_change_permission(request)  # else make another one
@@ -114,12 +114,12 @@ class ApiTokenAdmin(Plain):
 
     def save_model(self, request, obj, form, change):
         values = {name: form.cleaned_data[name] for name in ("name", "scopes", "expires_at")}
-        made, text = tokens.create(request.user, **values)
+        made, text = tokens.create_token(request.user, **values)
         obj.pk = made.pk
-        show_once(request, "token", text)
+        show_secret_once(request, "token", text)
 
     @action(description="Revoke", permissions=["change"])
     def revoke(self, request, queryset):
         for token in queryset:
-            tokens.revoke(token)
+            tokens.revoke_token(token)
         messages.success(request, "Revoked: they are refused from now on.")

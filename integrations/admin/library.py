@@ -32,7 +32,7 @@ class LibraryView(UnfoldModelAdminViewMixin, TemplateView):
         )
 
 
-class InstallView(UnfoldModelAdminViewMixin, TemplateView):
+class InstallFormView(UnfoldModelAdminViewMixin, TemplateView):
     permission_required = "integrations.add_installation"
     template_name = "integrations/library/install.html"
 
@@ -64,7 +64,7 @@ class InstallView(UnfoldModelAdminViewMixin, TemplateView):
         return redirect("admin:integrations_installation_change", installation.pk)
 
 
-class CheckView(InstallView):
+class InstallFormCheckView(InstallFormView):
     """What the form would be refused for, while it is filled in; no value is sent back."""
 
     def post(self, request, key):

@@ -3,15 +3,15 @@
 from django.contrib import admin
 from unfold.decorators import display
 
-from integrations.admin.base import Audited
+from integrations.admin.base import AuditedAdmin
 from integrations.formatting import ago
 from integrations.models import WebhookSource
 from integrations.sources.forms import WebhookSourceForm
 
 
 @admin.register(WebhookSource)
-class WebhookSourceAdmin(Audited):
-    audited = "webhook_source"
+class WebhookSourceAdmin(AuditedAdmin):
+    audit_name = "webhook_source"
     form = WebhookSourceForm
     list_display = ("name", "source_type", "source", "created")
     list_select_related = ("source",)

@@ -27,7 +27,7 @@ class TokenAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         now = timezone.now()
-        return _of_login(text.strip(), now) or _of_program(text.strip(), now)
+        return _authenticate_login(text.strip(), now) or _authenticate_api_token(text.strip(), now)
 
     def authenticate_header(self, request):
         return "Bearer"
@@ -38,22 +38,22 @@ def caller_key(token):
     return f"token:{token.pk}" if isinstance(token, ApiToken) else f"login:{token.login_id}"
 
 
-def _of_login(text, now):
-    token = logins.access(text)
+def _authenticate_login(text, now):
+    token = logins.find_access_token(text)
     if token is None:
         return None
-    if logins.ended(token.login):
+    if logins.has_ended(token.login):
         raise InvalidToken("The login is over. Log in again.")
     if token.expires_at <= now:
         raise ExpiredToken("The access token has expired. Refresh it, or log in again.")
     return token.login.user, token
 
 
-def _of_program(text, now):
-    token = ApiToken.objects.known(text)
+def _authenticate_api_token(text, now):
+    token = ApiToken.objects.find(text)
     if token is None:
         raise InvalidToken("The token is unknown. Use it as it was shown when it was made.")
-    if reason := token.ended(now):
+    if reason := token.unusable_reason(now):
         raise (InvalidToken if token.revoked_at else ExpiredToken)(reason)
-    token.note_use(now)
+    token.record_use(now)
     return token.user, token

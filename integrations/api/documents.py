@@ -7,9 +7,9 @@ from django.http import HttpResponse
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 
-def schema(request):
+def openapi_schema(request):
     """Answer the OpenAPI schema, in YAML."""
-    return HttpResponse(_text(), "application/vnd.oai.openapi; charset=utf-8")
+    return HttpResponse(_schema_text(), "application/vnd.oai.openapi; charset=utf-8")
 
 
 class DocsView(SpectacularSwaggerSplitView):
@@ -20,5 +20,5 @@ class DocsView(SpectacularSwaggerSplitView):
 
 
 @cache
-def _text():
+def _schema_text():
     return (settings.BASE_DIR / "schema.yml").read_text()

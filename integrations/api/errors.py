@@ -11,9 +11,9 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_framework_handler
 
 from integrations.installations.install import InvalidInstallation, NameTaken
-from integrations.request_context import caller
+from integrations.request_context import current_caller
 
-CODES = {
+ERROR_CODES = {
     400: "BAD_REQUEST",
     401: "INVALID_TOKEN",
     403: "FORBIDDEN",
@@ -44,19 +44,19 @@ class Conflict(exceptions.APIException):
 
 def exception_handler(error, context):
     """Translate what the views raise; what nobody expected stays a 500, answered below."""
-    error = _of_ours(error)
+    error = _as_api_exception(error)
     response = rest_framework_handler(error, context)
     if response is None:
         return None
-    code = getattr(error, "code", None) or CODES.get(response.status_code, "ERROR")
+    code = getattr(error, "code", None) or ERROR_CODES.get(response.status_code, "ERROR")
     return Response(
-        body(code, _message(error), getattr(error, "fields", None)),
+        error_body(code, _message(error), getattr(error, "fields", None)),
         status=response.status_code,
         headers={name: value for name, value in response.items() if name in KEPT_HEADERS},
     )
 
 
-def _of_ours(error):
+def _as_api_exception(error):
     """Return what our functions raise as what DRF knows."""
     if isinstance(error, InvalidInstallation):
         return Unprocessable(error.fields)
@@ -81,28 +81,30 @@ def _message(error):
     return message
 
 
-def body(code, message, fields=None):
+def error_body(code, message, fields=None):
     """Return an error as it is answered."""
     said = {"code": code, "message": message, **({"fields": fields} if fields else {})}
-    return {"error": {**said, "request_id": caller().request_id}}
+    return {"error": {**said, "request_id": current_caller().request_id}}
 
 
 # --- what no view answers: Django's handlers, which config/urls.py names ----------------------
 
 
-def _instead_of(page, status_code, message):
+def _json_error_handler(page, status_code, message):
     """Return a handler that answers in JSON under /v1/, and with Django's page elsewhere."""
 
     def handler(request, *args, **kwargs):
         if not request.path.startswith("/v1/"):
             return page(request, *args, **kwargs)
-        return JsonResponse(body(CODES[status_code], message), status=HTTPStatus(status_code))
+        return JsonResponse(
+            error_body(ERROR_CODES[status_code], message), status=HTTPStatus(status_code)
+        )
 
     return handler
 
 
-bad_request = _instead_of(defaults.bad_request, 400, "The request cannot be understood.")
-not_found = _instead_of(defaults.page_not_found, 404, "There is nothing at this address.")
-server_error = _instead_of(
+bad_request = _json_error_handler(defaults.bad_request, 400, "The request cannot be understood.")
+not_found = _json_error_handler(defaults.page_not_found, 404, "There is nothing at this address.")
+server_error = _json_error_handler(
     defaults.server_error, 500, "This is our fault. Tell us the request_id, and try again."
 )

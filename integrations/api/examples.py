@@ -8,21 +8,21 @@ import json
 from functools import cache
 from pathlib import Path
 
-FILE = Path(__file__).with_name("examples.json")
-PLACES = {"id": 1, "revision": 1, "key": "heap"}  # parameters of paths
-KEY = {"integer": 1}  # where `key` is the id of a write key
+EXAMPLES_FILE = Path(__file__).with_name("examples.json")
+PATH_PARAMETER_EXAMPLES = {"id": 1, "revision": 1, "key": "heap"}  # parameters of paths
+KEY_EXAMPLES_BY_TYPE = {"integer": 1}  # where `key` is the id of a write key
 
 
 @cache
-def examples():
+def load_examples():
     """Return {name of a shape: an example of it}."""
-    return json.loads(FILE.read_text()) if FILE.exists() else {}
+    return json.loads(EXAMPLES_FILE.read_text()) if EXAMPLES_FILE.exists() else {}
 
 
 def add_examples(result, **_):
     """Put the examples to their shapes and parameters; a hook of drf-spectacular's."""
     schemas = result["components"].get("schemas", {})  # ingest alone has none
-    for name, example in examples().items():
+    for name, example in load_examples().items():
         if name in schemas:
             schemas[name]["examples"] = [example]
     for methods in result["paths"].values():
@@ -30,11 +30,13 @@ def add_examples(result, **_):
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
                     kind = parameter["schema"]["type"]
-                    parameter["example"] = KEY.get(kind, PLACES.get(parameter["name"], 1))
+                    parameter["example"] = KEY_EXAMPLES_BY_TYPE.get(
+                        kind, PATH_PARAMETER_EXAMPLES.get(parameter["name"], 1)
+                    )
     return result
 
 
-def shape_of(schema, components):
+def component_name_of(schema, components):
     """Return the name of the shape that a body has, or that the rows of a list have, or None."""
     if "$ref" not in schema:
         return None

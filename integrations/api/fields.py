@@ -7,10 +7,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 
-class Text(serializers.CharField):
+class StrictCharField(serializers.CharField):
     default_error_messages = {"invalid": "Must be a text."}
 
     def __init__(self, **kwargs: Any) -> None:
@@ -22,7 +22,7 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class Flag(serializers.BooleanField):
+class StrictBooleanField(serializers.BooleanField):
     default_error_messages = {"invalid": "Must be true or false."}
 
     def to_internal_value(self, data: Any) -> bool:
@@ -31,11 +31,11 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class Number(serializers.IntegerField):
+class StrictIntegerField(serializers.IntegerField):
     default_error_messages = {"invalid": "Must be a whole number."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"min_value": 0, "max_value": LARGEST, **kwargs})
+        super().__init__(**{"min_value": 0, "max_value": MAX_INTEGER, **kwargs})
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, int):
@@ -43,7 +43,7 @@ class Number(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
-class Real(serializers.FloatField):
+class StrictFloatField(serializers.FloatField):
     default_error_messages = {"invalid": "Must be a number."}
 
     def to_internal_value(self, data: Any) -> float:
@@ -52,14 +52,14 @@ class Real(serializers.FloatField):
         return super().to_internal_value(data)
 
 
-class Choice(serializers.ChoiceField):
+class StrictChoiceField(serializers.ChoiceField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str) or data not in self.choices:
             raise serializers.ValidationError(f"One of: {', '.join(map(str, self.choices))}.")
         return data
 
 
-class Moment(serializers.DateTimeField):
+class StrictDateTimeField(serializers.DateTimeField):
     default_error_messages = {"invalid": "Must be a time such as 2026-11-21T12:00:00Z."}
 
     def to_internal_value(self, data: Any) -> Any:

@@ -16,17 +16,17 @@ from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
-from integrations.access.expiry import ANSWERS_KEPT
+from integrations.access.expiry import IDEMPOTENT_ANSWER_TTL
 from integrations.api.authentication import caller_key
 from integrations.api.errors import Conflict, Unprocessable
 from integrations.encryption import SecretsUnreadable, reveal, seal
 from integrations.models import IdempotentCall
 
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
-HEADERS = ("ETag",)  # of an answer that are kept with it
+IDEMPOTENCY_KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,255}")
+STORED_HEADERS = ("ETag",)  # of an answer that are kept with it
 
 
-class Replayed(APIException):
+class RepeatedCall(APIException):
     """It was done before; `answer` is how it was answered."""
 
     status_code = status.HTTP_200_OK
@@ -44,7 +44,7 @@ class KeyInUse(Conflict):
     code = "IDEMPOTENCY_KEY_IN_USE"
 
 
-def begin(request):
+def begin_call(request):
     """Return the call that the request's key stands for, or None when it has no key.
 
     Raises Replayed when it was done before, KeyReused when that was another one, KeyInUse when it
@@ -53,30 +53,30 @@ def begin(request):
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if not KEY.fullmatch(key):
+    if not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
         raise Unprocessable({"Idempotency-Key": "1 to 255 visible ASCII characters."})
     known = {"caller": caller_key(request.auth), "key": key}
-    IdempotentCall.objects.filter(**known, at__lt=timezone.now() - ANSWERS_KEPT).delete()
+    IdempotentCall.objects.filter(**known, at__lt=timezone.now() - IDEMPOTENT_ANSWER_TTL).delete()
     try:
         with transaction.atomic():
             return IdempotentCall.objects.create(**known, fingerprint=_fingerprint(request))
     except IntegrityError:
-        raise _seen(IdempotentCall.objects.filter(**known).first(), request) from None
+        raise _duplicate_error(IdempotentCall.objects.filter(**known).first(), request) from None
 
 
-def end(call, response):
+def end_call(call, response):
     """Keep how the call was answered, or free its key when it did not succeed."""
     if not status.is_success(response.status_code):
         call.delete()
         return
     text = JSONRenderer().render(response.data).decode()
-    kept = {name: response[name] for name in HEADERS if name in response}
+    kept = {name: response[name] for name in STORED_HEADERS if name in response}
     call.sealed_answer = seal({"body": text, "headers": json.dumps(kept)})
     call.status = response.status_code
     call.save(update_fields=["status", "sealed_answer"])
 
 
-def _seen(call, request):
+def _duplicate_error(call, request):
     """Return what to raise for a key that is there already."""
     if call is not None and call.fingerprint != _fingerprint(request):
         reason = "It was used for another call. Use a new key for each."
@@ -86,10 +86,10 @@ def _seen(call, request):
             "The first call with this Idempotency-Key is under way, or was cut off. Come again in "
             "a moment; if it stays so, look whether it was done, then use a new key."
         )
-    return Replayed(_answer(call))
+    return RepeatedCall(_stored_response(call))
 
 
-def _answer(call):
+def _stored_response(call):
     try:
         kept = reveal(call.sealed_answer)
     except SecretsUnreadable:

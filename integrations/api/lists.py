@@ -10,17 +10,19 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 
 from integrations.api.errors import Unprocessable
-from integrations.keyset import Page, arrived, page
+from integrations.keyset import Page, fetch_page, filter_time_range
 
-MOST = 100  # rows a page
-USUAL = 50
-LARGEST = 2**63 - 1  # of an id
-FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+MAX_PAGE_SIZE = 100  # rows a page
+DEFAULT_PAGE_SIZE = 50
+MAX_ID = 2**63 - 1  # of an id
+EARLIEST_TIME, LATEST_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
-Reader = Callable[[str], Any]
+ParameterParser = Callable[[str], Any]
 
 
-def asked(given: Mapping[str, str], readers: Mapping[str, Reader]) -> dict[str, Any]:
+def parse_query_params(
+    given: Mapping[str, str], readers: Mapping[str, ParameterParser]
+) -> dict[str, Any]:
     """Return what the address asks for. Raises Unprocessable, by name."""
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
@@ -37,16 +39,16 @@ def asked(given: Mapping[str, str], readers: Mapping[str, Reader]) -> dict[str, 
     return values
 
 
-def paged(**filters: Reader) -> dict[str, Reader]:
+def list_parameters(**filters: ParameterParser) -> dict[str, ParameterParser]:
     """Return the parameters of a list with these filters."""
-    return {**filters, "limit": limit, "cursor": before}
+    return {**filters, "limit": parse_limit, "cursor": parse_cursor}
 
 
-def answered(
+def paginate(
     rows: QuerySet[Any],
     present: Callable[[Any], Any],
     *,
-    limit: int = USUAL,
+    limit: int = DEFAULT_PAGE_SIZE,
     cursor: int | None = None,
     at: str = "",
     since: datetime | None = None,
@@ -57,28 +59,28 @@ def answered(
 
     at  the column that since and until are about
     """
-    fitting = arrived(rows.filter(**filters), at, since=since, until=until)
-    return as_answered(page(fitting, limit=limit, before=cursor), present)
+    fitting = filter_time_range(rows.filter(**filters), at, since=since, until=until)
+    return serialize_page(fetch_page(fitting, limit=limit, before=cursor), present)
 
 
-def place(wanted: dict[str, Any]) -> dict[str, Any]:
+def pop_page_arguments(wanted: dict[str, Any]) -> dict[str, Any]:
     """Take from what is asked for which page it is, as page() of a scope wants it."""
-    return {"limit": wanted.pop("limit", USUAL), "before": wanted.pop("cursor", None)}
+    return {"limit": wanted.pop("limit", DEFAULT_PAGE_SIZE), "before": wanted.pop("cursor", None)}
 
 
-def as_answered(found: Page, present: Callable[[Any], Any]) -> dict[str, Any]:
+def serialize_page(page: Page, present: Callable[[Any], Any]) -> dict[str, Any]:
     """Return a page as every list answers it."""
     following = None
-    if found.has_older:
-        following = cursor_after(found.looked_to or found.rows[-1].pk)
+    if page.has_older:
+        following = encode_cursor(page.scanned_to or page.rows[-1].pk)
     return {
-        "data": [present(each) for each in found.rows],
+        "data": [present(each) for each in page.rows],
         "next_cursor": following,
-        "has_more": found.has_older,
+        "has_more": page.has_older,
     }
 
 
-def cursor_after(pk: int) -> str:
+def encode_cursor(pk: int) -> str:
     """Return the text that asks for the page after the row of that id."""
     return urlsafe_b64encode(f"before:{pk}".encode()).decode().rstrip("=")
 
@@ -86,51 +88,51 @@ def cursor_after(pk: int) -> str:
 # --- what a parameter can be: each raises ValueError with the fix -------------------------------
 
 
-def before(text: str) -> int:
+def parse_cursor(text: str) -> int:
     try:
         name, _, number = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
     except ValueError:
         name, number = "", ""
-    if name != "before" or not number.isdecimal() or int(number) > LARGEST:
+    if name != "before" or not number.isdecimal() or int(number) > MAX_ID:
         raise ValueError("Use the next_cursor of the page before, unchanged.")
     return int(number)
 
 
-def limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise ValueError(f"Must be a number from 1 to {MOST}.")
+def parse_limit(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE_SIZE:
+        raise ValueError(f"Must be a number from 1 to {MAX_PAGE_SIZE}.")
     return int(text)
 
 
-def number(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST:
+def parse_id(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_ID:
         raise ValueError("Must be a number: the id.")
     return int(text)
 
 
-def text(text: str) -> str:
+def parse_text(text: str) -> str:
     if not text or "\x00" in text:
         raise ValueError("Must be a text.")
     return text
 
 
-def moment(text: str) -> datetime:
+def parse_iso_time(text: str) -> datetime:
     # In an address a "+" that was not escaped arrives as a space.
     found = parse_datetime(text.replace(" ", "+") if text.count(":") > 1 else text)
     if found is None:
         raise ValueError("Must be a time such as 2026-11-21T12:00:00Z.")
-    if not FIRST.year <= found.year <= LAST.year:  # beyond them Python cannot count
-        return FIRST if found.year < FIRST.year else LAST
+    if not EARLIEST_TIME.year <= found.year <= LATEST_TIME.year:  # beyond them Python cannot count
+        return EARLIEST_TIME if found.year < EARLIEST_TIME.year else LATEST_TIME
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def flag(text: str) -> bool:
+def parse_flag(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("true or false.")
     return text == "true"
 
 
-def one_of(*values: str) -> Reader:
+def one_of(*values: str) -> ParameterParser:
     def reader(text: str) -> str:
         if text not in values:
             raise ValueError(f"One of: {', '.join(values)}.")

@@ -12,18 +12,20 @@ from django.utils import timezone
 from integrations.api import errors
 
 
-def ip_address(request):
+def get_client_ip(request):
     """Return who asks, as config/proxies.py has made sure of."""
     return request.META.get("REMOTE_ADDR") or None
 
 
-def locked_out(request, response, credentials):
+def lockout_response(request, response, credentials):
     """Return the answer to a login that is locked: 429, and when to come again."""
-    seconds = _wait(request, (credentials or {}).get("username"))
+    seconds = _seconds_until_unlocked(request, (credentials or {}).get("username"))
     minutes = math.ceil(seconds / 60)
     message = f"Too many failed logins. Come again in {minutes} min, or ask an org_admin."
     if request.path.startswith("/v1/"):
-        answer: HttpResponse = JsonResponse(errors.body("ACCOUNT_LOCKED", message), status=429)
+        answer: HttpResponse = JsonResponse(
+            errors.error_body("ACCOUNT_LOCKED", message), status=429
+        )
     else:
         context = {**admin.site.each_context(request), "message": message}
         answer = render(request, "admin/locked.html", context, status=429)
@@ -31,10 +33,10 @@ def locked_out(request, response, credentials):
     return answer
 
 
-def _wait(request, username):
+def _seconds_until_unlocked(request, username):
     """Return the seconds until the last failure is old enough."""
     whole = settings.AXES_COOLOFF_TIME
-    tries = AccessAttempt.objects.filter(username=username, ip_address=ip_address(request))
+    tries = AccessAttempt.objects.filter(username=username, ip_address=get_client_ip(request))
     last = tries.order_by("-attempt_time").values_list("attempt_time", flat=True).first()
     left = whole - (timezone.now() - last) if last else whole
     return max(1, math.ceil(left.total_seconds()))

@@ -12,7 +12,7 @@ class AnyJSONParser(BaseParser):
 
     def parse(self, stream, media_type=None, parser_context=None):
         try:
-            value = json.loads(stream.read() or b"{}", parse_constant=_refuse)
+            value = json.loads(stream.read() or b"{}", parse_constant=_reject_constant)
             wrong = dict(_unstorable(value, ""))
         except (ValueError, RecursionError) as error:
             raise ParseError(f"The body is not JSON: {error}") from None
@@ -21,7 +21,7 @@ class AnyJSONParser(BaseParser):
         return value
 
 
-def _refuse(name):
+def _reject_constant(name):
     raise ValueError(f"{name} is no number of JSON.")
 
 

@@ -4,9 +4,9 @@ from django.core.exceptions import ImproperlyConfigured
 from rest_framework.permissions import BasePermission
 
 from integrations.models import ApiToken
-from integrations.roles import SCOPES, includes
+from integrations.roles import SCOPES, scopes_include
 
-ANY = ""  # the scope of what every valid token may do
+ANY_TOKEN = ""  # the scope of what every valid token may do
 
 
 class ScopeAndRole(BasePermission):
@@ -18,7 +18,7 @@ class ScopeAndRole(BasePermission):
     """
 
     def has_permission(self, request, view):
-        needed = scope_of(view, request.method)
+        needed = required_scope(view, request.method)
         if needed is None:  # then there is no such method, and that is answered
             return True
         if not request.user or not request.user.is_authenticated:
@@ -26,7 +26,11 @@ class ScopeAndRole(BasePermission):
         return self._has_scope(request.auth, needed) and self._user_may(request, view, needed)
 
     def _has_scope(self, token, needed):
-        if needed == ANY or not isinstance(token, ApiToken) or includes(token.scopes, needed):
+        if (
+            needed == ANY_TOKEN
+            or not isinstance(token, ApiToken)
+            or scopes_include(token.scopes, needed)
+        ):
             return True
         self.message = (
             f"The token lacks the scope {needed}; it has: {', '.join(token.scopes) or 'none'}. "
@@ -46,7 +50,7 @@ class ScopeAndRole(BasePermission):
         return False
 
 
-def scope_of(view, method):
+def required_scope(view, method):
     """Return the scope that a method of a view needs, or None when the view has no such method."""
     name = "GET" if method == "HEAD" else method
     if getattr(view, name.lower(), None) is None or name == "OPTIONS":

@@ -11,11 +11,11 @@ from rest_framework.exceptions import APIException
 
 from integrations.api.errors import Unprocessable
 
-TAG = re.compile(r'(?:W/)?"([^"]*)"|(\*)')
-TAGS = re.compile(r'^(\*|(W/)?"[^"]*"(, ?(W/)?"[^"]*")*)$')
+ETAG_PATTERN = re.compile(r'(?:W/)?"([^"]*)"|(\*)')
+IF_MATCH_PATTERN = re.compile(r'^(\*|(W/)?"[^"]*"(, ?(W/)?"[^"]*")*)$')
 
 
-class Changed(APIException):
+class PreconditionFailed(APIException):
     """It is not any more as the caller knows it."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
@@ -30,13 +30,13 @@ def etag(row):
     return f'"{sha256(repr(values).encode()).hexdigest()[:32]}"'
 
 
-def tagged(row):
+def etag_header(row):
     """Return the header that goes with the row's answer."""
     return {"ETag": etag(row)}
 
 
 @contextmanager
-def changing(request, rows, pk):
+def lock_for_change(request, rows, pk):
     """Lock the row of that id for a change, in a transaction, and give it.
 
     Raises Http404; and Changed when the request has an If-Match that is not the row's tag.
@@ -45,18 +45,20 @@ def changing(request, rows, pk):
         row = rows.select_for_update(of=("self",)).filter(pk=pk).first()
         if row is None:
             raise Http404(f"There is no {rows.model._meta.verbose_name} {pk}.")
-        check(request, row)
+        check_if_match(request, row)
         yield row
 
 
-def check(request, row):
+def check_if_match(request, row):
     """Raise Changed when the request has an If-Match that is not the row's tag, Unprocessable when
     that is no tag at all."""
     asked = request.headers.get("If-Match")
     if asked is None:
         return
-    if not TAGS.fullmatch(asked):
+    if not IF_MATCH_PATTERN.fullmatch(asked):
         raise Unprocessable({"If-Match": 'Give the ETag that you read, with its "quotes", or *.'})
-    tags = {star or f'"{tag}"' for tag, star in TAG.findall(asked)}
+    tags = {star or f'"{tag}"' for tag, star in ETAG_PATTERN.findall(asked)}
     if not tags & {"*", etag(row)}:
-        raise Changed("It was changed since you read it. Read it again, and change that.")
+        raise PreconditionFailed(
+            "It was changed since you read it. Read it again, and change that."
+        )

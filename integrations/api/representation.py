@@ -1,15 +1,15 @@
 """Users, tokens and the audit log as the API shows them."""
 
-from integrations.roles import role_of
+from integrations.roles import get_role
 
 
-def user(user):
+def serialize_user(user):
     return {
         "id": user.pk,
         "username": user.username,
         "email": user.email,
         "name": user.get_full_name(),
-        "role": role_of(user),
+        "role": get_role(user),
         "is_superuser": user.is_superuser,
         "is_active": user.is_active,
         "created_at": user.date_joined,
@@ -17,7 +17,7 @@ def user(user):
     }
 
 
-def token(token):
+def serialize_token(token):
     return {
         "id": token.pk,
         "name": token.name,
@@ -31,7 +31,7 @@ def token(token):
     }
 
 
-def audit_entry(entry):
+def serialize_audit_entry(entry):
     return {
         "id": entry.pk,
         "at": entry.at,

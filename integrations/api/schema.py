@@ -14,10 +14,10 @@ from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
 from integrations.api import preconditions
-from integrations.api.errors import CODES
-from integrations.api.permissions import scope_of
+from integrations.api.errors import ERROR_CODES
+from integrations.api.permissions import required_scope
 
-ERRORS = {
+ERROR_DESCRIPTIONS = {
     400: "The request cannot be read: its body is not JSON, say.",
     401: "No token, or none that is valid.",
     403: "The token lacks a scope, or its user's role a permission.",
@@ -30,7 +30,7 @@ ERRORS = {
 }
 
 
-class ErrorDetail(serializers.Serializer):
+class ErrorDetailSerializer(serializers.Serializer):
     code = serializers.CharField(help_text="For programs: UPPER_SNAKE.")
     message = serializers.CharField(help_text="For people: what is wrong and what to do.")
     fields = serializers.DictField(
@@ -39,19 +39,19 @@ class ErrorDetail(serializers.Serializer):
     request_id = serializers.CharField(help_text="As in the header X-Request-Id and in our log.")
 
 
-class Error(serializers.Serializer):
+class ErrorSerializer(serializers.Serializer):
     """Every error of the management API."""
 
-    error = ErrorDetail()
+    error = ErrorDetailSerializer()
 
 
 @cache
-def page_of(shape):
+def page_serializer(serializer_class):
     """Return the shape of a page of a list: {"data", "next_cursor", "has_more"}."""
     return inline_serializer(
-        f"{shape.__name__}Page",
+        f"{serializer_class.__name__.removesuffix('Serializer')}Page",
         {
-            "data": shape(many=True),
+            "data": serializer_class(many=True),
             "next_cursor": serializers.CharField(
                 allow_null=True, help_text="Give it as `cursor` for the next page."
             ),
@@ -60,7 +60,7 @@ def page_of(shape):
     )
 
 
-PAGING = [
+PAGING_PARAMETERS = [
     OpenApiParameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
@@ -70,18 +70,18 @@ PAGING = [
 ]
 
 
-ID = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
-RECEIVED = [
+ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+RECEIVED_RANGE_PARAMETERS = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received from this time on."),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before this time."),
 ]
-IF_MATCH = OpenApiParameter(
+IF_MATCH_PARAMETER = OpenApiParameter(
     "If-Match",
-    {"type": "string", "pattern": preconditions.TAGS.pattern},
+    {"type": "string", "pattern": preconditions.IF_MATCH_PATTERN.pattern},
     OpenApiParameter.HEADER,
     description="The ETag that you read: 412 when it was changed since.",
 )
-IDEMPOTENCY_KEY = OpenApiParameter(
+IDEMPOTENCY_KEY_PARAMETER = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     OpenApiParameter.HEADER,
@@ -116,22 +116,22 @@ class Schema(AutoSchema):
 
     def get_override_parameters(self):
         own = super().get_override_parameters()
-        return [*own, IDEMPOTENCY_KEY] if self._takes_keys() else own
+        return [*own, IDEMPOTENCY_KEY_PARAMETER] if self._accepts_idempotency_key() else own
 
-    def _takes_keys(self):
-        return self.method == "POST" and getattr(self.view, "takes_keys", False)
+    def _accepts_idempotency_key(self):
+        return self.method == "POST" and getattr(self.view, "accepts_idempotency_key", False)
 
     def get_operation(self, *args, **kwargs):
         operation = super().get_operation(*args, **kwargs)
         if operation is not None and hasattr(self.view, "scopes"):
-            error = self.resolve_serializer(Error, "response").ref
+            error = self.resolve_serializer(ErrorSerializer, "response").ref
             for code in self._errors(operation):
                 said = {"application/json": {"schema": error}}
-                described = {"description": ERRORS[code], "content": said}
+                described = {"description": ERROR_DESCRIPTIONS[code], "content": said}
                 operation["responses"].setdefault(str(code), described)
-            for code in set(map(str, CODES)) & operation["responses"].keys():
+            for code in set(map(str, ERROR_CODES)) & operation["responses"].keys():
                 content = operation["responses"][code]["content"]["application/json"]
-                content["example"] = example_of(int(code))
+                content["example"] = error_example(int(code))
         return operation
 
     def _errors(self, operation):
@@ -142,24 +142,24 @@ class Schema(AutoSchema):
             yield 404
         if "requestBody" in operation:
             yield 400
-        if self._takes_keys():
+        if self._accepts_idempotency_key():
             yield 409
         yield from (422, 429, 500)  # 422 for a parameter that there is not, at least
 
     def _scope(self):
         """Return the scope of the operation; None where the view has no scopes."""
         asked = hasattr(self.view, "scopes") and self.view.permission_classes
-        return scope_of(self.view, self.method) if asked else None
+        return required_scope(self.view, self.method) if asked else None
 
 
-def example_of(code):
+def error_example(code):
     """Return an error of that status, as it is answered."""
-    said = {"code": CODES[code], "message": ERRORS[code]}
+    said = {"code": ERROR_CODES[code], "message": ERROR_DESCRIPTIONS[code]}
     fields = {"fields": {"name": "This field is required."}} if code == 422 else {}
     return {"error": {**said, **fields, "request_id": "5f0c5bd6a2f5c0cd1f6a7d7e"}}
 
 
-class BearerToken(OpenApiAuthenticationExtension):
+class BearerTokenScheme(OpenApiAuthenticationExtension):
     target_class = "integrations.api.authentication.TokenAuthentication"
     name = "token"
 
@@ -171,26 +171,28 @@ class BearerToken(OpenApiAuthenticationExtension):
         }
 
 
-def of_programs(endpoints):
+def filter_endpoints(endpoints):
     """Keep what is documented: the management API, and what says so of itself."""
-    return [each for each in endpoints if each[0].startswith("/v1/admin/") or _is_told(each[3])]
+    return [
+        each for each in endpoints if each[0].startswith("/v1/admin/") or _is_in_schema(each[3])
+    ]
 
 
-def _is_told(callback):
+def _is_in_schema(callback):
     return getattr(callback.cls, "in_schema", False)
 
 
-def strict(result, **_):
+def forbid_unknown_fields(result, **_):
     """Say of every body that it takes no other fields than those named: others are refused."""
     for path in result["paths"].values():
         for operation in path.values():
-            schema = _body_of(operation)
+            schema = _request_schema(operation)
             if "$ref" in schema:
                 name = schema["$ref"].rpartition("/")[2]
                 result["components"]["schemas"][name].setdefault("additionalProperties", False)
     return result
 
 
-def _body_of(operation):
+def _request_schema(operation):
     content = operation.get("requestBody", {}).get("content", {})
     return next(iter(content.values()), {}).get("schema", {})

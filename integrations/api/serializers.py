@@ -2,7 +2,13 @@
 
 from rest_framework import serializers
 
-from integrations.api.fields import Choice, Flag, Moment, Number, Text
+from integrations.api.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictDateTimeField,
+    StrictIntegerField,
+)
 from integrations.models import WebhookSource as WebhookSourceRow
 from integrations.roles import ROLES, SCOPES
 
@@ -10,16 +16,16 @@ ROLE_CHOICES = [(each.name, each.description) for each in ROLES.values()]
 SCOPE_CHOICES = [(each.name, each.description) for each in SCOPES.values()]
 
 
-class LoginInput(serializers.Serializer):
-    username = Text(max_length=254, help_text="The user's name, or e-mail address.")
-    password = Text(max_length=4096)
+class LoginInputSerializer(serializers.Serializer):
+    username = StrictCharField(max_length=254, help_text="The user's name, or e-mail address.")
+    password = StrictCharField(max_length=4096)
 
 
-class RefreshInput(serializers.Serializer):
-    refresh_token = Text(max_length=200)
+class RefreshInputSerializer(serializers.Serializer):
+    refresh_token = StrictCharField(max_length=200)
 
 
-class User(serializers.Serializer):
+class UserSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     username = serializers.CharField()
     email = serializers.CharField(help_text="May be empty.")
@@ -31,40 +37,40 @@ class User(serializers.Serializer):
     last_login_at = serializers.DateTimeField(allow_null=True)
 
 
-class NewUser(User):
+class NewUserSerializer(UserSerializer):
     password = serializers.CharField(required=False, help_text="Only when none was given.")
 
 
-class UserInput(serializers.Serializer):
-    username = Text(max_length=150)
-    email = Text(max_length=254, allow_blank=True, required=False)
-    name = Text(max_length=150, allow_blank=True, required=False)
-    role = Choice(ROLE_CHOICES, allow_null=True, required=False)
-    password = Text(
+class UserInputSerializer(serializers.Serializer):
+    username = StrictCharField(max_length=150)
+    email = StrictCharField(max_length=254, allow_blank=True, required=False)
+    name = StrictCharField(max_length=150, allow_blank=True, required=False)
+    role = StrictChoiceField(ROLE_CHOICES, allow_null=True, required=False)
+    password = StrictCharField(
         max_length=4096, required=False, help_text="Generated and answered once when not given."
     )
 
 
-class UserChange(serializers.Serializer):
-    username = Text(max_length=150, required=False)
-    email = Text(max_length=254, allow_blank=True, required=False)
-    name = Text(max_length=150, allow_blank=True, required=False)
-    role = Choice(ROLE_CHOICES, allow_null=True, required=False)
-    password = Text(max_length=4096, required=False)
-    is_active = Flag(required=False)
+class UserChangeSerializer(serializers.Serializer):
+    username = StrictCharField(max_length=150, required=False)
+    email = StrictCharField(max_length=254, allow_blank=True, required=False)
+    name = StrictCharField(max_length=150, allow_blank=True, required=False)
+    role = StrictChoiceField(ROLE_CHOICES, allow_null=True, required=False)
+    password = StrictCharField(max_length=4096, required=False)
+    is_active = StrictBooleanField(required=False)
 
 
-class Pair(serializers.Serializer):
+class PairSerializer(serializers.Serializer):
     access_token = serializers.CharField()
     refresh_token = serializers.CharField(help_text="Counts once: refreshing gives a new one.")
     token_type = serializers.CharField()
     expires_in = serializers.IntegerField(help_text="Seconds for which the access token is good.")
     refresh_expires_in = serializers.IntegerField(help_text="Seconds.")
-    user = User()
+    user = UserSerializer()
 
 
-class Me(serializers.Serializer):
-    user = User()
+class MeSerializer(serializers.Serializer):
+    user = UserSerializer()
     scopes = serializers.ListField(
         child=serializers.ChoiceField(SCOPE_CHOICES),
         help_text="What this token may be used for and its user may do.",
@@ -73,7 +79,7 @@ class Me(serializers.Serializer):
     expires_at = serializers.DateTimeField(allow_null=True)
 
 
-class Token(serializers.Serializer):
+class TokenSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     user_id = serializers.IntegerField()
@@ -85,23 +91,29 @@ class Token(serializers.Serializer):
     revoked_at = serializers.DateTimeField(allow_null=True)
 
 
-class NewToken(Token):
+class NewTokenSerializer(TokenSerializer):
     token = serializers.CharField(help_text="Shown only here.")
 
 
-class TokenInput(serializers.Serializer):
-    name = Text(max_length=100)
-    scopes = serializers.ListField(child=Choice(SCOPE_CHOICES), min_length=1, max_length=20)
-    expires_at = Moment(required=False, allow_null=True, help_text="Never, when not given.")
-    user_id = Number(required=False, min_value=1, help_text="Whose; yours when not given.")
+class TokenInputSerializer(serializers.Serializer):
+    name = StrictCharField(max_length=100)
+    scopes = serializers.ListField(
+        child=StrictChoiceField(SCOPE_CHOICES), min_length=1, max_length=20
+    )
+    expires_at = StrictDateTimeField(
+        required=False, allow_null=True, help_text="Never, when not given."
+    )
+    user_id = StrictIntegerField(
+        required=False, min_value=1, help_text="Whose; yours when not given."
+    )
 
 
-class Change(serializers.Serializer):
+class ChangeSerializer(serializers.Serializer):
     old = serializers.JSONField()
     new = serializers.JSONField()
 
 
-class AuditEntry(serializers.Serializer):
+class AuditEntrySerializer(serializers.Serializer):
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
     action = serializers.CharField(help_text="installation.created, source.updated, auth.login, …")
@@ -113,7 +125,7 @@ class AuditEntry(serializers.Serializer):
     object_id = serializers.CharField()
     object_name = serializers.CharField()
     changes = serializers.DictField(
-        child=Change(), help_text="What differs, by field; secrets as ***."
+        child=ChangeSerializer(), help_text="What differs, by field; secrets as ***."
     )
     ip_address = serializers.CharField(allow_null=True)
     user_agent = serializers.CharField()
@@ -122,22 +134,22 @@ class AuditEntry(serializers.Serializer):
 
 # --- webhook sources -----------------------------------------------------------------------------
 
-SOURCE_TYPES = WebhookSourceRow.SourceType.choices
+WEBHOOK_SOURCE_TYPE_CHOICES = WebhookSourceRow.SourceType.choices
 
 
-class Named(serializers.Serializer):
+class NamedSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
 
 
-class WebhookSource(serializers.Serializer):
+class WebhookSourceSerializer(serializers.Serializer):
     """A third party whose calls become messages of a source; its secret is never shown."""
 
     id = serializers.IntegerField()
     name = serializers.CharField()
     address = serializers.CharField(help_text="What the third party calls, after our host.")
-    source = Named(help_text="Its events come in as if this one had sent them.")
-    source_type = serializers.ChoiceField(SOURCE_TYPES)
+    source = NamedSerializer(help_text="Its events come in as if this one had sent them.")
+    source_type = serializers.ChoiceField(WEBHOOK_SOURCE_TYPE_CHOICES)
     is_signed = serializers.BooleanField(help_text="Whether its calls are checked by a secret.")
     signature_header = serializers.CharField()
     event_type_path = serializers.CharField(help_text="Empty: where it usually is.")
@@ -145,17 +157,19 @@ class WebhookSource(serializers.Serializer):
     created_at = serializers.DateTimeField()
 
 
-class WebhookSourceInput(serializers.Serializer):
-    name = Text(max_length=100)
-    source = Number(min_value=1, help_text="The id of the source it sends as.")
-    source_type = Choice(SOURCE_TYPES)
-    secret = Text(
+class WebhookSourceInputSerializer(serializers.Serializer):
+    name = StrictCharField(max_length=100)
+    source = StrictIntegerField(min_value=1, help_text="The id of the source it sends as.")
+    source_type = StrictChoiceField(WEBHOOK_SOURCE_TYPE_CHOICES)
+    secret = StrictCharField(
         max_length=1_000,
         required=False,
         help_text="What its calls are signed with; needed but for none. It is never shown.",
     )
-    signature_header = Text(max_length=100, required=False, help_text="Of hmac: X-Signature.")
-    event_type_path = Text(
+    signature_header = StrictCharField(
+        max_length=100, required=False, help_text="Of hmac: X-Signature."
+    )
+    event_type_path = StrictCharField(
         max_length=200,
         required=False,
         allow_blank=True,
@@ -166,21 +180,21 @@ class WebhookSourceInput(serializers.Serializer):
     )
 
 
-class WebhookSourceChange(WebhookSourceInput):
-    name = Text(max_length=100, required=False)
-    source = Number(min_value=1, required=False)
-    source_type = Choice(SOURCE_TYPES, required=False)
+class WebhookSourceChangeSerializer(WebhookSourceInputSerializer):
+    name = StrictCharField(max_length=100, required=False)
+    source = StrictIntegerField(min_value=1, required=False)
+    source_type = StrictChoiceField(WEBHOOK_SOURCE_TYPE_CHOICES, required=False)
 
 
 # --- the catalog, and what is installed from it --------------------------------------------------
 
 
-class Option(serializers.Serializer):
+class OptionSerializer(serializers.Serializer):
     value = serializers.CharField()
     label = serializers.CharField()
 
 
-class ConfigField(serializers.Serializer):
+class ConfigFieldSerializer(serializers.Serializer):
     key = serializers.CharField()
     label = serializers.CharField()
     type = serializers.ChoiceField(["string", "secret", "select"])
@@ -188,17 +202,17 @@ class ConfigField(serializers.Serializer):
     placeholder = serializers.CharField()
     help_text = serializers.CharField()
     default = serializers.CharField(help_text="What it is when it is not given.")
-    options = Option(many=True, required=False, help_text="Of a select.")
+    options = OptionSerializer(many=True, required=False, help_text="Of a select.")
 
 
-class Variant(serializers.Serializer):
+class VariantSerializer(serializers.Serializer):
     key = serializers.CharField()
     name = serializers.CharField()
     description = serializers.CharField()
     default_config = serializers.DictField(child=serializers.CharField())
 
 
-class Destination(serializers.Serializer):
+class DestinationSerializer(serializers.Serializer):
     """A vendor of the catalog."""
 
     key = serializers.CharField()
@@ -207,30 +221,30 @@ class Destination(serializers.Serializer):
     category = serializers.CharField()
     status = serializers.CharField()
     website = serializers.CharField()
-    config_fields = ConfigField(many=True)
-    variants = Variant(many=True)
+    config_fields = ConfigFieldSerializer(many=True)
+    variants = VariantSerializer(many=True)
 
 
-class Catalog(serializers.Serializer):
-    data = Destination(many=True)
+class CatalogSerializer(serializers.Serializer):
+    data = DestinationSerializer(many=True)
 
 
-class CurrentRevision(serializers.Serializer):
+class CurrentRevisionSerializer(serializers.Serializer):
     number = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     change_summary = serializers.CharField()
 
 
-class InstallationRevision(CurrentRevision):
+class InstallationRevisionSerializer(CurrentRevisionSerializer):
     blueprint = serializers.JSONField()
 
 
-class Logs(serializers.Serializer):
+class LogsSerializer(serializers.Serializer):
     api = serializers.CharField()
     admin = serializers.CharField()
 
 
-class Installation(serializers.Serializer):
+class InstallationSerializer(serializers.Serializer):
     """A destination installed here; secrets as ***."""
 
     id = serializers.IntegerField()
@@ -241,16 +255,18 @@ class Installation(serializers.Serializer):
     delivery_mode = serializers.CharField()
     enabled = serializers.BooleanField()
     created_at = serializers.DateTimeField()
-    revision = InstallationRevision()
-    logs = Logs(help_text="Where its deliveries are.")
+    revision = InstallationRevisionSerializer()
+    logs = LogsSerializer(help_text="Where its deliveries are.")
 
 
-class InstallInput(serializers.Serializer):
-    name = Text(max_length=100, required=False, help_text="The vendor's, when not given.")
-    variant = Text(max_length=50, required=False, help_text="default, when not given.")
+class InstallInputSerializer(serializers.Serializer):
+    name = StrictCharField(
+        max_length=100, required=False, help_text="The vendor's, when not given."
+    )
+    variant = StrictCharField(max_length=50, required=False, help_text="default, when not given.")
     config = serializers.DictField(
-        child=Text(max_length=10_000, allow_blank=True),
+        child=StrictCharField(max_length=10_000, allow_blank=True),
         required=False,
         help_text="Values of the vendor's config_fields, by key.",
     )
-    delivery_mode = Choice([("server_side", "Server-side")], required=False)
+    delivery_mode = StrictChoiceField([("server_side", "Server-side")], required=False)

@@ -9,14 +9,16 @@ from integrations.api.authentication import caller_key
 from integrations.rate_limits import token_bucket
 
 
-class PerToken(BaseThrottle):
+class TokenRateThrottle(BaseThrottle):
     """Take one call from the token's bucket, and note what is left for the answer's headers."""
 
     def allow_request(self, request, view):
         limit = settings.API_RATE_LIMIT
         if not limit or request.auth is None:
             return True
-        taken = token_bucket.take(f"api:{caller_key(request.auth)}", 1, rate=limit / 60, size=limit)
+        taken = token_bucket.take_tokens(
+            f"api:{caller_key(request.auth)}", 1, rate=limit / 60, size=limit
+        )
         self.seconds = math.ceil(taken.wait)
         request.rate_headers = {
             "RateLimit-Limit": str(limit),

@@ -27,7 +27,7 @@ urlpatterns = [
     ),
     path(
         "integration-catalog/<slug:key>/install",
-        resources_catalog.InstallView.as_view(),
+        resources_catalog.CatalogInstallView.as_view(),
         name="catalog-install",
     ),
 ]

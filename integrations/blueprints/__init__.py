@@ -23,12 +23,20 @@ from integrations.blueprints.compiling import (
     compile_mapping,
     compile_trigger,
 )
-from integrations.blueprints.message_view import NAMED, view_of
+from integrations.blueprints.message_view import NAME_FIELDS, build_message_view
 from integrations.blueprints.nodes import Problem
 from integrations.blueprints.trigger_syntax import TriggerError
-from integrations.blueprints.triggers import View
+from integrations.blueprints.triggers import MessageView
 
 __all__ = [
-    "NAMED", "Blueprint", "BlueprintError", "Problem", "TriggerError", "View", "compile_blueprint",
-    "compile_mapping", "compile_trigger", "view_of",
-]  # fmt: skip
+    "Blueprint",
+    "BlueprintError",
+    "MessageView",
+    "NAME_FIELDS",
+    "Problem",
+    "TriggerError",
+    "build_message_view",
+    "compile_blueprint",
+    "compile_mapping",
+    "compile_trigger",
+]

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from integrations.blueprints.nodes import Mapper
-from integrations.blueprints.triggers import Condition, Node, View
+from integrations.blueprints.triggers import Condition, MessageView, Node
 from integrations.destination import Action
 from integrations.errors import MessageRejected
 
@@ -23,17 +23,17 @@ class CompiledAction:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class TypePlan:
     """What is left of a blueprint for messages of one type.
 
-    taken    (condition, action) of the enabled actions; no condition where the type decides
-    off      conditions of actions that are switched off, for `passes`
-    passes   whether what no action takes is sent all the same
-    reads    the fields that must be known to say whether a message is wanted
+    enabled_actions      (condition, action) of each; no condition where the type decides
+    disabled_conditions  conditions of actions that are switched off, for `passes`
+    passes               whether what no action takes is sent as it is
+    reads                the fields that must be known to say whether a message is wanted
     """
 
-    taken: tuple[tuple[Condition | None, CompiledAction], ...] = ()
-    off: tuple[Condition | None, ...] = ()
+    enabled_actions: tuple[tuple[Condition | None, CompiledAction], ...] = ()
+    disabled_conditions: tuple[Condition | None, ...] = ()
     passes: bool = False
     reads: frozenset[str] = frozenset()
 
@@ -43,67 +43,67 @@ class Blueprint:
     """A compiled blueprint."""
 
     actions: tuple[CompiledAction, ...]
-    steps: Mapping[str, Steps]  # by the type of the message
+    plans: Mapping[str, TypePlan]  # by the type of the message
 
     def reads(self, kind: str) -> frozenset[str]:
         """Return the fields that `wants` needs of a message of this type, besides the type."""
-        return self.steps.get(kind, NOTHING).reads
+        return self.plans.get(kind, EMPTY_PLAN).reads
 
-    def wants(self, view: View) -> bool:
+    def wants(self, view: MessageView) -> bool:
         """Say whether anything is sent for a message. Needs `type` and what `reads` returns."""
-        steps = self.steps.get(view["type"], NOTHING)
-        for condition, _ in steps.taken:
+        plan = self.plans.get(view["type"], EMPTY_PLAN)
+        for condition, _ in plan.enabled_actions:
             if condition is None or condition(view):
                 return True
-        return steps.passes and not _is_off(steps, view)
+        return plan.passes and not _is_taken_by_disabled(plan, view)
 
-    def apply(self, view: View) -> list[Action]:
+    def apply(self, view: MessageView) -> list[Action]:
         """Return what each triggered action makes of the message, in the blueprint's order.
 
         Raises MessageRejected when a mapping cannot be applied to it.
         """
-        steps = self.steps.get(view["type"], NOTHING)
+        plan = self.plans.get(view["type"], EMPTY_PLAN)
         actions = [
-            Action(kind=action.kind, fields=mapped(action, view))
-            for condition, action in steps.taken
+            Action(kind=action.kind, fields=apply_mapping(action, view))
+            for condition, action in plan.enabled_actions
             if condition is None or condition(view)
         ]
-        if not actions and steps.passes and not _is_off(steps, view):
-            actions.append(as_it_is(view))
-        return _numbered(actions) if len(actions) > 1 else actions
+        if not actions and plan.passes and not _is_taken_by_disabled(plan, view):
+            actions.append(passthrough_action(view))
+        return _number_repeats(actions) if len(actions) > 1 else actions
 
-    def passes(self, view: View) -> bool:
+    def passes(self, view: MessageView) -> bool:
         """Say whether a message is sent as it is, because no action takes it."""
-        steps = self.steps.get(view["type"], NOTHING)
-        taken = any(condition is None or condition(view) for condition, _ in steps.taken)
-        return steps.passes and not taken and not _is_off(steps, view)
+        plan = self.plans.get(view["type"], EMPTY_PLAN)
+        taken = any(condition is None or condition(view) for condition, _ in plan.enabled_actions)
+        return plan.passes and not taken and not _is_taken_by_disabled(plan, view)
 
 
-NOTHING = Steps()
+EMPTY_PLAN = TypePlan()
 
 
-def _numbered(actions: list[Action]) -> list[Action]:
+def _number_repeats(actions: list[Action]) -> list[Action]:
     """Return actions, each with how many of its kind are before it."""
     seen: Counter[str] = Counter()
     numbered = []
     for action in actions:
-        numbered.append(replace(action, again=seen[action.kind]))
+        numbered.append(replace(action, repeat=seen[action.kind]))
         seen[action.kind] += 1
     return numbered
 
 
-def _is_off(steps: Steps, view: View) -> bool:
+def _is_taken_by_disabled(plan: TypePlan, view: MessageView) -> bool:
     """Say whether an action that is switched off would take the message."""
-    return any(condition is None or condition(view) for condition in steps.off)
+    return any(condition is None or condition(view) for condition in plan.disabled_conditions)
 
 
-def as_it_is(view: View) -> Action:
+def passthrough_action(view: MessageView) -> Action:
     """Return what is sent of a tracked event that no action takes."""
     fields = {"event": view.get("event"), "properties": view.get("properties")}
     return Action(kind="track", fields=fields)
 
 
-def mapped(action: CompiledAction, view: View) -> Mapping[str, Any]:
+def apply_mapping(action: CompiledAction, view: MessageView) -> Mapping[str, Any]:
     """Return what an action's mapping makes of a message. Raises MessageRejected."""
     try:
         fields = action.mapping(view)

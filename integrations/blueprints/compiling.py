@@ -3,16 +3,22 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from integrations.blueprints.blueprint import Blueprint, CompiledAction, Steps
+from integrations.blueprints.blueprint import Blueprint, CompiledAction, TypePlan
 from integrations.blueprints.directives import DIRECTIVES
-from integrations.blueprints.nodes import Mapper, Place, Problem, compile_root, kind
-from integrations.blueprints.trigger_syntax import TriggerError, parse
-from integrations.blueprints.triggers import Condition, Node, closure, given_type, reads
-from integrations.messages import TYPES
+from integrations.blueprints.nodes import Mapper, Place, Problem, compile_root, json_type_name
+from integrations.blueprints.trigger_syntax import TriggerError, parse_trigger
+from integrations.blueprints.triggers import (
+    Condition,
+    Node,
+    compile_condition,
+    referenced_fields,
+    simplify_for_type,
+)
+from integrations.messages import MESSAGE_TYPES
 
-KEYS = ("version", "actions", "otherwise")
+BLUEPRINT_KEYS = ("version", "actions", "otherwise")
 ACTION_KEYS = ("name", "trigger", "kind", "mapping", "enabled")
-OTHERWISE = ("drop", "pass")
+OTHERWISE_VALUES = ("drop", "pass")
 
 
 class BlueprintError(Exception):
@@ -29,72 +35,79 @@ def compile_blueprint(data: Any, kinds: Collection[str] | None = None) -> Bluepr
     kinds  the kinds of action that the destination knows, or None for any
     """
     place = Place("", DIRECTIVES)
-    actions = _actions(data, place, kinds)
+    actions = _compile_actions(data, place, kinds)
     if place.problems:
         raise BlueprintError(place.problems)
     passes = data.get("otherwise") == "pass"
-    steps = {each: _steps(actions, each, passes=passes and each == "track") for each in TYPES}
-    return Blueprint(actions, steps)
+    plans = {
+        each: _plan_for_type(actions, each, passes=passes and each == "track")
+        for each in MESSAGE_TYPES
+    }
+    return Blueprint(actions, plans)
 
 
 def compile_trigger(text: str) -> Condition:
     """Return a trigger as a function of a message. Raises TriggerError."""
-    return closure(parse(text))
+    return compile_condition(parse_trigger(text))
 
 
 def compile_mapping(data: Any) -> tuple[Mapper, list[Problem]]:
-    """Return a mapping as a function, and its problems; with one of them `always`, no use."""
+    """Return a mapping as a function, and its problems; with one of them `fatal`, no use."""
     place = Place("", DIRECTIVES)
     return compile_root(data, place), place.problems
 
 
-def _actions(data: Any, place: Place, kinds: Collection[str] | None) -> tuple[CompiledAction, ...]:
+def _compile_actions(
+    data: Any, place: Place, kinds: Collection[str] | None
+) -> tuple[CompiledAction, ...]:
     if not isinstance(data, dict):
-        place.refuse(f"a blueprint must be an object, and is {kind(data)}")
+        place.refuse(f"a blueprint must be an object, and is {json_type_name(data)}")
         return ()
-    _only(data, KEYS, place)
+    _check_known_keys(data, BLUEPRINT_KEYS, place)
     if data.get("version") != 1 or data["version"] is True:
         place.at("version").refuse("must be 1")
     _check_otherwise(data.get("otherwise", "drop"), place.at("otherwise"), kinds)
     actions, place = data.get("actions"), place.at("actions")
     if not isinstance(actions, list):
-        place.refuse(f"must be a list, and is {kind(actions)}")
+        place.refuse(f"must be a list, and is {json_type_name(actions)}")
         return ()
-    compiled = [_action(each, place.at(n), kinds) for n, each in enumerate(actions)]
+    compiled = [_compile_action(each, place.at(n), kinds) for n, each in enumerate(actions)]
     return tuple(action for action in compiled if action)
 
 
 def _check_otherwise(given: Any, place: Place, kinds: Collection[str] | None) -> None:
-    if given not in OTHERWISE:
+    if given not in OTHERWISE_VALUES:
         place.refuse('must be "drop" or "pass"')
     elif given == "pass" and kinds is not None and "track" not in kinds:
         place.refuse('must be "drop": this destination has no action of kind "track"')
 
 
-def _only(data: dict[str, Any], known: Collection[str], place: Place) -> None:
+def _check_known_keys(data: dict[str, Any], known: Collection[str], place: Place) -> None:
     for key in data:
         if key not in known:
             place.at(key).refuse(f"is not known here; there are {', '.join(known)}")
 
 
-def _action(data: Any, place: Place, kinds: Collection[str] | None) -> CompiledAction | None:
+def _compile_action(
+    data: Any, place: Place, kinds: Collection[str] | None
+) -> CompiledAction | None:
     if not isinstance(data, dict):
-        place.refuse(f"must be an object, and is {kind(data)}")
+        place.refuse(f"must be an object, and is {json_type_name(data)}")
         return None
-    _only(data, ACTION_KEYS, place)
-    name = _word(data, "name", place)
-    trigger = _trigger(_word(data, "trigger", place), place.at("trigger"))
-    action_kind = _word(data, "kind", place)
+    _check_known_keys(data, ACTION_KEYS, place)
+    name = _read_text(data, "name", place)
+    trigger = _compile_trigger_text(_read_text(data, "trigger", place), place.at("trigger"))
+    action_kind = _read_text(data, "kind", place)
     if action_kind and kinds is not None and action_kind not in kinds:
         place.at("kind").refuse(f"must be one of {', '.join(kinds)}, not {action_kind!r}")
-    mapping = _mapping(data.get("mapping"), place.at("mapping"))
+    mapping = _compile_action_mapping(data.get("mapping"), place.at("mapping"))
     enabled = data.get("enabled", True)
     if not isinstance(enabled, bool):
-        place.at("enabled").refuse(f"must be true or false, and is {kind(enabled)}")
+        place.at("enabled").refuse(f"must be true or false, and is {json_type_name(enabled)}")
     return CompiledAction(name, trigger, action_kind, mapping, enabled=bool(enabled))
 
 
-def _word(data: dict[str, Any], key: str, place: Place) -> str:
+def _read_text(data: dict[str, Any], key: str, place: Place) -> str:
     word = data.get(key)
     if not isinstance(word, str) or not word.strip():
         place.at(key).refuse("must be a text, and not empty")
@@ -102,17 +115,17 @@ def _word(data: dict[str, Any], key: str, place: Place) -> str:
     return word
 
 
-def _trigger(text: str, place: Place) -> Node:
+def _compile_trigger_text(text: str, place: Place) -> Node:
     try:
-        return parse(text or "type = null")  # an empty one has its problem already
+        return parse_trigger(text or "type = null")  # an empty one has its problem already
     except TriggerError as error:
         place.refuse(str(error), position=error.position)
-        return parse("type = null")
+        return parse_trigger("type = null")
 
 
-def _mapping(data: Any, place: Place) -> Mapper:
+def _compile_action_mapping(data: Any, place: Place) -> Mapper:
     if not isinstance(data, dict):
-        return place.refuse(f"must be an object, and is {kind(data)}")
+        return place.refuse(f"must be an object, and is {json_type_name(data)}")
     try:
         return compile_root(data, place)
     except RecursionError:
@@ -122,21 +135,25 @@ def _mapping(data: Any, place: Place) -> Mapper:
 # --- what each type of message comes to ---
 
 
-def _steps(actions: Sequence[CompiledAction], message_type: str, *, passes: bool) -> Steps:
+def _plan_for_type(
+    actions: Sequence[CompiledAction], message_type: str, *, passes: bool
+) -> TypePlan:
     """Return what is left to ask and to do of a message of this type."""
-    taken: list[tuple[Condition | None, CompiledAction]] = []
-    off: list[Condition | None] = []
+    enabled_actions: list[tuple[Condition | None, CompiledAction]] = []
+    disabled_conditions: list[Condition | None] = []
     needed: set[str] = set()
     for action in actions:
-        rest = given_type(action.trigger, message_type)
+        rest = simplify_for_type(action.trigger, message_type)
         if rest is False or not (action.enabled or passes):
             continue
-        condition = None if rest is True else closure(rest)
-        needed |= reads(rest) if rest is not True else set()
+        condition = None if rest is True else compile_condition(rest)
+        needed |= referenced_fields(rest) if rest is not True else set()
         if action.enabled:
-            taken.append((condition, action))
+            enabled_actions.append((condition, action))
         else:
-            off.append(condition)
-    if any(condition is None for condition, _ in taken):  # it takes every message of the type
+            disabled_conditions.append(condition)
+    if any(
+        condition is None for condition, _ in enabled_actions
+    ):  # it takes every message of the type
         needed = set()
-    return Steps(tuple(taken), tuple(off), passes, frozenset(needed))
+    return TypePlan(tuple(enabled_actions), tuple(disabled_conditions), passes, frozenset(needed))

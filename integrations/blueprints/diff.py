@@ -6,72 +6,82 @@ from collections.abc import Mapping
 from difflib import unified_diff
 from typing import Any
 
-KEYS = ("version", "actions", "otherwise")  # in the order in which people read them
-LINE = 80  # characters of an object or a list that stands in one line
-ACTION_KEYS = ("name", "trigger", "kind", "enabled", "mapping")
+KEY_ORDER = ("version", "actions", "otherwise")  # in the order in which people read them
+MAX_LINE_CHARS = 80  # characters of an object or a list that stands in one line
+ACTION_KEY_ORDER = ("name", "trigger", "kind", "enabled", "mapping")
 
 Json = Mapping[str, Any]
-Named = tuple[str, int]  # an action's name, and how many of that name came before it
+ActionKey = tuple[str, int]  # an action's name, and how many of that name came before it
 
 
-def in_order(blueprint: Json) -> dict[str, Any]:
+def order_blueprint_keys(blueprint: Json) -> dict[str, Any]:
     """Return a blueprint with its keys as people read them: a database may keep another order."""
-    ordered = _ordered(blueprint, KEYS)
+    ordered = _order_keys(blueprint, KEY_ORDER)
     if isinstance(ordered.get("actions"), list):
         ordered["actions"] = [
-            _ordered(each, ACTION_KEYS) if isinstance(each, dict) else each
+            _order_keys(each, ACTION_KEY_ORDER) if isinstance(each, dict) else each
             for each in ordered["actions"]
         ]
     return ordered
 
 
-def text_of(value: Any) -> str:
+def format_blueprint(value: Any) -> str:
     """Return a blueprint, or a part of one, as people read it: what is short and flat in a line."""
     if isinstance(value, dict) and "actions" in value:
-        value = in_order(value)
-    return _written(value, "\n", is_root=True)
+        value = order_blueprint_keys(value)
+    return _format_json(value, "\n", is_root=True)
 
 
-def _written(value: Any, newline: str, *, is_root: bool = False) -> str:
+def _format_json(value: Any, newline: str, *, is_root: bool = False) -> str:
     if not isinstance(value, dict | list) or not value:
         return json.dumps(value, ensure_ascii=False)
     line = json.dumps(value, ensure_ascii=False)
     parts = value.values() if isinstance(value, dict) else value
-    if not is_root and len(line) <= LINE and not any(isinstance(v, dict | list) for v in parts):
+    if (
+        not is_root
+        and len(line) <= MAX_LINE_CHARS
+        and not any(isinstance(v, dict | list) for v in parts)
+    ):
         return line
     inner = f"{newline}  "
     if isinstance(value, dict):
         texts = [
-            f"{json.dumps(key, ensure_ascii=False)}: {_written(each, inner)}"
+            f"{json.dumps(key, ensure_ascii=False)}: {_format_json(each, inner)}"
             for key, each in value.items()
         ]
         return "{" + inner + f",{inner}".join(texts) + newline + "}"
-    texts = [_written(each, inner) for each in value]
+    texts = [_format_json(each, inner) for each in value]
     return "[" + inner + f",{inner}".join(texts) + newline + "]"
 
 
-def difference(old: Json, new: Json) -> list[str]:
+def diff_lines(old: Json, new: Json) -> list[str]:
     """Return the lines of a unified diff, each beginning with `-`, `+`, a blank or `@@`."""
-    lines = unified_diff(text_of(old).splitlines(), text_of(new).splitlines(), lineterm="")
+    lines = unified_diff(
+        format_blueprint(old).splitlines(), format_blueprint(new).splitlines(), lineterm=""
+    )
     return list(lines)[2:]  # without the names of two files
 
 
-def changes(old: Json, new: Json) -> list[str]:
+def describe_changes(old: Json, new: Json) -> list[str]:
     """Return what was changed, in sentences."""
-    before, after = _by_name(old), _by_name(new)
+    before, after = _actions_by_name(old), _actions_by_name(new)
     gone = [name for name in before if name not in after]
     come = [name for name in after if name not in before]
     found = []
     for name in list(gone):
-        same = [each for each in come if _nameless(after[each]) == _nameless(before[name])]
+        same = [each for each in come if _without_name(after[each]) == _without_name(before[name])]
         if same:
-            found.append(f"Action {_shown(name)} renamed to {_shown(same[0])}.")
+            found.append(f"Action {_action_label(name)} renamed to {_action_label(same[0])}.")
             gone.remove(name)
             come.remove(same[0])
-    found += [f"Action {_shown(name)} removed." for name in gone]
-    found += [f"Action {_shown(name)} added." for name in come]
+    found += [f"Action {_action_label(name)} removed." for name in gone]
+    found += [f"Action {_action_label(name)} added." for name in come]
     kept = [name for name in after if name in before]
-    found += [words for name in kept for words in _changed(name, before[name], after[name])]
+    found += [
+        words
+        for name in kept
+        for words in _describe_action_changes(name, before[name], after[name])
+    ]
     if kept != [name for name in before if name in after]:
         found.append("Actions in another order.")
     if old.get("otherwise", "drop") != new.get("otherwise", "drop"):
@@ -79,7 +89,7 @@ def changes(old: Json, new: Json) -> list[str]:
     return found or ["Nothing changed."]
 
 
-def _by_name(blueprint: Json) -> dict[Named, Json]:
+def _actions_by_name(blueprint: Json) -> dict[ActionKey, Json]:
     seen: Counter[str] = Counter()
     named = {}
     for action in blueprint.get("actions", ()):
@@ -88,26 +98,26 @@ def _by_name(blueprint: Json) -> dict[Named, Json]:
     return named
 
 
-def _shown(named: Named) -> str:
+def _action_label(named: ActionKey) -> str:
     name, which = named
     return f"“{name}”" + (f" ({which + 1})" if which else "")
 
 
-def _nameless(action: Json) -> dict[str, Any]:
+def _without_name(action: Json) -> dict[str, Any]:
     return {key: value for key, value in action.items() if key != "name"}
 
 
-def _changed(named: Named, old: Json, new: Json) -> list[str]:
+def _describe_action_changes(named: ActionKey, old: Json, new: Json) -> list[str]:
     words = []
     if old.get("enabled", True) != new.get("enabled", True):
         words.append(
-            f"Action {_shown(named)} switched {'on' if new.get('enabled', True) else 'off'}."
+            f"Action {_action_label(named)} switched {'on' if new.get('enabled', True) else 'off'}."
         )
     differing = [key for key in ("trigger", "kind", "mapping") if old.get(key) != new.get(key)]
     if differing:
-        words.append(f"Action {_shown(named)}: {' and '.join(differing)} changed.")
+        words.append(f"Action {_action_label(named)}: {' and '.join(differing)} changed.")
     return words
 
 
-def _ordered(given: Json, keys: tuple[str, ...]) -> dict[str, Any]:
+def _order_keys(given: Json, keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: given[key] for key in (*keys, *given) if key in given}

@@ -14,7 +14,7 @@ ALL_DIGITS_BELOW = 1e21  # from there on JavaScript writes 1e+21
 FRACTION_FROM = -6  # the power of ten down to which JavaScript writes 0.000001
 
 
-def text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Return a value as a template shows it: null as nothing, objects and lists as JSON.
 
     JavaScript would show an object as [object Object], which nobody can use.
@@ -23,15 +23,15 @@ def text(value: Any) -> str:
         return value
     if value is None:
         return ""
-    return json(value)
+    return to_json(value)
 
 
-def json(value: Any) -> str:
+def to_json(value: Any) -> str:
     """Return a value as JSON, with numbers as JavaScript writes them."""
-    return msgspec.json.encode(_with_numbers(value)).decode()
+    return msgspec.json.encode(_with_javascript_numbers(value)).decode()
 
 
-def number(value: float) -> str:
+def number_to_text(value: float) -> str:
     """Return a number as JavaScript writes it: 1.0 as 1, 1e+21, 1e-7.
 
     A whole number keeps all its digits: beyond 2**53 JavaScript would lose some of an id.
@@ -50,14 +50,14 @@ def number(value: float) -> str:
     return f"{digits}e{int(power):+}"
 
 
-def indexed(value: Any) -> Any:
+def index_items(value: Any) -> Any:
     """Return a list or a text as the object it is in JavaScript: `{"0": …, "1": …}`."""
     if isinstance(value, list | str):
         return {str(index): each for index, each in enumerate(value)}
     return value
 
 
-def is_true(value: Any) -> bool:
+def is_truthy(value: Any) -> bool:
     """Say whether JavaScript takes a value for true: all but null, false, 0 and the empty text."""
     return bool(value) or isinstance(value, list | dict)
 
@@ -72,11 +72,11 @@ def is_blank(value: Any) -> bool:
     return not value and not isinstance(value, dict)
 
 
-def _with_numbers(value: Any) -> Any:
+def _with_javascript_numbers(value: Any) -> Any:
     if isinstance(value, float):
-        return msgspec.Raw(number(value).encode())
+        return msgspec.Raw(number_to_text(value).encode())
     if isinstance(value, dict):
-        return {key: _with_numbers(each) for key, each in value.items()}
+        return {key: _with_javascript_numbers(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_with_numbers(each) for each in value]
+        return [_with_javascript_numbers(each) for each in value]
     return value

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from integrations.messages import Message, iso
+from integrations.messages import Message, format_iso
 
-NAMED = {"track": "event", "page": "name", "screen": "name"}  # where a message has its name
+NAME_FIELDS = {"track": "event", "page": "name", "screen": "name"}  # where a message has its name
 
 
-def view_of(message: Message) -> dict[str, Any]:
+def build_message_view(message: Message) -> dict[str, Any]:
     """Return the message's body, with what we made of it on top."""
     body = message.body
     view = {
@@ -17,12 +17,12 @@ def view_of(message: Message) -> dict[str, Any]:
         "userId": message.user_id or None,
         "anonymousId": message.anonymous_id or None,
         "traits": message.traits,
-        "timestamp": iso(message.timestamp),
+        "timestamp": format_iso(message.timestamp),
         "originalTimestamp": body.get("timestamp") or body.get("originalTimestamp"),
-        "receivedAt": iso(message.received_at),
+        "receivedAt": format_iso(message.received_at),
     }
-    if message.type in NAMED:
-        view[NAMED[message.type]] = message.name
+    if message.type in NAME_FIELDS:
+        view[NAME_FIELDS[message.type]] = message.name
         if not message.name:  # a blank one is none at all
-            del view[NAMED[message.type]]
+            del view[NAME_FIELDS[message.type]]
     return view

@@ -7,7 +7,7 @@ MISSING for what is not there. Nothing of the JSON is looked at again once it is
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from integrations.blueprints.javascript import indexed
+from integrations.blueprints.javascript import index_items
 from integrations.blueprints.paths import MISSING
 from integrations.errors import MessageRejected
 
@@ -21,14 +21,14 @@ ROOT_DIRECTIVE = "__segment_internal_directive"
 class Problem(NamedTuple):
     """Something wrong with a mapping.
 
-    always    it can never be used. Otherwise the reference implementation takes it: it makes
+    fatal    it can never be used. Otherwise the reference implementation takes it: it makes
               nothing of it, or fails when a message comes that meets it
     position  of a trigger: the character where it stops making sense, counted from 1
     """
 
     place: str
     text: str
-    always: bool = True
+    fatal: bool = True
     position: int | None = None
 
     def __str__(self) -> str:
@@ -38,27 +38,27 @@ class Problem(NamedTuple):
 class Place:
     """Where in a mapping we are, and what was found wrong so far.
 
-    checked  whether the reference looks here before a message comes; it does not inside lists
-    keeps    whether an object or a list keeps keys that have no value, for a directive that
-             needs to see them: in a merge they hide the same keys of the other objects
+    checked        whether the reference looks here before a message comes; it does not inside lists
+    keeps_missing  whether an object or a list keeps keys that have no value, for a directive
+                   that needs to see them: in a merge they hide the same keys of the other objects
     """
 
     def __init__(self, path: str, directives: Mapping[str, Directive]):
         self.path, self.directives = path, directives
         self.problems: list[Problem] = []
-        self.checked, self.keeps = True, False
+        self.checked, self.keeps_missing = True, False
 
-    def at(self, key: object, *, checked: bool = True, keeps: bool = False) -> "Place":
+    def at(self, key: object, *, checked: bool = True, keeps_missing: bool = False) -> "Place":
         """Return the place of a key below this one."""
         path = f"{self.path}/{key}" if self.path else str(key)
         below = Place(path, self.directives)
         below.problems = self.problems
-        below.checked, below.keeps = self.checked and checked, keeps
+        below.checked, below.keeps_missing = self.checked and checked, keeps_missing
         return below
 
     def through(self, key: object, *, checked: bool = True) -> "Place":
         """Return the place of a key whose value becomes the value of this place."""
-        return self.at(key, checked=checked, keeps=self.keeps)
+        return self.at(key, checked=checked, keeps_missing=self.keeps_missing)
 
     def unchecked(self) -> "Place":
         """Return this place as one where the reference does not look."""
@@ -66,16 +66,16 @@ class Place:
         same.path = self.path
         return same
 
-    def refuse(self, text: str, *, always: bool = True, position: int | None = None) -> Mapper:
-        self.problems.append(Problem(self.path, text, always and self.checked, position))
-        return nothing
+    def refuse(self, text: str, *, fatal: bool = True, position: int | None = None) -> Mapper:
+        self.problems.append(Problem(self.path, text, fatal and self.checked, position))
+        return map_to_missing
 
 
-def nothing(payload: Any) -> Any:
+def map_to_missing(payload: Any) -> Any:
     return MISSING
 
 
-def kind(value: Any) -> str:
+def json_type_name(value: Any) -> str:
     """Return what a JSON value is, in words."""
     if isinstance(value, dict):
         return "a directive" if any(key.startswith("@") for key in value) else "an object"
@@ -91,8 +91,8 @@ def compile_root(mapping: Any, place: Place) -> Mapper:
     if mapping is None:
         return place.refuse("the mapping must be an object, and is null")
     if isinstance(mapping, dict) and ROOT_DIRECTIVE in mapping:
-        return _handed_over(mapping, place)
-    mapping = indexed(mapping)
+        return _compile_root_directive(mapping, place)
+    mapping = index_items(mapping)
     mapper = compile_node(mapping if isinstance(mapping, dict) else {}, place)
 
     def run(payload: Any) -> Any:
@@ -105,13 +105,13 @@ def compile_root(mapping: Any, place: Place) -> Mapper:
     return run
 
 
-def _handed_over(mapping: dict[str, Any], place: Place) -> Mapper:
+def _compile_root_directive(mapping: dict[str, Any], place: Place) -> Mapper:
     root, place = mapping[ROOT_DIRECTIVE], place.through(ROOT_DIRECTIVE)
     if not isinstance(root, dict) or len(root) != 1:
         return place.refuse("must be an object with one directive")
     [(name, options)] = root.items()
     if not isinstance(options, dict):
-        return place.refuse(f"{name} must be an object, and is {kind(options)}")
+        return place.refuse(f"{name} must be an object, and is {json_type_name(options)}")
     rest = {key: value for key, value in mapping.items() if key != ROOT_DIRECTIVE}
     return compile_node({name: {**options, "mapping": rest}}, place)
 
@@ -119,28 +119,32 @@ def _handed_over(mapping: dict[str, Any], place: Place) -> Mapper:
 def compile_node(node: Any, place: Place) -> Mapper:
     """Compile any value: a directive, an object, a list, or what stands for itself."""
     if isinstance(node, dict):
-        return _directive(node, place) if kind(node) == "a directive" else _object(node, place)
+        return (
+            _compile_directive(node, place)
+            if json_type_name(node) == "a directive"
+            else _compile_object(node, place)
+        )
     if isinstance(node, list):
-        return _list(node, place)
+        return _compile_list(node, place)
     return lambda payload: node
 
 
-def _directive(node: dict[str, Any], place: Place) -> Mapper:
+def _compile_directive(node: dict[str, Any], place: Place) -> Mapper:
     names = [key for key in node if key.startswith("@")]
     name, others = names[0], [key for key in node if key not in names and key != "_metadata"]
     if len(names) > 1:
         place.refuse(f"must have one directive, and has {len(names)}: {', '.join(names)}")
     if others:
         place.refuse(f"{name} must stand alone, without {', '.join(others)}")
-        return _object(node, place)
+        return _compile_object(node, place)
     if name not in place.directives:
         return place.refuse(f"{name} is not a directive; there are {', '.join(place.directives)}")
     return place.directives[name](node[name], place.through(name))
 
 
-def _object(node: dict[str, Any], place: Place) -> Mapper:
+def _compile_object(node: dict[str, Any], place: Place) -> Mapper:
     parts = [(key, compile_node(value, place.at(key))) for key, value in node.items()]
-    if place.keeps:
+    if place.keeps_missing:
         return lambda payload: {key: part(payload) for key, part in parts}
 
     def build(payload: Any) -> dict[str, Any]:
@@ -154,11 +158,11 @@ def _object(node: dict[str, Any], place: Place) -> Mapper:
     return build
 
 
-def _list(node: list[Any], place: Place) -> Mapper:
+def _compile_list(node: list[Any], place: Place) -> Mapper:
     """What is not there is null in a list: the other items keep their places."""
     parts = [compile_node(each, place.at(n, checked=False)) for n, each in enumerate(node)]
 
-    if place.keeps:
+    if place.keeps_missing:
         return lambda payload: [part(payload) for part in parts]
 
     def build(payload: Any) -> list[Any]:

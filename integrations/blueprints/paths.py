@@ -8,24 +8,24 @@ from typing import Any
 MISSING: Any = object()  # what a path that leads nowhere gives; such keys are left out
 
 # A bracket counts around a number or a quoted key only: `a[b]` is one key of that name.
-SEPARATOR = re.compile(r"""\[(?=["'0-9])|\.|(?<=["'0-9])\]+""")
+PATH_SEPARATOR = re.compile(r"""\[(?=["'0-9])|\.|(?<=["'0-9])\]+""")
 QUOTES = str.maketrans("", "", "'\"")
 
 
 @lru_cache(maxsize=4_096)
-def keys_of(path: str) -> tuple[str, ...]:
+def parse_path(path: str) -> tuple[str, ...]:
     """Return the keys that a path goes through; none for the whole message: "", "." or "$."."""
-    parts = SEPARATOR.split(path.replace("$.", "", 1))
+    parts = PATH_SEPARATOR.split(path.replace("$.", "", 1))
     return tuple(part.translate(QUOTES) for part in parts if part)
 
 
 @lru_cache(maxsize=4_096)
-def keys_in_template(path: str) -> tuple[str, ...]:
+def parse_template_path(path: str) -> tuple[str, ...]:
     """Return the keys of a path between braces, which has no "$." to pass over."""
-    return tuple(part.translate(QUOTES) for part in SEPARATOR.split(path) if part)
+    return tuple(part.translate(QUOTES) for part in PATH_SEPARATOR.split(path) if part)
 
 
-def follow(value: Any, keys: tuple[str, ...]) -> Any:
+def follow_path(value: Any, keys: tuple[str, ...]) -> Any:
     """Return what the keys lead to, or MISSING.
 
     What JavaScript takes for false (null, false, 0, "") ends the way and is the result.
@@ -34,7 +34,7 @@ def follow(value: Any, keys: tuple[str, ...]) -> Any:
         if type(value) is dict:
             value = value.get(key, MISSING)
         elif type(value) is list:
-            value = _item(value, key)
+            value = _list_item(value, key)
         else:
             return MISSING if value else value
         if value is MISSING:
@@ -42,19 +42,19 @@ def follow(value: Any, keys: tuple[str, ...]) -> Any:
     return value
 
 
-def follower(keys: tuple[str, ...]) -> Callable[[Any], Any]:
+def path_getter(keys: tuple[str, ...]) -> Callable[[Any], Any]:
     """Return a function that follows these keys from a value."""
     if len(keys) == 1:
         [key] = keys
 
         def look_up(value: Any) -> Any:
-            return value.get(key, MISSING) if type(value) is dict else follow(value, keys)
+            return value.get(key, MISSING) if type(value) is dict else follow_path(value, keys)
 
         return look_up
-    return lambda value: follow(value, keys)
+    return lambda value: follow_path(value, keys)
 
 
-def _item(value: list[Any], key: str) -> Any:
+def _list_item(value: list[Any], key: str) -> Any:
     if not (key.isascii() and key.isdecimal() and len(key) < 10) or key != str(int(key)):
         return MISSING
     return value[int(key)] if int(key) < len(value) else MISSING

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-ONE_TYPE = re.compile(r'type = "(\w+)"')
+SINGLE_TYPE_TRIGGER = re.compile(r'type = "(\w+)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ActionSummary:
     """One action: its name, which messages it is for, and what becomes of them.
 
     trigger  the condition itself where it is more than a type, else ""
@@ -21,26 +21,26 @@ class Line:
     trigger: str = ""
 
 
-def lines(blueprint: Mapping[str, Any]) -> list[Line]:
+def summarize_actions(blueprint: Mapping[str, Any]) -> list[ActionSummary]:
     """Return what the enabled actions of a valid blueprint send, in their order."""
-    return [_line(each) for each in blueprint["actions"] if each.get("enabled", True)]
+    return [_summarize_action(each) for each in blueprint["actions"] if each.get("enabled", True)]
 
 
-def rest(blueprint: Mapping[str, Any]) -> str:
+def summarize_otherwise(blueprint: Mapping[str, Any]) -> str:
     """Return what becomes of messages that no action is for."""
     if blueprint.get("otherwise") == "pass":
         return "Everything else is sent as it is."
     return "Nothing else is sent."
 
 
-def _line(action: Mapping[str, Any]) -> Line:
+def _summarize_action(action: Mapping[str, Any]) -> ActionSummary:
     trigger = action["trigger"]
-    only = ONE_TYPE.fullmatch(trigger)
+    only = SINGLE_TYPE_TRIGGER.fullmatch(trigger)
     when = f"each {only[1]} call" if only else "when its condition holds"
-    return Line(action["name"], when, _what(action), "" if only else trigger)
+    return ActionSummary(action["name"], when, _describe_output(action), "" if only else trigger)
 
 
-def _what(action: Mapping[str, Any]) -> str:
+def _describe_output(action: Mapping[str, Any]) -> str:
     event = action["mapping"].get("event")
     if event == {"@path": "$.event"}:
         return "as an event of the same name"

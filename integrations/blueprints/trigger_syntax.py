@@ -19,18 +19,20 @@ from difflib import get_close_matches
 from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
 
-from integrations.blueprints.triggers import All, AnyOf, Node, Not, Test, depth
+from integrations.blueprints.triggers import AllOf, AnyOf, Node, Not, Test, nesting_depth
 
-FIELDS = (
+TRIGGER_FIELDS = (
     "type", "event", "name", "category", "userId", "anonymousId", "groupId", "previousId",
     "messageId", "channel", "properties", "traits", "context", "integrations",
 )  # fmt: skip
-ORDER: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
-FUNCTIONS = ("contains", "match")
-WORDS = {"true": True, "false": False, "null": None}
-MAX_DEPTH = 200  # groups that are not redundant, within one another; each costs a Python frame
+ORDER_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+TRIGGER_FUNCTIONS = ("contains", "match")
+CONSTANTS = {"true": True, "false": False, "null": None}
+MAX_GROUP_DEPTH = (
+    200  # groups that are not redundant, within one another; each costs a Python frame
+)
 
-TOKEN = re.compile(
+TOKEN_PATTERN = re.compile(
     r"""(?P<blank>\s+)
     |(?P<text>"(?:\\["\\]|[^"])*+"|'(?:\\['\\]|[^'])*+')
     |(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w$-]))
@@ -38,8 +40,8 @@ TOKEN = re.compile(
     |(?P<sign><=|>=|!=|[=<>!().,\[\]])""",
     re.VERBOSE,
 )
-ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-ESCAPED_QUOTE = re.compile(r"""\\(["'\\])""")
+ESCAPE_PATTERN = re.compile(r"\\(.)", re.DOTALL)
+ESCAPED_QUOTE_PATTERN = re.compile(r"""\\(["'\\])""")
 
 
 class TriggerError(Exception):
@@ -65,15 +67,15 @@ class Token(NamedTuple):
         return self.kind in ("word", "sign") and self.text.lower() in words
 
 
-def parse(text: str) -> Node:
+def parse_trigger(text: str) -> Node:
     """Return the tree of a trigger. Raises TriggerError."""
     return _Parser(text).tree()
 
 
-def _tokens(text: str) -> Iterator[Token]:
+def _tokenize(text: str) -> Iterator[Token]:
     at = 0
     while at < len(text):
-        found = TOKEN.match(text, at)
+        found = TOKEN_PATTERN.match(text, at)
         if found is None and text[at] in "\"'":
             raise TriggerError(at + 1, f"expected a closing quote, found {text[at : at + 20]}")
         if found is None:  # nothing of ours: the parser knows what it waits for
@@ -98,14 +100,14 @@ class _Group:
         self.alternatives[-1].append(node)
 
     def tree(self) -> Node:
-        parts = [All(tuple(each)) if len(each) > 1 else each[0] for each in self.alternatives]
+        parts = [AllOf(tuple(each)) if len(each) > 1 else each[0] for each in self.alternatives]
         return AnyOf(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 class _Parser:
     def __init__(self, text: str):
         self.text = text
-        self.tokens = list(_tokens(text))
+        self.tokens = list(_tokenize(text))
         self.at = 0
         self.groups = [_Group(1)]
 
@@ -163,7 +165,7 @@ class _Parser:
             else:
                 self.take()
                 negated = not negated
-        if self.next.text in FUNCTIONS:
+        if self.next.text in TRIGGER_FUNCTIONS:
             self.groups[-1].add(self.function(negated=negated), negated=False)
         else:
             self.groups[-1].add(self.comparison(), negated=negated)
@@ -172,8 +174,10 @@ class _Parser:
         while len(self.groups) > 1 and self.accept(")"):
             group = self.groups.pop()
             node = group.tree()
-            if depth(node) > MAX_DEPTH:
-                raise TriggerError(group.position, f"more than {MAX_DEPTH} groups within another")
+            if nesting_depth(node) > MAX_GROUP_DEPTH:
+                raise TriggerError(
+                    group.position, f"more than {MAX_GROUP_DEPTH} groups within another"
+                )
             self.groups[-1].add(node, negated=group.negated)
 
     def connect(self) -> None:
@@ -198,12 +202,12 @@ class _Parser:
         field, keys = self.field()
         self.expect(",")
         token = self.take()
-        if token.kind not in ("text", "number", "word") or token.text in WORDS:
+        if token.kind not in ("text", "number", "word") or token.text in CONSTANTS:
             raise self.error("expected a text in quotes", token)
         self.expect(")")
-        text = _unquoted(token)
-        found = _containing(text) if name == "contains" else self.matching(text, token)
-        check = _of_texts(found, negated=negated)
+        text = _unquote(token)
+        found = _contains_test(text) if name == "contains" else self.matching(text, token)
+        check = _text_check(found, negated=negated)
         return Test(field, keys, check, f"{'!' * negated}{self.since(first)}")
 
     def matching(self, pattern: str, token: Token) -> Callable[[str], bool]:
@@ -221,9 +225,13 @@ class _Parser:
     def field(self) -> tuple[str, tuple[str, ...]]:
         """Return the field of the message, and the keys that lead on from there."""
         first = self.take()
-        if first.kind != "word" or first.text not in FIELDS:
-            near = get_close_matches(first.text, FIELDS + FUNCTIONS, n=1, cutoff=0.6)
-            hint = f" (did you mean {near[0]}?)" if near else f": one of {', '.join(FIELDS)}"
+        if first.kind != "word" or first.text not in TRIGGER_FIELDS:
+            near = get_close_matches(
+                first.text, TRIGGER_FIELDS + TRIGGER_FUNCTIONS, n=1, cutoff=0.6
+            )
+            hint = (
+                f" (did you mean {near[0]}?)" if near else f": one of {', '.join(TRIGGER_FIELDS)}"
+            )
             raise self.error(f"expected a field{hint}", first)
         keys = []
         while self.next.says(".", "["):
@@ -234,7 +242,7 @@ class _Parser:
         token = self.take()
         if token.kind != "word" or token.text.isdigit():
             raise self.error("expected a name after the dot; an item of a list is [0]", token)
-        return ESCAPED.sub(r"\1", token.text)
+        return ESCAPE_PATTERN.sub(r"\1", token.text)
 
     def index(self) -> str:
         self.expect("[")
@@ -242,7 +250,7 @@ class _Parser:
         if token.kind != "text" and not token.text.isdecimal():
             raise self.error('expected a number or a name in quotes, as in [0] or ["a b"]', token)
         self.expect("]")
-        return _unquoted(token)
+        return _unquote(token)
 
     def comparison(self) -> Test:
         if self.next.kind != "word" or self.next.says("and", "or"):
@@ -250,10 +258,10 @@ class _Parser:
         first = self.at
         field, keys = self.field()
         sign = self.take()
-        if sign.text in ORDER:
-            check = _in_order(ORDER[sign.text], self.number())
+        if sign.text in ORDER_OPERATORS:
+            check = _order_check(ORDER_OPERATORS[sign.text], self.number())
         elif sign.text in ("=", "!="):
-            check = _equal(self.value(), negated=sign.text == "!=")
+            check = _equality_check(self.value(), negated=sign.text == "!=")
         else:
             raise self.error("expected one of = != < <= > >=", sign)
         return Test(field, keys, check, self.since(first))
@@ -261,54 +269,54 @@ class _Parser:
     def number(self) -> float:
         """Return a number; one in quotes counts, as it does in the reference."""
         token = self.take()
-        bare = _unquoted(token)
-        found = TOKEN.fullmatch(bare)
+        bare = _unquote(token)
+        found = TOKEN_PATTERN.fullmatch(bare)
         if found is None or found.lastgroup != "number":
             raise self.error("expected a number", token)
-        return _number(bare)
+        return _parse_number(bare)
 
     def value(self) -> Any:
         token = self.take()
         if token.kind == "number":
-            return _number(token.text)
-        if token.text in WORDS:
-            return WORDS[token.text]
+            return _parse_number(token.text)
+        if token.text in CONSTANTS:
+            return CONSTANTS[token.text]
         if token.kind not in ("text", "word") or token.says("and", "or", "not"):
             raise self.error(
                 "expected a value: a text in quotes, a number, true, false or null", token
             )
-        return _unquoted(token)
+        return _unquote(token)
 
 
-def _unquoted(token: Token) -> str:
+def _unquote(token: Token) -> str:
     if token.kind == "text":
-        return ESCAPED_QUOTE.sub(r"\1", token.text[1:-1])
-    return ESCAPED.sub(r"\1", token.text)
+        return ESCAPED_QUOTE_PATTERN.sub(r"\1", token.text[1:-1])
+    return ESCAPE_PATTERN.sub(r"\1", token.text)
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     return int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
 
 
 # --- checks of one value; None stands for null and for what is not there ---
 
 
-def _containing(part: str) -> Callable[[str], bool]:
+def _contains_test(part: str) -> Callable[[str], bool]:
     return lambda text: part in text
 
 
-def _of_texts(found: Callable[[str], bool], *, negated: bool) -> Callable[[Any], bool]:
+def _text_check(found: Callable[[str], bool], *, negated: bool) -> Callable[[Any], bool]:
     """Return a check that only texts pass, negated or not: pasted triggers rely on it."""
     if negated:
         return lambda value: type(value) is str and not found(value)
     return lambda value: type(value) is str and found(value)
 
 
-def _in_order(holds: Callable[[Any, Any], bool], number: float) -> Callable[[Any], bool]:
+def _order_check(holds: Callable[[Any, Any], bool], number: float) -> Callable[[Any], bool]:
     return lambda value: type(value) in (int, float) and holds(value, number)
 
 
-def _equal(wanted: Any, *, negated: bool) -> Callable[[Any], bool]:
+def _equality_check(wanted: Any, *, negated: bool) -> Callable[[Any], bool]:
     if wanted is None or isinstance(wanted, bool):
         return (lambda v: v is not wanted) if negated else (lambda v: v is wanted)
     if isinstance(wanted, str):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-View = Mapping[str, Any]  # a message as JSON of the Segment spec
-Condition = Callable[[View], bool]
+MessageView = Mapping[str, Any]  # a message as JSON of the Segment spec
+Condition = Callable[[MessageView], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class AllOf:
     parts: tuple["Node", ...]
 
 
@@ -38,36 +38,36 @@ class AnyOf:
     parts: tuple["Node", ...]
 
 
-Node = Test | Not | All | AnyOf
+Node = Test | Not | AllOf | AnyOf
 
 
-def depth(node: Node) -> int:
+def nesting_depth(node: Node) -> int:
     """Return how many nodes stand within one another."""
     if isinstance(node, Test):
         return 1
     parts = (node.inner,) if isinstance(node, Not) else node.parts
-    return 1 + max(map(depth, parts))
+    return 1 + max(map(nesting_depth, parts))
 
 
-def reads(node: Node) -> frozenset[str]:
+def referenced_fields(node: Node) -> frozenset[str]:
     """Return the top-level fields of a message that can matter."""
     if isinstance(node, Test):
         return frozenset({node.field})
     parts = (node.inner,) if isinstance(node, Not) else node.parts
-    return frozenset[str]().union(*map(reads, parts))
+    return frozenset[str]().union(*map(referenced_fields, parts))
 
 
-def given_type(node: Node, kind: str) -> Node | bool:
+def simplify_for_type(node: Node, kind: str) -> Node | bool:
     """Return what is left to ask of a message of this type: True or False when nothing is."""
     if isinstance(node, Test):
         return node.check(kind) if node.field == "type" and not node.keys else node
     if isinstance(node, Not):
-        inner = given_type(node.inner, kind)
+        inner = simplify_for_type(node.inner, kind)
         return not inner if isinstance(inner, bool) else Not(inner)
     decisive = isinstance(node, AnyOf)  # one True decides an "or", one False an "and"
     left = []
     for part in node.parts:
-        rest = given_type(part, kind)
+        rest = simplify_for_type(part, kind)
         if rest is decisive:
             return decisive
         if not isinstance(rest, bool):
@@ -77,44 +77,44 @@ def given_type(node: Node, kind: str) -> Node | bool:
     return left[0] if len(left) == 1 else type(node)(tuple(left))
 
 
-def closure(node: Node) -> Condition:
+def compile_condition(node: Node) -> Condition:
     """Return the tree as one function. It answers for any JSON, and never raises."""
     if isinstance(node, Test):
-        return _test(node)
+        return _compile_test(node)
     if isinstance(node, Not):
-        inner = closure(node.inner)
+        inner = compile_condition(node.inner)
         return lambda view: not inner(view)
-    parts = tuple(map(closure, node.parts))
-    return _any(parts) if isinstance(node, AnyOf) else _all(parts)
+    parts = tuple(map(compile_condition, node.parts))
+    return _compile_any(parts) if isinstance(node, AnyOf) else _compile_all(parts)
 
 
-class Reason(NamedTuple):
+class ConditionResult(NamedTuple):
     """One condition of a trigger, and what it says of a message.
 
-    found  the value of its field; None for null and for what is not there
+    value  the value of its field; None for null and for what is not there
     """
 
     text: str
     holds: bool
-    found: Any
+    value: Any
 
 
-def reasons(node: Node, view: View) -> list[Reason]:
+def deciding_conditions(node: Node, view: MessageView) -> list[ConditionResult]:
     """Return the conditions that decide: while none of them changes, the tree says the same."""
     if isinstance(node, Test):
         found = view.get(node.field)
         for key in node.keys:
-            found = _item(found, key)
-        return [Reason(node.text, node.check(found), found)]
+            found = _child(found, key)
+        return [ConditionResult(node.text, node.check(found), found)]
     if isinstance(node, Not):
-        return reasons(node.inner, view)
-    outcome = closure(node)(view)
-    deciding = [part for part in node.parts if closure(part)(view) is outcome]
-    return [reason for part in deciding for reason in reasons(part, view)]
+        return deciding_conditions(node.inner, view)
+    outcome = compile_condition(node)(view)
+    deciding = [part for part in node.parts if compile_condition(part)(view) is outcome]
+    return [reason for part in deciding for reason in deciding_conditions(part, view)]
 
 
-def _all(parts: tuple[Condition, ...]) -> Condition:
-    def holds(view: View) -> bool:
+def _compile_all(parts: tuple[Condition, ...]) -> Condition:
+    def holds(view: MessageView) -> bool:
         for part in parts:  # noqa: SIM110  (a generator would cost a frame a level)
             if not part(view):
                 return False
@@ -123,8 +123,8 @@ def _all(parts: tuple[Condition, ...]) -> Condition:
     return holds
 
 
-def _any(parts: tuple[Condition, ...]) -> Condition:
-    def holds(view: View) -> bool:
+def _compile_any(parts: tuple[Condition, ...]) -> Condition:
+    def holds(view: MessageView) -> bool:
         for part in parts:  # noqa: SIM110
             if part(view):
                 return True
@@ -133,21 +133,21 @@ def _any(parts: tuple[Condition, ...]) -> Condition:
     return holds
 
 
-def _test(node: Test) -> Condition:
+def _compile_test(node: Test) -> Condition:
     field, keys, check = node.field, node.keys, node.check
     if not keys:
         return lambda view: check(view.get(field))
 
-    def holds(view: View) -> bool:
+    def holds(view: MessageView) -> bool:
         value = view.get(field)
         for key in keys:
-            value = _item(value, key)
+            value = _child(value, key)
         return check(value)
 
     return holds
 
 
-def _item(value: Any, key: str) -> Any:
+def _child(value: Any, key: str) -> Any:
     if isinstance(value, dict):
         return value.get(key)
     if isinstance(value, list) and key.isdecimal() and len(key) < 10 and int(key) < len(value):

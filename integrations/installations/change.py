@@ -11,11 +11,11 @@ from integrations.encryption import MASK
 from integrations.installations.install import InvalidInstallation, reconfigure
 from integrations.models import Installation, Source
 
-PACE = ("enabled", "lane_count", "give_up_days")
-ALL = "all"
+DELIVERY_FIELDS = ("enabled", "lane_count", "give_up_days")
+ALL_SOURCES = "all"
 
 
-def change(installation: Installation, values: Mapping[str, Any]) -> None:
+def change_installation(installation: Installation, values: Mapping[str, Any]) -> None:
     """Change what is given of an installation and leave the rest.
 
     values  name, enabled, lane_count, give_up_days, config (only the settings to change; a secret
@@ -31,18 +31,18 @@ def change(installation: Installation, values: Mapping[str, Any]) -> None:
             installation,
             name=values.get("name", installation.name),
             config=config,
-            **{name: values[name] for name in PACE if name in values},
+            **{name: values[name] for name in DELIVERY_FIELDS if name in values},
         )
         if "sources" in values:
-            feed(installation, values["sources"])
+            set_sources(installation, values["sources"])
 
 
-def feed(installation: Installation, sources: str | list[int]) -> None:
+def set_sources(installation: Installation, sources: str | list[int]) -> None:
     """Say which sources an installation gets events of: ALL, or their ids.
 
     What comes in from now on counts. Raises InvalidInstallation.
     """
-    ids = [] if sources == ALL else list(sources)
+    ids = [] if sources == ALL_SOURCES else list(sources)
     unknown = set(ids) - set(
         Source.objects.in_use().filter(pk__in=ids).values_list("pk", flat=True)
     )
@@ -50,17 +50,21 @@ def feed(installation: Installation, sources: str | list[int]) -> None:
         there = ", ".join(map(str, sorted(unknown)))
         raise InvalidInstallation({"sources": f"There is no source {there}."})
     with transaction.atomic():
-        old = fed_by(installation)
-        Installation.objects.filter(pk=installation.pk).update(all_sources=sources == ALL)
-        installation.all_sources = sources == ALL
+        old = source_ids(installation)
+        Installation.objects.filter(pk=installation.pk).update(all_sources=sources == ALL_SOURCES)
+        installation.all_sources = sources == ALL_SOURCES
         installation.sources.set(ids)
-        new = fed_by(installation)
+        new = source_ids(installation)
         audit.record("installation.updated", installation, {"sources": old}, {"sources": new})
 
 
-def fed_by(installation: Installation) -> str | list[int]:
+def source_ids(installation: Installation) -> str | list[int]:
     """Return ALL, or the ids of the sources that feed an installation."""
-    return ALL if installation.all_sources else sorted(s.pk for s in installation.sources.all())
+    return (
+        ALL_SOURCES
+        if installation.all_sources
+        else sorted(s.pk for s in installation.sources.all())
+    )
 
 
 def mark_uninstalled(installation: Installation, now: datetime) -> None:

@@ -13,26 +13,26 @@ from unfold.widgets import (
 )
 
 from integrations.blueprints import summary
-from integrations.catalog import blueprint
-from integrations.formatting import KEPT
+from integrations.catalog import load_blueprint
+from integrations.formatting import KEEP_STORED_HELP
 from integrations.installations import change as installations_change
 from integrations.installations import install as installations_install
-from integrations.installations.change import ALL
+from integrations.installations.change import ALL_SOURCES
 from integrations.installations.install import (
     InvalidInstallation,
     NameTaken,
-    offered,
+    offered_options,
     starting_value,
 )
 from integrations.models import Installation, Source
 
-PREFIX = "config."  # the names by which installing.py calls the fields, too
-PACE = ("enabled", "lane_count", "give_up_days")
-SOME = "some"
+CONFIG_PREFIX = "config."  # the names by which install.py calls the fields, too
+DELIVERY_FORM_FIELDS = ("enabled", "lane_count", "give_up_days")
+SELECTED_SOURCES = "some"
 
 
 class InstallationForm(forms.Form):
-    """Collects values and shows errors; what is right is decided in installing.py alone."""
+    """Collects values and shows errors; what is right is decided in install.py alone."""
 
     name = forms.CharField(
         max_length=100,
@@ -41,10 +41,13 @@ class InstallationForm(forms.Form):
         help_text="How it is called here: in lists, in the log and in the API.",
     )
 
-    feeding = forms.ChoiceField(
+    source_choice = forms.ChoiceField(
         required=False,
-        initial=ALL,
-        choices=[(ALL, "All sources, those to come included"), (SOME, "Only these:")],
+        initial=ALL_SOURCES,
+        choices=[
+            (ALL_SOURCES, "All sources, those to come included"),
+            (SELECTED_SOURCES, "Only these:"),
+        ],
         widget=forms.RadioSelect,
     )
     sources = forms.ModelMultipleChoiceField(
@@ -56,41 +59,41 @@ class InstallationForm(forms.Form):
         self.destination = destination
         self.fields["sources"].queryset = Source.objects.in_use().order_by("name")
         for field in destination.config_fields:
-            self.fields[PREFIX + field.key] = form_field(field)
+            self.fields[CONFIG_PREFIX + field.key] = build_form_field(field)
 
     def config_fields(self):
         return self._config_fields(advanced=False)
 
-    def further_fields(self):
+    def advanced_fields(self):
         return self._config_fields(advanced=True)
 
-    def further_is_open(self):
-        return any(field.errors for field in self.further_fields())
+    def advanced_is_open(self):
+        return any(field.errors for field in self.advanced_fields())
 
     def _config_fields(self, *, advanced):
         fields = self.destination.config_fields
-        return [self[PREFIX + each.key] for each in fields if each.advanced == advanced]
+        return [self[CONFIG_PREFIX + each.key] for each in fields if each.advanced == advanced]
 
     def config(self):
         return {
-            name.removeprefix(PREFIX): value
+            name.removeprefix(CONFIG_PREFIX): value
             for name, value in self.cleaned_data.items()
-            if name.startswith(PREFIX)
+            if name.startswith(CONFIG_PREFIX)
         }
 
     def clean(self):
         cleaned = super().clean()
-        if cleaned.get("feeding") == SOME and not cleaned.get("sources"):
+        if cleaned.get("source_choice") == SELECTED_SOURCES and not cleaned.get("sources"):
             self.add_error("sources", "Choose at least one source, or all of them.")
         return cleaned
 
-    def feed(self):
-        """Return which sources are to feed it, as `changing.feed` takes them."""
-        if self.cleaned_data.get("feeding") != SOME:
-            return ALL
+    def selected_sources(self):
+        """Return which sources are to feed it, as `set_sources` takes them."""
+        if self.cleaned_data.get("source_choice") != SELECTED_SOURCES:
+            return ALL_SOURCES
         return sorted(source.pk for source in self.cleaned_data["sources"])
 
-    def refuse(self, fields):
+    def add_errors(self, fields):
         """Show the reasons why it could not be installed, each at its field."""
         for name, reason in fields.items():
             self.add_error(name if name in self.fields else NON_FIELD_ERRORS, reason)
@@ -101,12 +104,12 @@ class InstallForm(InstallationForm):
 
     def __init__(self, destination, *args, **kwargs):
         super().__init__(destination, *args, **kwargs)
-        self.fields["name"].initial = free_name(destination.name)
+        self.fields["name"].initial = next_free_name(destination.name)
         variants = [(each.key, each.name) for each in destination.variants]
         self.fields["variant"].choices = variants
         self.fields["variant"].initial = variants[0][0]
         for field in destination.config_fields:
-            self.fields[PREFIX + field.key].initial = starting_value(
+            self.fields[CONFIG_PREFIX + field.key].initial = starting_value(
                 field, destination.variants[0].config
             )
 
@@ -114,15 +117,15 @@ class InstallForm(InstallationForm):
         """Yield (variant, its radio button, what it fills in, what it sends, the rest)."""
         fields = self.destination.config_fields
         for variant, radio in zip(self.destination.variants, self["variant"], strict=True):
-            starts = {PREFIX + f.key: starting_value(f, variant.config) for f in fields}
-            plan = blueprint(self.destination.key, variant.key)
-            lines, rest = summary.lines(plan), summary.rest(plan)
+            starts = {CONFIG_PREFIX + f.key: starting_value(f, variant.config) for f in fields}
+            plan = load_blueprint(self.destination.key, variant.key)
+            lines, rest = summary.summarize_actions(plan), summary.summarize_otherwise(plan)
             yield variant, radio, json.dumps(starts), lines, rest
 
     def problems(self):
         """Return what it would be refused for, by the names of the fields."""
         self.is_valid()
-        return installations_install.problems(self.destination, **self.values())
+        return installations_install.find_problems(self.destination, **self.values())
 
     def values(self):
         return {
@@ -138,17 +141,17 @@ class InstallForm(InstallationForm):
         try:
             with transaction.atomic():
                 made = installations_install.install(self.destination, **self.values(), by=by)
-                if self.feed() != ALL:
-                    installations_change.feed(made, self.feed())
+                if self.selected_sources() != ALL_SOURCES:
+                    installations_change.set_sources(made, self.selected_sources())
             return made
         except InvalidInstallation as error:
-            self.refuse(error.fields)
+            self.add_errors(error.fields)
         except NameTaken as error:
-            self.refuse({"name": str(error)})
+            self.add_errors({"name": str(error)})
         return None
 
 
-class EditForm(InstallationForm):
+class InstallationEditForm(InstallationForm):
     enabled = forms.BooleanField(
         required=False,
         label="Deliver",
@@ -178,38 +181,42 @@ class EditForm(InstallationForm):
         self.installation = installation
         self.initial = {
             "name": installation.name,
-            **{name: getattr(installation, name) for name in PACE},
-            **{PREFIX + key: value for key, value in installation.config.items()},
-            "feeding": ALL if installation.all_sources else SOME,
+            **{name: getattr(installation, name) for name in DELIVERY_FORM_FIELDS},
+            **{CONFIG_PREFIX + key: value for key, value in installation.config.items()},
+            "source_choice": ALL_SOURCES if installation.all_sources else SELECTED_SOURCES,
             "sources": installation.sources.all(),
         }
         for key in installation.destination.secret_keys:
-            field = self.fields[PREFIX + key]
-            field.help_text = KEPT
+            field = self.fields[CONFIG_PREFIX + key]
+            field.help_text = KEEP_STORED_HELP
             field.widget.attrs["placeholder"] = "••••••••"
 
     def change(self):
         """Change the installation; return whether that succeeded. If not, the form has errors."""
         if not self.is_valid():
             return False
-        values = {key: self.cleaned_data[key] for key in ("name", *PACE)}
-        if self.feed() != installations_change.fed_by(self.installation):
-            values["sources"] = self.feed()
+        values = {key: self.cleaned_data[key] for key in ("name", *DELIVERY_FORM_FIELDS)}
+        if self.selected_sources() != installations_change.source_ids(self.installation):
+            values["sources"] = self.selected_sources()
         try:
-            installations_change.change(self.installation, {**values, "config": self.config()})
+            installations_change.change_installation(
+                self.installation, {**values, "config": self.config()}
+            )
         except InvalidInstallation as error:
-            self.refuse(error.fields)
+            self.add_errors(error.fields)
         except NameTaken as error:
-            self.refuse({"name": str(error)})
+            self.add_errors({"name": str(error)})
         return self.is_valid()
 
 
-def form_field(field):
-    """Return the form field for a setting. None is required here: installing.py words it better."""
+def build_form_field(field):
+    """Return the form field for a setting. None is required here: install.py words it better."""
     shown = {"label": field.label, "help_text": field.help_text, "required": False}
     attrs = {"placeholder": field.placeholder, "aria-required": str(field.required).lower()}
     if field.type == "select":
-        return forms.CharField(**shown, widget=UnfoldAdminSelectWidget(choices=offered(field)))
+        return forms.CharField(
+            **shown, widget=UnfoldAdminSelectWidget(choices=offered_options(field))
+        )
     if field.type == "secret":
         # "new-password": else browsers fill in the login's own password
         widget = UnfoldAdminPasswordWidget({**attrs, "autocomplete": "new-password"})
@@ -218,7 +225,7 @@ def form_field(field):
     return forms.CharField(**shown, widget=widget)
 
 
-def free_name(name):
+def next_free_name(name):
     """Return the name, numbered when another installation has it."""
     taken = set(Installation.objects.filter(name__startswith=name).values_list("name", flat=True))
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 2))

@@ -14,8 +14,8 @@ from integrations.encryption import SecretsUnreadable, reveal
 from integrations.installations.observers import notify_changed
 from integrations.models import Installation, Revision
 
-ITS_FIX = "Run a version that has it to change this, or uninstall it."
-MIN_SECRET = 6  # characters; masking a shorter one would leave no log readable
+MISSING_DESTINATION_FIX = "Run a version that has it to change this, or uninstall it."
+MIN_SECRET_CHARS = 6  # characters; masking a shorter one would leave no log readable
 
 
 class InvalidInstallation(Exception):
@@ -43,15 +43,15 @@ def install(
 
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
-    values = _checked(destination, name, variant, config, delivery_mode)
+    values = _validate(destination, name, variant, config, delivery_mode)
     installation = Installation(
         name=name.strip(),
         destination_key=destination.key,
         variant=variant,
         delivery_mode=delivery_mode,
     )
-    installation.keep(values)
-    blueprint = catalog.blueprint(destination.key, variant)
+    installation.set_config(values)
+    blueprint = catalog.load_blueprint(destination.key, variant)
     try:
         with transaction.atomic():
             installation.save()
@@ -73,25 +73,25 @@ def install(
 
 
 def reconfigure(
-    installation: Installation, *, name: str, config: Mapping[str, Any], **pace: Any
+    installation: Installation, *, name: str, config: Mapping[str, Any], **delivery_fields: Any
 ) -> None:
     """Change an installation; a secret left empty stays as it is.
 
-    pace  whether and how fast it delivers: enabled, lane_count, give_up_days
+    delivery_fields  whether and how fast it delivers: enabled, lane_count, give_up_days
 
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
-    kept, old = _kept_secrets(installation), audit.of_installation(installation)
+    kept, old = _kept_secrets(installation), audit.installation_values(installation)
     given = {key: value or kept.get(key, value) for key, value in config.items()}
     destination, mode = installation.destination, installation.delivery_mode
-    installation.keep(_checked(destination, name, installation.variant, given, mode))
+    installation.set_config(_validate(destination, name, installation.variant, given, mode))
     installation.name = name.strip()
-    for field, value in pace.items():
+    for field, value in delivery_fields.items():
         setattr(installation, field, value)
     others = Installation.objects.exclude(pk=installation.pk)
     try:
         with transaction.atomic():
-            installation.save(update_fields=["name", "config", "sealed_secrets", *pace])
+            installation.save(update_fields=["name", "config", "sealed_secrets", *delivery_fields])
             _record("updated", installation, old)
             notify_changed(installation)
     except IntegrityError:
@@ -101,12 +101,12 @@ def reconfigure(
 
 
 def _record(verb: str, installation: Installation, old: Mapping[str, Any]) -> None:
-    secret = audit.secrets_of(installation)
-    new = audit.of_installation(installation)
+    secret = audit.secret_value_names(installation)
+    new = audit.installation_values(installation)
     audit.record(f"installation.{verb}", installation, old, new, secret=secret)
 
 
-def problems(
+def find_problems(
     destination: Destination,
     *,
     name: str,
@@ -120,7 +120,7 @@ def problems(
     mode = Installation.DeliveryMode.SERVER_SIDE
     found: dict[str, str] = {}
     try:
-        _checked(destination, name, variant, given, mode)
+        _validate(destination, name, variant, given, mode)
     except InvalidInstallation as error:
         found = error.fields
     others = Installation.objects.exclude(pk=installed.pk if installed else None)
@@ -129,25 +129,25 @@ def problems(
     return found
 
 
-def unsaved(
+def build_unsaved_installation(
     destination: Destination, *, name: str, variant: str, config: Mapping[str, Any]
 ) -> Installation:
     """Return an installation that is not kept, to try before. Raises InvalidInstallation."""
     mode = Installation.DeliveryMode.SERVER_SIDE
-    values = _checked(destination, name, variant, config, mode)
+    values = _validate(destination, name, variant, config, mode)
     installation = Installation(name=name, destination_key=destination.key, variant=variant)
-    installation.keep(values)
+    installation.set_config(values)
     return installation
 
 
 def starting_value(field: ConfigField, variant_config: Mapping[str, str]) -> str:
     """Return what a field holds before anyone fills it in."""
-    if field.key == "region" and sandbox_offered(field):
+    if field.key == "region" and is_sandbox_offered(field):
         return "sandbox"
     return variant_config.get(field.key, field.default)
 
 
-def offered(field: ConfigField) -> list[tuple[str, str]]:
+def offered_options(field: ConfigField) -> list[tuple[str, str]]:
     """Return the (value, label) pairs of a select; the sandbox only where one runs."""
     return [
         (option.value, option.label)
@@ -156,8 +156,8 @@ def offered(field: ConfigField) -> list[tuple[str, str]]:
     ]
 
 
-def sandbox_offered(field: ConfigField) -> bool:
-    return "sandbox" in dict(offered(field))
+def is_sandbox_offered(field: ConfigField) -> bool:
+    return "sandbox" in dict(offered_options(field))
 
 
 def _kept_secrets(installation: Installation) -> dict[str, str]:
@@ -167,12 +167,14 @@ def _kept_secrets(installation: Installation) -> dict[str, str]:
         return {}
 
 
-def _checked(
+def _validate(
     destination: Destination, name: Any, variant: Any, config: Any, delivery_mode: Any
 ) -> dict[str, str]:
     """Return the config values to keep. Raises InvalidInstallation."""
     if destination.is_missing:
-        raise InvalidInstallation({"destination": f"{destination.description} {ITS_FIX}"})
+        raise InvalidInstallation(
+            {"destination": f"{destination.description} {MISSING_DESTINATION_FIX}"}
+        )
     wrong: dict[str, str] = {}
     if not isinstance(name, str) or not name.strip():
         wrong["name"] = "Give the installation a name."
@@ -186,13 +188,13 @@ def _checked(
     if not isinstance(config, Mapping):
         raise InvalidInstallation({**wrong, "config": "Must be an object of settings."})
     start = destination.variant(variant).config if variant in known else {}
-    values, bad = _checked_config(destination, config, start)
+    values, bad = _validate_config(destination, config, start)
     if wrong or bad:
         raise InvalidInstallation({**wrong, **bad})
     return values
 
 
-def _checked_config(
+def _validate_config(
     destination: Destination, config: Mapping[str, Any], start: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     fields = {field.key: field for field in destination.config_fields}
@@ -204,7 +206,7 @@ def _checked_config(
     values = {}
     for key, field in fields.items():
         given = config.get(key, starting_value(field, start))
-        problem = _problem(field, given)
+        problem = _field_problem(field, given)
         if problem:
             wrong[f"config.{key}"] = problem
         else:
@@ -212,17 +214,17 @@ def _checked_config(
     return values, wrong
 
 
-def _problem(field: ConfigField, value: Any) -> str:
+def _field_problem(field: ConfigField, value: Any) -> str:
     """Return what is wrong with the value of a field, as advice, or ""."""
     if not isinstance(value, str):
         return f"{field.label} must be a text."
     value = value.strip()
     if not value:
         return f"{field.label} is required. {field.help_text}".strip() if field.required else ""
-    if field.type == "secret" and len(value) < MIN_SECRET:
-        return f"{field.label} is too short: a secret has {MIN_SECRET} characters or more."
-    if field.type == "select" and value not in dict(offered(field)):
-        return f"One of: {', '.join(key for key, _ in offered(field))}."
+    if field.type == "secret" and len(value) < MIN_SECRET_CHARS:
+        return f"{field.label} is too short: a secret has {MIN_SECRET_CHARS} characters or more."
+    if field.type == "select" and value not in dict(offered_options(field)):
+        return f"One of: {', '.join(key for key, _ in offered_options(field))}."
     if field.pattern and not re.fullmatch(field.pattern, value):
         return field.pattern_help or f"{field.label} does not look right."
     return ""

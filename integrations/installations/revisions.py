@@ -6,15 +6,15 @@ from django.db import transaction
 
 from integrations.access import audit
 from integrations.blueprints import BlueprintError, Problem, compile_blueprint
-from integrations.blueprints.diff import changes
-from integrations.installations.install import ITS_FIX
+from integrations.blueprints.diff import describe_changes
+from integrations.installations.install import MISSING_DESTINATION_FIX
 from integrations.installations.observers import notify_changed
 from integrations.models import Installation, Revision
 
-SUMMARY = 200  # characters of a change summary
+MAX_SUMMARY_CHARS = 200  # characters of a change summary
 
 
-class Outdated(Exception):
+class OutdatedRevision(Exception):
     """Somebody else saved a revision since this one was opened."""
 
     def __init__(self, based_on: int, newest: Revision):
@@ -41,7 +41,9 @@ def save_revision(
     Installation.DoesNotExist when it was uninstalled.
     """
     if installation.destination.is_missing:
-        raise BlueprintError([Problem("", f"{installation.destination.description} {ITS_FIX}")])
+        raise BlueprintError(
+            [Problem("", f"{installation.destination.description} {MISSING_DESTINATION_FIX}")]
+        )
     compile_blueprint(blueprint, installation.destination.kinds)
     with transaction.atomic():
         # the lock: two who save at once get two numbers, and the later one sees the earlier
@@ -49,19 +51,21 @@ def save_revision(
         pinned = rows.get(pk=installation.pk)
         newest = pinned.revisions.order_by("number").last()
         if newest and based_on not in (None, newest.number):
-            raise Outdated(based_on, newest)
+            raise OutdatedRevision(based_on, newest)
         before = pinned.revision.blueprint if pinned.revision else {}
         revision = pinned.revisions.create(
             number=newest.number + 1 if newest else 1,
             blueprint=blueprint,
-            change_summary=_short(summary.strip() or " ".join(changes(before, blueprint))),
+            change_summary=_shorten(
+                summary.strip() or " ".join(describe_changes(before, blueprint))
+            ),
             created_by=by,
         )
         Installation.objects.filter(pk=pinned.pk).update(revision=revision)
         old = {"number": newest.number if newest else None}
         new = {"number": revision.number, "change_summary": revision.change_summary}
         audit.record("revision.created", revision, old, new)
-        _record(pinned, newest, revision)
+        _record_saved(pinned, newest, revision)
         notify_changed(pinned)
     installation.revision = revision
     return revision
@@ -78,11 +82,11 @@ def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
     )
 
 
-def _record(installation: Installation, old: Revision | None, new: Revision) -> None:
+def _record_saved(installation: Installation, old: Revision | None, new: Revision) -> None:
     told = {"revision": new.number, "summary": new.change_summary}
     was = {"revision": old.number} if old else {}
     audit.record("installation.blueprint_saved", installation, was, told)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= SUMMARY else f"{text[: SUMMARY - 1]}…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SUMMARY_CHARS else f"{text[: MAX_SUMMARY_CHARS - 1]}…"

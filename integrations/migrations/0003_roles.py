@@ -2,11 +2,11 @@
 
 from django.db import migrations
 
-from integrations.access.groups import plan
+from integrations.access.groups import sync_role_groups
 
 
 def forward(apps, schema_editor):
-    plan(apps)
+    sync_role_groups(apps)
     apps.get_model("integrations.ApiToken").objects.filter(scopes=[]).update(scopes=["admin"])
 
 

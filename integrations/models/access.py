@@ -12,18 +12,18 @@ from django.utils import timezone
 
 from integrations.roles import SCOPES
 
-LAST_USED_STEP = timedelta(minutes=5)  # how exact ApiToken.last_used_at is
+LAST_USED_RESOLUTION = timedelta(minutes=5)  # how exact ApiToken.last_used_at is
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
-    def known(self, token: str) -> "ApiToken | None":
+    def find(self, token: str) -> "ApiToken | None":
         """Return the token that this text is or was, or None."""
         return self.filter(digest=digest(token)).select_related("user").first()
 
-    def valid(self, token: str, now: datetime) -> "ApiToken | None":
+    def find_usable(self, token: str, now: datetime) -> "ApiToken | None":
         """Return the usable token that this text is, or None."""
-        found = self.known(token)
-        return found if found and not found.ended(now) else None
+        found = self.find(token)
+        return found if found and not found.unusable_reason(now) else None
 
 
 def known_scopes(scopes: Any) -> None:
@@ -56,7 +56,7 @@ class ApiToken(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def ended(self, now: datetime) -> str:
+    def unusable_reason(self, now: datetime) -> str:
         """Return why it cannot be used any more, as advice, or ""."""
         if self.revoked_at is not None:
             return "The token was revoked. Use another one."
@@ -66,9 +66,9 @@ class ApiToken(models.Model):
             return "The token's user is not active any more."
         return ""
 
-    def note_use(self, now: datetime) -> None:
+    def record_use(self, now: datetime) -> None:
         """Write down that it was used, at most once in LAST_USED_STEP."""
-        if self.last_used_at is None or now - self.last_used_at > LAST_USED_STEP:
+        if self.last_used_at is None or now - self.last_used_at > LAST_USED_RESOLUTION:
             ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
 
 

@@ -8,7 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
-from integrations.catalog import choices, found
+from integrations.catalog import choices, get_destination
 from integrations.destination import Config, Destination
 from integrations.encryption import MASK, SecretsUnreadable, reveal, seal
 from integrations.models.sources import Source
@@ -68,7 +68,7 @@ class Installation(models.Model):
 
     @property
     def destination(self) -> Destination:
-        return found(self.destination_key)
+        return get_destination(self.destination_key)
 
     def settings(self) -> Config:
         """Return all that the destination's functions need. Raises SecretsUnreadable."""
@@ -86,7 +86,7 @@ class Installation(models.Model):
             stored = self.destination.secret_keys
         return {**self.config, **dict.fromkeys(stored, MASK)}
 
-    def keep(self, values: dict[str, str]) -> None:
+    def set_config(self, values: dict[str, str]) -> None:
         """Take checked config values: secrets are sealed, the rest stays readable. Not saved."""
         secret = self.destination.secret_keys
         self.config = {key: value for key, value in values.items() if key not in secret}

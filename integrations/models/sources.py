@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from integrations import jsonpath
 from integrations.encryption import reveal, seal
-from integrations.webhook_fields import USUAL
+from integrations.webhook_fields import FIELD_PATHS
 
-ORIGIN = re.compile(r"https?://(\*\.)?[^\s/*?#@]+")
+ORIGIN_PATTERN = re.compile(r"https?://(\*\.)?[^\s/*?#@]+")
 
 
 def new_write_key() -> str:
@@ -23,7 +23,7 @@ def new_write_key() -> str:
 
 def check_origins(text: str) -> None:
     """Raise ValidationError when any word is no origin."""
-    wrong = [each for each in text.split() if not ORIGIN.fullmatch(each)]
+    wrong = [each for each in text.split() if not ORIGIN_PATTERN.fullmatch(each)]
     if wrong:
         raise ValidationError(
             f"{wrong[0]!r} is no origin. Write scheme and host, without a path: "
@@ -103,7 +103,7 @@ class Source(models.Model):
     def allows(self, origin: str) -> bool:
         """Say whether pages of that origin may send as this source."""
         listed = self.allowed_origins.lower().split()
-        return not listed or any(_covers(each, origin.lower()) for each in listed)
+        return not listed or any(_matches_origin(each, origin.lower()) for each in listed)
 
 
 class WriteKeyQuerySet(models.QuerySet["WriteKey"]):
@@ -134,7 +134,7 @@ def check_path(path: str) -> None:
     """Raise ValidationError when a place starts with $ and is no path."""
     try:
         if path.startswith("$"):
-            jsonpath.compiled(path)
+            jsonpath.parse_jsonpath(path)
     except ValueError as error:
         raise ValidationError(str(error)) from None
 
@@ -195,11 +195,11 @@ class WebhookSource(models.Model):
         if self.source_type != self.SourceType.NONE and not self.sealed_secret:
             raise ValidationError({"secret": "Without it nobody can tell who calls."})
 
-    def places(self) -> dict[str, str | list[str]]:
+    def field_paths(self) -> dict[str, str | list[str]]:
         """Return for each field of a message where its value is."""
         event = {"event": self.event_type_path} if self.event_type_path else {}
         mappings: dict[str, str | list[str]] = self.mappings
-        return {**USUAL[self.source_type], **event, **mappings}
+        return {**FIELD_PATHS[self.source_type], **event, **mappings}
 
     @property
     def secret(self) -> str:
@@ -211,7 +211,7 @@ class WebhookSource(models.Model):
         self.sealed_secret = seal({"secret": secret})
 
 
-def _covers(listed: str, origin: str) -> bool:
+def _matches_origin(listed: str, origin: str) -> bool:
     scheme, wildcard, domain = listed.partition("*")
     if not wildcard:
         return origin == listed

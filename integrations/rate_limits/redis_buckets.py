@@ -11,13 +11,13 @@ from django.conf import settings
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 0.25  # seconds for an answer of Redis
-REST = 5.0  # seconds to do without Redis after it failed
-KEY = "penstock:rate:{}"
+REDIS_TIMEOUT = 0.25  # seconds for an answer of Redis
+REDIS_RETRY_DELAY = 5.0  # seconds to do without Redis after it failed
+BUCKET_KEY = "penstock:rate:{}"
 
 # Returns seconds to wait and what is left, as texts: Redis cuts numbers to integers. What costs
 # more than the bucket holds needs a full one, and leaves a debt behind.
-TAKE = """
+TAKE_SCRIPT = """
 local rate, size, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
@@ -35,25 +35,27 @@ class SharedBuckets:
     """The buckets, while Redis answers."""
 
     def __init__(self) -> None:
-        self.well_from = 0.0  # monotonic
+        self.usable_from = 0.0  # monotonic
 
     def take(self, key: str, cost: float, rate: float, size: float) -> tuple[float, float] | None:
         """Return seconds to wait, 0 when it was taken, and what is left; None without Redis."""
-        if time.monotonic() < self.well_from:
+        if time.monotonic() < self.usable_from:
             return None
         try:
-            wait, left = _script(settings.BROKER_URL)([KEY.format(key)], [rate, size, cost])
+            wait, left = _take_script(settings.BROKER_URL)(
+                [BUCKET_KEY.format(key)], [rate, size, cost]
+            )
         except redis.RedisError:
-            self.well_from = time.monotonic() + REST
+            self.usable_from = time.monotonic() + REDIS_RETRY_DELAY
             logger.exception("Rates are limited per process until Redis answers again.")
             return None
         return float(wait), float(left)
 
 
 @cache
-def _script(url: str) -> Any:
-    client = redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
-    return client.register_script(TAKE)
+def _take_script(url: str) -> Any:
+    client = redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
+    return client.register_script(TAKE_SCRIPT)
 
 
-buckets = SharedBuckets()
+shared_buckets = SharedBuckets()

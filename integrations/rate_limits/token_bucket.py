@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-MANY = 10_000  # buckets of a process, after which those that are full again are forgotten
+MAX_LOCAL_BUCKETS = (
+    10_000  # buckets of a process, after which those that are full again are forgotten
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakeResult:
     """How taking from a bucket went.
 
     wait  seconds until there is enough, or 0 when it was taken
@@ -25,7 +27,7 @@ class Taken:
     left: float
 
 
-def take(key: str, cost: float, *, rate: float, size: float) -> Taken:
+def take_tokens(key: str, cost: float, *, rate: float, size: float) -> TakeResult:
     """Take from the bucket of that key, which fills by `rate` a second up to `size`.
 
     What is refused costs nothing.
@@ -33,9 +35,9 @@ def take(key: str, cost: float, *, rate: float, size: float) -> Taken:
     if settings.BROKER_URL:
         from integrations.rate_limits import redis_buckets
 
-        taken = redis_buckets.buckets.take(key, cost, rate, size)
+        taken = redis_buckets.shared_buckets.take(key, cost, rate, size)
         if taken is not None:
-            return Taken(*taken)
+            return TakeResult(*taken)
     return _local.take(key, cost, rate, size)
 
 
@@ -46,24 +48,24 @@ class LocalBuckets:
         self.lock = threading.Lock()
         self.buckets: dict[str, tuple[float, float, float]] = {}  # key: (tokens, when, full at)
 
-    def take(self, key: str, cost: float, rate: float, size: float) -> Taken:
+    def take(self, key: str, cost: float, rate: float, size: float) -> TakeResult:
         now = time.monotonic()
         with self.lock:
             tokens, at, _ = self.buckets.get(key, (size, now, now))
             tokens = min(size, tokens + (now - at) * rate)
             needed = min(cost, size)
             if tokens < needed:
-                return Taken((needed - tokens) / rate, tokens)
+                return TakeResult((needed - tokens) / rate, tokens)
             left = tokens - cost
             self.buckets[key] = (left, now, now + (size - left) / rate)
-            if len(self.buckets) > MANY:
+            if len(self.buckets) > MAX_LOCAL_BUCKETS:
                 self.buckets = {k: each for k, each in self.buckets.items() if each[2] > now}
-        return Taken(0.0, left)
+        return TakeResult(0.0, left)
 
 
 _local = LocalBuckets()
 
 
-def forget() -> None:
+def clear_local_buckets() -> None:
     """Fill all buckets of this process."""
     _local.buckets.clear()

@@ -8,7 +8,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from integrations.formatting import KEPT
+from integrations.formatting import KEEP_STORED_HELP
 from integrations.models import Source, WebhookSource
 
 
@@ -33,7 +33,7 @@ class SourceForm(forms.ModelForm):
         )
 
 
-class RotateForm(forms.Form):
+class RotateKeyForm(forms.Form):
     """For how long the old write key stays valid beside the new one."""
 
     overlap = forms.TypedChoiceField(
@@ -46,7 +46,7 @@ class RotateForm(forms.Form):
     )
 
 
-class KeyForm(forms.Form):
+class WriteKeyForm(forms.Form):
     """One more write key: who uses it, and for how many days; 0 until it is revoked."""
 
     note = forms.CharField(
@@ -71,7 +71,7 @@ class WebhookSourceForm(forms.ModelForm):
     secret = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget,
-        help_text=f"What the third party signs with: it shows it to you. {KEPT}",
+        help_text=f"What the third party signs with: it shows it to you. {KEEP_STORED_HELP}",
     )
 
     class Meta:

@@ -10,35 +10,39 @@ from django.db import transaction
 from integrations.access import audit
 from integrations.models import Source, WriteKey, new_write_key
 
-LONGEST_OVERLAP = timedelta(days=90)
+MAX_KEY_OVERLAP = timedelta(days=90)
 
 
-def create(values: Mapping[str, Any]) -> Source:
+def create_source(values: Mapping[str, Any]) -> Source:
     """Make a source with a new write key. Raises ValidationError, by field."""
     source = Source()
-    _save(source, values, "created", {})
+    _save_source(source, values, "created", {})
     return source
 
 
-def change(source: Source, values: Mapping[str, Any]) -> None:
+def change_source(source: Source, values: Mapping[str, Any]) -> None:
     """Change what is given and leave the rest. Raises ValidationError, by field."""
-    _save(source, values, "updated", audit.columns(source))
+    _save_source(source, values, "updated", audit.column_values(source))
 
 
-def _save(source: Source, values: Mapping[str, Any], verb: str, old: Mapping[str, Any]) -> None:
+def _save_source(
+    source: Source, values: Mapping[str, Any], verb: str, old: Mapping[str, Any]
+) -> None:
     for name, value in values.items():
         setattr(source, name, value)
     source.name = source.name.strip()
     source.full_clean()
     with transaction.atomic():
         source.save()
-        audit.record(f"source.{verb}", source, old, audit.columns(source))
+        audit.record(f"source.{verb}", source, old, audit.column_values(source))
 
 
 # --- keys ----------------------------------------------------------------------------------------
 
 
-def add_key(source: Source, *, note: str = "", expires_at: datetime | None = None) -> WriteKey:
+def add_write_key(
+    source: Source, *, note: str = "", expires_at: datetime | None = None
+) -> WriteKey:
     """Give a source one more write key, and return it."""
     with transaction.atomic():
         key = WriteKey.objects.create(source=source, note=note, expires_at=expires_at)
@@ -46,7 +50,7 @@ def add_key(source: Source, *, note: str = "", expires_at: datetime | None = Non
     return key
 
 
-def rotate_key(source: Source, *, overlap: timedelta, now: datetime) -> str:
+def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> str:
     """Give a source another write key instead of its own, and return it.
 
     overlap  for how long the one it had stays valid; with none it ends at once, but for the
@@ -54,8 +58,8 @@ def rotate_key(source: Source, *, overlap: timedelta, now: datetime) -> str:
 
     Raises ValidationError when that is too long.
     """
-    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
-        raise ValidationError({"overlap_hours": f"From 0 to {LONGEST_OVERLAP.days * 24}."})
+    if not timedelta(0) <= overlap <= MAX_KEY_OVERLAP:
+        raise ValidationError({"overlap_hours": f"From 0 to {MAX_KEY_OVERLAP.days * 24}."})
     with transaction.atomic():
         row = Source.objects.select_for_update().get(pk=source.pk)
         old, source.write_key = row.write_key, new_write_key()
@@ -67,14 +71,14 @@ def rotate_key(source: Source, *, overlap: timedelta, now: datetime) -> str:
     return source.write_key
 
 
-def revoke_key(key: WriteKey) -> None:
+def revoke_write_key(key: WriteKey) -> None:
     """End a further write key. What it sends from now on is refused."""
     with transaction.atomic():
         audit.record("source.key_revoked", key.source, old={"note": key.note})
         key.delete()
 
 
-def new_signing_secret(source: Source) -> str:
+def replace_signing_secret(source: Source) -> str:
     """Give a source a secret to sign with, instead of one it may have, and return it."""
     with transaction.atomic():
         secret = source.new_signing_secret()
@@ -86,14 +90,14 @@ def new_signing_secret(source: Source) -> str:
 # --- archive -------------------------------------------------------------------------------------
 
 
-def archive(source: Source, now: datetime) -> None:
+def archive_source(source: Source, now: datetime) -> None:
     """Let a source send no more; what it sent stays. Its name stays taken."""
     with transaction.atomic():
         Source.objects.filter(pk=source.pk, archived_at=None).update(archived_at=now)
         audit.record("source.archived", source)
 
 
-def bring_back(source: Source) -> None:
+def restore_source(source: Source) -> None:
     """Let an archived source send again, with the keys it had."""
     with transaction.atomic():
         Source.objects.filter(pk=source.pk).update(archived_at=None)

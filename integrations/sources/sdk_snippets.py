@@ -6,7 +6,7 @@ has the table.
 
 from dataclasses import dataclass
 
-TRACK = '"Order Completed", { order_id: "A-1001", revenue: 39.95 }'
+TRACK_ARGUMENTS = '"Order Completed", { order_id: "A-1001", revenue: 39.95 }'
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Snippet:
     text: str
     note: str = ""
 
-    def filled(self, host: str, key: str) -> str:
+    def fill(self, host: str, key: str) -> str:
         return self.text.replace("{host}", host).replace("{key}", key)
 
 
@@ -44,7 +44,7 @@ import {{ AnalyticsBrowser }} from "@segment/analytics-next";
 
 const analytics = AnalyticsBrowser.load({{ writeKey: "{{key}}", cdnURL: "{{host}}" }});
 analytics.identify("user-123", {{ email: "ada@example.com" }});
-analytics.track({TRACK});""",
+analytics.track({TRACK_ARGUMENTS});""",
         "cdnURL is where it asks for its settings; they send it here.",
     ),
     Snippet(
@@ -79,7 +79,7 @@ import {{ RudderAnalytics }} from "@rudderstack/analytics-js";
 
 const rudder = new RudderAnalytics();
 rudder.load("{{key}}", "{{host}}", {{ configUrl: "{{host}}" }});
-rudder.track({TRACK});""",
+rudder.track({TRACK_ARGUMENTS});""",
     ),
     Snippet(
         "rudderstack-node",
@@ -108,7 +108,7 @@ rudder.shutdown()""",
 import {{ AnalyticsBrowser }} from "@customerio/cdp-analytics-browser";
 
 const cio = AnalyticsBrowser.load({{ writeKey: "{{key}}", cdnURL: "{{host}}/cio" }});
-cio.track({TRACK});""",
+cio.track({TRACK_ARGUMENTS});""",
         "It asks the same path as Segment's SDK for its settings, hence the /cio.",
     ),
     Snippet(
@@ -128,7 +128,7 @@ await cio.closeAndFlush();""",
 import {{ jitsuAnalytics }} from "@jitsu/js";
 
 const jitsu = jitsuAnalytics({{ host: "{{host}}", writeKey: "{{key}}:secret" }});
-jitsu.track({TRACK});""",
+jitsu.track({TRACK_ARGUMENTS});""",
         "Jitsu's keys have two halves; what stands after the colon is not asked for.",
     ),
     Snippet(
@@ -141,6 +141,6 @@ jitsu.track({TRACK});""",
 )
 
 
-def snippet(key: str) -> Snippet:
+def get_snippet(key: str) -> Snippet:
     """Return the snippet of that key, or the first one."""
     return next((each for each in SNIPPETS if each.key == key), SNIPPETS[0])

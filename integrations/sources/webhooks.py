@@ -10,41 +10,41 @@ from integrations.access import audit
 from integrations.models import Source, WebhookSource
 
 
-def create(values: Mapping[str, Any]) -> WebhookSource:
+def create_webhook_source(values: Mapping[str, Any]) -> WebhookSource:
     """Make a webhook source with an address of its own. Raises ValidationError, by field.
 
     values  columns by name, `source` as an id, and `secret` in the clear
     """
     webhook = WebhookSource()
-    _save(webhook, values, "created", {})
+    _save_webhook_source(webhook, values, "created", {})
     return webhook
 
 
-def change(webhook: WebhookSource, values: Mapping[str, Any]) -> None:
+def change_webhook_source(webhook: WebhookSource, values: Mapping[str, Any]) -> None:
     """Change what is given, as in create(), and leave the rest. Raises ValidationError."""
-    _save(webhook, values, "updated", audit.columns(webhook))
+    _save_webhook_source(webhook, values, "updated", audit.column_values(webhook))
 
 
-def remove(webhook: WebhookSource) -> None:
+def delete_webhook_source(webhook: WebhookSource) -> None:
     """Delete a webhook source: calls to its address are refused; what it sent stays."""
     with transaction.atomic():
-        audit.record("webhook_source.deleted", webhook, old=audit.columns(webhook))
+        audit.record("webhook_source.deleted", webhook, old=audit.column_values(webhook))
         webhook.delete()
 
 
-def _save(
+def _save_webhook_source(
     webhook: WebhookSource, values: Mapping[str, Any], verb: str, old: Mapping[str, Any]
 ) -> None:
     for name, value in values.items():
-        setattr(webhook, name, _source(value) if name == "source" else value)
+        setattr(webhook, name, _get_source(value) if name == "source" else value)
     webhook.name = webhook.name.strip()
     webhook.full_clean()
     with transaction.atomic():
         webhook.save()
-        audit.record(f"webhook_source.{verb}", webhook, old, audit.columns(webhook))
+        audit.record(f"webhook_source.{verb}", webhook, old, audit.column_values(webhook))
 
 
-def _source(pk: int) -> Source:
+def _get_source(pk: int) -> Source:
     source = Source.objects.in_use().filter(pk=pk).first()
     if source is None:
         raise ValidationError({"source": f"There is no source {pk}."})

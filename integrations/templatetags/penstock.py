@@ -17,10 +17,10 @@ from integrations.encryption import MASK
 from integrations.formatting import ago, chip, clocks, duration, exact, left, number, sparkline
 
 register = template.Library()
-MARK = (
+SECRET_MARK = (
     f'<mark class="ps-secret" title="A secret of the installation: it is never kept">{MASK}</mark>'
 )
-NAMES = {
+PAGE_NAMES = {
     "installations": "My Integrations",
     "rejections": "Rejected messages",
     "audit entries": "Audit log",
@@ -37,7 +37,7 @@ def pretty(value):
     except ValueError:
         return escape(value)
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return _masked(highlight(text, JsonLexer(), HtmlFormatter(nowrap=True)))
+    return _mark_secrets(highlight(text, JsonLexer(), HtmlFormatter(nowrap=True)))
 
 
 @register.filter
@@ -53,11 +53,11 @@ def raw(value):
 @register.filter
 def masked(text):
     """Return text with each masked secret marked as one."""
-    return _masked(escape(text))
+    return _mark_secrets(escape(text))
 
 
-def _masked(html):
-    return mark_safe(html.replace(MASK, MARK))  # noqa: S308
+def _mark_secrets(html):
+    return mark_safe(html.replace(MASK, SECRET_MARK))  # noqa: S308
 
 
 @register.filter
@@ -65,7 +65,7 @@ def page_name(title):
     """Return a model's name as the navigation has it, and an object's as somebody wrote it."""
     if isinstance(title, Model):
         return str(title)
-    return NAMES.get(str(title).lower(), capfirst(title))
+    return PAGE_NAMES.get(str(title).lower(), capfirst(title))
 
 
 @register.filter
@@ -77,7 +77,7 @@ def headers(text):
 @register.filter
 def logo(destination):
     """Return the address of a destination's logo."""
-    return catalog.logo(destination.key)
+    return catalog.logo_url(destination.key)
 
 
 @register.filter

@@ -112,7 +112,7 @@ def make_user(name="admin", *, role=None, is_superuser=True, **fields):
         name, password="secret", is_staff=True, is_superuser=is_superuser, **fields
     )
     if role:
-        groups.plan()  # a test that flushes the database takes the groups with it
+        groups.sync_role_groups()  # a test that flushes the database takes the groups with it
         user.groups.add(Group.objects.get(name=role))
     return user
 

@@ -31,11 +31,16 @@ from delivery.tester.preview import (
     preview_message,
 )
 from integrations.blueprints import BlueprintError, Problem
-from integrations.blueprints.diff import changes, difference, in_order, text_of
+from integrations.blueprints.diff import (
+    describe_changes,
+    diff_lines,
+    format_blueprint,
+    order_blueprint_keys,
+)
 from integrations.blueprints.directives import DIRECTIVES
 from integrations.encryption import SecretsUnreadable
 from integrations.installations import revisions as installation_revisions
-from integrations.installations.revisions import Outdated, save_revision
+from integrations.installations.revisions import OutdatedRevision, save_revision
 from integrations.models import Revision
 
 PREVIEW_EVENT_CHOICES = 25  # events that are offered for a preview
@@ -71,7 +76,9 @@ def blueprint_urls(admin_view):
 def blueprint_editor_view(request, pk):
     installation = get_viewable_installation(request, pk)
     if request.method != "POST":
-        return _render_editor(request, installation, in_order(installation.revision.blueprint))
+        return _render_editor(
+            request, installation, order_blueprint_keys(installation.revision.blueprint)
+        )
     get_changeable_installation(request, pk)
     blueprint, based_on = None, keyset.parse_integer(request.POST.get("based_on"))
     try:
@@ -85,7 +92,7 @@ def blueprint_editor_view(request, pk):
         )
     except BlueprintError as error:
         return _render_editor(request, installation, blueprint, problems=error.problems)
-    except Outdated as error:
+    except OutdatedRevision as error:
         return _render_editor(
             request, installation, blueprint, conflict=str(error), based_on=based_on
         )
@@ -120,7 +127,7 @@ def _as_cards(blueprint):
     given = blueprint if isinstance(blueprint, dict) else {}
     actions = given.get("actions")
     cards = [
-        {**each, "mapping": text_of(each.get("mapping"))}
+        {**each, "mapping": format_blueprint(each.get("mapping"))}
         for each in (actions if isinstance(actions, list) else ())
         if isinstance(each, dict)
     ]
@@ -219,9 +226,9 @@ def revision_view(request, pk, number):
         "revision": shown,
         "other": other,
         "others": others.values_list("number", flat=True)[:REVISIONS_PER_PAGE],
-        "changes": changes(old, shown.blueprint),
-        "blueprint_text": text_of(shown.blueprint),
-        "lines": [(line[0], line) for line in difference(old, shown.blueprint)],
+        "changes": describe_changes(old, shown.blueprint),
+        "blueprint_text": format_blueprint(shown.blueprint),
+        "lines": [(line[0], line) for line in diff_lines(old, shown.blueprint)],
     }
     return TemplateResponse(request, "delivery/blueprints/revision.html", context)
 

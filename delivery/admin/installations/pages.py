@@ -47,11 +47,11 @@ from delivery.status.deliveries import status_chip
 from delivery.status.installations import count_queued, describe_installation, with_state
 from delivery.transform.guard import get_vendor_limits
 from delivery.worker import rate_limits
-from integrations.admin.library import CheckView, InstallView, LibraryView
-from integrations.catalog import logo
+from integrations.admin.library import InstallFormCheckView, InstallFormView, LibraryView
+from integrations.catalog import logo_url
 from integrations.formatting import ago, clocks, sparkline
 from integrations.formatting import chip as chip_html
-from integrations.installations.forms import EditForm
+from integrations.installations.forms import InstallationEditForm
 from integrations.models import Installation, Source
 
 INSTALLATION_LIST_PERIOD = timedelta(days=1)
@@ -85,12 +85,12 @@ class InstallationAdmin(ModelAdmin):
             path("library/", admin_view(LibraryView.as_view(model_admin=self)), name="library"),
             path(
                 "library/<slug:key>/",
-                admin_view(InstallView.as_view(model_admin=self)),
+                admin_view(InstallFormView.as_view(model_admin=self)),
                 name="install",
             ),
             path(
                 "library/<slug:key>/check/",
-                admin_view(CheckView.as_view(model_admin=self)),
+                admin_view(InstallFormCheckView.as_view(model_admin=self)),
                 name="install_check",
             ),
             path(
@@ -174,7 +174,7 @@ class InstallationAdmin(ModelAdmin):
         return format_html(
             '<span class="ps-named"><img class="ps-logo" src="{}" alt="">'
             '<span><strong>{}</strong><span class="ps-subtle">{}</span></span></span>',
-            logo(installation.destination_key),
+            logo_url(installation.destination_key),
             installation.name,
             installation.destination.name,
         )
@@ -238,7 +238,7 @@ class InstallationAdmin(ModelAdmin):
         installation = get_viewable_installation(request, pk)
         if installation.uninstalled_at:
             return redirect("admin:integrations_installation_change", pk)
-        form = EditForm(installation, request.POST or None)
+        form = InstallationEditForm(installation, request.POST or None)
         if request.method == "POST":
             get_changeable_installation(request, pk)
             if form.change():

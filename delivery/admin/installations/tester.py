@@ -13,12 +13,12 @@ from delivery.models import Event
 from delivery.tester import preview, probe_connection, test_message
 from delivery.tester.preview import NoSuchEvent
 from integrations.blueprints import BlueprintError
-from integrations.catalog import blueprint as catalog_blueprint
 from integrations.catalog import catalog
-from integrations.destination import Finding
+from integrations.catalog import load_blueprint as catalog_blueprint
+from integrations.destination import ConnectionFinding
 from integrations.encryption import SecretsUnreadable
 from integrations.installations.forms import InstallForm
-from integrations.installations.install import InvalidInstallation, unsaved
+from integrations.installations.install import InvalidInstallation, build_unsaved_installation
 
 TEST_EVENT_CHOICES = 10  # events that are offered
 SECRETS_UNREADABLE_TEXT = "Its secrets cannot be read: enter them again under Settings."
@@ -61,9 +61,9 @@ def with_unsaved_installation(request, key, act):
     form = InstallForm(catalog()[key], request.POST)
     form.is_valid()
     try:
-        return act(request, unsaved(catalog()[key], **form.values()))
+        return act(request, build_unsaved_installation(catalog()[key], **form.values()))
     except InvalidInstallation as error:
-        wrong = [Finding("bad", each) for each in error.fields.values()]
+        wrong = [ConnectionFinding("bad", each) for each in error.fields.values()]
         return render(
             request, "integrations/installations/_connection_findings.html", {"findings": wrong}
         )
@@ -78,7 +78,7 @@ def render_connection_findings(request, installation):
     try:
         found = probe_connection.test_connection(installation)
     except SecretsUnreadable:
-        found = [Finding("bad", SECRETS_UNREADABLE_TEXT)]
+        found = [ConnectionFinding("bad", SECRETS_UNREADABLE_TEXT)]
     return render(
         request, "integrations/installations/_connection_findings.html", {"findings": found}
     )

@@ -149,9 +149,9 @@ class Explorer:
 
     @cached_property
     def scanned_back_to(self) -> datetime | None:
-        if self.page.looked_to is None:
+        if self.page.scanned_to is None:
             return None
-        edge = Delivery.objects.filter(pk=self.page.looked_to)
+        edge = Delivery.objects.filter(pk=self.page.scanned_to)
         return edge.values_list("queued_at", flat=True).first()
 
     @cached_property
@@ -223,7 +223,7 @@ class Explorer:
         page = self.page
         if not page.has_older:
             return ""
-        return explorer_link(self.search, before=page.looked_to or page.rows[-1].pk)
+        return explorer_link(self.search, before=page.scanned_to or page.rows[-1].pk)
 
     @cached_property
     def replay_url(self) -> str:

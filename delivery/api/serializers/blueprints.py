@@ -5,21 +5,21 @@ from rest_framework import serializers as s
 
 
 @extend_schema_field({"type": "object", "description": "As /v1/blueprint.schema.json says."})
-class Blueprint(s.JSONField):
+class BlueprintField(s.JSONField):
     pass
 
 
 @extend_schema_field({"type": "object", "description": "As a source sends it: type, userId, …"})
-class Message(s.JSONField):
+class MessageField(s.JSONField):
     pass
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
-class Headers(s.JSONField):
+class HeadersField(s.JSONField):
     pass
 
 
-class Revision(s.Serializer):
+class RevisionSerializer(s.Serializer):
     number = s.IntegerField()
     created_at = s.DateTimeField()
     created_by = s.CharField(allow_null=True, help_text="The user's name; null: Penstock itself.")
@@ -27,12 +27,12 @@ class Revision(s.Serializer):
     current = s.BooleanField(help_text="Whether what is sent now is shaped by it.")
 
 
-class FullRevision(Revision):
-    blueprint = Blueprint()
+class FullRevisionSerializer(RevisionSerializer):
+    blueprint = BlueprintField()
 
 
-class NewRevision(s.Serializer):
-    blueprint = Blueprint()
+class NewRevisionSerializer(s.Serializer):
+    blueprint = BlueprintField()
     change_summary = s.CharField(
         required=False, max_length=200, help_text="Left out, it says what was changed."
     )
@@ -42,22 +42,22 @@ class NewRevision(s.Serializer):
     )
 
 
-class Difference(s.Serializer):
+class DifferenceSerializer(s.Serializer):
     old = s.IntegerField(allow_null=True, help_text="Null: there was none before.")
     new = s.IntegerField()
     changes = s.ListField(child=s.CharField(), help_text="In sentences.")
     unified = s.ListField(child=s.CharField(), help_text="The lines of a unified diff.")
 
 
-class Given(s.Serializer):
+class GivenSerializer(s.Serializer):
     """Which message: one of `event_id` and `message`."""
 
     event_id = s.IntegerField(required=False, help_text="Of a stored event; takes events:read.")
-    message = Message(required=False)
-    blueprint = Blueprint(required=False, help_text="One that is not saved.")
+    message = MessageField(required=False)
+    blueprint = BlueprintField(required=False, help_text="One that is not saved.")
 
 
-class PreviewedAction(s.Serializer):
+class PreviewedActionSerializer(s.Serializer):
     name = s.CharField()
     kind = s.CharField()
     enabled = s.BooleanField()
@@ -70,50 +70,50 @@ class PreviewedAction(s.Serializer):
     error = s.CharField(allow_blank=True, help_text="Why the whole message cannot be sent.")
 
 
-class ShownRequest(s.Serializer):
+class ShownRequestSerializer(s.Serializer):
     method = s.CharField()
     url = s.CharField()
-    headers = Headers()
+    headers = HeadersField()
     body = s.JSONField()
 
 
-class Preview(s.Serializer):
+class PreviewSerializer(s.Serializer):
     outcome = s.ChoiceField(["sent", "filtered", "failed"])
     reason = s.CharField(allow_blank=True)
-    actions = PreviewedAction(many=True)
-    requests = ShownRequest(many=True, help_text="As they would be sent, secrets masked.")
+    actions = PreviewedActionSerializer(many=True)
+    requests = ShownRequestSerializer(many=True, help_text="As they would be sent, secrets masked.")
     notes = s.ListField(child=s.CharField())
 
 
-class TestAnswer(s.Serializer):
+class TestAnswerSerializer(s.Serializer):
     status = s.IntegerField()
-    headers = Headers()
+    headers = HeadersField()
     body = s.JSONField()
 
 
-class TestExchange(s.Serializer):
+class TestExchangeSerializer(s.Serializer):
     started_at = s.DateTimeField()
     duration_ms = s.IntegerField()
     outcome = s.CharField()
     error = s.CharField(allow_blank=True)
-    request = ShownRequest()
-    response = TestAnswer(allow_null=True)
+    request = ShownRequestSerializer()
+    response = TestAnswerSerializer(allow_null=True)
 
 
-class Trial(s.Serializer):
+class TrialSerializer(s.Serializer):
     accepted = s.BooleanField()
     summary = s.CharField()
     fix = s.CharField(allow_blank=True)
     message_id = s.CharField()
     notes = s.ListField(child=s.CharField())
-    exchanges = TestExchange(many=True)
+    exchanges = TestExchangeSerializer(many=True)
 
 
-class Finding(s.Serializer):
+class FindingSerializer(s.Serializer):
     level = s.CharField(help_text="good, bad, or unknown: what the vendor does not tell.")
     text = s.CharField()
 
 
-class Connection(s.Serializer):
+class ConnectionSerializer(s.Serializer):
     ok = s.BooleanField(help_text="Whether nothing bad was found.")
-    findings = Finding(many=True)
+    findings = FindingSerializer(many=True)

@@ -4,17 +4,19 @@ from rest_framework import serializers
 
 from delivery.models import Delivery as DeliveryRow
 from delivery.replay.form import BLUEPRINT_CHOICES
-from integrations.api.fields import Choice, Number, Text
-from integrations.api.serializers import Named
+from integrations.api.fields import StrictCharField, StrictChoiceField, StrictIntegerField
+from integrations.api.serializers import NamedSerializer
 
-STATES = DeliveryRow.State.choices
+DELIVERY_STATE_CHOICES = DeliveryRow.State.choices
 
-TAKEN = "When what it carried had been taken from the queue. Null: of a test, or an older version."
+TAKEN_AT_HELP = (
+    "When what it carried had been taken from the queue. Null: of a test, or an older version."
+)
 
-WORKER = "The process that sent it: host and process id. Empty: of an older version."
+WORKER_HELP = "The process that sent it: host and process id. Empty: of an older version."
 
 
-class DeliveryEvent(serializers.Serializer):
+class DeliveryEventSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     type = serializers.CharField()
     name = serializers.CharField()
@@ -25,16 +27,16 @@ class DeliveryEvent(serializers.Serializer):
     received_at = serializers.DateTimeField()
 
 
-class Delivery(serializers.Serializer):
+class DeliverySerializer(serializers.Serializer):
     """One event on its way to one installation."""
 
     id = serializers.IntegerField()
-    state = serializers.ChoiceField(STATES)
+    state = serializers.ChoiceField(DELIVERY_STATE_CHOICES)
     trigger = serializers.ChoiceField(
         DeliveryRow.Trigger.choices, help_text="What queued it last; auto: its event came in."
     )
-    installation = Named()
-    event = DeliveryEvent()
+    installation = NamedSerializer()
+    event = DeliveryEventSerializer()
     queued_at = serializers.DateTimeField()
     settled_at = serializers.DateTimeField(allow_null=True)
     attempt_count = serializers.IntegerField()
@@ -56,7 +58,7 @@ class Delivery(serializers.Serializer):
     resolution = serializers.CharField(allow_null=True, help_text="What was done instead.")
 
 
-def hidden():
+def hidden_reason_field():
     """Say in an answer why it has no bodies: they are null, and notes are empty."""
     return serializers.CharField(
         allow_null=True,
@@ -64,7 +66,7 @@ def hidden():
     )
 
 
-class WholeEvent(DeliveryEvent):
+class WholeEventSerializer(DeliveryEventSerializer):
     source = serializers.CharField()
     body = serializers.JSONField(
         allow_null=True, help_text="As it was received; empty when it is kept no more."
@@ -73,99 +75,101 @@ class WholeEvent(DeliveryEvent):
     notes = serializers.ListField(child=serializers.CharField())
 
 
-class Payload(serializers.Serializer):
+class PayloadSerializer(serializers.Serializer):
     kind = serializers.CharField()
     fields = serializers.JSONField()
 
 
-class Request(serializers.Serializer):
+class RequestSerializer(serializers.Serializer):
     method = serializers.CharField()
     url = serializers.CharField()
     headers = serializers.JSONField(required=False)
     body = serializers.JSONField(required=False, help_text="This delivery's part of it.")
 
 
-class Answer(serializers.Serializer):
+class AnswerSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     headers = serializers.JSONField()
     body = serializers.JSONField()
 
 
-class SentAttempt(serializers.Serializer):
+class SentAttemptSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     started_at = serializers.DateTimeField()
     duration_ms = serializers.IntegerField()
-    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN)
-    worker = serializers.CharField(help_text=WORKER)
+    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN_AT_HELP)
+    worker = serializers.CharField(help_text=WORKER_HELP)
     status = serializers.IntegerField(allow_null=True, help_text="Null: no answer came.")
     outcome = serializers.CharField(help_text="accepted, or the class of the error.")
     error = serializers.CharField()
     position = serializers.IntegerField(help_text="Its place among what the request carried.")
     items = serializers.IntegerField(help_text="How much the request carried.")
-    request = Request()
-    response = Answer(allow_null=True)
+    request = RequestSerializer()
+    response = AnswerSerializer(allow_null=True)
 
 
-class WholeDelivery(Delivery):
+class WholeDeliverySerializer(DeliverySerializer):
     """All there is to tell about a delivery."""
 
-    hidden = hidden()
-    event = WholeEvent()
+    hidden = hidden_reason_field()
+    event = WholeEventSerializer()
     summary = serializers.CharField()
     cause = serializers.CharField(allow_null=True)
     fix = serializers.CharField(allow_null=True, help_text="What you can do now.")
     notes = serializers.ListField(child=serializers.CharField())
     revision = serializers.IntegerField(allow_null=True)
-    payloads = Payload(many=True, help_text="What its blueprint makes of the event.")
-    attempts = SentAttempt(many=True)
+    payloads = PayloadSerializer(many=True, help_text="What its blueprint makes of the event.")
+    attempts = SentAttemptSerializer(many=True)
 
 
-class Rejection(serializers.Serializer):
+class RejectionSerializer(serializers.Serializer):
     """What was refused on arrival, and why."""
 
     id = serializers.IntegerField()
-    source = Named()
+    source = NamedSerializer()
     received_at = serializers.DateTimeField()
     reason = serializers.CharField()
     message = serializers.JSONField(allow_null=True, help_text="What was sent: JSON, or its text.")
-    hidden = hidden()
+    hidden = hidden_reason_field()
 
 
-class Done(serializers.Serializer):
+class DoneSerializer(serializers.Serializer):
     message = serializers.CharField()
 
 
-class Note(serializers.Serializer):
-    note = Text(max_length=500, help_text="What was done instead.")
+class NoteSerializer(serializers.Serializer):
+    note = StrictCharField(max_length=500, help_text="What was done instead.")
 
 
-def shaped_by():
-    return Choice(
+def blueprint_choice_field():
+    return StrictChoiceField(
         BLUEPRINT_CHOICES,
         required=False,
         help_text="current, as when not given; last: by the revision that shaped each last.",
     )
 
 
-class Again(serializers.Serializer):
-    blueprint = shaped_by()
+class AgainSerializer(serializers.Serializer):
+    blueprint = blueprint_choice_field()
 
 
-class Chosen(serializers.Serializer):
+class ChosenSerializer(serializers.Serializer):
     """Deliveries by their ids."""
 
-    ids = serializers.ListField(child=Number(min_value=1), min_length=1, max_length=1_000)
-    blueprint = shaped_by()
+    ids = serializers.ListField(
+        child=StrictIntegerField(min_value=1), min_length=1, max_length=1_000
+    )
+    blueprint = blueprint_choice_field()
 
 
-class ChosenOrMatching(serializers.Serializer):
+class ChosenOrMatchingSerializer(serializers.Serializer):
     """Deliveries by their ids, or all of one installation that a search means."""
 
     ids = serializers.ListField(
-        child=Number(min_value=1), min_length=1, max_length=1_000, required=False
+        child=StrictIntegerField(min_value=1), min_length=1, max_length=1_000, required=False
     )
-    installation = Number(min_value=1, required=False, help_text="Instead of ids.")
-    q = Text(
+    installation = StrictIntegerField(min_value=1, required=False, help_text="Instead of ids.")
+    q = StrictCharField(
         max_length=2_000,
         required=False,
         allow_blank=True,
@@ -173,11 +177,11 @@ class ChosenOrMatching(serializers.Serializer):
     )
 
 
-class Resolve(ChosenOrMatching):
-    note = Text(max_length=500, help_text="What was done instead.")
+class ResolveSerializer(ChosenOrMatchingSerializer):
+    note = StrictCharField(max_length=500, help_text="What was done instead.")
 
 
-class DoneToMany(serializers.Serializer):
+class DoneToManySerializer(serializers.Serializer):
     count = serializers.IntegerField()
     is_whole = serializers.BooleanField(
         help_text="false: there are more, and the same call goes on with them."

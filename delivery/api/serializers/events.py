@@ -2,13 +2,18 @@
 
 from rest_framework import serializers
 
-from delivery.api.serializers.deliveries import STATES, TAKEN, WORKER, hidden
-from integrations.api.serializers import Named
+from delivery.api.serializers.deliveries import (
+    DELIVERY_STATE_CHOICES,
+    TAKEN_AT_HELP,
+    WORKER_HELP,
+    hidden_reason_field,
+)
+from integrations.api.serializers import NamedSerializer
 
 
-class Event(serializers.Serializer):
+class EventSerializer(serializers.Serializer):
     id = serializers.IntegerField()
-    source = Named()
+    source = NamedSerializer()
     type = serializers.CharField()
     name = serializers.CharField()
     message_id = serializers.CharField()
@@ -18,10 +23,10 @@ class Event(serializers.Serializer):
     received_at = serializers.DateTimeField()
 
 
-class DeliveryOfEvent(serializers.Serializer):
+class DeliveryOfEventSerializer(serializers.Serializer):
     id = serializers.IntegerField()
-    installation = Named()
-    state = serializers.ChoiceField(STATES)
+    installation = NamedSerializer()
+    state = serializers.ChoiceField(DELIVERY_STATE_CHOICES)
     settled_at = serializers.DateTimeField(allow_null=True)
     attempt_count = serializers.IntegerField()
     error = serializers.CharField()
@@ -29,25 +34,25 @@ class DeliveryOfEvent(serializers.Serializer):
     summary = serializers.CharField(help_text="In words: where it is, and why it is there.")
 
 
-class Absence(serializers.Serializer):
-    installation = Named()
+class AbsenceSerializer(serializers.Serializer):
+    installation = NamedSerializer()
     reason = serializers.CharField(help_text="Why it has no delivery of the event.")
 
 
-class EventWithDeliveries(Event):
-    hidden = hidden()
+class EventWithDeliveriesSerializer(EventSerializer):
+    hidden = hidden_reason_field()
     body = serializers.JSONField(
         allow_null=True, help_text="As it was sent; null: hidden, or not kept any more."
     )
     added_context = serializers.JSONField(allow_null=True)
     notes = serializers.ListField(child=serializers.CharField())
-    deliveries = DeliveryOfEvent(many=True)
-    absences = Absence(many=True)
+    deliveries = DeliveryOfEventSerializer(many=True)
+    absences = AbsenceSerializer(many=True)
 
 
-class Exchange(serializers.Serializer):
+class ExchangeSerializer(serializers.Serializer):
     id = serializers.IntegerField()
-    installation = Named()
+    installation = NamedSerializer()
     started_at = serializers.DateTimeField()
     duration_ms = serializers.IntegerField()
     method = serializers.CharField()
@@ -59,19 +64,19 @@ class Exchange(serializers.Serializer):
     is_test = serializers.BooleanField(
         help_text="Somebody tried the installation: it carried no delivery, and nothing counts it."
     )
-    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN)
-    worker = serializers.CharField(help_text=WORKER)
+    taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN_AT_HELP)
+    worker = serializers.CharField(help_text=WORKER_HELP)
 
 
-class Message(serializers.Serializer):
+class MessageSerializer(serializers.Serializer):
     headers = serializers.JSONField()
     body = serializers.JSONField(help_text="JSON as what it says, any other as its text.")
 
 
-class WholeExchange(Exchange):
-    hidden = hidden()
-    request = Message(allow_null=True, help_text="null: hidden, or not kept any more.")
-    response = Message(allow_null=True)
+class WholeExchangeSerializer(ExchangeSerializer):
+    hidden = hidden_reason_field()
+    request = MessageSerializer(allow_null=True, help_text="null: hidden, or not kept any more.")
+    response = MessageSerializer(allow_null=True)
     delivery_ids = serializers.ListField(
         child=serializers.IntegerField(), help_text="The first 1,000 that it carried."
     )

@@ -3,7 +3,7 @@
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from integrations.api.fields import LARGEST
+from integrations.api.fields import MAX_INTEGER
 
 
 @extend_schema_field(
@@ -14,14 +14,16 @@ from integrations.api.fields import LARGEST
         ]
     }
 )
-class Feeders(serializers.Field):
+class SourceIdsField(serializers.Field):
     """ "all", or a list of ids of sources."""
 
     default_error_messages = {"invalid": 'Must be "all", or a list of ids of sources.'}
 
     def to_internal_value(self, data):
         ids = isinstance(data, list) and len(data) <= 1_000
-        if data != "all" and not (ids and all(type(e) is int and 0 < e <= LARGEST for e in data)):
+        if data != "all" and not (
+            ids and all(type(e) is int and 0 < e <= MAX_INTEGER for e in data)
+        ):
             self.fail("invalid")
         return data
 
@@ -30,13 +32,13 @@ class Feeders(serializers.Field):
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
-class Config(serializers.DictField):
+class InstallationConfigField(serializers.DictField):
     """The destination's settings, as the catalog names them; a secret is shown as ***."""
 
     default_error_messages = {"not_a_dict": "Must be an object of settings."}
 
 
-class Age(serializers.FloatField):
+class DaysField(serializers.FloatField):
     default_error_messages = {"invalid": "Must be a number of days, or null for the setting."}
 
     def to_internal_value(self, data):

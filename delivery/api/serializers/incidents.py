@@ -5,26 +5,28 @@ from rest_framework import serializers
 from delivery.models import Incident as IncidentRow
 
 
-class Subject(serializers.Serializer):
+class SubjectSerializer(serializers.Serializer):
     type = serializers.ChoiceField(["installation", "source"])
     id = serializers.IntegerField()
 
 
-class TestAlarm(serializers.Serializer):
+class TestAlarmSerializer(serializers.Serializer):
     told = serializers.DictField(
         child=serializers.CharField(),
         help_text='For "mail" and "webhook", where they are set, what went wrong, or empty.',
     )
 
 
-class Incident(serializers.Serializer):
+class IncidentSerializer(serializers.Serializer):
     """Something that is or was wrong."""
 
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(IncidentRow.Kind.choices)
     title = serializers.CharField(help_text="The kind, in words.")
     about = serializers.CharField(help_text="The name of what it is about.")
-    subject = Subject(allow_null=True, help_text="What it is about; null: all of Penstock.")
+    subject = SubjectSerializer(
+        allow_null=True, help_text="What it is about; null: all of Penstock."
+    )
     text = serializers.CharField(help_text="What is wrong, as it was last seen.")
     is_open = serializers.BooleanField()
     opened_at = serializers.DateTimeField()

@@ -4,10 +4,10 @@ from rest_framework import serializers
 
 from delivery.accounting.record import MetricStep
 
-STEPS = {step.label.lower(): step for step in MetricStep}
+METRIC_STEPS = {step.label.lower(): step for step in MetricStep}
 
 
-class Point(serializers.Serializer):
+class PointSerializer(serializers.Serializer):
     at = serializers.DateTimeField(help_text="The beginning of the step.")
     accepted = serializers.IntegerField(help_text="Events; of an installation: offered to it.")
     unwanted = serializers.IntegerField(help_text="Of these: no trigger of its blueprint fired.")
@@ -24,59 +24,59 @@ class Point(serializers.Serializer):
     p99_ms = serializers.FloatField(allow_null=True)
 
 
-class QueueNow(serializers.Serializer):
+class QueueNowSerializer(serializers.Serializer):
     queued = serializers.IntegerField(help_text="Counted up to about 10,000 a lane.")
     oldest_queued_at = serializers.DateTimeField(allow_null=True)
 
 
-class Metrics(serializers.Serializer):
-    step = serializers.ChoiceField(list(STEPS))
+class MetricsSerializer(serializers.Serializer):
+    step = serializers.ChoiceField(list(METRIC_STEPS))
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
-    now = QueueNow(help_text="Of the installation, or of all; sources have no queues.")
-    total = Point(help_text="Of the whole range.")
-    points = Point(many=True, help_text="One for each step, also where nothing happened.")
+    now = QueueNowSerializer(help_text="Of the installation, or of all; sources have no queues.")
+    total = PointSerializer(help_text="Of the whole range.")
+    points = PointSerializer(many=True, help_text="One for each step, also where nothing happened.")
 
 
-class Cluster(serializers.Serializer):
+class ClusterSerializer(serializers.Serializer):
     host = serializers.CharField()
     pid = serializers.CharField()
     at = serializers.DateTimeField(help_text="When it was last heard of.")
     is_alive = serializers.BooleanField()
 
 
-class Lanes(serializers.Serializer):
+class LanesSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     at_work = serializers.IntegerField()
     waiting = serializers.IntegerField(help_text="For a vendor that is unavailable.")
     paused = serializers.IntegerField(help_text="Until a person mends the installation.")
 
 
-class Broker(serializers.Serializer):
+class BrokerSerializer(serializers.Serializer):
     name = serializers.CharField()
     queued = serializers.IntegerField(allow_null=True, help_text="Wake-ups; null: nobody can say.")
     trouble = serializers.CharField(help_text="Why it cannot be asked, or empty.")
 
 
-class Database(serializers.Serializer):
+class DatabaseSerializer(serializers.Serializer):
     name = serializers.CharField()
     version = serializers.CharField()
     size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
 
 
-class Kept(serializers.Serializer):
+class KeptSerializer(serializers.Serializer):
     what = serializers.CharField()
     days = serializers.FloatField()
 
 
-class System(serializers.Serializer):
+class SystemSerializer(serializers.Serializer):
     is_well = serializers.BooleanField()
     trouble = serializers.CharField(help_text="What is wrong and what to do, or empty.")
-    clusters = Cluster(many=True)
+    clusters = ClusterSerializer(many=True)
     swept_at = serializers.DateTimeField(allow_null=True)
-    lanes = Lanes()
-    queue = QueueNow()
-    broker = Broker()
-    database = Database()
-    retention = Kept(many=True)
+    lanes = LanesSerializer()
+    queue = QueueNowSerializer()
+    broker = BrokerSerializer()
+    database = DatabaseSerializer()
+    retention = KeptSerializer(many=True)
     versions = serializers.DictField(child=serializers.CharField())

@@ -2,43 +2,55 @@
 
 from rest_framework import serializers
 
-from delivery.api.serializers.deliveries import shaped_by
+from delivery.api.serializers.deliveries import blueprint_choice_field
 from delivery.models import Replay as ReplayRow
 from delivery.replay.form import RESOLVED_CHOICES, SETTLED_STATE_CHOICES
-from integrations.api.fields import Choice, Moment, Number, Real, Text
-from integrations.api.serializers import Named
+from integrations.api.fields import (
+    StrictCharField,
+    StrictChoiceField,
+    StrictDateTimeField,
+    StrictFloatField,
+    StrictIntegerField,
+)
+from integrations.api.serializers import NamedSerializer
 
 
-class ReplayInput(serializers.Serializer):
-    installation = Number(min_value=1)
-    kind = Choice(ReplayRow.Kind.choices, required=False, help_text="replay, when not given.")
+class ReplayInputSerializer(serializers.Serializer):
+    installation = StrictIntegerField(min_value=1)
+    kind = StrictChoiceField(
+        ReplayRow.Kind.choices, required=False, help_text="replay, when not given."
+    )
     states = serializers.ListField(
-        child=Choice(SETTLED_STATE_CHOICES),
+        child=StrictChoiceField(SETTLED_STATE_CHOICES),
         required=False,
         max_length=10,
         help_text="Of a replay: failed ones.",
     )
-    since = Moment(required=False, allow_null=True, help_text="Received from this time on.")
-    until = Moment(required=False, allow_null=True, help_text="Received before this time.")
-    event = Text(required=False, allow_blank=True, help_text="Its name, or its type.")
-    user_id = Text(required=False, allow_blank=True)
-    anonymous_id = Text(required=False, allow_blank=True)
-    message_id = Text(required=False, allow_blank=True)
-    error = Text(max_length=30, required=False, allow_blank=True, help_text="Its class.")
-    source = Number(required=False, allow_null=True, min_value=1)
-    q = Text(
+    since = StrictDateTimeField(
+        required=False, allow_null=True, help_text="Received from this time on."
+    )
+    until = StrictDateTimeField(
+        required=False, allow_null=True, help_text="Received before this time."
+    )
+    event = StrictCharField(required=False, allow_blank=True, help_text="Its name, or its type.")
+    user_id = StrictCharField(required=False, allow_blank=True)
+    anonymous_id = StrictCharField(required=False, allow_blank=True)
+    message_id = StrictCharField(required=False, allow_blank=True)
+    error = StrictCharField(max_length=30, required=False, allow_blank=True, help_text="Its class.")
+    source = StrictIntegerField(required=False, allow_null=True, min_value=1)
+    q = StrictCharField(
         max_length=2_000,
         required=False,
         allow_blank=True,
         help_text="What else, as in the list of deliveries: status:4xx attempts:>3. Of a replay.",
     )
-    resolved = Choice(
+    resolved = StrictChoiceField(
         RESOLVED_CHOICES,
         required=False,
         help_text="Of failed ones: no leaves out what somebody resolved, as when not given.",
     )
-    blueprint = shaped_by()
-    rate = Real(
+    blueprint = blueprint_choice_field()
+    rate = StrictFloatField(
         required=False,
         allow_null=True,
         min_value=0.01,
@@ -47,7 +59,7 @@ class ReplayInput(serializers.Serializer):
     )
 
 
-class Counted(serializers.Serializer):
+class CountedSerializer(serializers.Serializer):
     count = serializers.IntegerField()
     exact = serializers.BooleanField(help_text="False: there are more.")
     oldest_at = serializers.DateTimeField(
@@ -62,13 +74,13 @@ class Counted(serializers.Serializer):
     )
 
 
-class Replay(serializers.Serializer):
+class ReplaySerializer(serializers.Serializer):
     """Deliveries queued again, or made of earlier events, and how far that is."""
 
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(ReplayRow.Kind.choices)
     state = serializers.ChoiceField(ReplayRow.State.choices)
-    installation = Named()
+    installation = NamedSerializer()
     filter = serializers.JSONField()
     rate = serializers.FloatField(allow_null=True)
     progress = serializers.FloatField(help_text="0 to 1.")

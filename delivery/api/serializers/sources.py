@@ -2,10 +2,15 @@
 
 from rest_framework import serializers
 
-from integrations.api.fields import Flag, Moment, Number, Text
+from integrations.api.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictDateTimeField,
+    StrictIntegerField,
+)
 
 
-class FurtherKey(serializers.Serializer):
+class FurtherKeySerializer(serializers.Serializer):
     id = serializers.IntegerField()
     key = serializers.CharField()
     note = serializers.CharField()
@@ -13,11 +18,13 @@ class FurtherKey(serializers.Serializer):
     expires_at = serializers.DateTimeField(allow_null=True)
 
 
-class Source(serializers.Serializer):
+class SourceSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     write_key = serializers.CharField(help_text="It can only send; browsers show it to anyone.")
-    further_keys = FurtherKey(many=True, help_text="Also valid: older ones, and those added.")
+    further_keys = FurtherKeySerializer(
+        many=True, help_text="Also valid: older ones, and those added."
+    )
     allowed_origins = serializers.ListField(child=serializers.CharField())
     default_context = serializers.JSONField()
     visitor_cookie = serializers.BooleanField()
@@ -27,49 +34,53 @@ class Source(serializers.Serializer):
     archived_at = serializers.DateTimeField(allow_null=True)
 
 
-class Origins(serializers.ListField):
+class OriginsField(serializers.ListField):
     """Origins, one a line where they are kept."""
 
-    child = Text(max_length=300)
+    child = StrictCharField(max_length=300)
     default_error_messages = {"not_a_list": 'Must be a list: ["https://shop.example"].'}
 
     def to_internal_value(self, data):
         return "\n".join(super().to_internal_value(data))
 
 
-class SourceInput(serializers.Serializer):
-    name = Text(max_length=100)
-    allowed_origins = Origins(
+class SourceInputSerializer(serializers.Serializer):
+    name = StrictCharField(max_length=100)
+    allowed_origins = OriginsField(
         required=False, max_length=1_000, help_text="Sites whose pages may send; empty: any."
     )
     default_context = serializers.DictField(
         required=False, help_text="Lies under the context of every message."
     )
-    visitor_cookie = Flag(required=False)
-    rate_limit = Number(required=False, allow_null=True, max_value=2_147_483_647)
+    visitor_cookie = StrictBooleanField(required=False)
+    rate_limit = StrictIntegerField(required=False, allow_null=True, max_value=2_147_483_647)
 
 
-class SourceChange(SourceInput):
-    name = Text(max_length=100, required=False)
-    archived = Flag(required=False, help_text="false brings an archived source back.")
+class SourceChangeSerializer(SourceInputSerializer):
+    name = StrictCharField(max_length=100, required=False)
+    archived = StrictBooleanField(required=False, help_text="false brings an archived source back.")
 
 
-class KeyInput(serializers.Serializer):
-    note = Text(max_length=100, required=False, allow_blank=True, help_text="Who uses it.")
-    expires_at = Moment(required=False, allow_null=True, help_text="Never, when not given.")
+class KeyInputSerializer(serializers.Serializer):
+    note = StrictCharField(
+        max_length=100, required=False, allow_blank=True, help_text="Who uses it."
+    )
+    expires_at = StrictDateTimeField(
+        required=False, allow_null=True, help_text="Never, when not given."
+    )
 
 
-class RotateInput(serializers.Serializer):
-    overlap_hours = Number(
+class RotateInputSerializer(serializers.Serializer):
+    overlap_hours = StrictIntegerField(
         required=False,
         max_value=2_160,
         help_text="How long the old key stays valid; 24 if not said.",
     )
 
 
-class SigningSecret(serializers.Serializer):
+class SigningSecretSerializer(serializers.Serializer):
     signing_secret = serializers.CharField(help_text="Shown only here.")
 
 
-class Removed(serializers.Serializer):
+class RemovedSerializer(serializers.Serializer):
     deleted = serializers.BooleanField(help_text="false: it has events, so it was archived.")

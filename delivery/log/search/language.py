@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
 from integrations import errors
-from integrations.messages import TYPES
+from integrations.messages import MESSAGE_TYPES
 
 SEARCH_STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
 SEARCH_TRIGGERS = ("auto", "hand", "replay", "backfill")
@@ -257,7 +257,7 @@ SEARCH_KEYS: dict[str, SearchKey] = {
         SearchKey("anon", "b7d1c0de-55aa"),
         SearchKey("message", "66ceab36-0512"),
         SearchKey("event", '"Order Completed"'),
-        SearchKey("type", "track", one_of(TYPES), tuple(TYPES)),
+        SearchKey("type", "track", one_of(MESSAGE_TYPES), tuple(MESSAGE_TYPES)),
         SearchKey("state", "failed", one_of(SEARCH_STATES), SEARCH_STATES),
         SearchKey("status", "503", read_status, STATUS_CLASSES),
         SearchKey("error", "MessageRejected", one_of(SEARCH_ERRORS), SEARCH_ERRORS),

@@ -37,7 +37,7 @@ from delivery.log.search.conditions import (
 from delivery.log.search.language import Search, search_time
 from delivery.models import Carried, Delivery, Event, Lane, Resolution
 from integrations import keyset
-from integrations.keyset import SKEW, Edge, Page, ids_at
+from integrations.keyset import ID_TIME_SKEW, Page, TimeBound, find_bound_ids
 
 SCAN_ROWS = 10_000  # rows
 MAX_SCANS = 2  # a page that people look at; a program comes for the next one by itself
@@ -123,13 +123,13 @@ class LogQuery:
         """Return a page, after so many looks at most: MAX_SCANS, when not said."""
         if self.is_scanned:
             return self._scan_page(limit, before, max_scans or MAX_SCANS)
-        return keyset.page(
+        return keyset.fetch_page(
             self.rows,
             limit=limit,
             before=before,
             after=after,
             by=self.order_column,
-            shown=self._rows_with_relations,
+            full_rows=self._rows_with_relations,
         )
 
     def _scan_page(self, limit: int, before: int | None, max_scans: int) -> Page:
@@ -148,7 +148,7 @@ class LogQuery:
             found += ids[: limit + 1 - len(found)]
             if len(found) > limit or count < size:
                 return Page(self._load_rows(found[:limit]), newer, has_older=len(found) > limit)
-        return Page(self._load_rows(found), newer, has_older=True, looked_to=end)
+        return Page(self._load_rows(found), newer, has_older=True, scanned_to=end)
 
     def _load_rows(self, ids: list[int]) -> list[Any]:
         return list(self._rows_with_relations.filter(pk__in=ids).order_by("-pk")) if ids else []
@@ -318,15 +318,15 @@ def _time_conditions(search: Search, now: datetime) -> tuple[Q, Q, Q]:
     edges = []  # of each end the outer one, beyond which nothing is, and the inner one
     if since is not None:
         edges += [
-            Edge(Delivery, DELIVERY_TIME, since - SKEW),
-            Edge(Event, "received_at", since + SKEW),
+            TimeBound(Delivery, DELIVERY_TIME, since - ID_TIME_SKEW),
+            TimeBound(Event, "received_at", since + ID_TIME_SKEW),
         ]
     if until is not None:
         edges += [
-            Edge(Delivery, DELIVERY_TIME, until + SKEW, is_end=True),
-            Edge(Event, "received_at", until - SKEW),
+            TimeBound(Delivery, DELIVERY_TIME, until + ID_TIME_SKEW, is_end=True),
+            TimeBound(Event, "received_at", until - ID_TIME_SKEW),
         ]
-    ids = iter(ids_at(*edges))
+    ids = iter(find_bound_ids(*edges))
     if since is not None:
         near, surely = Q(pk__gte=next(ids)), Q(event__gte=next(ids))
         received = Q(received_at__gte=since)

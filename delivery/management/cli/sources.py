@@ -33,7 +33,7 @@ def do_list(screen, options):
 
 
 def do_create(screen, options):
-    source = manage.create({"name": options["name"]})
+    source = manage.create_source({"name": options["name"]})
     result = {"id": source.pk, "name": source.name, "write_key": source.write_key}
     screen.report(result, f"{source.name} has the write key {source.write_key}")
 
@@ -44,7 +44,7 @@ def do_rotate(screen, options):
         known = ", ".join(Source.objects.order_by("name").values_list("name", flat=True))
         raise CommandRefused(f"There is no source {options['name']!r}; there are: {known}.")
     overlap = timedelta(hours=options["overlap"])
-    key = manage.rotate_key(source, overlap=overlap, now=timezone.now())
+    key = manage.rotate_write_key(source, overlap=overlap, now=timezone.now())
     result = {"id": source.pk, "name": source.name, "write_key": key}
     screen.report(
         result,

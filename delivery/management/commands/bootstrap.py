@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         with transaction.atomic():
-            groups.plan()
+            groups.sync_role_groups()
             made = {
                 "password": self.admin_password(),
                 "write_key": self.write_key(),

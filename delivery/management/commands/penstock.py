@@ -12,7 +12,7 @@ from delivery.management.cli.screen import CommandRefused, TerminalScreen, descr
 from delivery.management.cli.sources import add_sources
 from delivery.replay.lifecycle import ReplayAlreadyRunning
 from integrations.installations.install import InvalidInstallation, NameTaken
-from integrations.request_context import Caller, calling
+from integrations.request_context import Caller, acting_as
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args, command, act, **options):
         screen = TerminalScreen(self.stdout, as_json=options["json"])
-        with calling(Caller(name=f"penstock {command}")):
+        with acting_as(Caller(name=f"penstock {command}")):
             try:
                 act(screen, options)
             except (InvalidInstallation, ValidationError) as error:

@@ -5,17 +5,22 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from integrations.api import representation, serializers
-from integrations.api.endpoint import Endpoint
-from integrations.api.lists import answered, moment, paged, text
-from integrations.api.schema import PAGING, page_of
+from integrations.api.endpoint import ManagementAPIView
+from integrations.api.lists import list_parameters, paginate, parse_iso_time, parse_text
+from integrations.api.schema import PAGING_PARAMETERS, page_serializer
 from integrations.models import AuditEntry
 
 
-class AuditLogView(Endpoint):
+class AuditLogView(ManagementAPIView):
     scopes = {"GET": "audit:read"}
     parameters = {
-        "GET": paged(
-            actor=text, action=text, object_type=text, object_id=text, since=moment, until=moment
+        "GET": list_parameters(
+            actor=parse_text,
+            action=parse_text,
+            object_type=parse_text,
+            object_id=parse_text,
+            since=parse_iso_time,
+            until=parse_iso_time,
         )
     }
 
@@ -27,11 +32,13 @@ class AuditLogView(Endpoint):
             OpenApiParameter("object_id", str),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="From this time on."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
-            *PAGING,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers.AuditEntry)},
+        responses={200: page_serializer(serializers.AuditEntrySerializer)},
     )
     def get(self, request):
         """List who changed what, the newest first."""
         rows = AuditEntry.objects.all()
-        return Response(answered(rows, representation.audit_entry, at="at", **self.asked))
+        return Response(
+            paginate(rows, representation.serialize_audit_entry, at="at", **self.query_params)
+        )

@@ -9,16 +9,16 @@ from rest_framework.response import Response
 
 from integrations.access import logins
 from integrations.api import serializers
-from integrations.api.endpoint import Endpoint, given
+from integrations.api.endpoint import ManagementAPIView, validate_body
 from integrations.api.errors import Conflict
-from integrations.api.permissions import ANY
-from integrations.api.representation import user as presented
-from integrations.api.schema import Error
+from integrations.api.permissions import ANY_TOKEN
+from integrations.api.representation import serialize_user
+from integrations.api.schema import ErrorSerializer
 from integrations.models import ApiToken
-from integrations.roles import SCOPES, includes
+from integrations.roles import SCOPES, scopes_include
 
 
-class Unknown(APIException):
+class LoginFailed(APIException):
     status_code = status.HTTP_401_UNAUTHORIZED
 
     def __init__(self, code, message):
@@ -26,7 +26,7 @@ class Unknown(APIException):
         self.code = code
 
 
-class LoginView(Endpoint):
+class LoginView(ManagementAPIView):
     """Log in with name and password: an access token, and one to refresh it with.
 
     After repeated failures from one address the name is locked there: 429, ACCOUNT_LOCKED.
@@ -34,23 +34,29 @@ class LoginView(Endpoint):
 
     authentication_classes = ()
     permission_classes = ()
-    takes_keys = False
+    accepts_idempotency_key = False
 
     @extend_schema(
-        request=serializers.LoginInput,
-        responses={200: serializers.Pair, 400: Error, 401: Error, 422: Error, 429: Error},
+        request=serializers.LoginInputSerializer,
+        responses={
+            200: serializers.PairSerializer,
+            400: ErrorSerializer,
+            401: ErrorSerializer,
+            422: ErrorSerializer,
+            429: ErrorSerializer,
+        },
         auth=[],
     )
     def post(self, request):
-        credentials = given(request, serializers.LoginInput)
+        credentials = validate_body(request, serializers.LoginInputSerializer)
         try:
-            return Response(paired(logins.log_in(request._request, **credentials)))
+            return Response(serialize_token_pair(logins.log_in(request._request, **credentials)))
         except logins.WrongCredentials:
             message = "Nobody has this name and this password."
-            raise Unknown("INVALID_CREDENTIALS", message) from None
+            raise LoginFailed("INVALID_CREDENTIALS", message) from None
 
 
-class RefreshView(Endpoint):
+class RefreshView(ManagementAPIView):
     """Exchange a refresh token for a new pair; it counts once.
 
     One that comes a second time ends the login: whoever has the other one is logged out, too.
@@ -58,29 +64,34 @@ class RefreshView(Endpoint):
 
     authentication_classes = ()
     permission_classes = ()
-    takes_keys = False
+    accepts_idempotency_key = False
 
     @extend_schema(
-        request=serializers.RefreshInput,
-        responses={200: serializers.Pair, 400: Error, 401: Error, 422: Error},
+        request=serializers.RefreshInputSerializer,
+        responses={
+            200: serializers.PairSerializer,
+            400: ErrorSerializer,
+            401: ErrorSerializer,
+            422: ErrorSerializer,
+        },
         auth=[],
     )
     def post(self, request):
-        text = given(request, serializers.RefreshInput)["refresh_token"]
+        text = validate_body(request, serializers.RefreshInputSerializer)["refresh_token"]
         try:
-            return Response(paired(logins.refresh(text, timezone.now())))
-        except logins.RefreshRefused:
+            return Response(serialize_token_pair(logins.refresh_tokens(text, timezone.now())))
+        except logins.InvalidRefreshToken:
             message = "The refresh token is unknown, too old, or was used before. Log in again."
-            raise Unknown("INVALID_REFRESH_TOKEN", message) from None
+            raise LoginFailed("INVALID_REFRESH_TOKEN", message) from None
 
 
-class LogoutView(Endpoint):
+class LogoutView(ManagementAPIView):
     """End the login of the access token; none of its tokens is accepted any more."""
 
-    scopes = {"POST": ANY}
-    takes_keys = False
+    scopes = {"POST": ANY_TOKEN}
+    accepts_idempotency_key = False
 
-    @extend_schema(request=None, responses={204: None, 409: Error})
+    @extend_schema(request=None, responses={204: None, 409: ErrorSerializer})
     def post(self, request):
         if isinstance(request.auth, ApiToken):
             raise Conflict("This is an API token. Revoke it with DELETE /v1/admin/tokens/ID.")
@@ -88,37 +99,37 @@ class LogoutView(Endpoint):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class MeView(Endpoint):
+class MeView(ManagementAPIView):
     """Who the token speaks for, and what it may be used for."""
 
-    scopes = {"GET": ANY}
+    scopes = {"GET": ANY_TOKEN}
 
-    @extend_schema(operation_id="auth_me", responses={200: serializers.Me})
+    @extend_schema(operation_id="auth_me", responses={200: serializers.MeSerializer})
     def get(self, request):
         token = request.auth
         granted = token.scopes if isinstance(token, ApiToken) else ["admin"]
         return Response(
             {
-                "user": presented(request.user),
-                "scopes": [each for each in SCOPES if useful(each, granted, request.user)],
+                "user": serialize_user(request.user),
+                "scopes": [each for each in SCOPES if can_use_scope(each, granted, request.user)],
                 "token": token.name if isinstance(token, ApiToken) else "login",
                 "expires_at": token.expires_at,
             }
         )
 
 
-def useful(scope, granted, user):
+def can_use_scope(scope, granted, user):
     """Say whether a token with these scopes can be used for this one by its user."""
     permission = SCOPES[scope].permission
-    return includes(granted, scope) and (not permission or user.has_perm(permission))
+    return scopes_include(granted, scope) and (not permission or user.has_perm(permission))
 
 
-def paired(pair):
+def serialize_token_pair(pair):
     return {
         "access_token": pair.access,
         "refresh_token": pair.refresh,
         "token_type": "Bearer",
         "expires_in": settings.ACCESS_TOKEN_TTL,
         "refresh_expires_in": settings.REFRESH_TOKEN_TTL,
-        "user": presented(pair.login.user),
+        "user": serialize_user(pair.login.user),
     }

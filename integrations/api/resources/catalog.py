@@ -10,35 +10,35 @@ from rest_framework.response import Response
 
 from integrations import blueprints
 from integrations.api import serializers
-from integrations.api.endpoint import Endpoint, unchecked
-from integrations.api.schema import Error
+from integrations.api.endpoint import ManagementAPIView, read_body
+from integrations.api.schema import ErrorSerializer
 from integrations.catalog import catalog
-from integrations.installations.install import install, offered, starting_value
+from integrations.installations.install import install, offered_options, starting_value
 
-SCHEMA = Path(blueprints.__file__).with_name("schema.json")
+BLUEPRINT_SCHEMA_FILE = Path(blueprints.__file__).with_name("schema.json")
 
 
-class CatalogView(Endpoint):
+class CatalogView(ManagementAPIView):
     """List what can be installed."""
 
     scopes = {"GET": "catalog:read"}
 
-    @extend_schema(responses={200: serializers.Catalog})
+    @extend_schema(responses={200: serializers.CatalogSerializer})
     def get(self, request):
-        return Response({"data": [described(each) for each in catalog().values()]})
+        return Response({"data": [serialize_destination(each) for each in catalog().values()]})
 
 
-class CatalogEntryView(Endpoint):
+class CatalogEntryView(ManagementAPIView):
     """Show one destination of the catalog; 404 when there is none of that key."""
 
     scopes = {"GET": "catalog:read"}
 
-    @extend_schema(responses={200: serializers.Destination})
+    @extend_schema(responses={200: serializers.DestinationSerializer})
     def get(self, request, key):
-        return Response(described(find(key)))
+        return Response(serialize_destination(get_destination_or_404(key)))
 
 
-class InstallView(Endpoint):
+class CatalogInstallView(ManagementAPIView):
     """Install a destination.
 
     201 with the installation; 404 no such destination; 409 the name is taken; 422 fields are
@@ -49,8 +49,8 @@ class InstallView(Endpoint):
     permissions = {"POST": "integrations.add_installation"}
 
     @extend_schema(
-        request=serializers.InstallInput,
-        responses={201: serializers.Installation, 409: Error},
+        request=serializers.InstallInputSerializer,
+        responses={201: serializers.InstallationSerializer, 409: ErrorSerializer},
         examples=[
             OpenApiExample(
                 "Heap",
@@ -65,24 +65,27 @@ class InstallView(Endpoint):
         ],
     )
     def post(self, request, key):
-        destination, given = find(key), unchecked(request, serializers.InstallInput)
+        destination, body = (
+            get_destination_or_404(key),
+            read_body(request, serializers.InstallInputSerializer),
+        )
         installation = install(
             destination,
-            name=given.get("name", destination.name),
-            variant=given.get("variant", "default"),
-            config=given.get("config", {}),
-            delivery_mode=given.get("delivery_mode", "server_side"),
+            name=body.get("name", destination.name),
+            variant=body.get("variant", "default"),
+            config=body.get("config", {}),
+            delivery_mode=body.get("delivery_mode", "server_side"),
             by=request.user,
         )
-        return Response(presented(installation), status=status.HTTP_201_CREATED)
+        return Response(serialize_new_installation(installation), status=status.HTTP_201_CREATED)
 
 
 def blueprint_schema(request):
     """Show the JSON Schema of a blueprint, to whoever writes one with an editor that knows it."""
-    return FileResponse(SCHEMA.open("rb"), content_type="application/schema+json")
+    return FileResponse(BLUEPRINT_SCHEMA_FILE.open("rb"), content_type="application/schema+json")
 
 
-def find(key):
+def get_destination_or_404(key):
     try:
         return catalog()[key]
     except KeyError:
@@ -90,7 +93,7 @@ def find(key):
         raise Http404(f"No destination {key!r} in the catalog; it has: {known}.") from None
 
 
-def described(destination):
+def serialize_destination(destination):
     """Return a destination as the catalog shows it."""
     return {
         "key": destination.key,
@@ -99,7 +102,7 @@ def described(destination):
         "category": destination.category,
         "status": destination.status,
         "website": destination.website,
-        "config_fields": [field_described(each) for each in destination.config_fields],
+        "config_fields": [serialize_config_field(each) for each in destination.config_fields],
         "variants": [
             {
                 "key": each.key,
@@ -112,7 +115,7 @@ def described(destination):
     }
 
 
-def field_described(field):
+def serialize_config_field(field):
     described = {
         "key": field.key,
         "label": field.label,
@@ -123,11 +126,11 @@ def field_described(field):
         "default": starting_value(field, {}),
     }
     if field.type == "select":
-        described["options"] = [{"value": v, "label": label} for v, label in offered(field)]
+        described["options"] = [{"value": v, "label": label} for v, label in offered_options(field)]
     return described
 
 
-def presented(installation):
+def serialize_new_installation(installation):
     """Return an installation as the API shows it: never a secret."""
     revision = installation.revision
     logs = reverse("deliveries") + f"?installation={installation.pk}"

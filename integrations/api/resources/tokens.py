@@ -7,40 +7,42 @@ from rest_framework.response import Response
 
 from integrations.access import tokens
 from integrations.api import representation, serializers
-from integrations.api.endpoint import Endpoint, given
+from integrations.api.endpoint import ManagementAPIView, validate_body
 from integrations.api.errors import Unprocessable
-from integrations.api.lists import answered, number, paged
-from integrations.api.schema import PAGING, page_of
+from integrations.api.lists import list_parameters, paginate, parse_id
+from integrations.api.schema import PAGING_PARAMETERS, page_serializer
 from integrations.models import ApiToken
-from integrations.roles import includes
+from integrations.roles import scopes_include
 
 
-class TokensView(Endpoint):
+class TokensView(ManagementAPIView):
     scopes = {"GET": "users:read", "POST": "users:write"}
-    parameters = {"GET": paged(user_id=number)}
+    parameters = {"GET": list_parameters(user_id=parse_id)}
 
     @extend_schema(
-        parameters=[OpenApiParameter("user_id", int), *PAGING],
-        responses={200: page_of(serializers.Token)},
+        parameters=[OpenApiParameter("user_id", int), *PAGING_PARAMETERS],
+        responses={200: page_serializer(serializers.TokenSerializer)},
     )
     def get(self, request):
         """List API tokens, also those that are revoked, the newest first."""
         rows = ApiToken.objects.select_related("user")
-        return Response(answered(rows, representation.token, **self.asked))
+        return Response(paginate(rows, representation.serialize_token, **self.query_params))
 
-    @extend_schema(request=serializers.TokenInput, responses={201: serializers.NewToken})
+    @extend_schema(
+        request=serializers.TokenInputSerializer, responses={201: serializers.NewTokenSerializer}
+    )
     def post(self, request):
         """Make a token, with no other scopes than one's own; its text is told only here."""
-        wanted = given(request, serializers.TokenInput)
-        owner = tokens.owner(wanted.pop("user_id", request.user.pk), by=request.user)
+        wanted = validate_body(request, serializers.TokenInputSerializer)
+        owner = tokens.get_token_owner(wanted.pop("user_id", request.user.pk), by=request.user)
         check_scopes(request.auth, wanted["scopes"])
-        token, told = tokens.create(owner, **wanted)
+        token, told = tokens.create_token(owner, **wanted)
         return Response(
-            {**representation.token(token), "token": told}, status=status.HTTP_201_CREATED
+            {**representation.serialize_token(token), "token": told}, status=status.HTTP_201_CREATED
         )
 
 
-class TokenView(Endpoint):
+class TokenView(ManagementAPIView):
     scopes = {"DELETE": "users:write"}
 
     @extend_schema(responses={204: None})
@@ -49,13 +51,13 @@ class TokenView(Endpoint):
         token = ApiToken.objects.select_related("user").filter(pk=pk).first()
         if token is None:
             raise Http404(f"There is no token {pk}.")
-        tokens.revoke(token)
+        tokens.revoke_token(token)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 def check_scopes(token, scopes):
     """Raise Unprocessable for scopes that the calling token does not have itself."""
     own = token.scopes if isinstance(token, ApiToken) else ["admin"]
-    above = [each for each in scopes if not includes(own, each)]
+    above = [each for each in scopes if not scopes_include(own, each)]
     if above:
         raise Unprocessable({"scopes": f"Your own token does not have: {', '.join(above)}."})

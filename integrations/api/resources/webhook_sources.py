@@ -6,86 +6,108 @@ from rest_framework import status
 from rest_framework.response import Response
 
 from integrations.api import serializers
-from integrations.api.endpoint import Endpoint, given
-from integrations.api.lists import answered, number, one_of, paged
-from integrations.api.preconditions import changing, tagged
-from integrations.api.schema import ID, IF_MATCH, PAGING, Error, page_of
+from integrations.api.endpoint import ManagementAPIView, validate_body
+from integrations.api.lists import list_parameters, one_of, paginate, parse_id
+from integrations.api.preconditions import etag_header, lock_for_change
+from integrations.api.schema import (
+    ID_SCHEMA,
+    IF_MATCH_PARAMETER,
+    PAGING_PARAMETERS,
+    ErrorSerializer,
+    page_serializer,
+)
 from integrations.models import WebhookSource
 from integrations.sources import webhooks
 
-SEE = {"GET": "integrations.view_webhooksource"}
-CHANGE = "integrations.change_webhooksource"
+WEBHOOK_SOURCE_VIEW_PERMISSIONS = {"GET": "integrations.view_webhooksource"}
+WEBHOOK_SOURCE_CHANGE_PERMISSION = "integrations.change_webhooksource"
 
 
-class WebhookSourcesView(Endpoint):
+class WebhookSourcesView(ManagementAPIView):
     scopes = {"GET": "sources:read", "POST": "sources:write"}
-    permissions = {**SEE, "POST": "integrations.add_webhooksource"}
-    parameters = {"GET": paged(source=number, source_type=one_of(*WebhookSource.SourceType.values))}
+    permissions = {**WEBHOOK_SOURCE_VIEW_PERMISSIONS, "POST": "integrations.add_webhooksource"}
+    parameters = {
+        "GET": list_parameters(
+            source=parse_id, source_type=one_of(*WebhookSource.SourceType.values)
+        )
+    }
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("source", ID),
+            OpenApiParameter("source", ID_SCHEMA),
             OpenApiParameter("source_type", str, enum=WebhookSource.SourceType.values),
-            *PAGING,
+            *PAGING_PARAMETERS,
         ],
-        responses={200: page_of(serializers.WebhookSource)},
+        responses={200: page_serializer(serializers.WebhookSourceSerializer)},
     )
     def get(self, request):
         """List webhook sources, the newest first."""
-        return Response(answered(rows(), presented, **self.asked))
+        return Response(
+            paginate(select_webhook_sources(), serialize_webhook_source, **self.query_params)
+        )
 
     @extend_schema(
-        request=serializers.WebhookSourceInput,
-        responses={201: serializers.WebhookSource, 409: Error},
+        request=serializers.WebhookSourceInputSerializer,
+        responses={201: serializers.WebhookSourceSerializer, 409: ErrorSerializer},
     )
     def post(self, request):
         """Make an address for a third party to call. What it sends comes in as of the source."""
-        webhook = webhooks.create(given(request, serializers.WebhookSourceInput))
-        return whole(webhook.pk, status.HTTP_201_CREATED)
+        webhook = webhooks.create_webhook_source(
+            validate_body(request, serializers.WebhookSourceInputSerializer)
+        )
+        return webhook_source_response(webhook.pk, status.HTTP_201_CREATED)
 
 
-class WebhookSourceView(Endpoint):
+class WebhookSourceView(ManagementAPIView):
     scopes = {"GET": "sources:read", "PATCH": "sources:write", "DELETE": "sources:write"}
-    permissions = {**SEE, "PATCH": CHANGE, "DELETE": CHANGE}
+    permissions = {
+        **WEBHOOK_SOURCE_VIEW_PERMISSIONS,
+        "PATCH": WEBHOOK_SOURCE_CHANGE_PERMISSION,
+        "DELETE": WEBHOOK_SOURCE_CHANGE_PERMISSION,
+    }
 
-    @extend_schema(responses={200: serializers.WebhookSource})
+    @extend_schema(responses={200: serializers.WebhookSourceSerializer})
     def get(self, request, pk):
         """Show a webhook source; its secret never."""
-        return whole(pk)
+        return webhook_source_response(pk)
 
     @extend_schema(
-        request=serializers.WebhookSourceChange,
-        parameters=[IF_MATCH],
-        responses={200: serializers.WebhookSource, 409: Error, 412: Error},
+        request=serializers.WebhookSourceChangeSerializer,
+        parameters=[IF_MATCH_PARAMETER],
+        responses={
+            200: serializers.WebhookSourceSerializer,
+            409: ErrorSerializer,
+            412: ErrorSerializer,
+        },
     )
     def patch(self, request, pk):
         """Change what is given of a webhook source; its address stays."""
-        wanted = given(request, serializers.WebhookSourceChange)
-        with changing(request, WebhookSource.objects.all(), pk) as webhook:
-            webhooks.change(webhook, wanted)
-        return whole(pk)
+        wanted = validate_body(request, serializers.WebhookSourceChangeSerializer)
+        with lock_for_change(request, WebhookSource.objects.all(), pk) as webhook:
+            webhooks.change_webhook_source(webhook, wanted)
+        return webhook_source_response(pk)
 
-    @extend_schema(parameters=[IF_MATCH], responses={204: None, 412: Error})
+    @extend_schema(parameters=[IF_MATCH_PARAMETER], responses={204: None, 412: ErrorSerializer})
     def delete(self, request, pk):
         """Delete a webhook source: calls to its address are refused, what it sent stays."""
-        with changing(request, WebhookSource.objects.all(), pk) as webhook:
-            webhooks.remove(webhook)
+        with lock_for_change(request, WebhookSource.objects.all(), pk) as webhook:
+            webhooks.delete_webhook_source(webhook)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def rows():
+def select_webhook_sources():
     return WebhookSource.objects.select_related("source")
 
 
-def whole(pk, code=status.HTTP_200_OK):
+def webhook_source_response(pk, code=status.HTTP_200_OK):
     """Answer with a webhook source. Raises Http404."""
-    webhook = rows().filter(pk=pk).first()
+    webhook = select_webhook_sources().filter(pk=pk).first()
     if webhook is None:
         raise Http404(f"There is no webhook source {pk}.")
-    return Response(presented(webhook), status=code, headers=tagged(webhook))
+    return Response(serialize_webhook_source(webhook), status=code, headers=etag_header(webhook))
 
 
-def presented(webhook):
+def serialize_webhook_source(webhook):
     return {
         "id": webhook.pk,
         "name": webhook.name,

@@ -11,20 +11,29 @@ from integrations.blueprints.directives.options import (
     read_options,
     text_option,
 )
-from integrations.blueprints.nodes import Mapper, Place, compile_node, compile_root, kind, nothing
+from integrations.blueprints.nodes import (
+    Mapper,
+    Place,
+    compile_node,
+    compile_root,
+    json_type_name,
+    map_to_missing,
+)
 from integrations.blueprints.paths import MISSING
 
 
 def compile_flatten(given: Any, place: Place) -> Mapper:
     options = read_options(given, place, required=("value", "separator"), optional=("omitArrays",))
     if options is None:
-        return nothing
+        return map_to_missing
     separator = text_option(options, "separator", place, least=1)
-    value = compile_node(options["value"], place.at("value", keeps=True))
+    value = compile_node(options["value"], place.at("value", keeps_missing=True))
     omit = options.get("omitArrays", False)
     if not isinstance(omit, bool):
-        place.at("omitArrays").refuse(f"must be true or false, and is {kind(omit)}", always=False)
-    containers = (dict,) if javascript.is_true(omit) else (dict, list)
+        place.at("omitArrays").refuse(
+            f"must be true or false, and is {json_type_name(omit)}", fatal=False
+        )
+    containers = (dict,) if javascript.is_truthy(omit) else (dict, list)
 
     def flatten(payload: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
@@ -41,19 +50,19 @@ def _flatten_into(
         if value is not MISSING:
             flat[name] = value
         return
-    for key, each in javascript.indexed(value).items():
+    for key, each in javascript.index_items(value).items():
         _flatten_into(flat, each, f"{name}{separator}{key}" if name else key, separator, containers)
 
 
 def compile_json(given: Any, place: Place) -> Mapper:
     options = read_options(given, place, required=("mode", "value"))
     if options is None:
-        return nothing
+        return map_to_missing
     mode = choice_option(options, "mode", place, ("encode", "decode"))
     value = compile_node(options["value"], place.at("value"))
-    convert = {"encode": javascript.json, "decode": _decoded}.get(mode)
+    convert = {"encode": javascript.to_json, "decode": _decode_json}.get(mode)
     if convert is None:
-        return nothing
+        return map_to_missing
 
     def run(payload: Any) -> Any:
         found = value(payload)
@@ -62,7 +71,7 @@ def compile_json(given: Any, place: Place) -> Mapper:
     return run
 
 
-def _decoded(value: Any) -> Any:
+def _decode_json(value: Any) -> Any:
     """Return what a text says in JSON; what says nothing stays as it is."""
     if not isinstance(value, str):
         return value
@@ -75,22 +84,24 @@ def _decoded(value: Any) -> Any:
 def compile_merge(given: Any, place: Place) -> Mapper:
     options = read_options(given, place, required=("direction", "objects"))
     if options is None:
-        return nothing
+        return map_to_missing
     direction = choice_option(options, "direction", place, ("left", "right"))
     objects, below = options["objects"], place.at("objects")
     if not isinstance(objects, list):
-        return below.refuse(f"must be a list, and is {kind(objects)}")
-    parts = [object_or_directive(each, below.at(n, keeps=True)) for n, each in enumerate(objects)]
+        return below.refuse(f"must be a list, and is {json_type_name(objects)}")
+    parts = [
+        object_or_directive(each, below.at(n, keeps_missing=True)) for n, each in enumerate(objects)
+    ]
     if direction == "left":
         parts.reverse()
 
     def merge(payload: Any) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for part in parts:
-            value = javascript.indexed(part(payload))
+            value = javascript.index_items(part(payload))
             if isinstance(value, dict):
                 merged.update(value)
-        if place.keeps:
+        if place.keeps_missing:
             return merged
         return {key: value for key, value in merged.items() if value is not MISSING}
 
@@ -100,10 +111,10 @@ def compile_merge(given: Any, place: Place) -> Mapper:
 def compile_transform(given: Any, place: Place) -> Mapper:
     options = read_options(given, place, required=("apply", "mapping"))
     if options is None:
-        return nothing
+        return map_to_missing
     for key in ("apply", "mapping"):
-        if kind(options[key]) not in ("an object", "a directive"):
-            return place.at(key).refuse(f"must be an object, and is {kind(options[key])}")
+        if json_type_name(options[key]) not in ("an object", "a directive"):
+            return place.at(key).refuse(f"must be an object, and is {json_type_name(options[key])}")
     apply = compile_root(options["apply"], place.at("apply"))
     mapping = compile_node(options["mapping"], place.through("mapping"))
     return lambda payload: mapping(apply(payload))

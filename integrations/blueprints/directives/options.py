@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from integrations.blueprints.nodes import Mapper, Place, compile_node, kind
+from integrations.blueprints.nodes import Mapper, Place, compile_node, json_type_name
 
 
 def read_options(
     given: Any, place: Place, required: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> dict[str, Any] | None:
     """Return the options of a directive, or None when they are no use; the place knows why."""
-    if kind(given) != "an object":
-        place.refuse(f"must be an object, and is {kind(given)}")
+    if json_type_name(given) != "an object":
+        place.refuse(f"must be an object, and is {json_type_name(given)}")
         return None
     for key in given.keys() - {*required, *optional}:
-        place.at(key).refuse("is not an option of this directive", always=False)
+        place.at(key).refuse("is not an option of this directive", fatal=False)
         compile_node(given[key], place.at(key))  # for its problems
     missing = [key for key in required if key not in given]
     for key in missing:
@@ -26,18 +26,20 @@ def read_options(
 
 
 def text_or_directive(given: Any, place: Place) -> Mapper:
-    if kind(given) not in ("a text", "a directive"):
-        place.refuse(f"must be a text or a directive, and is {kind(given)}")
+    if json_type_name(given) not in ("a text", "a directive"):
+        place.refuse(f"must be a text or a directive, and is {json_type_name(given)}")
     return compile_node(given, place)
 
 
 def raw_or_directive(given: Any, place: Place) -> Mapper:
-    return compile_node(given, place if kind(given) == "a directive" else place.unchecked())
+    return compile_node(
+        given, place if json_type_name(given) == "a directive" else place.unchecked()
+    )
 
 
 def object_or_directive(given: Any, place: Place) -> Mapper:
-    if kind(given) not in ("an object", "a directive"):
-        place.refuse(f"must be an object or a directive, and is {kind(given)}")
+    if json_type_name(given) not in ("an object", "a directive"):
+        place.refuse(f"must be an object or a directive, and is {json_type_name(given)}")
     return compile_node(given, place)
 
 
@@ -47,7 +49,7 @@ def text_option(
     """Return a text of the options, "" when there is none. The limits are in UTF-16 units."""
     text, place = given.get(key, ""), place.at(key)
     if not isinstance(text, str):
-        place.refuse(f"must be a text, and is {kind(text)}")
+        place.refuse(f"must be a text, and is {json_type_name(text)}")
         return ""
     units = len(text.encode("utf-16-le", "surrogatepass")) // 2
     if units < least:
@@ -60,7 +62,7 @@ def text_option(
 def flag_option(given: dict[str, Any], key: str, place: Place, *, default: bool) -> bool:
     flag = given.get(key, default)
     if not isinstance(flag, bool):
-        place.at(key).refuse(f"must be true or false, and is {kind(flag)}")
+        place.at(key).refuse(f"must be true or false, and is {json_type_name(flag)}")
     return bool(flag)
 
 
@@ -68,5 +70,5 @@ def choice_option(given: dict[str, Any], key: str, place: Place, known: Sequence
     word, place = given[key], place.at(key)
     if word not in known:
         almost = isinstance(word, str) and word.lower() in known
-        place.refuse(f"must be {' or '.join(known)}", always=not almost)
+        place.refuse(f"must be {' or '.join(known)}", fatal=not almost)
     return word if isinstance(word, str) else ""

@@ -11,29 +11,24 @@ from integrations.blueprints.directives.options import (
     text_option,
     text_or_directive,
 )
-from integrations.blueprints.nodes import (
-    Mapper,
-    Place,
-    kind,
-    nothing,
-)
+from integrations.blueprints.nodes import Mapper, Place, json_type_name, map_to_missing
 from integrations.errors import MessageRejected
 
-LONGEST = 10  # UTF-16 units of a pattern or a replacement
+MAX_PATTERN_UNITS = 10  # UTF-16 units of a pattern or a replacement
 
-CASES: dict[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper}
+CASE_FUNCTIONS: dict[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper}
 
 
 def compile_case(given: Any, place: Place) -> Mapper:
     options = read_options(given, place, required=("operator",), optional=("value",))
     if options is None:
-        return nothing
+        return map_to_missing
     operator = text_option(options, "operator", place, least=1)
-    convert = CASES.get(operator)
+    convert = CASE_FUNCTIONS.get(operator)
     if operator and convert is None:
-        place.at("operator").refuse("must be lower or upper", always=False)
-    if not javascript.is_true(options.get("value")):
-        return nothing  # as in the reference
+        place.at("operator").refuse("must be lower or upper", fatal=False)
+    if not javascript.is_truthy(options.get("value")):
+        return map_to_missing  # as in the reference
     value = text_or_directive(options["value"], place.at("value"))
 
     def change(payload: Any) -> Any:
@@ -55,7 +50,7 @@ def compile_replace(given: Any, place: Place) -> Mapper:
         optional=("replacement", "pattern2", "replacement2", "ignorecase", "global"),
     )
     if options is None:
-        return nothing
+        return map_to_missing
     value = text_or_directive(options["value"], place.at("value"))
     ignore_case = flag_option(options, "ignorecase", place, default=False)
     everywhere = flag_option(options, "global", place, default=True)
@@ -63,13 +58,13 @@ def compile_replace(given: Any, place: Place) -> Mapper:
         _replacer(*pair, ignore_case=ignore_case, everywhere=everywhere)
         for pair in (_first_pair(options, place), *_second_pair(options, place))
     ]
-    if not javascript.is_true(options["value"]):
-        return nothing  # as in the reference
+    if not javascript.is_truthy(options["value"]):
+        return map_to_missing  # as in the reference
 
     def replace(payload: Any) -> str:
         found = value(payload)
         if isinstance(found, bool | int | float):
-            found = javascript.text(found)
+            found = javascript.to_text(found)
         if not isinstance(found, str):
             return ""
         for replacer in replacers:
@@ -80,8 +75,8 @@ def compile_replace(given: Any, place: Place) -> Mapper:
 
 
 def _first_pair(options: dict[str, Any], place: Place) -> tuple[str, str]:
-    pattern = text_option(options, "pattern", place, least=1, most=LONGEST)
-    return pattern, text_option(options, "replacement", place, most=LONGEST)
+    pattern = text_option(options, "pattern", place, least=1, most=MAX_PATTERN_UNITS)
+    return pattern, text_option(options, "replacement", place, most=MAX_PATTERN_UNITS)
 
 
 def _second_pair(options: dict[str, Any], place: Place) -> list[tuple[str, str]]:
@@ -90,10 +85,14 @@ def _second_pair(options: dict[str, Any], place: Place) -> list[tuple[str, str]]
     given: dict[str, Any] = {name: options[name] or "" for name in names if name in options}
     for key, text in given.items():
         if not isinstance(text, str):
-            place.at(key).refuse(f"must be a text, and is {kind(text)}", always=False)
+            place.at(key).refuse(f"must be a text, and is {json_type_name(text)}", fatal=False)
             return []
-    pattern = text_option(given, "pattern2", place, most=LONGEST)
-    return [(pattern, text_option(given, "replacement2", place, most=LONGEST))] if pattern else []
+    pattern = text_option(given, "pattern2", place, most=MAX_PATTERN_UNITS)
+    return (
+        [(pattern, text_option(given, "replacement2", place, most=MAX_PATTERN_UNITS))]
+        if pattern
+        else []
+    )
 
 
 def _replacer(

@@ -7,75 +7,76 @@ from typing import Any
 
 from integrations.blueprints import javascript
 from integrations.blueprints.directives.options import raw_or_directive, text_or_directive
-from integrations.blueprints.nodes import (
-    Mapper,
-    Place,
-    compile_node,
-    kind,
+from integrations.blueprints.nodes import Mapper, Place, compile_node, json_type_name
+from integrations.blueprints.paths import (
+    MISSING,
+    follow_path,
+    parse_path,
+    parse_template_path,
+    path_getter,
 )
-from integrations.blueprints.paths import MISSING, follow, follower, keys_in_template, keys_of
 from integrations.errors import MessageRejected
 
-PLACEHOLDER = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
+PLACEHOLDER_PATTERN = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
 
 
 def compile_path(given: Any, place: Place) -> Mapper:
     if isinstance(given, str):
-        return follower(keys_of(given))
-    path = _string(text_or_directive(given, place), place)
-    return lambda payload: follow(payload, keys_of(path(payload)))
+        return path_getter(parse_path(given))
+    path = _require_text(text_or_directive(given, place), place)
+    return lambda payload: follow_path(payload, parse_path(path(payload)))
 
 
 def compile_template(given: Any, place: Place) -> Mapper:
     if isinstance(given, str):
-        pieces = _pieces(given)
-        return lambda payload: _filled(pieces, payload)
-    template = _string(text_or_directive(given, place), place)
-    return lambda payload: _filled(_pieces(template(payload)), payload)
+        pieces = _split_template(given)
+        return lambda payload: _fill_template(pieces, payload)
+    template = _require_text(text_or_directive(given, place), place)
+    return lambda payload: _fill_template(_split_template(template(payload)), payload)
 
 
-def _string(mapper: Mapper, place: Place) -> Mapper:
+def _require_text(mapper: Mapper, place: Place) -> Mapper:
     """Return a mapper for a text that a directive makes."""
 
     def checked(payload: Any) -> str:
         value = mapper(payload)
         if not isinstance(value, str):
-            was = "missing" if value is MISSING else kind(value)
+            was = "missing" if value is MISSING else json_type_name(value)
             raise MessageRejected(f"{place.path}: must be a text, and is {was} here.")
         return value
 
     return checked
 
 
-Pieces = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
+TemplatePieces = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 
 
 @lru_cache(maxsize=4_096)
-def _pieces(template: str) -> Pieces:
+def _split_template(template: str) -> TemplatePieces:
     """Return the texts around the placeholders, and the keys that each placeholder follows."""
     texts, paths, end = [], [], 0
-    for found in PLACEHOLDER.finditer(template):
+    for found in PLACEHOLDER_PATTERN.finditer(template):
         texts.append(template[end : found.start()])
-        paths.append(keys_in_template((found[1] or found[2]).strip()))
+        paths.append(parse_template_path((found[1] or found[2]).strip()))
         end = found.end()
     return (*texts, template[end:]), tuple(paths)
 
 
-def _filled(pieces: Pieces, payload: Any) -> str:
+def _fill_template(pieces: TemplatePieces, payload: Any) -> str:
     texts, paths = pieces
     filled = [texts[0]]
     for keys, text in zip(paths, texts[1:], strict=True):
-        value = follow(payload, keys)
-        filled += "" if value is MISSING else javascript.text(value), text
+        value = follow_path(payload, keys)
+        filled += "" if value is MISSING else javascript.to_text(value), text
     return "".join(filled)
 
 
 def compile_array_path(given: Any, place: Place) -> Mapper:
     if not isinstance(given, list):
-        return place.refuse(f"must be a list of a path and a shape, and is {kind(given)}")
+        return place.refuse(f"must be a list of a path and a shape, and is {json_type_name(given)}")
     path, shape = (*given, None, None)[:2]
     if len(given) > 2:
-        place.refuse("takes a path and a shape, and nothing more", always=False)
+        place.refuse("takes a path and a shape, and nothing more", fatal=False)
     if isinstance(path, str):
         find = compile_path(path, place.at(0))
     else:

@@ -2,15 +2,15 @@
 
 from integrations.destination import ConfigField, Destination, Endpoint, Option, Variant
 from integrations.destinations.heap.api import (
-    COUNT_EACH,
-    KINDS,
+    COUNT_IDS_PER_SOURCE,
+    ITEM_BUILDERS,
     VISITOR_IDENTITY,
-    allowances,
-    items,
-    limits,
-    request,
+    build_items,
+    build_request,
+    monthly_allowances,
+    published_limits,
 )
-from integrations.destinations.heap.connection import probes
+from integrations.destinations.heap.connection import connection_probes
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
 
 DESTINATION = Destination(
@@ -103,7 +103,10 @@ DESTINATION = Destination(
             "afterwards, replays included: what Heap had before would count again.",
             options=(
                 Option(value="once", label="One event at Heap: the key is the messageId"),
-                Option(value=COUNT_EACH, label="One event each: the key names the source, too"),
+                Option(
+                    value=COUNT_IDS_PER_SOURCE,
+                    label="One event each: the key names the source, too",
+                ),
             ),
             default="once",
             advanced=True,
@@ -135,7 +138,7 @@ DESTINATION = Destination(
             config={"visitors": VISITOR_IDENTITY},
         ),
     ),
-    kinds=tuple(KINDS),
+    kinds=tuple(ITEM_BUILDERS),
     # Source: https://developers.heap.io/reference/bulk-track, /bulk-add-user-properties and
     # /bulk-add-account-properties (seen 2026-11): 1,000 entries each. identify has no bulk form.
     endpoints={
@@ -144,11 +147,11 @@ DESTINATION = Destination(
         "add_account_properties": Endpoint(max_items=1_000),
         "identify": Endpoint(max_items=1),
     },
-    items=items,
-    request=request,
-    limits=limits,
-    allowances=allowances,
-    probes=probes,
+    items=build_items,
+    request=build_request,
+    limits=published_limits,
+    allowances=monthly_allowances,
+    probes=connection_probes,
     setup_steps=SETUP_STEPS,
     troubleshooting=TROUBLESHOOTING,
 )

@@ -19,47 +19,47 @@ from typing import Any
 
 import msgspec
 
-from integrations.destination import Action, Allowance, Config, Item, Limit, Request, Shaped
+from integrations.destination import Action, Allowance, Config, Item, Limit, Request, ShapedMessage
 from integrations.destinations.heap.properties import (
-    Value,
-    encode,
-    fit,
-    free_of_reserved,
-    from_to,
-    start,
+    PropertyValue,
+    describe_cut,
+    encode_json,
+    fit_properties,
+    rename_reserved,
+    truncate_utf16,
 )
 from integrations.errors import MessageRejected, VendorUnavailable
-from integrations.messages import Message, iso
+from integrations.messages import Message, format_iso
 
 # Source: the EU box on https://developers.heap.io/reference/track-1 (seen 2026-11).
 HOSTS = {"us": "https://heapanalytics.com", "eu": "https://c.eu.heap-api.com"}
 
 # Endpoint → its path, and the list that carries many entries, or nothing where one stands alone.
-CALLS = {
+ENDPOINT_PATHS = {
     "track": ("/api/track", b"events"),
     "add_user_properties": ("/api/add_user_properties", b"users"),
     "add_account_properties": ("/api/add_account_properties", b"accounts"),
     "identify": ("/api/v1/identify", b""),
 }
 
-MAX_EVENT = 1_024  # UTF-16 units
-MAX_IDENTITY = 255  # characters
+MAX_EVENT_NAME_UNITS = 1_024  # UTF-16 units
+MAX_IDENTITY_CHARS = 255  # characters
 VISITOR_IDENTITY = "identity"  # the setting `visitors`: an anonymousId is sent as the identity
-COUNT_EACH = "each"  # messages of different sources, though their ids are equal
-MIN_KEY = 8  # characters of an idempotency key; Segment's connector for Heap says so
+COUNT_IDS_PER_SOURCE = "each"  # messages of different sources, though their ids are equal
+MIN_KEY_CHARS = 8  # characters of an idempotency key; Segment's connector for Heap says so
 KEY_PREFIX = "penstock:"
 HASH_WORDS = Struct("<I4xI").unpack_from  # of an MD5: bytes 0 to 3 and 8 to 11
 
 # Never one person. As an identity they would merge all that have them, and Heap cannot part
 # people again. Heap's page warns of the first three; the others are of the same making.
 # Source: https://developers.heap.io/reference/identify (seen 2026-11).
-NOBODY = frozenset(
+PLACEHOLDER_IDS = frozenset(
     {"null", "undefined", "user", "none", "nil", "nan", "true", "false", "[object object]"}
     | {"anonymous", "guest", "unknown", "00000000-0000-0000-0000-000000000000"}
 )
 
 
-class Event(msgspec.Struct, omit_defaults=True, gc=False):
+class TrackEvent(msgspec.Struct, omit_defaults=True, gc=False):
     """An entry of `track`. Source: https://developers.heap.io/reference/bulk-track (2026-11)."""
 
     event: str
@@ -67,10 +67,10 @@ class Event(msgspec.Struct, omit_defaults=True, gc=False):
     user_id: str = ""
     timestamp: str = ""
     idempotency_key: str = ""
-    properties: dict[str, Value] = {}
+    properties: dict[str, PropertyValue] = {}
 
 
-class Who(msgspec.Struct, gc=False):
+class Person(msgspec.Struct, gc=False):
     """Whom a message is about.
 
     identity   the user, or ""
@@ -83,34 +83,38 @@ class Who(msgspec.Struct, gc=False):
     notes: list[str]
 
 
-def items(action: Action, message: Message, config: Config) -> Shaped:
+def build_items(action: Action, message: Message, config: Config) -> ShapedMessage:
     """Return what one action of a blueprint sends for one message.
 
     Raises MessageRejected when Heap could take it in no form.
     """
-    who = _who(message, config)
-    entry = KINDS[action.kind](action, message, who, config)
-    links = (_link(who.visitor, who.identity, message),) if who.visitor and who.identity else ()
+    person = _identify_person(message, config)
+    entry = ITEM_BUILDERS[action.kind](action, message, person, config)
+    links = (
+        (_build_link(person.visitor, person.identity, message),)
+        if person.visitor and person.identity
+        else ()
+    )
     if isinstance(entry, Item):
-        return Shaped(items=(*links, entry), notes=tuple(who.notes))
-    return Shaped(items=links, notes=tuple(who.notes), nothing="" if links else entry)
+        return ShapedMessage(items=(*links, entry), notes=tuple(person.notes))
+    return ShapedMessage(items=links, notes=tuple(person.notes), nothing="" if links else entry)
 
 
-def request(endpoint: str, items: Sequence[Item], config: Config) -> Request:
+def build_request(endpoint: str, items: Sequence[Item], config: Config) -> Request:
     """Return the request that carries these entries of one endpoint.
 
     Raises VendorUnavailable when the sandbox is asked for where none runs.
     """
-    path, plural = CALLS[endpoint]
-    host = base(config)
-    app_id = b'{"app_id":' + encode(config["app_id"]) + b","
+    path, plural = ENDPOINT_PATHS[endpoint]
+    host = base_url(config)
+    app_id = b'{"app_id":' + encode_json(config["app_id"]) + b","
     bodies = b",".join([item.body for item in items])
     if not plural:
         return Request(url=host + path, body=app_id + bodies[1:])
     return Request(url=host + path, body=b"".join((app_id, b'"', plural, b'":[', bodies, b"]}")))
 
 
-def allowances(config: Config) -> Sequence[Allowance]:
+def monthly_allowances(config: Config) -> Sequence[Allowance]:
     """Return what Heap heeds of one identity; it ignores what is over it without a word.
 
     Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
@@ -121,7 +125,7 @@ def allowances(config: Config) -> Sequence[Allowance]:
     )  # fmt: skip
 
 
-def limits(config: Config) -> Sequence[Limit]:
+def published_limits(config: Config) -> Sequence[Limit]:
     """Return Heap's published limits of bulk tracking. The sandbox has none of its own accord.
 
     Source: https://developers.heap.io/reference/bulk-track (seen 2026-11).
@@ -137,7 +141,7 @@ def limits(config: Config) -> Sequence[Limit]:
     )  # fmt: skip
 
 
-def base(config: Config) -> str:
+def base_url(config: Config) -> str:
     """Return where Heap takes events. Raises VendorUnavailable where no sandbox runs."""
     if config["region"] != "sandbox":
         return HOSTS[config["region"]]
@@ -172,155 +176,161 @@ def heap_user_id(anonymous_id: str) -> str:
 # --- whom it is about ---
 
 
-def _who(message: Message, config: Config) -> Who:
+def _identify_person(message: Message, config: Config) -> Person:
     notes: list[str] = []
-    identity = _identity(message.user_id, "userId", notes)
+    identity = _read_identity(message.user_id, "userId", notes)
     if config.get("visitors") == VISITOR_IDENTITY:
-        identity = identity or _identity(message.anonymous_id, "anonymousId", notes)
-        return Who(identity, "", notes)
-    anonymous_id = _somebody(message.anonymous_id, "anonymousId", notes)
-    return Who(identity, heap_user_id(anonymous_id) if anonymous_id else "", notes)
+        identity = identity or _read_identity(message.anonymous_id, "anonymousId", notes)
+        return Person(identity, "", notes)
+    anonymous_id = _usable_id(message.anonymous_id, "anonymousId", notes)
+    return Person(identity, heap_user_id(anonymous_id) if anonymous_id else "", notes)
 
 
-def _identity(given: str, field: str, notes: list[str]) -> str:
-    identity = _trimmed(_somebody(given, field, notes), field, notes)
-    if len(identity) > MAX_IDENTITY:
+def _read_identity(given: str, field: str, notes: list[str]) -> str:
+    identity = _strip_id(_usable_id(given, field, notes), field, notes)
+    if len(identity) > MAX_IDENTITY_CHARS:
         raise MessageRejected(
-            f"The {field} has {len(identity):,} characters and Heap takes {MAX_IDENTITY}. "
+            f"The {field} has {len(identity):,} characters and Heap takes {MAX_IDENTITY_CHARS}. "
             "It was not cut: two people could become one."
         )
     return identity
 
 
-def _somebody(given: str, field: str, notes: list[str]) -> str:
+def _usable_id(given: str, field: str, notes: list[str]) -> str:
     """Return the id, or "" when it is blank or stands for nobody in particular."""
     bare = given.strip()
-    if bare.lower() in NOBODY:
+    if bare.lower() in PLACEHOLDER_IDS:
         notes.append(f'{field} "{bare}" ignored: Heap would merge all people who have it.')
         return ""
     return given if bare else ""
 
 
-def _trimmed(given: str, field: str, notes: list[str]) -> str:
+def _strip_id(given: str, field: str, notes: list[str]) -> str:
     bare = given.strip()
     if bare != given:
         notes.append(f"{field} sent without the blanks around it.")
     return bare
 
 
-def _rejected(reason: str, who: Who) -> MessageRejected:
-    return MessageRejected(" ".join([reason, *who.notes]))
+def _rejection(reason: str, person: Person) -> MessageRejected:
+    return MessageRejected(" ".join([reason, *person.notes]))
 
 
 # --- kinds of action: each returns its entry, or why there is none ---
 
 
-def _event(action: Action, message: Message, who: Who, config: Config) -> Item:
-    if not who.identity and not who.visitor:
-        raise _rejected("Heap needs a userId or an anonymousId.", who)
+def _build_track(action: Action, message: Message, person: Person, config: Config) -> Item:
+    if not person.identity and not person.visitor:
+        raise _rejection("Heap needs a userId or an anonymousId.", person)
     fields = action.fields
-    event = Event(
-        event=_event_name(fields.get("event"), who),
-        identity=who.identity,
-        user_id="" if who.identity else who.visitor,
-        timestamp=iso(message.timestamp),
-        idempotency_key=_idempotency_key(message, action.again, config),
-        properties=_fitted(fields.get("properties"), who, config),
+    event = TrackEvent(
+        event=_read_event_name(fields.get("event"), person),
+        identity=person.identity,
+        user_id="" if person.identity else person.visitor,
+        timestamp=format_iso(message.timestamp),
+        idempotency_key=_idempotency_key(message, action.repeat, config),
+        properties=_fit_action_properties(fields.get("properties"), person, config),
     )
-    return Item(endpoint="track", body=encode(event))
+    return Item(endpoint="track", body=encode_json(event))
 
 
-def _user_properties(action: Action, message: Message, who: Who, config: Config) -> Item | str:
+def _build_user_properties(
+    action: Action, message: Message, person: Person, config: Config
+) -> Item | str:
     """Heap takes no `user_id` in this call, so a visitor cannot have properties.
 
     Source: https://developers.heap.io/reference/add-user-properties (seen 2026-11).
     """
-    if not who.identity and not who.visitor:
-        raise _rejected("Heap needs a userId.", who)
-    if not who.identity:
+    if not person.identity and not person.visitor:
+        raise _rejection("Heap needs a userId.", person)
+    if not person.identity:
         return "Heap keeps properties of users only, and this visitor has no userId yet."
     objects = config.get("objects", "flatten")
-    given = free_of_reserved(action.fields.get("properties"), who.notes, objects=objects)
-    properties = _fitted(given, who, config)
+    given = rename_reserved(action.fields.get("properties"), person.notes, objects=objects)
+    properties = _fit_action_properties(given, person, config)
     if not properties:
         return "There are no user properties to send."
-    body = encode({"identity": who.identity, "properties": properties})
+    body = encode_json({"identity": person.identity, "properties": properties})
     return Item(endpoint="add_user_properties", body=body)
 
 
-def _account_properties(action: Action, message: Message, who: Who, config: Config) -> Item | str:
-    account_id = _somebody(_as_id(action.fields.get("account_id")), "groupId", who.notes)
+def _build_account_properties(
+    action: Action, message: Message, person: Person, config: Config
+) -> Item | str:
+    account_id = _usable_id(_id_text(action.fields.get("account_id")), "groupId", person.notes)
     if not account_id:
-        raise _rejected("Heap needs the groupId: it is the account's id.", who)
-    properties = _fitted(action.fields.get("properties"), who, config)
+        raise _rejection("Heap needs the groupId: it is the account's id.", person)
+    properties = _fit_action_properties(action.fields.get("properties"), person, config)
     if not properties:
         return "There are no account properties to send."
-    account_id = _trimmed(account_id, "groupId", who.notes)
-    body = encode({"account_id": account_id, "properties": properties})
+    account_id = _strip_id(account_id, "groupId", person.notes)
+    body = encode_json({"account_id": account_id, "properties": properties})
     return Item(endpoint="add_account_properties", body=body)
 
 
-def _alias(action: Action, message: Message, who: Who, config: Config) -> Item | str:
+def _build_alias(action: Action, message: Message, person: Person, config: Config) -> Item | str:
     """Link the id a person had before. It must have been a visitor's: Heap merges no two users."""
-    if not who.identity:
-        raise _rejected("An alias needs a userId.", who)
-    previous_id = _somebody(_as_id(action.fields.get("previous_id")), "previousId", who.notes)
+    if not person.identity:
+        raise _rejection("An alias needs a userId.", person)
+    previous_id = _usable_id(_id_text(action.fields.get("previous_id")), "previousId", person.notes)
     if not previous_id:
         return "An alias without previousId links nobody."
     if config.get("visitors") == VISITOR_IDENTITY:
         return "Visitors are sent as identities here, and Heap merges no two of those."
     visitor = heap_user_id(previous_id)
-    if previous_id.strip() == who.identity or visitor == who.visitor:
+    if previous_id.strip() == person.identity or visitor == person.visitor:
         return "The previousId says nothing that the other ids do not say."
-    return _link(visitor, who.identity, message)
+    return _build_link(visitor, person.identity, message)
 
 
-KINDS: dict[str, Callable[[Action, Message, Who, Config], Item | str]] = {
-    "track": _event,
-    "user_properties": _user_properties,
-    "account_properties": _account_properties,
-    "link": _alias,
+ITEM_BUILDERS: dict[str, Callable[[Action, Message, Person, Config], Item | str]] = {
+    "track": _build_track,
+    "user_properties": _build_user_properties,
+    "account_properties": _build_account_properties,
+    "link": _build_alias,
 }
 
 
-def _link(visitor: str, identity: str, message: Message) -> Item:
+def _build_link(visitor: str, identity: str, message: Message) -> Item:
     """Heap drops a second identity for the same visitor without a word, hence `once`."""
-    body = encode({"user_id": visitor, "identity": identity, "timestamp": iso(message.timestamp)})
+    body = encode_json(
+        {"user_id": visitor, "identity": identity, "timestamp": format_iso(message.timestamp)}
+    )
     return Item(endpoint="identify", body=body, once=(f"link:{visitor}", identity))
 
 
-def _event_name(given: Any, who: Who) -> str:
-    name = _as_id(given)
+def _read_event_name(given: Any, person: Person) -> str:
+    name = _id_text(given)
     if not name.strip():
-        raise _rejected("The event has no name.", who)
-    short = start(name, MAX_EVENT)
+        raise _rejection("The event has no name.", person)
+    short = truncate_utf16(name, MAX_EVENT_NAME_UNITS)
     if short != name:
-        who.notes.append(f"The event's name cut {from_to(name, short)}.")
+        person.notes.append(f"The event's name cut {describe_cut(name, short)}.")
     return short
 
 
-def _fitted(given: Any, who: Who, config: Config) -> dict[str, Value]:
+def _fit_action_properties(given: Any, person: Person, config: Config) -> dict[str, PropertyValue]:
     arrays, objects = config.get("arrays", "json"), config.get("objects", "flatten")
-    return fit(given, who.notes, arrays=arrays, objects=objects)
+    return fit_properties(given, person.notes, arrays=arrays, objects=objects)
 
 
-def _idempotency_key(message: Message, again: int, config: Config) -> str:
+def _idempotency_key(message: Message, repeat: int, config: Config) -> str:
     """Return the message's own id; a short one gets a prefix, different ids never the same key.
 
-    again   Action.again: the second event made of a message has a key of its own
+    repeat  Action.repeat: the second event made of a message has a key of its own
     """
     message_id = message.message_id
     if not message_id:
         return ""
-    number = f":{again + 1}" if again else ""
-    if config.get("same_ids") == COUNT_EACH:
+    number = f":{repeat + 1}" if repeat else ""
+    if config.get("same_ids") == COUNT_IDS_PER_SOURCE:
         return f"{KEY_PREFIX}source-{message.source}:{message_id}{number}"
-    if len(message_id) >= MIN_KEY and not message_id.startswith(KEY_PREFIX) and not number:
+    if len(message_id) >= MIN_KEY_CHARS and not message_id.startswith(KEY_PREFIX) and not number:
         return message_id
     return f"{KEY_PREFIX}{message_id}{number}"
 
 
-def _as_id(given: Any) -> str:
+def _id_text(given: Any) -> str:
     """Return a text or a number as text, and "" for anything else."""
     if isinstance(given, str):
         return given

@@ -13,59 +13,67 @@ from collections.abc import Sequence
 
 import msgspec
 
-from integrations.destination import Config, Finding, Probe, Request, Response
-from integrations.destinations.heap.api import HOSTS, base
+from integrations.destination import Config, ConnectionFinding, Probe, Request, Response
+from integrations.destinations.heap.api import HOSTS, base_url
 
-APP_ID = Finding(
+APP_ID_FINDING = ConnectionFinding(
     "unknown",
     "Heap takes any number as App ID, so this one cannot be checked from here. Send a test event, "
     "and look for it in Heap.",
 )
 
 
-def probes(config: Config) -> Sequence[Probe | Finding]:
+def connection_probes(config: Config) -> Sequence[Probe | ConnectionFinding]:
     """Return what to ask. Raises VendorUnavailable where no sandbox runs."""
     key = config.get("api_key")
-    return (_is_there(config), *((_key(config, key),) if key else ()), APP_ID)
+    return (
+        _reachability_probe(config),
+        *((_api_key_probe(config, key),) if key else ()),
+        APP_ID_FINDING,
+    )
 
 
-def _is_there(config: Config) -> Probe:
+def _reachability_probe(config: Config) -> Probe:
     body = msgspec.json.encode({"app_id": config["app_id"], "events": [{}]})
-    return Probe(request=Request(url=f"{base(config)}/api/track", body=body), finding=_heard)
+    return Probe(
+        request=Request(url=f"{base_url(config)}/api/track", body=body), finding=_judge_reachability
+    )
 
 
-def _heard(response: Response) -> Finding:
+def _judge_reachability(response: Response) -> ConnectionFinding:
     if response.status == 400:
-        return Finding("good", "Heap answers, and refuses an empty event, as it should.")
+        return ConnectionFinding("good", "Heap answers, and refuses an empty event, as it should.")
     if 200 <= response.status < 300:
-        return Finding("good", "Heap answers.")
-    return Finding(
+        return ConnectionFinding("good", "Heap answers.")
+    return ConnectionFinding(
         "bad",
         f"HTTP {response.status} from where Heap should be: {response.body[:200]}. A proxy or a "
         "firewall on the way may have answered.",
     )
 
 
-def _key(config: Config, key: str) -> Probe:
+def _api_key_probe(config: Config, key: str) -> Probe:
     # one host for both regions
-    host = base(config) if config["region"] == "sandbox" else HOSTS["us"]
+    host = base_url(config) if config["region"] == "sandbox" else HOSTS["us"]
     basic = b64encode(f"{config['app_id']}:{key}".encode()).decode()
     request = Request(
         url=f"{host}/api/public/v0/auth_token",
         body=b"",
         headers={"Content-Type": "application/json", "Authorization": f"Basic {basic}"},
     )
-    return Probe(request=request, finding=_unlocked)
+    return Probe(request=request, finding=_judge_api_key)
 
 
-def _unlocked(response: Response) -> Finding:
+def _judge_api_key(response: Response) -> ConnectionFinding:
     if 200 <= response.status < 300:
-        return Finding("good", "Heap accepts the API key together with the App ID.")
+        return ConnectionFinding("good", "Heap accepts the API key together with the App ID.")
     if response.status in (401, 403):
-        return Finding(
+        return ConnectionFinding(
             "bad",
             "Heap does not accept the API key for this App ID. It works with the App ID of the "
             "main Production environment only, and is needed only for deleting users: events are "
             "delivered without it.",
         )
-    return Finding("unknown", f"Heap did not say whether the API key is right: {response.status}.")
+    return ConnectionFinding(
+        "unknown", f"Heap did not say whether the API key is right: {response.status}."
+    )

@@ -4,7 +4,7 @@ Facts about Heap: https://developers.heap.io/reference/server-side-apis-overview
 under it, https://developers.heap.io/reference/user-deletion (seen 2026-11).
 """
 
-from integrations.destination import Trouble
+from integrations.destination import TroubleshootingEntry
 
 SETUP_STEPS = (
     (
@@ -39,7 +39,7 @@ SETUP_STEPS = (
 )
 
 TROUBLESHOOTING = (
-    Trouble(
+    TroubleshootingEntry(
         symptom="The credentials are rejected (401 or 403)",
         cause="Heap asks for no credentials when it takes events, so a proxy or a firewall on "
         "the way has most likely answered. When users are deleted: the API key is wrong or "
@@ -49,7 +49,7 @@ TROUBLESHOOTING = (
         errors=("CredentialsRejected",),
         statuses=(401, 403),
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="Heap refuses the request (400)",
         cause="Something in it is not as Heap wants it. Its answer names the place, counted from "
         "0: postBody.events[3].properties is about the fourth event.",
@@ -57,7 +57,7 @@ TROUBLESHOOTING = (
         "event is tracked, or in the blueprint, and deliver again.",
         statuses=(400,),
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="A delivery failed",
         cause="The message has what Heap cannot take in any form: nobody it is about, a userId "
         "of more than 255 characters, an event without a name, a group without groupId.",
@@ -65,14 +65,14 @@ TROUBLESHOOTING = (
         "failed can be delivered again after a change of the blueprint.",
         errors=("MessageRejected",),
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="A message is too large (413)",
         cause="One message alone is more than Heap, or a proxy on the way, takes at once.",
         fix="Send fewer properties with it, or leave some out in the blueprint.",
         errors=("TooLarge",),
         statuses=(413,),
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="Heap is unavailable, or asks to slow down (429)",
         cause="Heap or the network has a problem, or more was sent than Heap takes: 15,000 "
         "events a minute for an App ID, 1,000 a minute for one user.",
@@ -81,27 +81,27 @@ TROUBLESHOOTING = (
         errors=("VendorUnavailable",),
         statuses=(408, 425, 429, 500, 502, 503, 504),
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="Deliveries succeed, yet Heap shows no events",
         cause="Heap is open on another environment, or the App ID or the region is not yours: "
         "Heap is known to accept any number that looks like an App ID.",
         fix="Compare the App ID here with Account › Manage › Projects in Heap, pick the same "
         "environment at the top of Heap, and check the region.",
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="Events arrive late",
         cause="Heap works through what it accepted in its own time: minutes as a rule, and it "
         "promises none. A new event can take an hour to be offered in charts.",
         fix="Look at the delivery first: once it says delivered, it is only a matter of waiting.",
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="User properties do not change",
         cause="They travel with identify calls, not with events. And Heap keeps them for users "
         "only: an identify without userId has nowhere to go.",
         fix="Call identify with a userId and traits, and see that the blueprint has an enabled "
         "action of kind user_properties for it.",
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="One person appears as two users",
         cause="Heap joins a visitor with a user only when told that both are one, which takes a "
         "message with userId and anonymousId. It joins a visitor with one user only, at most 10 "
@@ -109,7 +109,7 @@ TROUBLESHOOTING = (
         fix="Call identify right after sign-in, with the same userId everywhere, from where the "
         "anonymousId is known. Reset the SDK on sign-out.",
     ),
-    Trouble(
+    TroubleshootingEntry(
         symptom="Event properties are missing or look different",
         cause="Heap takes flat texts and numbers: names below 512 characters, texts below 1,024. "
         "Objects are flattened, lists become text, what is empty is left out, what is too long "

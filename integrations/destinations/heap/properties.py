@@ -20,25 +20,30 @@ from typing import Any
 
 import msgspec
 
-MAX_NAME = 511  # UTF-16 units
-MAX_TEXT = 1_023  # UTF-16 units
-MOST, LEAST = 2**53, -(2**53)  # beyond them JavaScript, which Heap speaks, rounds integers
-MAX_DEPTH = 32  # objects in objects; what lies deeper is sent as JSON
-EMAIL = "email"
-KNOWN = frozenset({"id", "user_id", EMAIL})  # names of user properties that Heap has an eye on
-FEW = 3  # names in a note about what did arrive
-AS_TEXT = "Sent as text, because Heap takes only texts and numbers"
+MAX_NAME_UNITS = 511  # UTF-16 units
+MAX_TEXT_UNITS = 1_023  # UTF-16 units
+MAX_SAFE_INTEGER, MIN_SAFE_INTEGER = (
+    2**53,
+    -(2**53),
+)  # beyond them JavaScript, which Heap speaks, rounds integers
+MAX_OBJECT_DEPTH = 32  # objects in objects; what lies deeper is sent as JSON
+EMAIL_NAME = "email"
+SPECIAL_NAMES = frozenset(
+    {"id", "user_id", EMAIL_NAME}
+)  # names of user properties that Heap has an eye on
+MAX_NAMES_IN_NOTE = 3  # names in a note about what did arrive
+SENT_AS_TEXT_NOTE = "Sent as text, because Heap takes only texts and numbers"
 
 # So short that no count is needed: no character has more than two units.
-SHORT_NAME, SHORT_TEXT = MAX_NAME // 2, MAX_TEXT // 2
+SAFE_NAME_CHARS, SAFE_TEXT_CHARS = MAX_NAME_UNITS // 2, MAX_TEXT_UNITS // 2
 
-Value = str | int | float
-encode = msgspec.json.Encoder().encode
+PropertyValue = str | int | float
+encode_json = msgspec.json.Encoder().encode
 
 
-def fit(
+def fit_properties(
     given: Any, notes: list[str], *, arrays: str = "json", objects: str = "flatten"
-) -> dict[str, Value]:
+) -> dict[str, PropertyValue]:
     """Return the properties as Heap takes them, and add to `notes` what was changed.
 
     arrays   "json"; "join": one of texts and numbers as Heap itself would write it, `a||b`, others
@@ -49,16 +54,16 @@ def fit(
     if given is None:
         return {}
     if type(given) is not dict:
-        shown = _shortened(encode(given).decode())
+        shown = _shortened(encode_json(given).decode())
         notes.append(f"Left out: properties, which must be an object and are {shown}.")
         return {}
-    fitting = _Fitting(arrays, objects, MAX_DEPTH if objects == "flatten" else 0)
+    fitting = _PropertyFitter(arrays, objects, MAX_OBJECT_DEPTH if objects == "flatten" else 0)
     fitting.take(given)
     notes += fitting.summary()
     return fitting.sent
 
 
-def free_of_reserved(given: Any, notes: list[str], *, objects: str = "flatten") -> Any:
+def rename_reserved(given: Any, notes: list[str], *, objects: str = "flatten") -> Any:
     """Return user properties under names that Heap allows, and that it knows.
 
     `id`, in any case, and `user_id` get an underscore in front, as Heap writes a custom property
@@ -68,7 +73,7 @@ def free_of_reserved(given: Any, notes: list[str], *, objects: str = "flatten") 
     """
     if type(given) is not dict:
         return given
-    if KNOWN.intersection(map(str.lower, given)) <= given.keys() & {EMAIL}:
+    if SPECIAL_NAMES.intersection(map(str.lower, given)) <= given.keys() & {EMAIL_NAME}:
         return given  # the usual case: none of them, or `email` as it should be
     names = {
         key: _free_name(key, given)
@@ -77,9 +82,9 @@ def free_of_reserved(given: Any, notes: list[str], *, objects: str = "flatten") 
     }  # flattened, an object has other names: `id.x` is free
     for key, name in names.items():
         notes.append(f"properties.{key} renamed to properties.{name}: Heap reserves {key}.")
-    emails = [key for key in given if key.lower() == EMAIL and isinstance(given[key], str)]
-    if emails and EMAIL not in given:
-        names[emails[0]] = EMAIL
+    emails = [key for key in given if key.lower() == EMAIL_NAME and isinstance(given[key], str)]
+    if emails and EMAIL_NAME not in given:
+        names[emails[0]] = EMAIL_NAME
         notes.append(f"properties.{emails[0]} renamed to properties.email, as Heap knows it.")
     return {names.get(key, key): value for key, value in given.items()} if names else given
 
@@ -95,17 +100,17 @@ def _free_name(key: str, given: Mapping[str, Any]) -> str:
     return name
 
 
-class _Fitting(msgspec.Struct):
+class _PropertyFitter(msgspec.Struct):
     """The properties of one message on their way to Heap, and what is done to them.
 
-    opened  how deep objects are flattened
-    sent    name → value, as Heap gets them
+    max_depth  how deep objects are flattened
+    sent       name → value, as Heap gets them
     """
 
     arrays: str
     objects: str
-    opened: int
-    sent: dict[str, Value] = {}
+    max_depth: int
+    sent: dict[str, PropertyValue] = {}
     flattened: list[str] = []
     as_text: list[str] = []
     empty: list[str] = []
@@ -119,16 +124,18 @@ class _Fitting(msgspec.Struct):
             name = prefix + key
             kind = type(value)
             if kind is str:
-                if len(value) > SHORT_TEXT:
+                if len(value) > SAFE_TEXT_CHARS:
                     value = self._cut(name, value)
-            elif kind is not float and (kind is not int or not LEAST <= value <= MOST):
-                if kind is dict and value and depth < self.opened:
+            elif kind is not float and (
+                kind is not int or not MIN_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
+            ):
+                if kind is dict and value and depth < self.max_depth:
                     self._open(name, value, depth)
                     continue
                 value = self._as_text(name, value, depth)
                 if value is None:
                     continue
-            if name in sent or not name or len(name) > SHORT_NAME:
+            if name in sent or not name or len(name) > SAFE_NAME_CHARS:
                 name = self._settled_name(name)
                 if not name:
                     continue
@@ -142,45 +149,53 @@ class _Fitting(msgspec.Struct):
     def _as_text(self, name: str, value: Any, depth: int) -> str | None:
         """Return a text for what is neither text nor number, or None where none is to be sent."""
         if not value and value is not False:
-            self.empty.append(f"{path(name)} ({encode(value).decode()})")
+            self.empty.append(f"{property_label(name)} ({encode_json(value).decode()})")
             return None
-        if self.arrays == "index" and type(value) is list and depth < MAX_DEPTH:
+        if self.arrays == "index" and type(value) is list and depth < MAX_OBJECT_DEPTH:
             self._open(name, {str(index): each for index, each in enumerate(value)}, depth)
             return None
         if (self.arrays if type(value) is list else self._of_object(value)) == "drop":
-            self.dropped.append(path(name))
+            self.dropped.append(property_label(name))
             return None
         self.as_text.append(name)
-        text = _text(value, join=self.arrays == "join")
-        return text if len(text) <= SHORT_TEXT else self._cut(name, text)
+        text = _value_text(value, join=self.arrays == "join")
+        return text if len(text) <= SAFE_TEXT_CHARS else self._cut(name, text)
 
     def _of_object(self, value: Any) -> str:
         return self.objects if type(value) is dict else ""
 
     def _cut(self, name: str, text: str) -> str:
-        short = start(text, MAX_TEXT)
+        short = truncate_utf16(text, MAX_TEXT_UNITS)
         if short != text:
-            self.changes.append(f"{path(name)} cut {from_to(text, short)}.")
+            self.changes.append(f"{property_label(name)} cut {describe_cut(text, short)}.")
         return short
 
     def _settled_name(self, name: str) -> str:
         """Return the name to send instead, or "" when there can be none."""
         if not name:
-            self.changes.append(f"Left out: {path(name)}, because Heap takes none without a name.")
+            self.changes.append(
+                f"Left out: {property_label(name)}, because Heap takes none without a name."
+            )
             return ""
-        short = start(name, MAX_NAME)
+        short = truncate_utf16(name, MAX_NAME_UNITS)
         if short != name:
-            self.changes.append(f"The name of {path(name)} cut {from_to(name, short)}.")
+            self.changes.append(
+                f"The name of {property_label(name)} cut {describe_cut(name, short)}."
+            )
         if short in self.sent:
-            self.changes.append(f"{path(short)} came more than once; the last value was sent.")
+            self.changes.append(
+                f"{property_label(short)} came more than once; the last value was sent."
+            )
         return short
 
     def summary(self) -> list[str]:
         """Return the notes."""
         if self.flattened:
-            self.changes.append(_few("Flattened, with dots in the names", *self.flattened))
+            self.changes.append(
+                _list_names_note("Flattened, with dots in the names", *self.flattened)
+            )
         if self.as_text:
-            self.changes.append(_few(AS_TEXT, *self.as_text))
+            self.changes.append(_list_names_note(SENT_AS_TEXT_NOTE, *self.as_text))
         if self.empty:
             self.changes.append(
                 f"Left out, because there is nothing in it: {', '.join(self.empty)}."
@@ -190,7 +205,7 @@ class _Fitting(msgspec.Struct):
         return self.changes
 
 
-def start(text: str, limit: int) -> str:
+def truncate_utf16(text: str, limit: int) -> str:
     """Return the start of a text: at most `limit` UTF-16 units, and never half a character."""
     if 2 * len(text) <= limit:
         return text
@@ -198,17 +213,17 @@ def start(text: str, limit: int) -> str:
     return text if len(units) <= 2 * limit else units[: 2 * limit].decode("utf-16-le", "ignore")
 
 
-def from_to(text: str, short: str) -> str:
+def describe_cut(text: str, short: str) -> str:
     """Return how far a text was cut, in words."""
-    return f"from {_units(text):,} to {_units(short):,} characters"
+    return f"from {_utf16_units(text):,} to {_utf16_units(short):,} characters"
 
 
-def path(name: str) -> str:
+def property_label(name: str) -> str:
     """Return a property's name as notes show it."""
     return f"properties.{_shortened(name)}" if name else 'properties.""'
 
 
-def _units(text: str) -> int:
+def _utf16_units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
@@ -217,12 +232,12 @@ def _shortened(text: str) -> str:
 
 
 @lru_cache(maxsize=1_024)  # a source's messages look alike
-def _few(what: str, *names: str) -> str:
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return f"{what}: {', '.join(map(path, names[:FEW]))}{more}."
+def _list_names_note(what: str, *names: str) -> str:
+    more = f" and {len(names) - MAX_NAMES_IN_NOTE} more" if len(names) > MAX_NAMES_IN_NOTE else ""
+    return f"{what}: {', '.join(map(property_label, names[:MAX_NAMES_IN_NOTE]))}{more}."
 
 
-def _text(value: Any, *, join: bool) -> str:
+def _value_text(value: Any, *, join: bool) -> str:
     if join and type(value) is list and all(isinstance(v, str | int | float) for v in value):
-        return "||".join(v if isinstance(v, str) else encode(v).decode() for v in value)
-    return encode(value).decode()
+        return "||".join(v if isinstance(v, str) else encode_json(v).decode() for v in value)
+    return encode_json(value).decode()

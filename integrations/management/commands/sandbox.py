@@ -25,7 +25,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, destination: str, host: str, port: int, **options: Any) -> None:
-        sandbox = sandbox_module(destination)
+        sandbox = load_sandbox(destination)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _stop)
         try:
@@ -42,14 +42,14 @@ class Command(BaseCommand):
             server.shutdown()
 
 
-def sandbox_module(key: str) -> ModuleType:
+def load_sandbox(key: str) -> ModuleType:
     """Return the sandbox of a destination. Raises CommandError, naming those that have one."""
-    if key not in (known := keys()):
+    if key not in (known := sandbox_keys()):
         raise CommandError(f"{key!r} has no sandbox. These have one: {', '.join(known)}.")
     return import_module(f"integrations.destinations.{key}.sandbox")
 
 
-def keys() -> list[str]:
+def sandbox_keys() -> list[str]:
     """Return the destinations with a sandbox, be it a module or a package."""
     folders = (Path(place) for place in destinations.__path__)
     found = (path for folder in folders for path in folder.glob("*/sandbox*"))

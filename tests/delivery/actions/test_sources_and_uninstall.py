@@ -35,7 +35,7 @@ def test_an_installation_gets_events_of_its_sources_only():
         factories.make_source(),
         factories.make_source("App"),
     )
-    change.feed(heap, [shop.pk])
+    change.set_sources(heap, [shop.pk])
     put_in(shop, 2)
     put_in(app, 3)
     assert set(Delivery.objects.values_list("event__source", flat=True)) == {shop.pk}
@@ -44,20 +44,20 @@ def test_an_installation_gets_events_of_its_sources_only():
     assert build_ledger().closes
     [(_, reason)] = explain_absences(Event.objects.filter(source=app).first(), "{}", [])
     assert reason == "The source App does not feed it."
-    change.feed(heap, "all")
+    change.set_sources(heap, "all")
     put_in(app, 1)
     assert Delivery.objects.filter(event__source=app).count() == 1
 
 
 def test_an_installation_without_any_source_gets_nothing():
-    change.feed(factories.make_installation(), [])
+    change.set_sources(factories.make_installation(), [])
     put_in(factories.make_source(), 2)
     assert not Delivery.objects.exists()
 
 
 def test_a_source_that_is_not_there_feeds_nothing():
     with pytest.raises(InvalidInstallation) as refused:
-        change.feed(factories.make_installation(), [99])
+        change.set_sources(factories.make_installation(), [99])
     assert refused.value.fields == {"sources": "There is no source 99."}
 
 
@@ -66,13 +66,15 @@ def test_a_source_that_is_not_there_feeds_nothing():
 
 def test_what_is_changed_is_changed_and_the_rest_stays():
     heap = factories.make_installation()
-    change.change(heap, {"name": "Renamed", "config": {"app_id": "42"}, "lane_count": 3})
+    change.change_installation(
+        heap, {"name": "Renamed", "config": {"app_id": "42"}, "lane_count": 3}
+    )
     heap.refresh_from_db()
     assert (heap.name, heap.lane_count, heap.enabled) == ("Renamed", 3, True)
     assert (heap.settings()["app_id"], heap.settings()["api_key"]) == ("42", "your_api_key")
-    change.change(heap, {"config": {"api_key": MASK}})
+    change.change_installation(heap, {"config": {"api_key": MASK}})
     assert heap.settings()["api_key"] == "your_api_key"
-    change.change(heap, {"config": {"api_key": "another_key"}})
+    change.change_installation(heap, {"config": {"api_key": "another_key"}})
     heap.refresh_from_db()
     assert heap.settings()["api_key"] == "another_key"
     assert "another_key" not in str(list(AuditEntry.objects.values()))
@@ -139,38 +141,38 @@ def is_accepted(key):
 
 
 def test_a_source_is_made_and_changed_within_what_it_can_be():
-    source = manage.create({"name": " Shop ", "rate_limit": 5})
+    source = manage.create_source({"name": " Shop ", "rate_limit": 5})
     assert (source.name, is_accepted(source.write_key)) == ("Shop", "Shop")
-    manage.change(source, {"allowed_origins": "https://shop.example"})
+    manage.change_source(source, {"allowed_origins": "https://shop.example"})
     with pytest.raises(ValidationError, match="is no origin"):
-        manage.change(source, {"allowed_origins": "shop"})
+        manage.change_source(source, {"allowed_origins": "shop"})
     with pytest.raises(ValidationError, match="already exists"):
-        manage.create({"name": "Shop"})
+        manage.create_source({"name": "Shop"})
 
 
 def test_a_rotated_key_is_valid_until_its_time_is_up():
     source, now = factories.make_source(), timezone.now()
     old = source.write_key
-    new = manage.rotate_key(source, overlap=timedelta(hours=2), now=now)
+    new = manage.rotate_write_key(source, overlap=timedelta(hours=2), now=now)
     assert is_accepted(old) == is_accepted(new) == "Shop"
     source.further_keys.update(expires_at=now - timedelta(seconds=1))
     assert is_accepted(old) is None
-    last = manage.rotate_key(source, overlap=timedelta(0), now=now)
+    last = manage.rotate_write_key(source, overlap=timedelta(0), now=now)
     assert (is_accepted(new), is_accepted(last)) == (None, "Shop")
     with pytest.raises(ValidationError, match="From 0 to 2160"):
-        manage.rotate_key(source, overlap=timedelta(days=91), now=now)
+        manage.rotate_write_key(source, overlap=timedelta(days=91), now=now)
 
 
 def test_a_key_is_added_and_revoked():
-    key = manage.add_key(factories.make_source(), note="The app")
+    key = manage.add_write_key(factories.make_source(), note="The app")
     assert is_accepted(key.key) == "Shop"
-    manage.revoke_key(key)
+    manage.revoke_write_key(key)
     assert is_accepted(key.key) is None
 
 
 def test_a_signing_secret_is_in_no_audit_log():
     source = factories.make_source()
-    secret = manage.new_signing_secret(source)
+    secret = manage.replace_signing_secret(source)
     source.refresh_from_db()
     assert source.signing_secret == secret
     assert secret not in str(list(AuditEntry.objects.values()))
@@ -183,5 +185,5 @@ def test_a_source_that_sent_nothing_is_deleted_and_any_other_archived():
     assert not actions_sources.remove_source(used, timezone.now())
     assert Source.objects.get() == used
     assert is_accepted(used.write_key) is None
-    manage.bring_back(used)
+    manage.restore_source(used)
     assert is_accepted(used.write_key) == "App"

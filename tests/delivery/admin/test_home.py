@@ -232,9 +232,9 @@ def test_a_source_shows_each_sdk_with_its_own_key_and_our_host(client):
     source = make_source(write_key="wk_own")
     for each in SNIPPETS:
         text = unescape(read(client, f"/admin/integrations/source/{source.pk}/", sdk=each.key))
-        assert each.filled("http://testserver", "wk_own") in text
+        assert each.fill("http://testserver", "wk_own") in text
         assert "{host}" not in text
-        assert "wk_own" in each.filled("", "wk_own")
+        assert "wk_own" in each.fill("", "wk_own")
 
 
 def test_a_source_says_when_it_was_last_seen_and_how_much_came(client):

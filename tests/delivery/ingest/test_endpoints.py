@@ -14,7 +14,7 @@ from segment.analytics import Client
 from delivery.ingest import authentication, views
 from delivery.models import Delivery, Event, EventBody, Rejection, Tally
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
-from integrations.blueprints.message_view import iso, view_of
+from integrations.blueprints.message_view import build_message_view, format_iso
 from integrations.catalog import catalog
 from integrations.installations.install import install
 from integrations.models import Source
@@ -200,13 +200,13 @@ def test_a_corrected_time_is_stored_noted_and_the_original_one_is_kept(client, s
     event = Event.objects.select_related("body").get()
     assert abs(event.timestamp - event.received_at + timedelta(seconds=10)) < timedelta(seconds=5)
     assert "corrected" in json.loads(event.notes)[0]
-    view = view_of(
+    view = build_message_view(
         decode_stored_message(
             event.body.text, *(getattr(event, each) for each in STORED_MESSAGE_COLUMNS[1:])
         )
     )
     assert view["originalTimestamp"] == called
-    assert view["timestamp"] == iso(event.timestamp)
+    assert view["timestamp"] == format_iso(event.timestamp)
 
 
 def test_addresses_are_not_redirected(client, source):

@@ -12,8 +12,8 @@ from delivery.ingest.envelope import parse_envelope
 from delivery.ingest.fan_out import IncomingMessage
 from delivery.ingest.parsing import IngestLimits, RequestContext, parse_messages
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
-from integrations.blueprints import compile_blueprint, view_of
-from integrations.messages import TYPES
+from integrations.blueprints import build_message_view, compile_blueprint
+from integrations.messages import MESSAGE_TYPES
 
 LIMITS = IngestLimits(100_000, 1, 100_000)
 NOW = datetime(2026, 11, 21, 9, 30, 15, 250_999, tzinfo=UTC)
@@ -35,7 +35,7 @@ def arrival(added_context=NO_ADDED_CONTEXT, **body):
 def stored_view(arrived):
     """Return the message as the worker will see it."""
     columns = {name: getattr(arrived.parsed, name, NOW) for name in STORED_MESSAGE_COLUMNS[1:]}
-    return view_of(decode_stored_message(arrived.parsed.text, **columns))
+    return build_message_view(decode_stored_message(arrived.parsed.text, **columns))
 
 
 def was_opened(arrived):
@@ -131,7 +131,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(TRIGGERS, max_size=3), st.sampled_from(TYPES), BODIES)
+@given(st.lists(TRIGGERS, max_size=3), st.sampled_from(MESSAGE_TYPES), BODIES)
 def test_what_is_wanted_when_it_comes_in_is_wanted_when_it_is_sent(triggers, kind, body):
     arrived = arrival(**{**body, "type": kind})
     made = blueprint(*triggers)

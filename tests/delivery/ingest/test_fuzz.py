@@ -26,9 +26,9 @@ from delivery.ingest.errors import UnreadableRequest
 from delivery.ingest.parsing import IngestLimits, RequestContext
 from delivery.ingest.timestamps import read_time
 from delivery.models import Event, Rejection
-from delivery.transform.shape import view_of
+from delivery.transform.shape import build_message_view
 from delivery.transform.stored_messages import decode_stored_message
-from integrations.messages import TYPES
+from integrations.messages import MESSAGE_TYPES
 from tests.support.factories import make_source
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -59,7 +59,7 @@ FIELDS = (
     "timestamp", "originalTimestamp", "sentAt", "properties", "traits", "context", "writeKey",
 )  # fmt: skip
 messages = st.fixed_dictionaries(
-    {"type": st.sampled_from(TYPES) | scalars},
+    {"type": st.sampled_from(MESSAGE_TYPES) | scalars},
     optional=dict.fromkeys(FIELDS[1:], values),
 )
 envelopes = st.fixed_dictionaries(
@@ -119,7 +119,7 @@ def size_after_a_round():
 
 
 @fuzz
-@given(st.binary(max_size=200) | bodies(), st.integers(), st.sampled_from(["", *TYPES]))
+@given(st.binary(max_size=200) | bodies(), st.integers(), st.sampled_from(["", *MESSAGE_TYPES]))
 def every_body_is_readable_or_refused(body, seed, implied_type):
     for each in variants(body, Random(seed)):
         is_readable_or_refused(each, implied_type)
@@ -147,7 +147,7 @@ def check(message):
         message.text, message.type, message.message_id, message.name, message.user_id,
         message.anonymous_id, message.timestamp, NOW,
     )  # fmt: skip
-    msgspec.json.encode(view_of(seen))
+    msgspec.json.encode(build_message_view(seen))
 
 
 @settings(fuzz, max_examples=max(INPUTS // 10, 300))

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from delivery.ingest import urls
 from delivery.models import Event, Rejection
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
-from integrations.blueprints import view_of
+from integrations.blueprints import build_message_view
 from integrations.models import WebhookSource
 from tests.support.factories import make_source
 
@@ -97,4 +97,4 @@ def is_readable(event):
     seen = decode_stored_message(
         event.body.text, *(getattr(event, each) for each in STORED_MESSAGE_COLUMNS[1:])
     )
-    msgspec.json.encode(view_of(seen))
+    msgspec.json.encode(build_message_view(seen))

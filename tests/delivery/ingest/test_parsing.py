@@ -14,7 +14,7 @@ from delivery.ingest.parsing import (
     UnreadableRequest,
     parse_messages,
 )
-from integrations.messages import identifier
+from integrations.messages import normalize_id
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -75,7 +75,7 @@ def test_what_is_missing_is_named(message, field):
     ],
 )  # fmt: skip
 def test_ids_are_trimmed_and_numbers_are_written_out(given, read_as):
-    assert identifier(given) == read_as
+    assert normalize_id(given) == read_as
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,15 @@ def clock(monkeypatch):
 @pytest.fixture
 def shared(redis_url, settings, source, monkeypatch):
     settings.BROKER_URL = redis_url
-    monkeypatch.setattr(redis_buckets, "PATIENCE", 5.0)  # on a busy machine, Redis is not away
-    redis_buckets.buckets.well_from = 0.0
+    monkeypatch.setattr(redis_buckets, "REDIS_TIMEOUT", 5.0)  # on a busy machine, Redis is not away
+    redis_buckets.shared_buckets.usable_from = 0.0
     server = redis.from_url(redis_url)
-    server.delete(redis_buckets.KEY.format(source.pk))
+    server.delete(redis_buckets.BUCKET_KEY.format(source.pk))
     yield server
-    server.delete(redis_buckets.KEY.format(source.pk))
+    server.delete(redis_buckets.BUCKET_KEY.format(source.pk))
     server.close()
-    redis_buckets._script(redis_url).registered_client.close()
-    redis_buckets._script.cache_clear()
+    redis_buckets._take_script(redis_url).registered_client.close()
+    redis_buckets._take_script.cache_clear()
 
 
 def send(client, number, **headers):
@@ -101,17 +101,17 @@ def test_sources_have_a_bucket_each(client, source, clock, settings):
 def test_processes_share_a_bucket_where_there_is_redis(client, source, shared, settings):
     settings.RATE_LIMIT = 5
     assert send(client, 10).status_code == 200
-    token_bucket.forget()  # as another process would, this one knows nothing
+    token_bucket.clear_local_buckets()  # as another process would, this one knows nothing
     answer = send(client, 10)
     assert (answer.status_code, answer["Retry-After"]) == (429, "2")
-    assert 0 < shared.ttl(redis_buckets.KEY.format(source.pk)) <= 5
+    assert 0 < shared.ttl(redis_buckets.BUCKET_KEY.format(source.pk)) <= 5
 
 
 def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
     rate, size, taken = 10.0, 20.0, []
 
     def take():
-        taken.append(redis_buckets.buckets.take(str(source.pk), 1, rate, size)[0] == 0)
+        taken.append(redis_buckets.shared_buckets.take(str(source.pk), 1, rate, size)[0] == 0)
 
     start = time.monotonic()
     threads = [threading.Thread(target=take) for _ in range(30)]
@@ -124,7 +124,7 @@ def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
 
 
 def test_without_redis_each_process_limits_for_itself(client, source, settings, free_port, caplog):
-    redis_buckets.buckets.well_from = 0.0
+    redis_buckets.shared_buckets.usable_from = 0.0
     settings.RATE_LIMIT, settings.BROKER_URL = 5, f"redis://127.0.0.1:{free_port}/0"
     assert [send(client, 10).status_code for _ in range(2)] == [200, 429]
     assert caplog.text.count("until Redis answers again") == 1

@@ -13,7 +13,7 @@ from django.utils import timezone
 from delivery.ingest import pixel, signatures, views
 from delivery.ingest import store as ingest_store
 from delivery.models import Event, EventBody, Rejection, Signature
-from integrations.jsonpath import MISSING, find
+from integrations.jsonpath import NOT_FOUND, find_value
 from integrations.models import Source, WebhookSource
 from tests.delivery.ingest.test_endpoints import TRACK, post
 from tests.support.factories import make_source, make_user
@@ -341,22 +341,22 @@ def test_an_unknown_address_is_refused(client, source, query):
         ("$.a[0]['b c']", 1),
         ('$.a[0]["b c"]', 1),
         ("$.a[-1]", 2),
-        ("$.a[2]", MISSING),
-        ("$.a[-3]", MISSING),
-        ("$.a.b", MISSING),
+        ("$.a[2]", NOT_FOUND),
+        ("$.a[-3]", NOT_FOUND),
+        ("$.a.b", NOT_FOUND),
         ("$.x-y", None),
-        ("$.x-y.z", MISSING),
-        ("$[0]", MISSING),
+        ("$.x-y.z", NOT_FOUND),
+        ("$[0]", NOT_FOUND),
     ],
 )
 def test_a_path_names_one_place(path, found):
-    assert find(path, {"a": [{"b c": 1}, 2], "x-y": None}) == found
+    assert find_value(path, {"a": [{"b c": 1}, 2], "x-y": None}) == found
 
 
 @pytest.mark.parametrize("path", ["a", "$.", "$..a", "$.*", "$[*]", "$[?@.a]", "$.a[", "$a", ""])
 def test_what_names_no_single_place_is_refused(path):
     with pytest.raises(ValueError, match="must begin|cannot be read"):
-        find(path, {})
+        find_value(path, {})
 
 
 def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, source):

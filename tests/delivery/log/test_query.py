@@ -174,7 +174,7 @@ def test_pages_follow_each_other_without_gap_or_repetition(monkeypatch, text):
         ids += [row.pk for row in part.rows]
         if not part.has_older:
             break
-        before = part.looked_to or part.rows[-1].pk
+        before = part.scanned_to or part.rows[-1].pk
     assert ids == everything
 
 
@@ -239,8 +239,8 @@ def test_a_page_that_is_not_full_says_how_far_back_it_looked(monkeypatch):
     rest = [make_delivery() for _ in range(8)]
     first = page("event:Rare")
     assert (first.rows, first.has_older) == ([], True)
-    assert first.looked_to == rest[2].pk
-    assert page("event:Rare", before=first.looked_to).rows == [old]
+    assert first.scanned_to == rest[2].pk
+    assert page("event:Rare", before=first.scanned_to).rows == [old]
 
 
 def test_a_look_reads_a_bounded_part_of_the_log(monkeypatch):

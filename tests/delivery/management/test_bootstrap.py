@@ -44,7 +44,7 @@ def test_what_it_prints_works():
 
     assert User.objects.get(is_superuser=True).check_password(shown(text, "Password"))
     assert Source.objects.get().write_key == shown(text, "Write key")
-    token = ApiToken.objects.valid(shown(text, "API token"), timezone.now())
+    token = ApiToken.objects.find_usable(shown(text, "API token"), timezone.now())
     assert (token.name, token.user.username) == ("bootstrap", shown(text, "User"))
 
 
@@ -92,7 +92,7 @@ def test_the_environment_chooses_the_credentials_and_they_are_not_printed(monkey
     password, write_key, token = values
     assert User.objects.get().check_password(password)
     assert Source.objects.get().write_key == write_key
-    assert ApiToken.objects.valid(token, timezone.now())
+    assert ApiToken.objects.find_usable(token, timezone.now())
     assert not [value for value in values if value in text]
     assert shown(text, "API token") == "$PENSTOCK_API_TOKEN"
 

@@ -16,7 +16,7 @@ from delivery.replay.lifecycle import InvalidReplayState, ReplayAlreadyRunning
 from delivery.replay.pace import ReplayWindow
 from delivery.replay.selection import ReplaySelection, build_replay_range
 from delivery.worker import attempt, drain
-from integrations.keyset import arrived
+from integrations.keyset import filter_time_range
 from integrations.models import Revision
 from tests.delivery.accounting.test_ledger import installed, put_in
 from tests.support import factories
@@ -506,7 +506,7 @@ def test_the_log_finds_by_time_also_among_what_was_filled_in(source):
     def found(since, until):
         rows = Delivery.objects.all()
         began, ended = NOW - timedelta(days=since), NOW - timedelta(days=until)
-        return arrived(rows, "event__received_at", since=began, until=ended).count()
+        return filter_time_range(rows, "event__received_at", since=began, until=ended).count()
 
     assert (found(30, 10), found(10, -1), found(30, -1)) == (10, 12, 22)
     Delivery.objects.update(settled_at=NOW - timedelta(days=31))

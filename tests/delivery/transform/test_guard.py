@@ -11,7 +11,7 @@ from delivery.models import Delivery, Lane
 from delivery.operations import alerts
 from delivery.worker import attempt, drain
 from integrations.catalog import catalog
-from integrations.destination import Item, Probe, Request, Shaped
+from integrations.destination import Item, Probe, Request, ShapedMessage
 from integrations.models import Installation
 from tests.support.factories import (
     make_attempt,
@@ -102,7 +102,7 @@ def test_a_test_event_names_the_destination_and_the_bug(api, heap, part):
 
 def test_an_item_for_a_call_that_there_is_not_is_a_bug_too(api, heap):
     def items(*given):
-        return Shaped(items=(Item(endpoint="nowhere", body=b"{}"),))
+        return ShapedMessage(items=(Item(endpoint="nowhere", body=b"{}"),))
 
     with patch.dict(catalog(), heap=replace(catalog()["heap"], items=items)):
         _, made = api("POST", f"installations/{heap.pk}/preview", {"message": MESSAGE})

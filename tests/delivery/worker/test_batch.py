@@ -26,7 +26,7 @@ from delivery.worker import attempt, batch, batch_sender, lane_threads, settle, 
 from delivery.worker import drain as worker_drain
 from delivery.worker.batch import deliver_batch
 from integrations.catalog import catalog
-from integrations.destination import Shaped
+from integrations.destination import ShapedMessage
 from integrations.installations.install import install
 from integrations.models import Installation, Source
 from tests.support.fake_vendor import FakeVendor, reset_connection
@@ -320,7 +320,7 @@ def test_a_body_that_cannot_be_read_fails_alone(source, heap, vendor, caplog):
 
 
 def test_nothing_to_send_is_filtered_with_the_reason(source, heap, vendor, monkeypatch):
-    nothing = _with_items(heap.destination, lambda *_: Shaped(nothing="Not today."))
+    nothing = _with_items(heap.destination, lambda *_: ShapedMessage(nothing="Not today."))
     monkeypatch.setitem(catalog(), "heap", nothing)
     send_in(source, *tracks(1))
     _, deliveries = drain()
@@ -334,7 +334,7 @@ def test_a_delivery_keeps_its_last_attempt_when_nothing_more_is_sent(
 ):
     send_in(source, *tracks(1))
     drain()
-    nothing = _with_items(heap.destination, lambda *_: Shaped(nothing="Not today."))
+    nothing = _with_items(heap.destination, lambda *_: ShapedMessage(nothing="Not today."))
     monkeypatch.setitem(catalog(), "heap", nothing)
     Delivery.objects.update(state="queued")
     _, deliveries = drain()

@@ -15,7 +15,7 @@ from statistics import quantiles
 import psycopg
 import requests
 
-from integrations.api.lists import cursor_after
+from integrations.api.lists import encode_cursor
 from tests.faults.registry import Result, RowContext, row
 from tests.faults.support.sdk_client import SdkClient
 from tests.kills.stage import TOKEN, WRITE_KEY, Stage
@@ -99,7 +99,7 @@ def filled(context: RowContext) -> str:
 def lists(rows: int) -> list[str]:
     """Return what is looked at. Ids and names are those that benchmarks/rows.py gives."""
     week = (datetime.now(UTC) - timedelta(days=7)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    deep, user = cursor_after(rows // 3), f"user-{rows // 400}"
+    deep, user = encode_cursor(rows // 3), f"user-{rows // 400}"
     return [
         "deliveries", "deliveries?state=failed", "deliveries?state=queued",
         "deliveries?installation=1", "deliveries?installation=11&state=failed",

@@ -9,11 +9,11 @@ from django.urls.resolvers import URLPattern
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from integrations.access.groups import plan
-from integrations.api.endpoint import Endpoint
-from integrations.api.permissions import ANY, ScopeAndRole, scope_of
+from integrations.access.groups import sync_role_groups
+from integrations.api.endpoint import ManagementAPIView
+from integrations.api.permissions import ANY_TOKEN, ScopeAndRole, required_scope
 from integrations.models import ApiToken
-from integrations.roles import ROLES, SCOPES, includes, role_of
+from integrations.roles import ROLES, SCOPES, get_role, scopes_include
 from tests.support.factories import make_installation, make_token, make_user
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -51,18 +51,18 @@ def test_there_are_endpoints():
 def test_every_call_says_which_scope_it_needs(address, method, view):
     if address in OPEN:
         return
-    assert issubclass(view, Endpoint)
+    assert issubclass(view, ManagementAPIView)
     assert view.permission_classes == [ScopeAndRole]
-    needed = scope_of(view(), method)
-    assert needed == ANY or needed in SCOPES
+    needed = required_scope(view(), method)
+    assert needed == ANY_TOKEN or needed in SCOPES
 
 
 def test_a_view_that_says_nothing_answers_nobody():
-    class Silent(Endpoint):
+    class Silent(ManagementAPIView):
         def get(self, request): ...
 
     with pytest.raises(ImproperlyConfigured, match="Silent says no scope for GET"):
-        scope_of(Silent(), "GET")
+        required_scope(Silent(), "GET")
 
 
 def answer(view, method, user, scopes):
@@ -79,12 +79,12 @@ def test_each_role_may_what_its_permissions_say_and_only_with_the_scope(role):
     for address, method, view in CALLS:
         if address in OPEN:
             continue
-        needed = scope_of(view(), method)
+        needed = required_scope(view(), method)
         asked = getattr(view, "permissions", {}).get(method, needed and SCOPES[needed].permission)
         allowed = not asked or asked in ROLES[role].permissions
-        others = {scope for scope in SCOPES if not includes([scope], needed)}
+        others = {scope for scope in SCOPES if not scopes_include([scope], needed)}
         assert answer(view, method, user, SCOPES) is allowed, (address, method)
-        assert answer(view, method, user, others) is (needed == ANY), (address, method)
+        assert answer(view, method, user, others) is (needed == ANY_TOKEN), (address, method)
 
 
 @pytest.mark.django_db
@@ -93,17 +93,17 @@ def test_a_superuser_may_everything_and_still_needs_the_scope():
     for address, method, view in CALLS:
         if address not in OPEN:
             assert answer(view, method, user, ["admin"])
-            assert answer(view, method, user, []) is (scope_of(view(), method) == ANY)
+            assert answer(view, method, user, []) is (required_scope(view(), method) == ANY_TOKEN)
 
 
 @pytest.mark.django_db
 def test_the_groups_are_those_of_the_matrix():
-    plan()
+    sync_role_groups()
     for role in ROLES.values():
         found = Group.objects.get(name=role.name).permissions.select_related("content_type")
         names = {f"{each.content_type.app_label}.{each.codename}" for each in found}
         assert names == role.permissions
-    assert role_of(make_user("ada", role="source_editor")) == "source_editor"
+    assert get_role(make_user("ada", role="source_editor")) == "source_editor"
 
 
 @pytest.mark.django_db
@@ -137,7 +137,7 @@ def test_without_the_role_the_answer_says_whom_to_ask(client):
     ],
 )
 def test_to_write_includes_to_read_and_admin_includes_all(scopes, needed, expected):
-    assert includes(scopes, needed) is expected
+    assert scopes_include(scopes, needed) is expected
 
 
 @pytest.mark.django_db

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from integrations.request_context import Caller, RequestIdFilter, calling
+from integrations.request_context import Caller, RequestIdFilter, acting_as
 from tests.support.factories import make_token
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,7 @@ def line():
 
 
 def test_a_log_line_has_the_id_of_the_request_that_it_is_about():
-    with calling(Caller("abc-1")):
+    with acting_as(Caller("abc-1")):
         assert line() == "abc-1"
     assert line() == "-"
 
@@ -71,7 +71,7 @@ def test_an_error_of_ours_is_json_without_a_traceback(client, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("canary-5b1d9c")
 
-    monkeypatch.setattr(api_deliveries, "as_answered", broken)
+    monkeypatch.setattr(api_deliveries, "serialize_page", broken)
     client.raise_request_exception = False
     headers = {"authorization": f"Bearer {make_token()}"}
     answer = client.get("/v1/admin/deliveries", headers=headers)

@@ -240,8 +240,8 @@ def test_a_call_costs_the_same_queries_however_many_tokens_there_are(client, use
 def test_what_has_expired_is_forgotten(client, user):
     log_in(client)
     now = timezone.now()
-    expiry.forget(now + timedelta(days=1))
+    expiry.delete_expired(now + timedelta(days=1))
     assert [each.kind for each in LoginToken.objects.all()] == ["refresh"]
-    expiry.forget(now + timedelta(days=8))
+    expiry.delete_expired(now + timedelta(days=8))
     assert not LoginToken.objects.exists()
     assert not Login.objects.exists()

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import requests
 
-from integrations.api.examples import FILE, examples, shape_of
+from integrations.api.examples import EXAMPLES_FILE, component_name_of, load_examples
 from tests.support import api_calls
 from tests.support.api_calls import (
     CALL_ARGUMENTS,
@@ -126,9 +126,9 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)")
 def test_the_examples_are_what_calls_are_given_and_answer(made):
     found = dict(sorted({**dict(answered(made)), **dict(given())}.items()))
     if os.environ.get("PENSTOCK_WRITE_EXAMPLES"):
-        FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-        examples.cache_clear()
-    assert examples().keys() == found.keys(), "make examples"
+        EXAMPLES_FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        load_examples.cache_clear()
+    assert load_examples().keys() == found.keys(), "make examples"
 
 
 def answered(made):
@@ -138,7 +138,7 @@ def answered(made):
         if "application/json" not in (content or ()) or each.answer.status_code >= 400:
             continue
         schema, body = content["application/json"]["schema"], each.answer.json()
-        name = shape_of(schema, SHAPES)
+        name = component_name_of(schema, SHAPES)
         is_page = not schema["$ref"].endswith(f"/{name}")
         if name and (not is_page or body["data"]):
             yield name, plain(body["data"][0] if is_page else body)
@@ -150,7 +150,7 @@ def given():
         body = CALL_ARGUMENTS.get(operation["operationId"], {}).get("body")
         if body is not None:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
-            yield shape_of(schema, SHAPES), body
+            yield component_name_of(schema, SHAPES), body
 
 
 def plain(value):
@@ -165,7 +165,7 @@ def plain(value):
     return value
 
 
-@pytest.mark.parametrize("name", SHAPES.keys() & examples().keys())
+@pytest.mark.parametrize("name", SHAPES.keys() & load_examples().keys())
 def test_each_example_fits_its_shape(name):
     [example] = SHAPES[name]["examples"]
     whole = {**SHAPES[name], "components": SCHEMA["components"]}
@@ -179,8 +179,11 @@ def test_each_call_has_examples(name):
         return
     for code, answer in operation["responses"].items():
         for content in answer.get("content", {}).values():
-            shape = shape_of(content["schema"], SHAPES)
-            assert {"example", "examples"} & content.keys() or shape in examples(), (code, shape)
+            shape = component_name_of(content["schema"], SHAPES)
+            assert {"example", "examples"} & content.keys() or shape in load_examples(), (
+                code,
+                shape,
+            )
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        assert shape_of(schema, SHAPES) in examples()
+        assert component_name_of(schema, SHAPES) in load_examples()

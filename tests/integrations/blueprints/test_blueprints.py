@@ -16,9 +16,9 @@ from integrations.blueprints import (
     compile_trigger,
 )
 from integrations.blueprints.directives import DIRECTIVES
-from integrations.blueprints.trigger_syntax import FIELDS
+from integrations.blueprints.trigger_syntax import TRIGGER_FIELDS
 from integrations.errors import MessageRejected
-from integrations.messages import TYPES
+from integrations.messages import MESSAGE_TYPES
 from tests.support.json_schema import first_problem
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +94,7 @@ def test_what_no_action_takes_is_passed_under_its_own_name():
     assert taken.fields == {"event": "Order"}
 
 
-@pytest.mark.parametrize("kind", [each for each in TYPES if each != "track"])
+@pytest.mark.parametrize("kind", [each for each in MESSAGE_TYPES if each != "track"])
 def test_only_tracked_events_are_passed(kind):
     made = compiled(otherwise="pass")
     assert not made.wants({"type": kind})
@@ -224,7 +224,7 @@ def test_the_schema_knows_the_directives_that_there_are():
 @pytest.mark.parametrize(
     "data",
     [
-        catalog.blueprint(key, variant.key)
+        catalog.load_blueprint(key, variant.key)
         for key, destination in catalog.catalog().items()
         for variant in destination.variants
     ],
@@ -269,7 +269,9 @@ def test_the_examples_of_the_documentation_can_be_used():
     compile_trigger(trigger)
 
 
-@pytest.mark.parametrize("name", [*DIRECTIVES, *FIELDS, "omitArrays", "pattern2", "ignorecase"])
+@pytest.mark.parametrize(
+    "name", [*DIRECTIVES, *TRIGGER_FIELDS, "omitArrays", "pattern2", "ignorecase"]
+)
 def test_the_documentation_knows_every_directive_and_field(name):
     assert name in DOCS
 

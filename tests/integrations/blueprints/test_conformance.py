@@ -56,7 +56,7 @@ def without_absent(value: Any) -> Any:
 
 def mapped(mapping: Any, payload: Any) -> Any:
     mapper, problems = compile_mapping(mapping)
-    if any(problem.always for problem in problems):
+    if any(problem.fatal for problem in problems):
         return REFUSED
     try:
         return mapper(payload)

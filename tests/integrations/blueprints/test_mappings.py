@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.blueprints import compile_mapping
-from integrations.blueprints.javascript import number
+from integrations.blueprints.javascript import number_to_text
 from integrations.blueprints.paths import MISSING
 from integrations.errors import MessageRejected
 
@@ -162,7 +162,7 @@ def test_a_template_may_stand_in_the_message():
     ],
 )  # fmt: skip
 def test_numbers_are_written_as_javascript_does(given, text):
-    assert number(given) == text
+    assert number_to_text(given) == text
 
 
 # --- @if ---
@@ -589,8 +589,8 @@ def test_a_mistake_is_told_with_its_place(node, said):
 )
 def test_what_the_reference_takes_is_a_lesser_problem_and_maps_as_it_does(node, made):
     mapper, [problem] = compile_mapping({"out": node})
-    assert problem.always == (made is None)
-    if not problem.always:
+    assert problem.fatal == (made is None)
+    if not problem.fatal:
         assert mapper(VIEW).get("out", MISSING) == made
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.blueprints import TriggerError, compile_trigger
-from integrations.blueprints.trigger_syntax import parse
-from integrations.blueprints.triggers import closure, given_type, reads
-from integrations.messages import TYPES
+from integrations.blueprints.trigger_syntax import parse_trigger
+from integrations.blueprints.triggers import compile_condition, referenced_fields, simplify_for_type
+from integrations.messages import MESSAGE_TYPES
 
 TRACK = {
     "type": "track",
@@ -234,13 +234,13 @@ def test_a_number_with_very_many_digits_is_one():
     ],
 )
 def test_a_type_alone_may_decide(text, kind, left):
-    assert given_type(parse(text), kind) is left
+    assert simplify_for_type(parse_trigger(text), kind) is left
 
 
 def test_fields_that_can_matter_are_known():
-    tree = parse('type = "track" and !(contains(context.a.b, "x") or traits["y"] = 1)')
-    assert reads(tree) == {"type", "context", "traits"}
-    assert reads(given_type(tree, "track")) == {"context", "traits"}
+    tree = parse_trigger('type = "track" and !(contains(context.a.b, "x") or traits["y"] = 1)')
+    assert referenced_fields(tree) == {"type", "context", "traits"}
+    assert referenced_fields(simplify_for_type(tree, "track")) == {"context", "traits"}
 
 
 # --- any trigger, any message ---
@@ -318,19 +318,19 @@ def test_a_compiled_trigger_says_what_its_tree_says(tree, view):
     assert triggers(written(tree), view) == is_true(tree, view)
 
 
-@given(TREES, VIEWS, st.sampled_from(TYPES))
+@given(TREES, VIEWS, st.sampled_from(MESSAGE_TYPES))
 def test_what_is_left_for_a_type_says_the_same(tree, view, kind):
     view = {**view, "type": kind}
-    left = given_type(parse(written(tree)), kind)
-    said = left if isinstance(left, bool) else closure(left)(view)
+    left = simplify_for_type(parse_trigger(written(tree)), kind)
+    said = left if isinstance(left, bool) else compile_condition(left)(view)
     assert said == is_true(tree, view)
 
 
 @given(TREES, VIEWS)
 def test_only_what_a_trigger_reads_can_change_its_answer(tree, view):
-    node = parse(written(tree))
-    needed = {key: value for key, value in view.items() if key in reads(node)}
-    assert closure(node)(needed) == closure(node)(view)
+    node = parse_trigger(written(tree))
+    needed = {key: value for key, value in view.items() if key in referenced_fields(node)}
+    assert compile_condition(node)(needed) == compile_condition(node)(view)
 
 
 @given(TESTS, TESTS, TESTS, VIEWS)

@@ -4,7 +4,7 @@ import pytest
 
 from integrations import catalog
 from integrations.blueprints import compile_blueprint
-from integrations.destination import Response, judge_by_status
+from integrations.destination import Response, raise_for_status
 from integrations.errors import (
     CredentialsRejected,
     DestinationError,
@@ -20,13 +20,13 @@ every = pytest.mark.parametrize("destination", DESTINATIONS, ids=lambda each: ea
 
 @every
 def test_a_destination_stands_in_the_folder_of_its_key(destination):
-    assert catalog.logo(destination.key).startswith("data:image/svg+xml;base64,")
+    assert catalog.logo_url(destination.key).startswith("data:image/svg+xml;base64,")
 
 
 @every
 def test_every_variant_has_a_blueprint_and_settings_the_destination_knows(destination):
     for variant in destination.variants:
-        compile_blueprint(catalog.blueprint(destination.key, variant.key), destination.kinds)
+        compile_blueprint(catalog.load_blueprint(destination.key, variant.key), destination.kinds)
         fields = {field.key: field for field in destination.config_fields}
         for key, value in variant.config.items():
             assert value in {option.value for option in fields[key].options}
@@ -69,7 +69,7 @@ def test_success_is_success(destination, status):
 
 def meaning(status):
     try:
-        judge_by_status(Response(status=status))
+        raise_for_status(Response(status=status))
     except DestinationError as error:
         return type(error)
     return None
@@ -90,7 +90,7 @@ def test_every_status_has_one_meaning():
 
 def test_the_pause_a_vendor_asks_for_is_passed_on():
     with pytest.raises(VendorUnavailable) as unavailable:
-        judge_by_status(Response(status=503, retry_after=7))
+        raise_for_status(Response(status=503, retry_after=7))
     assert unavailable.value.retry_after == 7
 
 

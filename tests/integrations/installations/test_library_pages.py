@@ -19,7 +19,7 @@ from delivery.models import Delivery, Lane
 from delivery.worker import rate_limits
 from integrations.encryption import reveal
 from integrations.installations import install
-from integrations.installations.change import fed_by
+from integrations.installations.change import source_ids
 from integrations.models import ApiToken, Installation, Source, digest
 from tests.support.factories import (
     make_attempt,
@@ -189,18 +189,18 @@ def test_the_form_is_checked_by_the_servers_rules_while_it_is_filled_in(client):
 
 def test_an_installation_gets_events_of_the_sources_chosen_and_that_can_be_changed(client):
     shop, app = make_source(name="Shop"), make_source(name="App")
-    nothing = client.post(f"{LIBRARY}heap/", FORM | {"feeding": "some"})
+    nothing = client.post(f"{LIBRARY}heap/", FORM | {"source_choice": "some"})
     assert "Choose at least one source" in nothing.content.decode()
-    client.post(f"{LIBRARY}heap/", FORM | {"feeding": "some", "sources": [shop.pk]})
+    client.post(f"{LIBRARY}heap/", FORM | {"source_choice": "some", "sources": [shop.pk]})
     installation = Installation.objects.get()
-    assert fed_by(installation) == [shop.pk]
+    assert source_ids(installation) == [shop.pk]
     assert "checked" in page(client, f"{MINE}{installation.pk}/settings/")
-    edit(client, installation, feeding="some", sources=[shop.pk, app.pk])
+    edit(client, installation, source_choice="some", sources=[shop.pk, app.pk])
     installation.refresh_from_db()
-    assert fed_by(installation) == [shop.pk, app.pk]
-    edit(client, installation, feeding="all")
+    assert source_ids(installation) == [shop.pk, app.pk]
+    edit(client, installation, source_choice="all")
     installation.refresh_from_db()
-    assert fed_by(installation) == "all"
+    assert source_ids(installation) == "all"
 
 
 def test_uninstalling_asks_for_the_name_and_says_what_follows(client):

@@ -4,8 +4,8 @@ import pytest
 from django.utils import timezone
 
 from delivery.models import Lane
-from integrations.catalog import blueprint
-from integrations.installations.change import change
+from integrations.catalog import load_blueprint
+from integrations.installations.change import change_installation
 from integrations.installations.install import reconfigure
 from integrations.installations.revisions import roll_back, save_revision
 from tests.support.factories import make_installation
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.django_db
 
 CHANGES = {
     "reconfigure": lambda heap: reconfigure(heap, name="Renamed", config=heap.config),
-    "change": lambda heap: change(heap, {"name": "Renamed"}),
-    "save_revision": lambda heap: save_revision(heap, blueprint("heap", "default"), by=None),
+    "change": lambda heap: change_installation(heap, {"name": "Renamed"}),
+    "save_revision": lambda heap: save_revision(heap, load_blueprint("heap", "default"), by=None),
     "roll_back": lambda heap: roll_back(heap, 1, by=None),
 }
 

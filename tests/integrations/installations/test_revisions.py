@@ -11,7 +11,7 @@ from django.utils import timezone
 from delivery.lanes import wakeups
 from delivery.models import Lane
 from integrations.blueprints import BlueprintError
-from integrations.blueprints.diff import changes, difference, text_of
+from integrations.blueprints.diff import describe_changes, diff_lines, format_blueprint
 from integrations.installations import change
 from integrations.installations import revisions as installations_revisions
 from integrations.models import Installation, Revision
@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_at_once_and_nothing_is_saved(heap):
 def test_who_edited_an_older_revision_is_told_so(heap):
     installations_revisions.save_revision(heap, edited(heap), by=make_user("ada"), based_on=1)
     with pytest.raises(
-        installations_revisions.Outdated, match="Revision 2 was saved meanwhile, by ada"
+        installations_revisions.OutdatedRevision, match="Revision 2 was saved meanwhile, by ada"
     ):
         installations_revisions.save_revision(heap, edited(heap), by=None, based_on=1)
     assert heap.revisions.count() == 2
@@ -168,15 +168,15 @@ def blueprint(*actions, **fields):
     ],
 )
 def test_changes_are_told_in_sentences(old, new, said):
-    assert changes(blueprint(*old), blueprint(*new)) == said
+    assert describe_changes(blueprint(*old), blueprint(*new)) == said
 
 
 def test_what_becomes_of_the_rest_is_told():
-    assert changes(blueprint(), blueprint(otherwise="pass")) == ["Otherwise: pass."]
+    assert describe_changes(blueprint(), blueprint(otherwise="pass")) == ["Otherwise: pass."]
 
 
 def test_the_difference_has_a_line_for_each_line_changed():
-    lines = difference(blueprint(action("A")), blueprint(action("A", kind="link")))
+    lines = diff_lines(blueprint(action("A")), blueprint(action("A", kind="link")))
     assert [line for line in lines if line[0] in "-+"] == [
         '-      "kind": "track",',
         '+      "kind": "link",',
@@ -185,5 +185,7 @@ def test_the_difference_has_a_line_for_each_line_changed():
 
 def test_the_order_of_keys_makes_no_difference():
     turned = {"actions": [dict(reversed(action("A").items()))], "version": 1}
-    assert difference(blueprint(action("A")), turned) == []
-    assert text_of(turned).startswith('{\n  "version": 1,\n  "actions": [\n    {\n      "name"')
+    assert diff_lines(blueprint(action("A")), turned) == []
+    assert format_blueprint(turned).startswith(
+        '{\n  "version": 1,\n  "actions": [\n    {\n      "name"'
+    )

@@ -33,7 +33,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from integrations.destinations.heap.sandbox.exchange import Refused
+from integrations.destinations.heap.sandbox.exchange import CallRejected
 
 MAX_ENTRIES = 1_000
 MAX_NAME = MAX_KEY = MAX_VALUE = 1_024  # characters
@@ -43,8 +43,8 @@ MAX_USER_ID = 2**53 - 1
 AppId = Annotated[str, Meta(pattern="^[0-9]+$")]
 Identity = Annotated[str, Meta(min_length=1, max_length=MAX_IDENTITY)]
 UserId = Annotated[str, Meta(pattern="^[0-9]{1,16}$")]
-Key = Annotated[str, Meta(max_length=MAX_KEY)]
-Text = Annotated[str, Meta(max_length=MAX_VALUE)]
+PropertyKey = Annotated[str, Meta(max_length=MAX_KEY)]
+PropertyText = Annotated[str, Meta(max_length=MAX_VALUE)]
 
 
 class TrackEntry(Struct, kw_only=True, gc=False):
@@ -56,24 +56,24 @@ class TrackEntry(Struct, kw_only=True, gc=False):
     session_id: str = ""
     timestamp: str = ""
     idempotency_key: str = ""
-    properties: dict[Key, Text | int | float | list[str | int | float]] = {}
+    properties: dict[PropertyKey, PropertyText | int | float | list[str | int | float]] = {}
 
 
 class UserEntry(Struct, kw_only=True, gc=False):
     """One user of `add_user_properties`."""
 
     identity: Identity
-    properties: dict[Key, Text | int | float] = {}
+    properties: dict[PropertyKey, PropertyText | int | float] = {}
 
 
 class AccountEntry(Struct, kw_only=True, gc=False):
     """One account of `add_account_properties`."""
 
     account_id: Annotated[str, Meta(min_length=1)]
-    properties: dict[Key, Text | int | float] = {}
+    properties: dict[PropertyKey, PropertyText | int | float] = {}
 
 
-class Identify(Struct, kw_only=True):
+class IdentifyBody(Struct, kw_only=True):
     """The body of `v1/identify`."""
 
     app_id: AppId
@@ -107,7 +107,7 @@ Rule = Callable[[Any, str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class ObjectRule:
     """The rule of an object: a rule for each name, and the names that must be there."""
 
     rules: Mapping[str, Rule]
@@ -120,10 +120,10 @@ class Fields:
             if name not in value:
                 return f"{path} should have required property '{name}'"
         known = ((name, rule) for name, rule in self.rules.items() if name in value)
-        return _first(rule(value[name], f"{path}.{name}") for name, rule in known)
+        return _first_problem(rule(value[name], f"{path}.{name}") for name, rule in known)
 
 
-def text(*, least: int = 0, most: int | None = None, pattern: str = "") -> Rule:
+def string_rule(*, least: int = 0, most: int | None = None, pattern: str = "") -> Rule:
     """Return the rule of a string of `least` to `most` characters."""
 
     def rule(value: Any, path: str) -> str:
@@ -140,7 +140,7 @@ def text(*, least: int = 0, most: int | None = None, pattern: str = "") -> Rule:
     return rule
 
 
-def entries(rule: Rule) -> Rule:
+def entries_rule(rule: Rule) -> Rule:
     """Return the rule of a list of up to 1,000 entries."""
 
     def of_list(value: Any, path: str) -> str:
@@ -148,12 +148,12 @@ def entries(rule: Rule) -> Rule:
             return f"{path} should be array"
         if len(value) > MAX_ENTRIES:
             return f"{path} should NOT have more than {MAX_ENTRIES} items"
-        return _first(rule(entry, f"{path}[{i}]") for i, entry in enumerate(value))
+        return _first_problem(rule(entry, f"{path}[{i}]") for i, entry in enumerate(value))
 
     return of_list
 
 
-def properties(*, arrays: bool = False) -> Rule:
+def properties_rule(*, arrays: bool = False) -> Rule:
     """Return the rule of custom properties; `arrays` are for events only."""
 
     def rule(value: Any, path: str) -> str:
@@ -162,14 +162,18 @@ def properties(*, arrays: bool = False) -> Rule:
         for key in value:
             if len(key) > MAX_KEY:
                 return f"{path} property name '{key[:40]}…' is invalid"
-        return _first(_scalar(v, member(path, key), arrays) for key, v in value.items())
+        return _first_problem(
+            _property_value_problem(v, member_path(path, key), arrays) for key, v in value.items()
+        )
 
     return rule
 
 
-def _scalar(value: Any, path: str, arrays: bool) -> str:
+def _property_value_problem(value: Any, path: str, arrays: bool) -> str:
     if arrays and isinstance(value, list):
-        return _first(_scalar(v, f"{path}[{i}]", False) for i, v in enumerate(value))
+        return _first_problem(
+            _property_value_problem(v, f"{path}[{i}]", False) for i, v in enumerate(value)
+        )
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return f"{path} should be number,string"
     if isinstance(value, str) and len(value) > MAX_VALUE:
@@ -177,49 +181,58 @@ def _scalar(value: Any, path: str, arrays: bool) -> str:
     return ""
 
 
-def member(path: str, key: str) -> str:
+def member_path(path: str, key: str) -> str:
     """Return the path of a property as ajv writes it: `.plan`, or `['Plan name']`."""
     if re.fullmatch(r"[A-Za-z_$][A-Za-z0-9_$]*", key):
         return f"{path}.{key}"
     return f"{path}['{key[:40]}']"
 
 
-def _first(problems: Any) -> str:
+def _first_problem(problems: Any) -> str:
     return next((problem for problem in problems if problem), "")
 
 
-_app_id = text(pattern="^[0-9]+$")
-_identity = text(least=1, most=MAX_IDENTITY)
-_user_id = text(pattern="^[0-9]{1,16}$")
+_app_id_rule = string_rule(pattern="^[0-9]+$")
+_identity_rule = string_rule(least=1, most=MAX_IDENTITY)
+_user_id_rule = string_rule(pattern="^[0-9]{1,16}$")
 
 
-def _account_app_id(value: Any, path: str) -> str:
-    return "" if type(value) is int else _app_id(value, path)
+def _account_app_id_rule(value: Any, path: str) -> str:
+    return "" if type(value) is int else _app_id_rule(value, path)
 
 
-TRACK = Fields(
+TRACK_RULE = ObjectRule(
     {
-        "event": text(least=1, most=MAX_NAME),
-        "identity": _identity,
-        "user_id": _user_id,
-        "session_id": text(),
-        "timestamp": text(),
-        "idempotency_key": text(),
-        "properties": properties(arrays=True),
+        "event": string_rule(least=1, most=MAX_NAME),
+        "identity": _identity_rule,
+        "user_id": _user_id_rule,
+        "session_id": string_rule(),
+        "timestamp": string_rule(),
+        "idempotency_key": string_rule(),
+        "properties": properties_rule(arrays=True),
     },
     required=("event",),
 )
-USER = Fields({"identity": _identity, "properties": properties()}, required=("identity",))
-ACCOUNT = Fields({"account_id": text(least=1), "properties": properties()}, ("account_id",))
-IDENTIFY = Fields(
-    {"app_id": _app_id, "user_id": _user_id, "identity": _identity, "timestamp": text()},
+USER_RULE = ObjectRule(
+    {"identity": _identity_rule, "properties": properties_rule()}, required=("identity",)
+)
+ACCOUNT_RULE = ObjectRule(
+    {"account_id": string_rule(least=1), "properties": properties_rule()}, ("account_id",)
+)
+IDENTIFY_RULE = ObjectRule(
+    {
+        "app_id": _app_id_rule,
+        "user_id": _user_id_rule,
+        "identity": _identity_rule,
+        "timestamp": string_rule(),
+    },
     required=("app_id", "user_id", "identity"),
 )
 
 Body = TypeVar("Body", TrackBody, UsersBody, AccountsBody)
 
 
-class Family(Generic[Body]):
+class EntriesParser(Generic[Body]):
     """A call that takes one entry, or a list of them under `plural`."""
 
     def __init__(
@@ -228,13 +241,13 @@ class Family(Generic[Body]):
         plural: str,
         rule: Rule,
         check: Callable[[Body], None],
-        app_id: Rule = _app_id,
+        app_id: Rule = _app_id_rule,
     ):
         self.shape: type[Body] = shape
         self.plural = plural
         self.check: Callable[[Body], None] = check
         self.decoder: msgspec.json.Decoder[Body] = msgspec.json.Decoder(shape)
-        self.rule = Fields({"app_id": app_id, plural: entries(rule)}, ("app_id", plural))
+        self.rule = ObjectRule({"app_id": app_id, plural: entries_rule(rule)}, ("app_id", plural))
 
     def read(self, raw: bytes) -> tuple[Body, bool]:
         """Return the body, and whether it was a list. Raises Refused in Heap's words."""
@@ -246,47 +259,47 @@ class Family(Generic[Body]):
         return body, bulk
 
     def _read_slowly(self, raw: bytes) -> tuple[Body, bool]:
-        post = parse(raw)
+        post = parse_object(raw)
         bulk = self.plural in post
         if not bulk:  # as Heap does, going by the path of its refusals
             entry = {name: value for name, value in post.items() if name != "app_id"}
             post = {**post, self.plural: [entry]}
-        return convert(post, self.shape, self.rule), bulk
+        return convert_body(post, self.shape, self.rule), bulk
 
 
 Shape = TypeVar("Shape", bound=Struct)
 
 
-def parse(raw: bytes) -> dict[str, Any]:
+def parse_object(raw: bytes) -> dict[str, Any]:
     """Return the JSON object in a body. Raises Refused: what Heap answers here is our guess."""
     try:
         post = msgspec.json.decode(raw)
     except ValueError as error:
-        raise Refused(f"Bad request: the body is not JSON ({error})") from error
+        raise CallRejected(f"Bad request: the body is not JSON ({error})") from error
     if not isinstance(post, dict):
-        raise Refused("postBody should be object")
+        raise CallRejected("postBody should be object")
     return post
 
 
-def convert(post: dict[str, Any], shape: type[Shape], rule: Rule) -> Shape:
+def convert_body(post: dict[str, Any], shape: type[Shape], rule: Rule) -> Shape:
     try:
         return msgspec.convert(post, shape)
     except msgspec.ValidationError as error:
-        raise Refused(rule(post, "postBody") or f"postBody is not valid: {error}") from error
+        raise CallRejected(rule(post, "postBody") or f"postBody is not valid: {error}") from error
 
 
-def read_identify(raw: bytes) -> Identify:
+def read_identify(raw: bytes) -> IdentifyBody:
     """Return the body of `v1/identify`. Raises Refused."""
-    body = convert(parse(raw), Identify, IDENTIFY)
+    body = convert_body(parse_object(raw), IdentifyBody, IDENTIFY_RULE)
     if problem := _user_id_problem(body.user_id) or _timestamp_problem(body.timestamp):
-        raise Refused(f"postBody{problem}")
+        raise CallRejected(f"postBody{problem}")
     return body
 
 
 def _check_track(body: TrackBody) -> None:
     for i, entry in enumerate(body.entries):
         if problem := _track_problem(entry):
-            raise Refused(f"postBody.events[{i}]{problem}")
+            raise CallRejected(f"postBody.events[{i}]{problem}")
 
 
 def _track_problem(entry: TrackEntry) -> str:
@@ -301,7 +314,9 @@ def _check_users(body: UsersBody) -> None:
     for i, entry in enumerate(body.entries):
         for key in entry.properties:
             if key.lower() == "id":
-                raise Refused(f"postBody.users[{i}].properties property name '{key}' is invalid")
+                raise CallRejected(
+                    f"postBody.users[{i}].properties property name '{key}' is invalid"
+                )
 
 
 def _user_id_problem(user_id: str) -> str:
@@ -318,10 +333,12 @@ def _timestamp_problem(timestamp: str) -> str:
     return ""
 
 
-def _pass(body: AccountsBody) -> None:
+def _check_nothing(body: AccountsBody) -> None:
     """Accounts have no rule beyond their types."""
 
 
-track = Family(TrackBody, "events", TRACK, _check_track)
-users = Family(UsersBody, "users", USER, _check_users)
-accounts = Family(AccountsBody, "accounts", ACCOUNT, _pass, app_id=_account_app_id)
+track_parser = EntriesParser(TrackBody, "events", TRACK_RULE, _check_track)
+users_parser = EntriesParser(UsersBody, "users", USER_RULE, _check_users)
+accounts_parser = EntriesParser(
+    AccountsBody, "accounts", ACCOUNT_RULE, _check_nothing, app_id=_account_app_id_rule
+)

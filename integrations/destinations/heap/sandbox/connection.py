@@ -14,10 +14,10 @@ from threading import Event
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from integrations.destinations.heap.sandbox.exchange import Answer, Call, Refused
+from integrations.destinations.heap.sandbox.exchange import CallRejected, SandboxAnswer, SandboxCall
 
-MAX_BODY = 64 * 2**20  # bytes, unpacked; Heap documents no limit
-IDLE = 300  # seconds without a request until a connection is closed
+MAX_BODY_BYTES = 64 * 2**20  # bytes, unpacked; Heap documents no limit
+IDLE_TIMEOUT = 300  # seconds without a request until a connection is closed
 
 
 class Listener(ThreadingMixIn, TCPServer):
@@ -31,7 +31,7 @@ class Listener(ThreadingMixIn, TCPServer):
     request_queue_size = 128
 
     def __init__(
-        self, host: str, port: int, answer: Callable[[Call], Answer], closing: Event
+        self, host: str, port: int, answer: Callable[[SandboxCall], SandboxAnswer], closing: Event
     ) -> None:
         self.answer, self.closing = answer, closing
         self._open: set[Any] = set()
@@ -65,24 +65,24 @@ class Listener(ThreadingMixIn, TCPServer):
 class Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = IDLE
+    timeout = IDLE_TIMEOUT
     server: Listener
 
     def do_GET(self) -> None:
         try:
             answer = self.server.answer(self._call())
-        except Refused as refusal:
+        except CallRejected as refusal:
             # The rest of the body may still be on its way: it must not be read as a request.
             self.close_connection = True
-            answer = Answer.text(str(refusal), status=refusal.status)
+            answer = SandboxAnswer.text(str(refusal), status=refusal.status)
         self._reset() if answer.cut else self._send(answer)
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815, names of the base class
 
-    def _call(self) -> Call:
+    def _call(self) -> SandboxCall:
         """Read the request. Raises Refused: all of it our guess, Heap documents none of it."""
         url = urlsplit(self.path)
-        return Call(
+        return SandboxCall(
             method=self.command,
             path=url.path,
             query=dict(parse_qsl(url.query)),
@@ -93,16 +93,16 @@ class Connection(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if "Transfer-Encoding" in self.headers:
-            raise Refused("The sandbox wants a Content-Length", status=411)
+            raise CallRejected("The sandbox wants a Content-Length", status=411)
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
-            raise Refused("Bad Content-Length")
-        if int(length) > MAX_BODY:
-            raise Refused(f"The sandbox takes {MAX_BODY} bytes at most", status=413)
+            raise CallRejected("Bad Content-Length")
+        if int(length) > MAX_BODY_BYTES:
+            raise CallRejected(f"The sandbox takes {MAX_BODY_BYTES} bytes at most", status=413)
         body = self.rfile.read(int(length))
-        return unpacked(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        return decompress_gzip(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: SandboxAnswer) -> None:
         payload = self._payload(answer)
         if not answer.drip_s:
             self.connection.sendall(payload)
@@ -112,7 +112,7 @@ class Connection(BaseHTTPRequestHandler):
                 return
             self.connection.sendall(bytes([byte]))
 
-    def _payload(self, answer: Answer) -> bytes:
+    def _payload(self, answer: SandboxAnswer) -> bytes:
         """Return head and body in one piece: two sends would wait for each other's ACK (40 ms)."""
         body = b"" if answer.status in (204, 304) else answer.body
         headers = {
@@ -126,7 +126,9 @@ class Connection(BaseHTTPRequestHandler):
         if headers.get("Connection") == "close":
             self.close_connection = True
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        return f"HTTP/1.1 {answer.status} {reason(answer.status)}\r\n{head}\r\n".encode() + body
+        return (
+            f"HTTP/1.1 {answer.status} {reason_phrase(answer.status)}\r\n{head}\r\n".encode() + body
+        )
 
     def _reset(self) -> None:
         """Close so that the client gets an RST, not the end of a stream."""
@@ -139,20 +141,20 @@ class Connection(BaseHTTPRequestHandler):
         """Write nothing: /_sandbox/ shows the requests."""
 
 
-def reason(status: int) -> str:
+def reason_phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
 
 
-def unpacked(body: bytes) -> bytes:
+def decompress_gzip(body: bytes) -> bytes:
     """Return a gzip body unpacked. Raises Refused. That Heap takes gzip is not documented."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        plain = unpacker.decompress(body, MAX_BODY)
+        plain = unpacker.decompress(body, MAX_BODY_BYTES)
     except zlib.error as error:
-        raise Refused(f"The body is not gzip: {error}") from error
+        raise CallRejected(f"The body is not gzip: {error}") from error
     if unpacker.unconsumed_tail or not unpacker.eof:
-        raise Refused("The gzip body is cut short, or too large unpacked", status=413)
+        raise CallRejected("The gzip body is cut short, or too large unpacked", status=413)
     return plain

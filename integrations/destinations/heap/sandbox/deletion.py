@@ -26,14 +26,14 @@ from integrations.destinations.heap.sandbox.bodies import (
     Identity,
     UserId,
 )
-from integrations.destinations.heap.sandbox.exchange import Refused
+from integrations.destinations.heap.sandbox.exchange import CallRejected
 
-TOKEN_LIFE = 5 * 60  # seconds
-PENDING = 2.0  # seconds
-MAX_USERS = 10_000  # of one request
+TOKEN_TTL = 5 * 60  # seconds
+PENDING_SECONDS = 2.0  # seconds
+MAX_DELETION_USERS = 10_000  # of one request
 
 
-class Doomed(Struct, forbid_unknown_fields=True):
+class DeletionTarget(Struct, forbid_unknown_fields=True):
     """A user to delete, by one of the two."""
 
     user_id: Annotated[int, Meta(ge=0, le=MAX_USER_ID)] | UserId | None = None
@@ -41,57 +41,57 @@ class Doomed(Struct, forbid_unknown_fields=True):
 
 
 class DeletionBody(Struct):
-    users: Annotated[list[Doomed], Meta(min_length=1, max_length=MAX_USERS)]
+    users: Annotated[list[DeletionTarget], Meta(min_length=1, max_length=MAX_DELETION_USERS)]
 
 
 @dataclass(frozen=True, slots=True)
-class Deletion:
+class DeletionRequest:
     app_id: str
     asked_at: float  # Unix seconds
 
 
-class DeletionDesk:
+class DeletionRegistry:
     """Tokens handed out and deletions asked for."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[str, float]] = {}  # token → app_id, valid until
-        self._deletions: dict[str, Deletion] = {}
+        self._deletions: dict[str, DeletionRequest] = {}
 
     def token(self, authorization: str, now: float) -> str:
         """Return a new access token. Raises Refused (401) when the credentials are no good."""
         token = token_urlsafe(24)
-        self._tokens[token] = (_app_id(authorization), now + TOKEN_LIFE)
+        self._tokens[token] = (_check_basic_auth(authorization), now + TOKEN_TTL)
         return token
 
     def app_id(self, authorization: str, now: float) -> str:
         """Return whose token this is. Raises Refused (401) when it is unknown or too old."""
         app_id, until = self._tokens.get(authorization.removeprefix("Bearer "), ("", 0.0))
         if now >= until:
-            raise Refused("Unauthorized", status=401)
+            raise CallRejected("Unauthorized", status=401)
         return app_id
 
     def open(self, app_id: str, now: float) -> str:
         """Note a deletion and return its id."""
         number = str(uuid4())
-        self._deletions[number] = Deletion(app_id, now)
+        self._deletions[number] = DeletionRequest(app_id, now)
         return number
 
     def status(self, number: str, app_id: str, now: float) -> str:
         """Return "pending" or "complete". Raises Refused (404)."""
         deletion = self._deletions.get(number)
         if deletion is None or deletion.app_id != app_id:
-            raise Refused("Deletion request not found", status=404)
-        return "pending" if now < deletion.asked_at + PENDING else "complete"
+            raise CallRejected("Deletion request not found", status=404)
+        return "pending" if now < deletion.asked_at + PENDING_SECONDS else "complete"
 
 
-def _app_id(authorization: str) -> str:
+def _check_basic_auth(authorization: str) -> str:
     try:
         pair = b64decode(authorization.removeprefix("Basic "), validate=True).decode()
     except ValueError:
         pair = ""
     app_id, _, api_key = pair.partition(":")
     if not (authorization.startswith("Basic ") and app_id.isdigit() and api_key):
-        raise Refused("Unauthorized", status=401)
+        raise CallRejected("Unauthorized", status=401)
     return app_id
 
 
@@ -100,11 +100,11 @@ def read_deletion(raw: bytes) -> list[tuple[str, str]]:
     try:
         users = msgspec.json.decode(raw, type=DeletionBody).users
     except ValueError as error:
-        raise Refused(f"Bad request: {error}") from error
-    return [_ids(i, user) for i, user in enumerate(users)]
+        raise CallRejected(f"Bad request: {error}") from error
+    return [_target_ids(i, user) for i, user in enumerate(users)]
 
 
-def _ids(i: int, user: Doomed) -> tuple[str, str]:
+def _target_ids(i: int, user: DeletionTarget) -> tuple[str, str]:
     if (user.identity is None) == (user.user_id is None):
-        raise Refused(f"Bad request: users[{i}] needs either identity or user_id")
+        raise CallRejected(f"Bad request: users[{i}] needs either identity or user_id")
     return user.identity or "", "" if user.user_id is None else str(user.user_id)

@@ -8,7 +8,7 @@ import msgspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class SandboxCall:
     """A request, read and unpacked.
 
     headers   names in lower case
@@ -24,7 +24,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SandboxAnswer:
     """What goes back.
 
     items    entries that the call carried, for the request log
@@ -41,11 +41,11 @@ class Answer:
     cut: bool = False
 
     @classmethod
-    def json(cls, value: Any, *, status: int = 200) -> "Answer":
+    def json(cls, value: Any, *, status: int = 200) -> "SandboxAnswer":
         return cls(status=status, body=msgspec.json.encode(value))
 
     @classmethod
-    def text(cls, words: str, *, status: int = 200, items: int = 0) -> "Answer":
+    def text(cls, words: str, *, status: int = 200, items: int = 0) -> "SandboxAnswer":
         return cls(
             status=status,
             body=words.encode(),
@@ -54,7 +54,7 @@ class Answer:
         )
 
 
-class Refused(Exception):
+class CallRejected(Exception):
     """The call cannot be taken as it is; the message is the answer's text."""
 
     def __init__(self, message: str, *, status: int = 400):

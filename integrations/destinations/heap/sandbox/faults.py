@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from integrations.destinations.heap.sandbox.exchange import Answer, Refused
+from integrations.destinations.heap.sandbox.exchange import CallRejected, SandboxAnswer
 
 HeaderText = Annotated[str, Meta(pattern=r"^[^\r\n]*$")]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -50,7 +50,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def fits(self, path: str, body: bytes) -> bool:
         return self.path in ("", path) and self.match.encode() in body
 
-    def over(self, answer: Answer) -> Answer:
+    def apply_to(self, answer: SandboxAnswer) -> SandboxAnswer:
         """Return the answer with this fault laid over it."""
         body = answer.body if self.body is None else self.body.encode()
         status, headers = self.answers or answer.status, {**answer.headers, **self.headers}
@@ -64,10 +64,10 @@ def read_script(raw: bytes) -> list[Fault]:
     try:
         script = msgspec.json.decode(raw, type=list[Fault])
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise CallRejected(str(error)) from error
     for i, fault in enumerate(script):
         if problem := _problem(fault):
-            raise Refused(f"{problem} - at `$[{i}]`")
+            raise CallRejected(f"{problem} - at `$[{i}]`")
     return script
 
 
@@ -80,7 +80,7 @@ def _problem(fault: Fault) -> str:
     return ""
 
 
-class Script:
+class FaultScript:
     """The faults still to come, in order. The first that fits a request is used up on it."""
 
     def __init__(self, faults: Sequence[Fault] = ()):

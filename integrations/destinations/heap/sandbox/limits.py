@@ -27,16 +27,16 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bulk_per_app_minute: Count = 0
 
 
-OFF = Limits()
-DOCUMENTED = Limits(
+NO_LIMITS = Limits()
+DOCUMENTED_LIMITS = Limits(
     single_per_identity_30_s=30, bulk_per_identity_minute=1_000, bulk_per_app_minute=15_000
 )
 
 
-class Gate:
+class RateLimiter:
     """Counts entries against the limits, one window at a time for each rule."""
 
-    def __init__(self, limits: Limits = OFF):
+    def __init__(self, limits: Limits = NO_LIMITS):
         self.limits = limits
         self._windows: dict[str, tuple[int, Counter[tuple[str, str]]]] = {}
 
@@ -44,7 +44,7 @@ class Gate:
         self, endpoint: str, app_id: str, whose: Sequence[str], *, bulk: bool, now: float
     ) -> bool:
         """Return whether a request may pass, and count it if so. `whose`: an id for each entry."""
-        if self.limits == OFF:
+        if self.limits == NO_LIMITS:
             return True
         rules = self._rules(endpoint, app_id, Counter(whose), bulk, now)
         if any(

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from integrations.destinations.heap.sandbox.state import Event, User
+from integrations.destinations.heap.sandbox.state import HeapEvent, HeapUser
 from integrations.destinations.heap.sandbox.style import STYLE
-from integrations.destinations.heap.sandbox.traffic import Seen
+from integrations.destinations.heap.sandbox.traffic import RequestRecord
 
-UNFOLDED = 5  # events of a user that show without a click
-MAX_SHOWN = 120  # characters of a value; the whole of it is in the tooltip
+MAX_UNFOLDED_EVENTS = 5  # events of a user that show without a click
+MAX_SHOWN_CHARS = 120  # characters of a value; the whole of it is in the tooltip
 MAX_PROPERTIES = 30  # of a user or an event
 
 
@@ -22,8 +22,8 @@ class UserCard:
     """A user and the latest of their events, newest first."""
 
     app_id: str
-    user: User
-    events: list[Event]
+    user: HeapUser
+    events: list[HeapEvent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +32,14 @@ class Overview:
 
     counts: Mapping[str, int]
     users: Sequence[UserCard]
-    requests: Sequence[Seen]
+    requests: Sequence[RequestRecord]
     faults: int
     url: str
     refresh_s: int
     now: float  # Unix seconds
 
 
-def render(overview: Overview) -> str:
+def render_page(overview: Overview) -> str:
     reload = f'<meta http-equiv="refresh" content="{overview.refresh_s}">'
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -120,27 +120,27 @@ def _user(card: UserCard, now: float) -> str:
 </p>{_properties(user.properties, "traits")}{_events(card, now)}</article>"""
 
 
-def _avatar(user: User) -> str:
+def _avatar(user: HeapUser) -> str:
     letter = next((c for c in user.identity if c.isalnum()), "?").upper()
     return f'<i class="avatar" aria-hidden="true">{escape(letter)}</i>'
 
 
 def _events(card: UserCard, now: float) -> str:
     rows = [_event(event, now) for event in card.events]
-    first = f"<ol>{''.join(rows[:UNFOLDED])}</ol>" if rows else ""
-    if len(rows) <= UNFOLDED:
+    first = f"<ol>{''.join(rows[:MAX_UNFOLDED_EVENTS])}</ol>" if rows else ""
+    if len(rows) <= MAX_UNFOLDED_EVENTS:
         return first
-    more = len(rows) - UNFOLDED
+    more = len(rows) - MAX_UNFOLDED_EVENTS
     return f"""{first}<details><summary>{more} earlier</summary>
-<ol>{"".join(rows[UNFOLDED:])}</ol></details>"""
+<ol>{"".join(rows[MAX_UNFOLDED_EVENTS:])}</ol></details>"""
 
 
-def _event(event: Event, now: float) -> str:
+def _event(event: HeapEvent, now: float) -> str:
     properties = msgspec.json.decode(event.properties)
     key = escape(event.idempotency_key or "none", quote=True)
     return f"""<li><div class="event"><b>{escape(event.event)}</b>
 <time title="received {_clock(event.received_at)} UTC, idempotency key {key}">
-{escape(_readable(event.timestamp))}</time></div>{_properties(properties, "chips")}</li>"""
+{escape(_format_timestamp(event.timestamp))}</time></div>{_properties(properties, "chips")}</li>"""
 
 
 def _properties(properties: Mapping[str, Any], kind: str) -> str:
@@ -157,18 +157,18 @@ def _properties(properties: Mapping[str, Any], kind: str) -> str:
 
 def _short(value: object) -> str:
     whole = str(value)
-    if len(whole) <= MAX_SHOWN:
+    if len(whole) <= MAX_SHOWN_CHARS:
         return escape(whole)
-    return f'<span title="{escape(whole, quote=True)}">{escape(whole[:MAX_SHOWN])}…</span>'
+    return f'<span title="{escape(whole, quote=True)}">{escape(whole[:MAX_SHOWN_CHARS])}…</span>'
 
 
-def _requests(requests: Sequence[Seen]) -> str:
+def _requests(requests: Sequence[RequestRecord]) -> str:
     rows = "".join(map(_request, requests))
     body = f"<ol>{rows}</ol>" if rows else "<p>None yet.</p>"
     return f'<section class="requests"><h2>Latest requests</h2>{body}</section>'
 
 
-def _request(seen: Seen) -> str:
+def _request(seen: RequestRecord) -> str:
     kind = "good" if seen.outcome.startswith("2") else "bad"
     items = "1 entry" if seen.items == 1 else f"{seen.items:,} entries"
     took = f"{seen.duration_ms:,.1f} ms" if seen.duration_ms >= 0.1 else "&lt; 0.1 ms"
@@ -185,7 +185,7 @@ def _links() -> str:
     return f'<section class="links"><h2>As JSON</h2><p>{links}</p></section>'
 
 
-def _readable(timestamp: str) -> str:
+def _format_timestamp(timestamp: str) -> str:
     """Return an ISO 8601 time as `2026-11-21 09:30:05`, in UTC where it says its zone."""
     moment = datetime.fromisoformat(timestamp)
     try:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from integrations.destinations.heap.sandbox.exchange import Answer, Call, Refused
+from integrations.destinations.heap.sandbox.exchange import CallRejected, SandboxAnswer, SandboxCall
 from integrations.destinations.heap.sandbox.faults import read_script
-from integrations.destinations.heap.sandbox.limits import DOCUMENTED, Gate, Limits
-from integrations.destinations.heap.sandbox.page import Overview, UserCard, render
-from integrations.destinations.heap.sandbox.state import Event, State, User
+from integrations.destinations.heap.sandbox.limits import DOCUMENTED_LIMITS, Limits, RateLimiter
+from integrations.destinations.heap.sandbox.page import Overview, UserCard, render_page
+from integrations.destinations.heap.sandbox.state import HeapEvent, HeapState, HeapUser
 
 if TYPE_CHECKING:
     from integrations.destinations.heap.sandbox.server import Sandbox
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 PAGE_USERS = 50  # on the HTML page, newest first
 PAGE_EVENTS = 20  # of each user
 PAGE_REQUESTS = 40
-PAGE_SCAN = 100_000  # latest events looked through for the page
-MAX_LIMIT = 10_000  # rows of one JSON answer
+PAGE_SCAN_EVENTS = 100_000  # latest events looked through for the page
+MAX_JSON_ROWS = 10_000  # rows of one JSON answer
 
 
 class Panel:
     def __init__(self, sandbox: "Sandbox"):
         self.sandbox, self.state = sandbox, sandbox.state
-        self._routes: dict[tuple[str, str], Callable[[Call], Answer]] = {
+        self._routes: dict[tuple[str, str], Callable[[SandboxCall], SandboxAnswer]] = {
             ("GET", "/_sandbox/"): self._page,
             ("GET", "/_sandbox/state"): self._counts,
             ("GET", "/_sandbox/events"): self._events,
@@ -42,20 +42,20 @@ class Panel:
             ("POST", "/_sandbox/reset"): self._reset,
         }
 
-    def answer(self, call: Call) -> Answer:
+    def answer(self, call: SandboxCall) -> SandboxAnswer:
         """Answer a /_sandbox/ request: 403 for foreign host names, 404, or 400 with the reason."""
         if is_loopback(self.sandbox.host) and not is_loopback(_host_name(call)):
             # A web page elsewhere can point its own name at this machine (DNS rebinding).
-            return Answer.json({"error": "Ask for /_sandbox/ by localhost"}, status=403)
+            return SandboxAnswer.json({"error": "Ask for /_sandbox/ by localhost"}, status=403)
         route = self._routes.get((call.method, call.path))
         if route is None:
-            return Answer.json({"error": f"No {call.method} {call.path}"}, status=404)
+            return SandboxAnswer.json({"error": f"No {call.method} {call.path}"}, status=404)
         try:
             return route(call)
-        except Refused as refusal:
-            return Answer.json({"error": str(refusal)}, status=refusal.status)
+        except CallRejected as refusal:
+            return SandboxAnswer.json({"error": str(refusal)}, status=refusal.status)
 
-    def _page(self, call: Call) -> Answer:
+    def _page(self, call: SandboxCall) -> SandboxAnswer:
         with self.sandbox.api.lock:
             overview = Overview(
                 counts=self._totals(),
@@ -67,18 +67,20 @@ class Panel:
                 now=self.sandbox.clock(),
             )
         policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
-        return Answer(
-            body=render(overview).encode(),
+        return SandboxAnswer(
+            body=render_page(overview).encode(),
             content_type="text/html; charset=utf-8",
             headers={"Content-Security-Policy": policy},
         )
 
-    def _counts(self, call: Call) -> Answer:
+    def _counts(self, call: SandboxCall) -> SandboxAnswer:
         traffic, environments = self.sandbox.traffic, self.state.environments
         with self.sandbox.api.lock:
             by_app = {app_id: each.summary() for app_id, each in environments.items()}
             counts = self._totals()
-            return Answer.json({**counts, "by_app": by_app, "by_endpoint": traffic.by_endpoint})
+            return SandboxAnswer.json(
+                {**counts, "by_app": by_app, "by_endpoint": traffic.by_endpoint}
+            )
 
     def _totals(self) -> dict[str, int]:
         empty = dict.fromkeys(("events", "requests", "users", "duplicates_ignored"), 0)
@@ -86,30 +88,30 @@ class Panel:
         limits = {"max_events": self.state.max_events}
         return {**empty, **self.state.totals(), **self.sandbox.traffic.counts, **kept, **limits}
 
-    def _events(self, call: Call) -> Answer:
-        limit = min(_number(call, "limit", 1_000), MAX_LIMIT)
+    def _events(self, call: SandboxCall) -> SandboxAnswer:
+        limit = min(_number(call, "limit", 1_000), MAX_JSON_ROWS)
         with self.sandbox.api.lock:
             found = filter(self._filter(call), self.state.after(_number(call, "after", 0)))
             events = [self._event(event) for event in islice(found, limit)]
         following = events[-1]["seq"] if events and len(events) == limit else None
-        return Answer.json({"events": events, "next": following})
+        return SandboxAnswer.json({"events": events, "next": following})
 
-    def _filter(self, call: Call) -> Callable[[Event], bool]:
+    def _filter(self, call: SandboxCall) -> Callable[[HeapEvent], bool]:
         """Return what the query asks for; `identity` and `user_id` name the owner of today."""
         app_id = call.query.get("app_id")
         identity, user_id = call.query.get("identity"), _optional_number(call, "user_id")
 
-        def fits(event: Event) -> bool:
+        def fits(event: HeapEvent) -> bool:
             if app_id is not None and event.app_id != app_id:
                 return False
             if identity is None and user_id is None:
                 return True
             owner = self.state.owner(event)
-            return owner is not None and _is(owner, identity, user_id)
+            return owner is not None and _has_ids(owner, identity, user_id)
 
         return fits
 
-    def _event(self, event: Event) -> dict[str, Any]:
+    def _event(self, event: HeapEvent) -> dict[str, Any]:
         owner = self.state.owner(event)
         return {
             **msgspec.structs.asdict(event),
@@ -118,30 +120,33 @@ class Panel:
             "owner": owner.identity or None if owner else None,
         }
 
-    def _users(self, call: Call) -> Answer:
-        limit, offset = min(_number(call, "limit", 1_000), MAX_LIMIT), _number(call, "offset", 0)
+    def _users(self, call: SandboxCall) -> SandboxAnswer:
+        limit, offset = (
+            min(_number(call, "limit", 1_000), MAX_JSON_ROWS),
+            _number(call, "offset", 0),
+        )
         identity, user_id = call.query.get("identity"), _optional_number(call, "user_id")
         app_id = call.query.get("app_id")
         with self.sandbox.api.lock:
             found = [
                 (app, user)
-                for app, user in users(self.state)
-                if app_id in (None, app) and _is(user, identity, user_id)
+                for app, user in iter_users(self.state)
+                if app_id in (None, app) and _has_ids(user, identity, user_id)
             ]
             found.sort(key=_recency, reverse=True)
-            shown = [_user(app, user) for app, user in found[offset : offset + limit]]
-        return Answer.json({"users": shown, "total": len(found)})
+            shown = [_user_json(app, user) for app, user in found[offset : offset + limit]]
+        return SandboxAnswer.json({"users": shown, "total": len(found)})
 
-    def _accounts(self, call: Call) -> Answer:
+    def _accounts(self, call: SandboxCall) -> SandboxAnswer:
         with self.sandbox.api.lock:
             every = [
                 {"app_id": app_id, "account_id": account_id, "properties": properties}
                 for app_id, environment in self.state.environments.items()
                 for account_id, properties in environment.accounts.items()
             ]
-            return Answer.json({"accounts": every})
+            return SandboxAnswer.json({"accounts": every})
 
-    def _keys(self, call: Call) -> Answer:
+    def _keys(self, call: SandboxCall) -> SandboxAnswer:
         """Answer with every idempotency key and how often it came, repeats included."""
         app_id = call.query.get("app_id")
         keys: dict[str, int] = {}
@@ -149,54 +154,56 @@ class Panel:
             for name, environment in self.state.environments.items():
                 if app_id in (None, name):
                     keys.update({k: keys.get(k, 0) + n for k, n in environment.keys.items()})
-            return Answer.json(keys)
+            return SandboxAnswer.json(keys)
 
-    def _requests(self, call: Call) -> Answer:
+    def _requests(self, call: SandboxCall) -> SandboxAnswer:
         with self.sandbox.api.lock:
             latest = self.sandbox.traffic.newest(_number(call, "limit", 200))
-            return Answer.json({"requests": latest})
+            return SandboxAnswer.json({"requests": latest})
 
-    def _faults(self, call: Call) -> Answer:
-        return Answer.json({"faults": self.sandbox.script.faults})
+    def _faults(self, call: SandboxCall) -> SandboxAnswer:
+        return SandboxAnswer.json({"faults": self.sandbox.script.faults})
 
-    def _set_faults(self, call: Call) -> Answer:
-        self.sandbox.run(read_script(call.body))
+    def _set_faults(self, call: SandboxCall) -> SandboxAnswer:
+        self.sandbox.script_faults(read_script(call.body))
         return self._faults(call)
 
-    def _limits(self, call: Call) -> Answer:
-        return Answer.json({"limits": self.sandbox.api.gate.limits, "documented": DOCUMENTED})
+    def _limits(self, call: SandboxCall) -> SandboxAnswer:
+        return SandboxAnswer.json(
+            {"limits": self.sandbox.api.rate_limiter.limits, "documented": DOCUMENTED_LIMITS}
+        )
 
-    def _set_limits(self, call: Call) -> Answer:
+    def _set_limits(self, call: SandboxCall) -> SandboxAnswer:
         try:
             limits = msgspec.json.decode(call.body, type=Limits)
         except ValueError as error:
-            raise Refused(str(error)) from error
+            raise CallRejected(str(error)) from error
         with self.sandbox.api.lock:
-            self.sandbox.api.gate = Gate(limits)
+            self.sandbox.api.rate_limiter = RateLimiter(limits)
         return self._limits(call)
 
-    def _reset(self, call: Call) -> Answer:
+    def _reset(self, call: SandboxCall) -> SandboxAnswer:
         self.sandbox.clear()
-        return Answer.json({"reset": True})
+        return SandboxAnswer.json({"reset": True})
 
 
-def users(state: State) -> Iterator[tuple[str, User]]:
+def iter_users(state: HeapState) -> Iterator[tuple[str, HeapUser]]:
     """Return each user with the app_id they belong to."""
     for app_id, environment in state.environments.items():
         for user in environment.users():
             yield app_id, user
 
 
-def _recency(pair: tuple[str, User]) -> tuple[float, int]:
+def _recency(pair: tuple[str, HeapUser]) -> tuple[float, int]:
     return pair[1].seen_at, pair[1].last_seq
 
 
-def newest_users(state: State) -> list[UserCard]:
+def newest_users(state: HeapState) -> list[UserCard]:
     """Return the users seen last, each with the latest of their events."""
-    newest = nlargest(PAGE_USERS, users(state), key=_recency)
+    newest = nlargest(PAGE_USERS, iter_users(state), key=_recency)
     cards = {id(user): UserCard(app_id, user, []) for app_id, user in newest}
     missing = sum(min(card.user.events, PAGE_EVENTS) for card in cards.values())
-    for event in islice(reversed(state.events), PAGE_SCAN):
+    for event in islice(reversed(state.events), PAGE_SCAN_EVENTS):
         if missing <= 0:
             break
         card = cards.get(id(state.owner(event)))
@@ -206,7 +213,7 @@ def newest_users(state: State) -> list[UserCard]:
     return list(cards.values())
 
 
-def _user(app_id: str, user: User) -> dict[str, Any]:
+def _user_json(app_id: str, user: HeapUser) -> dict[str, Any]:
     return {
         "app_id": app_id,
         "identity": user.identity or None,
@@ -218,27 +225,27 @@ def _user(app_id: str, user: User) -> dict[str, Any]:
     }
 
 
-def _is(user: User, identity: str | None, user_id: int | None) -> bool:
+def _has_ids(user: HeapUser, identity: str | None, user_id: int | None) -> bool:
     if identity is not None and user.identity != identity:
         return False
     return user_id is None or user_id in user.user_ids
 
 
-def _number(call: Call, name: str, default: int) -> int:
+def _number(call: SandboxCall, name: str, default: int) -> int:
     number = _optional_number(call, name)
     return default if number is None else number
 
 
-def _optional_number(call: Call, name: str) -> int | None:
+def _optional_number(call: SandboxCall, name: str) -> int | None:
     value = call.query.get(name)
     if value is None:
         return None
     if not value.isdecimal():
-        raise Refused(f"{name} should be a whole number, not {value!r}")
+        raise CallRejected(f"{name} should be a whole number, not {value!r}")
     return int(value)
 
 
-def _host_name(call: Call) -> str:
+def _host_name(call: SandboxCall) -> str:
     host = call.headers.get("host", "localhost")
     return host.rpartition(":")[0].strip("[]") if not host.endswith("]") and ":" in host else host
 

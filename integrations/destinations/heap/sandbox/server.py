@@ -7,11 +7,11 @@ from typing import Self
 
 from integrations.destinations.heap.sandbox.api import HeapApi
 from integrations.destinations.heap.sandbox.connection import Listener
-from integrations.destinations.heap.sandbox.exchange import Answer, Call
-from integrations.destinations.heap.sandbox.faults import Fault, Script
-from integrations.destinations.heap.sandbox.limits import OFF, Limits
+from integrations.destinations.heap.sandbox.exchange import SandboxAnswer, SandboxCall
+from integrations.destinations.heap.sandbox.faults import Fault, FaultScript
+from integrations.destinations.heap.sandbox.limits import NO_LIMITS, Limits
 from integrations.destinations.heap.sandbox.panel import Panel
-from integrations.destinations.heap.sandbox.state import MAX_EVENTS, State
+from integrations.destinations.heap.sandbox.state import MAX_EVENTS, HeapState
 from integrations.destinations.heap.sandbox.traffic import Traffic
 
 
@@ -35,11 +35,11 @@ class Sandbox:
         *,
         clock: Callable[[], float] = time.time,
         max_events: int = MAX_EVENTS,
-        limits: Limits = OFF,
+        limits: Limits = NO_LIMITS,
     ):
-        self.state, self.traffic, self.clock = State(max_events), Traffic(), clock
+        self.state, self.traffic, self.clock = HeapState(max_events), Traffic(), clock
         self.api = HeapApi(self.state, clock, limits)
-        self.script, self._script_lock = Script(), Lock()
+        self.script, self._script_lock = FaultScript(), Lock()
         self.closing = Event()
         self._serving = False
         self._listener = Listener(host, port, self.answer, self.closing)
@@ -76,21 +76,21 @@ class Sandbox:
         self.api.clear()
         with self.api.lock:
             self.traffic.clear()
-        self.run([])
+        self.script_faults([])
 
-    def run(self, faults: list[Fault]) -> None:
+    def script_faults(self, faults: list[Fault]) -> None:
         """Script what happens to the next requests; what is left of the last script goes."""
         with self._script_lock:
-            self.script = Script(faults)
+            self.script = FaultScript(faults)
 
-    def answer(self, call: Call) -> Answer:
+    def answer(self, call: SandboxCall) -> SandboxAnswer:
         if call.path in ("/", "/_sandbox"):
-            return Answer(status=302, body=b"", headers={"Location": "/_sandbox/"})
+            return SandboxAnswer(status=302, body=b"", headers={"Location": "/_sandbox/"})
         if call.path.startswith("/_sandbox/"):
             return self._panel.answer(call)
         return self._answer_as_heap(call)
 
-    def _answer_as_heap(self, call: Call) -> Answer:
+    def _answer_as_heap(self, call: SandboxCall) -> SandboxAnswer:
         at, began = self.clock(), time.perf_counter()
         with self._script_lock:
             fault = self.script.take(call.path, call.body)
@@ -106,11 +106,11 @@ class Sandbox:
             )
         return answer
 
-    def _answer_with(self, fault: Fault, call: Call) -> Answer:
+    def _answer_with(self, fault: Fault, call: SandboxCall) -> SandboxAnswer:
         if fault.after:
             answer = self.api.answer(call)
             self.closing.wait(fault.delay_s)
-            return fault.over(answer)
+            return fault.apply_to(answer)
         self.closing.wait(fault.delay_s)
-        refusal = Answer.text("A scripted fault of the sandbox")
-        return fault.over(self.api.answer(call) if fault.applies else refusal)
+        refusal = SandboxAnswer.text("A scripted fault of the sandbox")
+        return fault.apply_to(self.api.answer(call) if fault.applies else refusal)

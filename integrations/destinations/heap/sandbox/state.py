@@ -27,17 +27,17 @@ from msgspec import Struct
 from integrations.destinations.heap.sandbox.bodies import (
     MAX_VALUE,
     AccountEntry,
-    Identify,
+    IdentifyBody,
     TrackEntry,
     UserEntry,
 )
 
 MAX_EVENTS = 500_000  # kept, at about 0.5 kB each; idempotency keys are kept for ever
-IDS_PER_IDENTITY = 10  # user_ids in a month
-MONTH = 30 * 86_400  # seconds
+MAX_USER_IDS_PER_IDENTITY = 10  # user_ids in a month
+MONTH_SECONDS = 30 * 86_400  # seconds
 
 
-class Event(Struct, gc=False):
+class HeapEvent(Struct, gc=False):
     """An event as it is kept: `seq` is the order of arrival, from 1, over all app_ids.
 
     gc=False keeps half a million of them out of the garbage collector's way; none can be part
@@ -56,7 +56,7 @@ class Event(Struct, gc=False):
     properties: msgspec.Raw
 
 
-class User(Struct):
+class HeapUser(Struct):
     """A person or a visitor. `user_ids` maps each to when identify linked it (Unix seconds)."""
 
     identity: str = ""  # "" while Heap knows a visitor's user_id only
@@ -71,33 +71,33 @@ class Environment:
     """All that arrived for one app_id."""
 
     def __init__(self) -> None:
-        self.known: dict[str, User] = {}  # by identity
-        self.visitors: dict[int, User] = {}  # by user_id, not identified yet
-        self.linked: dict[int, User] = {}  # by user_id, the known user it belongs to
+        self.known: dict[str, HeapUser] = {}  # by identity
+        self.visitors: dict[int, HeapUser] = {}  # by user_id, not identified yet
+        self.linked: dict[int, HeapUser] = {}  # by user_id, the known user it belongs to
         self.accounts: dict[str, dict[str, Any]] = {}
         self.keys: dict[str, int] = {}  # idempotency key → times received
         self.counts: Counter[str] = Counter()
 
-    def users(self) -> Iterator[User]:
+    def users(self) -> Iterator[HeapUser]:
         yield from self.known.values()
         yield from self.visitors.values()
 
-    def user(self, identity: str, user_id: str) -> User:
+    def user(self, identity: str, user_id: str) -> HeapUser:
         """Return the user of an identity or a user_id, created when new."""
         if identity:
-            return self.known.get(identity) or self._new(self.known, identity, User(identity))
+            return self.known.get(identity) or self._new(self.known, identity, HeapUser(identity))
         number = int(user_id)
         user = self.linked.get(number) or self.visitors.get(number)
-        return user or self._new(self.visitors, number, User(user_ids={number: 0.0}))
+        return user or self._new(self.visitors, number, HeapUser(user_ids={number: 0.0}))
 
-    def find(self, identity: str, user_id: str) -> User | None:
+    def find(self, identity: str, user_id: str) -> HeapUser | None:
         """Return the user who owns what was sent with these ids, or None when deleted."""
         if identity:
             return self.known.get(identity)
         return self.linked.get(int(user_id)) or self.visitors.get(int(user_id))
 
     @staticmethod
-    def _new(users: dict[Any, User], key: Any, user: User) -> User:
+    def _new(users: dict[Any, HeapUser], key: Any, user: HeapUser) -> HeapUser:
         users[key] = user
         return user
 
@@ -107,7 +107,7 @@ class Environment:
         self.keys[key] = times + 1
         return times > 0
 
-    def identify(self, body: Identify, now: float) -> None:
+    def identify(self, body: IdentifyBody, now: float) -> None:
         """Move a visitor and all their events to an identity, or ignore it as Heap does."""
         number, user = int(body.user_id), self.user(body.identity, "")
         user.seen_at = now
@@ -116,12 +116,15 @@ class Environment:
             self.counts["identifies_repeated"] += 1
         elif owner:
             self.counts["second_identities_ignored"] += 1
-        elif sum(at > now - MONTH for at in user.user_ids.values()) >= IDS_PER_IDENTITY:
+        elif (
+            sum(at > now - MONTH_SECONDS for at in user.user_ids.values())
+            >= MAX_USER_IDS_PER_IDENTITY
+        ):
             self.counts["eleventh_user_ids_ignored"] += 1
         else:
             self._link(number, user, now)
 
-    def _link(self, number: int, user: User, now: float) -> None:
+    def _link(self, number: int, user: HeapUser, now: float) -> None:
         visitor = self.visitors.pop(number, None)
         if visitor:
             user.events += visitor.events
@@ -130,7 +133,7 @@ class Environment:
         self.linked[number] = user
         self.counts["identities_linked"] += 1
 
-    def delete(self, user: User) -> None:
+    def delete(self, user: HeapUser) -> None:
         """Forget a user and all their ids. The idempotency keys of their events stay known."""
         self.known.pop(user.identity, None)
         for number in user.user_ids:
@@ -142,11 +145,11 @@ class Environment:
             "users": len(self.known) + len(self.visitors),
             "identified_users": len(self.known),
             "accounts": len(self.accounts),
-            **{name: self.counts[name] for name in COUNTED},
+            **{name: self.counts[name] for name in SUMMARY_COUNTS},
         }
 
 
-COUNTED = (
+SUMMARY_COUNTS = (
     "events",
     "duplicates_ignored",
     "user_updates",
@@ -159,7 +162,7 @@ COUNTED = (
 )
 
 
-class State:
+class HeapState:
     """Everything that arrived. Not thread-safe: whoever calls holds the sandbox's lock."""
 
     def __init__(self, max_events: int = MAX_EVENTS):
@@ -168,7 +171,7 @@ class State:
 
     def clear(self) -> None:
         self.environments: dict[str, Environment] = {}
-        self.events: list[Event] = []  # ascending by seq
+        self.events: list[HeapEvent] = []  # ascending by seq
         self.last_seq = 0
         self.forgotten = 0
 
@@ -189,7 +192,7 @@ class State:
             self.last_seq += 1
             user.events, user.seen_at, user.last_seq = user.events + 1, now, self.last_seq
             self.events.append(
-                Event(
+                HeapEvent(
                     self.last_seq,
                     now,
                     app_id,
@@ -199,7 +202,7 @@ class State:
                     entry.session_id,
                     entry.timestamp or received,
                     entry.idempotency_key,
-                    kept(entry.properties),
+                    encode_properties(entry.properties),
                 )
             )
         new = self.last_seq - before
@@ -237,11 +240,11 @@ class State:
             environment.delete(user)
         environment.counts["users_deleted"] += len(found)
 
-    def owner(self, event: Event) -> User | None:
+    def owner(self, event: HeapEvent) -> HeapUser | None:
         """Return the user an event belongs to now, after all identifies."""
         return self.environments[event.app_id].find(event.identity, event.user_id)
 
-    def after(self, seq: int) -> Iterator[Event]:
+    def after(self, seq: int) -> Iterator[HeapEvent]:
         """Return the kept events received after number `seq`, oldest first."""
         start = bisect_right(self.events, seq, key=attrgetter("seq"))
         return (self.events[i] for i in range(start, len(self.events)))
@@ -253,23 +256,23 @@ class State:
         return totals
 
 
-def kept(properties: dict[str, Any]) -> msgspec.Raw:
+def encode_properties(properties: dict[str, Any]) -> msgspec.Raw:
     """Return an event's properties as JSON, arrays joined: a fifth of the memory of a dict."""
     for key, value in properties.items():
         if type(value) is list:
-            properties[key] = joined(value)
+            properties[key] = join_array(value)
     return msgspec.Raw(msgspec.json.encode(properties))
 
 
-def joined(values: Sequence[str | int | float]) -> str:
+def join_array(values: Sequence[str | int | float]) -> str:
     """Return an array as Heap keeps it: `a||b||c`, cut at 1,024 characters.
 
     Source: https://developers.heap.io/reference/track-1 (seen 2026-11).
     """
-    return "||".join(map(_written, values))[:MAX_VALUE]
+    return "||".join(map(_array_item_text, values))[:MAX_VALUE]
 
 
-def _written(value: str | int | float) -> str:
+def _array_item_text(value: str | int | float) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # 3.0 is 3 in JavaScript
     return str(value)

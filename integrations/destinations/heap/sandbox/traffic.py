@@ -4,12 +4,12 @@ from collections import Counter, deque
 
 from msgspec import Struct
 
-from integrations.destinations.heap.sandbox.exchange import Answer
+from integrations.destinations.heap.sandbox.exchange import SandboxAnswer
 
-KEPT = 200  # latest requests
+MAX_LATEST_REQUESTS = 200  # latest requests
 
 
-class Seen(Struct, frozen=True):
+class RequestRecord(Struct, frozen=True):
     """One API request and what became of it. `outcome` is the status, or "reset"."""
 
     at: float  # Unix seconds
@@ -31,14 +31,21 @@ class Traffic:
     def clear(self) -> None:
         self.counts: Counter[str] = Counter(requests=0, refused=0, rate_limited=0, faulted=0)
         self.by_endpoint: dict[str, Counter[str]] = {}
-        self.latest: deque[Seen] = deque(maxlen=KEPT)
+        self.latest: deque[RequestRecord] = deque(maxlen=MAX_LATEST_REQUESTS)
 
     def note(
-        self, answer: Answer, endpoint: str, *, at: float, took_s: float, size: int, fault: bool
+        self,
+        answer: SandboxAnswer,
+        endpoint: str,
+        *,
+        at: float,
+        took_s: float,
+        size: int,
+        fault: bool,
     ) -> None:
         outcome = "reset" if answer.cut else str(answer.status)
         said = answer.body[:200].decode(errors="replace") if answer.status >= 400 else ""
-        seen = Seen(at, endpoint, outcome, answer.items, size, took_s * 1_000, fault, said)
+        seen = RequestRecord(at, endpoint, outcome, answer.items, size, took_s * 1_000, fault, said)
         self.latest.append(seen)
         self.by_endpoint.setdefault(endpoint, Counter())[outcome] += 1
         self.counts["requests"] += 1
@@ -49,5 +56,5 @@ class Traffic:
         elif answer.status >= 400:
             self.counts["refused"] += 1
 
-    def newest(self, limit: int) -> list[Seen]:
+    def newest(self, limit: int) -> list[RequestRecord]:
         return list(reversed(self.latest))[:limit]

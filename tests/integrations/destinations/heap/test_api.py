@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from delivery.ingest.envelope import parse_envelope
 from delivery.ingest.parsing import IngestLimits, RequestContext, parse_messages
-from integrations.blueprints import compile_blueprint, view_of
-from integrations.destination import Action, Item, Shaped
+from integrations.blueprints import build_message_view, compile_blueprint
+from integrations.destination import Action, Item, ShapedMessage
 from integrations.destinations.heap import DESTINATION, api, properties
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.destinations.heap.sandbox.api import HeapApi
-from integrations.destinations.heap.sandbox.exchange import Call
-from integrations.destinations.heap.sandbox.state import State
+from integrations.destinations.heap.sandbox.exchange import SandboxCall
+from integrations.destinations.heap.sandbox.state import HeapState
 from integrations.errors import MessageRejected, VendorUnavailable
-from integrations.messages import TYPES, Message
+from integrations.messages import MESSAGE_TYPES, Message
 
 ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "integrations/destinations/heap"
@@ -41,15 +41,15 @@ def a_message(**given: Any) -> Message:
     return Message(**{**defaults, **given})
 
 
-def shape(kind: str, fields: dict[str, Any], config: Any = CONFIG, **given: Any) -> Shaped:
+def shape(kind: str, fields: dict[str, Any], config: Any = CONFIG, **given: Any) -> ShapedMessage:
     return DESTINATION.items(Action(kind=kind, fields=fields), a_message(**given), config)
 
 
-def entries(shaped: Shaped) -> list[tuple[str, Any]]:
+def entries(shaped: ShapedMessage) -> list[tuple[str, Any]]:
     return [(item.endpoint, json.loads(item.body)) for item in shaped.items]
 
 
-def entry(shaped: Shaped) -> Any:
+def entry(shaped: ShapedMessage) -> Any:
     """Return the body of the only entry."""
     [(_, body)] = entries(shaped)
     return body
@@ -140,7 +140,7 @@ def blueprint(variant: str) -> dict[str, Any]:
 
 def test_the_default_blueprint_wants_every_type_once():
     triggers = [action["trigger"] for action in blueprint("default")["actions"]]
-    assert sorted(triggers) == sorted(f'type = "{each}"' for each in TYPES)
+    assert sorted(triggers) == sorted(f'type = "{each}"' for each in MESSAGE_TYPES)
 
 
 @pytest.mark.parametrize(
@@ -729,7 +729,9 @@ def check_account(
     """Every leaf arrives, or is named in a note."""
     told = "\n".join(notes)
     for name, value in leaves(given, arrays=arrays, objects=objects):
-        assert arrived(value, sent.get(name), arrays) or properties.path(name) in told, name
+        assert arrived(value, sent.get(name), arrays) or properties.property_label(name) in told, (
+            name
+        )
 
 
 FIELDS = {field.key: field for field in DESTINATION.config_fields}
@@ -744,13 +746,13 @@ def test_any_event_is_within_heaps_limits_and_accounted_for(given, arrays, objec
     check_account(given, sent, notes, arrays=arrays, objects=objects)
 
 
-HEAP = HeapApi(State(max_events=100), clock=lambda: 0.0)
+HEAP = HeapApi(HeapState(max_events=100), clock=lambda: 0.0)
 VARIANTS = {
     each.key: (compile_blueprint(blueprint(each.key)), each.config) for each in DESTINATION.variants
 }
 
 
-@given(OBJECTS, st.sampled_from(TYPES), st.sampled_from(sorted(VARIANTS)), ARRAYS, MODES)
+@given(OBJECTS, st.sampled_from(MESSAGE_TYPES), st.sampled_from(sorted(VARIANTS)), ARRAYS, MODES)
 def test_heaps_sandbox_takes_what_becomes_of_any_message(given, kind, variant, arrays, objects):
     body = {"properties": given, "traits": given, "groupId": "acme", "previousId": "before"}
     message = a_message(
@@ -758,11 +760,11 @@ def test_heaps_sandbox_takes_what_becomes_of_any_message(given, kind, variant, a
     )
     made, own = VARIANTS[variant]
     config = {**CONFIG, "arrays": arrays, "objects": objects, **own}
-    for action in made.apply(view_of(message)):
+    for action in made.apply(build_message_view(message)):
         for item in DESTINATION.items(action, message, config).items:
             built = DESTINATION.request(item.endpoint, [item], config)
             path = urlsplit(built.url).path
-            answer = HEAP.answer(Call(method="POST", path=path, body=built.body))
+            answer = HEAP.answer(SandboxCall(method="POST", path=path, body=built.body))
             assert answer.status == 200, answer.body
 
 
@@ -836,7 +838,7 @@ def test_a_sandbox_that_does_not_run_is_waited_for():
 
 
 def test_the_limits_of_a_request_are_heaps():
-    assert set(DESTINATION.endpoints) == set(api.CALLS)
+    assert set(DESTINATION.endpoints) == set(api.ENDPOINT_PATHS)
     bulk = {key: e.max_items for key, e in DESTINATION.endpoints.items() if key != "identify"}
     assert set(bulk.values()) == {1000}
 

@@ -17,12 +17,12 @@ import requests
 
 from integrations.destinations.heap.sandbox import Sandbox, serve
 from integrations.destinations.heap.sandbox.bodies import (
-    ACCOUNT,
-    IDENTIFY,
-    TRACK,
-    USER,
+    ACCOUNT_RULE,
+    IDENTIFY_RULE,
+    TRACK_RULE,
+    USER_RULE,
     AccountEntry,
-    Identify,
+    IdentifyBody,
     TrackEntry,
     UserEntry,
 )
@@ -436,7 +436,12 @@ def test_a_body_that_is_not_json_is_refused(heap, body):
 
 @pytest.mark.parametrize(
     ("entry", "rule"),
-    [(TrackEntry, TRACK), (UserEntry, USER), (AccountEntry, ACCOUNT), (Identify, IDENTIFY)],
+    [
+        (TrackEntry, TRACK_RULE),
+        (UserEntry, USER_RULE),
+        (AccountEntry, ACCOUNT_RULE),
+        (IdentifyBody, IDENTIFY_RULE),
+    ],
 )
 def test_the_types_and_the_words_of_refusals_know_the_same_fields(entry, rule):
     fields = msgspec.structs.fields(entry)
