@@ -6,19 +6,25 @@ SCHEMA = $(PYTHON) manage.py spectacular --validate --fail-on-warn
 AT_ONCE = -q -n auto --dist loadgroup
 ARGS =
 
-.PHONY: run test check schema examples format bench kills faults faults-table outage fuzz sdks editor pictures lock clean
+.PHONY: run test test-all check schema examples format bench kills faults faults-table outage fuzz sdks editor pictures lock clean
 
 run: .venv/installed .env
 	@exec $(PYTHON) manage.py up
 
-# The database tests on PostgreSQL, then everything on SQLite. Tests that kill processes run two at
-# a time, after the others, because they mostly wait and they measure time.
+# The tests that need no other service and kill nothing: some minutes on two cores.
 test: .venv/installed-dev
+	$(PYTHON) -m pytest -m "not kills and not end_to_end" $(AT_ONCE) $(ARGS)
+	@echo "Left out: tests that start whole clusters, kill processes or send with other vendors'"
+	@echo "SDKs (end_to_end, kills), and the database tests on PostgreSQL. make test-all runs all."
+
+# Everything. Tests that kill processes run two at a time and with nothing beside them, because they
+# measure how long a recovery takes.
+test-all: .venv/installed-dev
 	@url=`$(PYTHON) -m tests.support.services postgres` || exit 1; \
 	if [ -n "$$url" ]; then \
 		echo "Database tests on PostgreSQL:"; \
 		DATABASE_URL="$$url" $(PYTHON) -m pytest --only-database $(AT_ONCE) || exit 1; \
-		echo "Everything, on SQLite where nothing else is said:"; \
+		echo "All tests, on SQLite unless a test chooses:"; \
 	fi; \
 	$(PYTHON) -m pytest -m "not kills" $(AT_ONCE) && \
 	$(PYTHON) -m pytest -m kills -q -n 2 --dist loadgroup
