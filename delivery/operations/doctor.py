@@ -17,15 +17,16 @@ from django.utils import timezone
 
 from delivery.lanes import wakeups
 from delivery.models import Delivery, Incident
-from delivery.operations import alerts, system
+from delivery.operations import alerts, restarts, system
 from delivery.operations.indexes import invalid_indexes, unapplied_migrations
 from integrations.encryption import SecretsUnreadable
 from integrations.models import Installation, Source, WebhookSource
 
 MAX_CLOCK_SKEW = timedelta(seconds=2)  # between our clock and the database's
 LANE_STALLED_AFTER = timedelta(minutes=1)  # for which due work may have no worker
-STALL_RECHECK_SECONDS = 3.0  # seconds: the watch rings for such a lane each second
-MAX_NAMES_LISTED = 3  # names that are told of many
+STALL_RECHECK_SECONDS = 3.0  # the supervisor wakes such a lane each second
+MANY_RESTARTS = 3  # within an hour: from that many on something is wrong
+MAX_NAMES_LISTED = 3
 
 INCIDENT_FIXES = {
     Incident.Kind.ATTENTION: "Mend its settings in the admin, then press Resume on its page.",
@@ -186,6 +187,25 @@ def _check_cluster() -> Iterator[CheckResult]:
         yield CheckResult("Sweep", "late", "`manage.py bootstrap` makes its schedule.")
 
 
+def _check_restarts() -> Iterator[CheckResult]:
+    now = timezone.now()
+    recent = restarts.list_restarts_since(now - restarts.RESTARTS_KEPT_FOR)
+    if not recent:
+        yield CheckResult("Restarts", "no cluster was restarted in the last 24 hours")
+        return
+    last = recent[0]
+    message = (
+        f"{len(recent)} in the last 24 hours, the last at {last.at:%Y-%m-%d %H:%M:%S} UTC: "
+        f"{last.reason}"
+    )
+    often = sum(each.at > now - timedelta(hours=1) for each in recent) >= MANY_RESTARTS
+    fix = (
+        "Read the output of `manage.py cluster`. If processes are not ready in time, the machine "
+        "is short of processor time or of memory."
+    )
+    yield CheckResult("Restarts", message, fix if often else "")
+
+
 def _check_lanes() -> Iterator[CheckResult]:
     """Lanes that could be worked on and are not; what a vendor or a person holds up is below."""
     since = _stalled_since()
@@ -223,6 +243,7 @@ def _check_alerts() -> Iterator[CheckResult]:
 CHECKS_AFTER_MIGRATIONS = (
     ("Secrets", _check_secrets),
     ("Cluster", _check_cluster),
+    ("Restarts", _check_restarts),
     ("Lanes", _check_lanes),
     ("Deliveries", _check_alerts),
 )

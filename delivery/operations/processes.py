@@ -121,9 +121,12 @@ class Backoff:
     def __init__(self) -> None:
         self.deaths = 0
 
-    def delay(self, lived: float) -> float:
-        """Return seconds to wait after a death at that age, in seconds."""
-        if lived >= STABLE_AFTER:
+    def delay(self, lived: float, *, came_up: bool = True) -> float:
+        """Return seconds to wait after a death at that age, in seconds.
+
+        came_up  whether it ever worked; otherwise no age counts as a stable life
+        """
+        if came_up and lived >= STABLE_AFTER:
             self.deaths = 0
         self.deaths += 1
         return RESTART_DELAYS[min(self.deaths, len(RESTART_DELAYS)) - 1]

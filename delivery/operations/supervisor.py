@@ -1,8 +1,11 @@
-"""Watch over django-q2: restart the whole of it as soon as a part is missing or work is left lying.
+"""Supervise django-q2: restart the whole of it when a part is missing or due work is not taken.
 
 django-q2 replaces a process that died, but not the locks that died with it: one idle worker killed
 can freeze the cluster for good, a killed monitor makes tasks run for ever. So nothing of a damaged
 group is kept. Our tables hold the truth, hence a restart costs seconds and never a delivery.
+
+A group is judged by its own time (`progress.py`), not by the wall clock: on a machine that is short
+of processor time a restart only makes the group start from the beginning.
 """
 
 import logging
@@ -26,15 +29,16 @@ from delivery.accounting import rollup
 from delivery.lanes import leases as lanes_leases
 from delivery.lanes import wakeups
 from delivery.models import Heartbeat, Lane
+from delivery.operations import restarts
 from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, living, manage
+from delivery.operations.progress import GroupClock, Startup
 from delivery.replay import job
 
 logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks
 DATABASE_LOOK = 0.5  # seconds between two looks at a database that is away
-STARTUP = 6.0  # seconds a new group has before it must take work
-FROZEN_AFTER = 8.0  # seconds that rung lanes may wait while workers are idle
+FROZEN_AFTER = 8.0  # seconds of the group's time that rung lanes may wait while workers are idle
 # django-q2's scheduler stops at one schedule that it cannot read, and all the others with it
 SWEEP_LATE = timedelta(seconds=90)
 SWEEP_SILENCE = timedelta(seconds=150)  # the sweep runs every minute, as django-q2 counts them
@@ -51,18 +55,27 @@ Titles = Mapping[int, str]
 
 def supervise(stop: StopRequest) -> None:
     """Keep a cluster running until we are asked to stop."""
-    backoff = Backoff()
+    backoff, failed_starts, reason = Backoff(), 0, ""
     while not stop.asked:
         wait_for_database(stop)
+        record_restart(reason)
         release_orphaned()
-        cluster = SupervisedCluster()
+        cluster = SupervisedCluster(failed_starts)
         reason = cluster.watch(stop)
         if not reason:
             cluster.stop()
             return
         logger.warning("Restarting the cluster: %s", reason)
         cluster.end()
-        stop.wait(backoff.delay(cluster.group.age))
+        came_up = cluster.startup.is_over or cluster.database_was_away
+        failed_starts = 0 if came_up else failed_starts + 1
+        stop.wait(backoff.delay(cluster.group.age, came_up=came_up))
+
+
+def record_restart(reason: str) -> None:
+    if reason:
+        with database_may_be_away("Only this log has the reason of the restart"):
+            restarts.record_restart(reason)
 
 
 def wait_for_database(stop: StopRequest) -> None:
@@ -83,12 +96,16 @@ def wait_for_database(stop: StopRequest) -> None:
 class SupervisedCluster:
     """One start of `qcluster`: its process group, and the name that its leases carry."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed_starts: int = 0) -> None:
+        """failed_starts  how many before this one did not come up, in a row"""
+        self.startup = Startup(settings.CLUSTER_WORKERS, failed_starts)
         self.holder = f"{here()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.beaten_at = self.started_at - HEARTBEAT
         self.database_was_away = False
         self.swept_at = self.started_at  # when we rang for the sweep ourselves
+        self.last_sweep: datetime | None = None
+        self.sweep_seen_at = 0.0  # in the group's time
         self.rolled_up_at = self.started_at
         self.folder = tempfile.TemporaryDirectory(prefix="penstock-")
         self.stop_file = Path(self.folder.name) / "stop"
@@ -96,18 +113,33 @@ class SupervisedCluster:
         self.wakeup_monitor = WakeupMonitor()
         environment = {"PENSTOCK_CLUSTER": self.holder, "PENSTOCK_STOP_FILE": str(self.stop_file)}
         self.group = ProcessGroup(manage("qcluster"), environment, nice=settings.CLUSTER_NICE)
+        self.clock = GroupClock(self.group.started)
 
     def watch(self, stop: StopRequest) -> str:
         """Return why the group must be restarted, or "" when we are asked to stop."""
         while not stop.wait(TICK):
+            self.clock.advance(time.monotonic(), self.group.members() if self.is_judged else ())
             if reason := self.missing() or self.neglected():
                 return reason
         return ""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its time decides over it now; to measure the time costs some milliseconds."""
+        return (
+            not self.startup.is_over
+            or bool(self.wakeup_monitor.pending)
+            or self.sweep_silence > SWEEP_LATE
+        )
 
     def missing(self) -> str:
         if not self.group.is_running():
             return f"qcluster ended with exit code {self.group.leash.returncode}"
         titles = {p.pid: title(p) for p in self.group.members()}
+        if self.startup.ends_with(titles.values()):
+            self.wakeup_monitor.since = self.clock.seconds  # before, nobody could answer
+            age, waited = self.group.age, self.group.age - self.clock.seconds
+            logger.info("The cluster is up after %.1f s; it could not run for %.1f s.", age, waited)
         return self.roster.missing(titles)
 
     def neglected(self) -> str:
@@ -143,7 +175,9 @@ class SupervisedCluster:
 
     def late_sweep(self, now: datetime) -> str:
         last = Heartbeat.objects.filter(name="sweep").values_list("at", flat=True).first()
-        silence = now - max(last or self.started_at, self.started_at)
+        if last != self.last_sweep:
+            self.last_sweep, self.sweep_seen_at = last, self.clock.seconds
+        silence = self.sweep_silence
         if silence > SWEEP_LATE and now - self.swept_at > SWEEP_LATE:
             self.swept_at = now
             wakeups.enqueue_task("sweep")
@@ -153,6 +187,11 @@ class SupervisedCluster:
             f"no sweep for {SWEEP_SILENCE.seconds} s (if this comes again and again: "
             "`manage.py bootstrap` makes its schedule)"
         )
+
+    @property
+    def sweep_silence(self) -> timedelta:
+        """Time of the group since a sweep was seen, or since the start."""
+        return timedelta(seconds=self.clock.seconds - self.sweep_seen_at)
 
     def unanswered(self, now: datetime) -> str:
         stranded = wakeups.lanes_needing_a_worker(now)
@@ -164,10 +203,13 @@ class SupervisedCluster:
         wakeups.wake_lanes(stranded)
         # by what they call themselves: a lane that only waits holds a lease, but no process
         busy = self.processing() >= settings.CLUSTER_WORKERS
-        silence = self.wakeup_monitor.silence(pending, busy=busy, clock=time.monotonic())
-        if silence <= FROZEN_AFTER or self.group.age < STARTUP + FROZEN_AFTER:
+        silence = self.wakeup_monitor.silence(pending, busy=busy, clock=self.clock.seconds)
+        if silence <= (FROZEN_AFTER if self.startup.is_over else self.startup.limit):
             return ""
-        return f"{len(pending)} lanes were rung and idle workers did not answer for {silence:.0f} s"
+        if not self.startup.is_over:
+            return f"{self.startup} after {self.group.age:.0f} s"
+        woken = f"{len(pending)} lanes were woken"
+        return f"{woken} and idle workers did not answer for {silence:.0f} s"
 
     def stop(self) -> None:
         """End at leisure: every worker finishes the request it is at."""

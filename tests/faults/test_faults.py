@@ -18,6 +18,7 @@ from tests.faults.rows import (
     replays,  # noqa: F401
     retention,  # noqa: F401
     ssrf,  # noqa: F401
+    starvation,  # noqa: F401
     throughput,  # noqa: F401
     traceability,  # noqa: F401
     upgrades_and_alerts,  # noqa: F401

@@ -134,3 +134,11 @@ def test_a_crash_loop_is_slowed_down_and_a_long_life_forgives():
 
     assert waits == [*RESTART_DELAYS, RESTART_DELAYS[-1], RESTART_DELAYS[-1]]
     assert backoff.delay(lived=STABLE_AFTER) == RESTART_DELAYS[0]
+
+
+def test_a_life_without_ever_having_come_up_forgives_nothing():
+    backoff = Backoff()
+
+    waits = [backoff.delay(lived=60.0, came_up=False) for _ in range(3)]
+
+    assert waits == list(RESTART_DELAYS[:3])

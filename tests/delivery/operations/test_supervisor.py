@@ -17,7 +17,7 @@ from delivery import tasks
 from delivery.accounting import rollup
 from delivery.lanes import wakeups
 from delivery.models import Delivery, Event, Heartbeat, Lane, Tally
-from delivery.operations import supervisor
+from delivery.operations import restarts, supervisor
 from delivery.operations.processes import StopRequest
 from integrations.models import Installation, Source
 from tests.support import factories
@@ -166,14 +166,29 @@ class TestCluster:
     def test_a_late_sweep_is_a_reason_but_not_before_it_had_its_time(self, cluster):
         Heartbeat.objects.create(name="sweep", at=at(-1_000))
 
-        assert cluster.late_sweep(at(100)) == ""
-        assert cluster.late_sweep(at(160)).startswith("no sweep for 150 s")
+        assert self.sweep_after(cluster, 100.0) == ""
+        assert self.sweep_after(cluster, 60.0).startswith("no sweep for 150 s")
+
+    def sweep_after(self, cluster, seconds: float) -> str:
+        """Look after so many more seconds of the group's time."""
+        cluster.late_sweep(timezone.now())
+        cluster.clock.seconds += seconds
+        return cluster.late_sweep(timezone.now())
 
     @pytest.mark.django_db
     def test_a_recent_sweep_is_none(self, cluster):
-        Heartbeat.objects.create(name="sweep", at=at(100))
+        Heartbeat.objects.create(name="sweep", at=at(-1_000))
+        self.sweep_after(cluster, 100.0)
+        Heartbeat.objects.update(at=at(0))
 
-        assert cluster.late_sweep(at(160)) == ""
+        assert self.sweep_after(cluster, 60.0) == ""
+
+    @pytest.mark.django_db
+    def test_the_time_in_which_the_group_could_not_run_makes_no_sweep_late(self, cluster):
+        Heartbeat.objects.create(name="sweep", at=at(-1_000))
+        cluster.started_at = at(-1_000)
+
+        assert self.sweep_after(cluster, 10.0) == ""
 
     def test_a_stranded_lane_is_rung_at_each_look(self, cluster, lane, monkeypatch):
         rung = []
@@ -183,27 +198,75 @@ class TestCluster:
 
         assert rung == [("delivery.tasks.drain", lane.pk)]
 
-    def look_thrice(self, cluster) -> list[str]:
-        """Look twice at once and a third time 9 seconds later."""
+    def look_thrice(self, cluster, seconds: float = 9.0) -> list[str]:
+        """Look twice at once and a third time after so many seconds of the group's time."""
         first = [cluster.unanswered(timezone.now()) for _ in range(2)]
-        cluster.wakeup_monitor.since -= 9.0
+        cluster.clock.seconds += seconds
         return [*first, cluster.unanswered(timezone.now())]
 
     def test_a_lane_that_stays_stranded_is_a_reason(self, cluster, lane):
-        cluster.group.started -= 60.0
+        cluster.startup.is_over = True
 
         reasons = self.look_thrice(cluster)
 
         assert reasons[:2] == ["", ""]
-        assert reasons[2] == "1 lanes were rung and idle workers did not answer for 9 s"
+        assert reasons[2] == "1 lanes were woken and idle workers did not answer for 9 s"
+
+    def test_a_group_without_processor_time_is_not_frozen(self, cluster, lane):
+        """Its clock stands still, however late it is."""
+        cluster.startup.is_over = True
+        self.look_thrice(cluster, 0.5)
+        cluster.group.started -= 600.0
+
+        assert cluster.unanswered(timezone.now()) == ""
 
     def test_a_group_that_is_just_starting_is_given_time(self, cluster, lane):
-        assert self.look_thrice(cluster) == ["", "", ""]
+        assert self.look_thrice(cluster, 14.0) == ["", "", ""]
+
+    def test_a_group_that_does_not_come_up_in_its_time_is_a_reason(self, cluster, lane):
+        cluster.startup.ends_with(["qcluster Process-1 idle"])
+        cluster.group.started -= 40.0
+
+        reason = self.look_thrice(cluster, 16.0)[-1]
+
+        parts = cluster.startup.parts
+        assert reason == f"only 1 of {parts} processes were ready after 40 s"
+
+    def test_after_failed_starts_it_has_more_time(self, cluster, lane):
+        cluster.startup = supervisor.Startup(workers=1, failed_before=2)
+
+        assert self.look_thrice(cluster, 59.0) == ["", "", ""]
+        cluster.clock.seconds += 2.0
+        assert cluster.unanswered(timezone.now()).startswith("only 0 of 3 processes were ready")
+
+    def test_what_was_rung_while_it_started_is_no_silence_once_it_is_up(
+        self, cluster, lane, monkeypatch, caplog
+    ):
+        self.look_thrice(cluster, 12.0)
+        cluster.startup.parts = 1
+        monkeypatch.setattr(supervisor, "title", lambda process: "qcluster Process-1 idle")
+
+        with caplog.at_level(logging.INFO):
+            assert cluster.missing() == ""
+
+        assert cluster.unanswered(timezone.now()) == ""
+        assert "The cluster is up after" in caplog.text
+
+    @pytest.mark.django_db
+    def test_its_time_is_measured_when_that_matters(self, cluster):
+        assert cluster.is_judged
+        cluster.startup.is_over = True
+        assert not cluster.is_judged
+        cluster.wakeup_monitor.pending = {1: timezone.now()}
+        assert cluster.is_judged
+        cluster.wakeup_monitor.pending = {}
+        cluster.clock.seconds += 91.0
+        assert cluster.is_judged
 
     def test_a_lane_that_waits_while_every_worker_is_at_a_task_is_none(
         self, cluster, lane, settings, monkeypatch
     ):
-        cluster.group.started -= 60.0
+        cluster.startup.is_over = True
         settings.CLUSTER_WORKERS = 2
         monkeypatch.setattr(cluster, "processing", lambda: 2)
         assert self.look_thrice(cluster) == ["", "", ""]
@@ -211,7 +274,7 @@ class TestCluster:
     def test_a_lane_that_only_waits_for_its_vendor_takes_no_worker(
         self, cluster, lane, settings, monkeypatch
     ):
-        cluster.group.started -= 60.0
+        cluster.startup.is_over = True
         settings.CLUSTER_WORKERS = 1
         other = Installation.objects.create(name="2", destination_key="heap", variant="default")
         Lane.objects.create(
@@ -274,7 +337,9 @@ class TestCluster:
     @pytest.mark.django_db
     def test_a_sweep_that_is_late_is_rung_for_before_anything_is_restarted(self, cluster):
         Heartbeat.objects.create(name="sweep", at=at(-100))
-        cluster.started_at = cluster.swept_at = at(-200)
+        cluster.swept_at = at(-200)
+        cluster.late_sweep(timezone.now())
+        cluster.clock.seconds += 100.0
 
         assert [cluster.late_sweep(timezone.now()) for _ in range(3)] == ["", "", ""]
         assert [task.func() for task in OrmQ.objects.all()] == ["delivery.tasks.sweep"]
@@ -383,3 +448,29 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
     assert [m for m in caplog.messages if m.startswith("Restarting the cluster: gone: qcluster")]
     assert not [each for group in groups for each in group.members()]
     assert not [each for each in psutil.Process().children(recursive=True) if each.is_running()]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_groups_that_do_not_come_up_get_more_time_and_longer_pauses(monkeypatch, stop):
+    """The third one does, and the one after it begins with the usual time again."""
+    monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
+    limits, pauses = [], []
+    lives = iter([False, False, True, False])
+
+    class Short(supervisor.SupervisedCluster):
+        def watch(self, stop):
+            limits.append(self.startup.limit)
+            self.group.started -= 60.0
+            self.startup.is_over = next(lives)
+            stop.asked = len(limits) == 4
+            return "" if stop.asked else f"reason {len(limits)}"
+
+    monkeypatch.setattr(supervisor, "SupervisedCluster", Short)
+    monkeypatch.setattr(stop, "wait", pauses.append)
+
+    supervisor.supervise(stop)
+
+    assert limits == [15.0, 30.0, 60.0, 15.0]
+    assert pauses == [0.0, 1.0, 0.0]
+    found = restarts.list_restarts_since(at(-60))
+    assert [each.reason for each in found] == ["reason 3", "reason 2", "reason 1"]
