@@ -58,7 +58,7 @@ def supervise(stop: StopRequest) -> None:
     backoff, failed_starts, reason = Backoff(), 0, ""
     while not stop.asked:
         wait_for_database(stop)
-        record_restart(reason)
+        _record_restart(reason)
         release_orphaned()
         cluster = SupervisedCluster(failed_starts)
         reason = cluster.watch(stop)
@@ -72,7 +72,7 @@ def supervise(stop: StopRequest) -> None:
         stop.wait(backoff.delay(cluster.group.age, came_up=came_up))
 
 
-def record_restart(reason: str) -> None:
+def _record_restart(reason: str) -> None:
     if reason:
         with database_may_be_away("Only this log has the reason of the restart"):
             restarts.record_restart(reason)

@@ -1,6 +1,6 @@
 """What delivery/api/blueprints.py takes and answers, for the OpenAPI schema alone."""
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers as s
 
 
@@ -91,7 +91,8 @@ class TestAnswerSerializer(s.Serializer):
     body = s.JSONField()
 
 
-class TestExchangeSerializer(s.Serializer):
+@extend_schema_serializer(component_name="TestExchange")
+class TestAttemptSerializer(s.Serializer):
     started_at = s.DateTimeField()
     duration_ms = s.IntegerField()
     outcome = s.CharField()
@@ -106,7 +107,7 @@ class TrialSerializer(s.Serializer):
     fix = s.CharField(allow_blank=True)
     message_id = s.CharField()
     notes = s.ListField(child=s.CharField())
-    exchanges = TestExchangeSerializer(many=True)
+    exchanges = TestAttemptSerializer(many=True)
 
 
 class FindingSerializer(s.Serializer):

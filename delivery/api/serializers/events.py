@@ -1,5 +1,6 @@
 """Serializers of events and attempts."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from delivery.api.serializers.deliveries import (
@@ -50,7 +51,8 @@ class EventWithDeliveriesSerializer(EventSerializer):
     absences = AbsenceSerializer(many=True)
 
 
-class ExchangeSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Exchange")
+class AttemptSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     installation = NamedSerializer()
     started_at = serializers.DateTimeField()
@@ -73,7 +75,8 @@ class MessageSerializer(serializers.Serializer):
     body = serializers.JSONField(help_text="JSON as what it says, any other as its text.")
 
 
-class WholeExchangeSerializer(ExchangeSerializer):
+@extend_schema_serializer(component_name="WholeExchange")
+class FullAttemptSerializer(AttemptSerializer):
     hidden = hidden_reason_field()
     request = MessageSerializer(allow_null=True, help_text="null: hidden, or not kept any more.")
     response = MessageSerializer(allow_null=True)

@@ -43,7 +43,7 @@ def test_an_installation_gets_events_of_its_sources_only():
     assert (line.in_scope, line.queued) == (2, 2)
     assert build_ledger().closes
     [(_, reason)] = explain_absences(Event.objects.filter(source=app).first(), "{}", [])
-    assert reason == "The source App does not feed it."
+    assert reason == "The source App does not send to it."
     change.set_sources(heap, "all")
     put_in(app, 1)
     assert Delivery.objects.filter(event__source=app).count() == 1

@@ -34,8 +34,8 @@ def test_times_are_written_in_utc_and_marked_for_the_viewers_zone():
 
 def test_a_time_in_a_sentence_is_marked_too_and_the_rest_is_escaped():
     now = timezone.now().replace(microsecond=0)
-    today = clocks(f"<b> next try {format_time(now, now)}")
-    assert "&lt;b&gt; next try <time datetime=" in today
+    today = clocks(f"<b> next attempt {format_time(now, now)}")
+    assert "&lt;b&gt; next attempt <time datetime=" in today
     assert f'"{now.isoformat()}" data-clock' in today
     assert f'"{NOON.isoformat()}" data-clock' in clocks(format_time(NOON, now))
 

@@ -119,7 +119,7 @@ def test_who_waits_is_said_with_why_and_until_when(client):
     text = text_of(read(client, HOME))
     since = f"{Lane.objects.get().changed_at:%H:%M:%S} UTC"
     says = (
-        f"Shop is waiting for Heap. HTTP 503: busy since {since} ; next try {due_at:%H:%M:%S} UTC"
+        f"Shop is waiting for Heap. HTTP 503: busy since {since} ; next attempt {due_at:%H:%M:%S} UTC"
     )
     assert says in text
     make_delivery(make_installation(name="Other"), make_event())

@@ -226,7 +226,7 @@ def test_a_delivered_one_says_when_and_shows_event_result_and_exchange(client):
     make_attempt(delivery, answer='{"ok": true}')
     text = story_of(client, delivery)
     assert "Heap accepted it with HTTP 200" in text
-    assert "Nothing to do." in text
+    assert "No action needed." in text
     assert "Left out: coupon (null)." in text
     assert "The event as received" in text
     assert "POST https://heapanalytics.com/api/track" in text
@@ -324,7 +324,7 @@ def test_a_refused_one_names_cause_and_fix_from_the_vendors_table(client):
     make_attempt(delivery, status=400, outcome="MessageRejected", answer="bad field")
     trouble = delivery.installation.destination.explain("MessageRejected", 400)
     text = story_of(client, delivery)
-    assert "HTTP 400: bad field. It is not tried again by itself." in text
+    assert "HTTP 400: bad field. It is not retried automatically." in text
     blueprint = reverse("admin:installation_blueprint", args=[delivery.installation_id])
     assert f'href="{blueprint}"' in page(client, f"{LOG}{delivery.pk}/change/")
     assert f"Cause {' '.join(trouble.cause.split())}" in text.replace("&#x27;", "'")
@@ -337,18 +337,18 @@ def test_one_that_waits_says_whose_fault_it_is_and_when_it_goes_on(client):
     due_at = timezone.now() + timedelta(minutes=2)
     Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy")
     text = story_of(client, delivery)
-    assert f"the next try is at {due_at:%H:%M:%S} UTC" in text
+    assert f"the next attempt is at {due_at:%H:%M:%S} UTC" in text
     assert "Deliver again" not in text
     Lane.objects.update(due_at=timezone.now(), failures=1)
     text = story_of(client, delivery)
     assert "Waiting for Heap" in text
-    assert "Nobody&#x27;s fault here: the next try is due, as attempt 2" in text
+    assert "The problem is at Heap; the next attempt is due, as attempt 2" in text
 
 
 def test_one_behind_refused_credentials_waits_for_a_person(client):
     delivery = make_delivery()
     Lane.objects.update(paused=True, last_error="HTTP 401")
-    assert "Waiting for a person" in story_of(client, delivery)
+    assert "Needs attention" in story_of(client, delivery)
 
 
 def test_one_of_a_paused_installation_says_so(client):
@@ -443,7 +443,7 @@ def test_a_selection_is_delivered_again_and_nothing_else(client, woken):
 def test_to_a_paused_installation_it_waits_and_that_is_said(client, woken):
     delivery = make_delivery(state="failed")
     Lane.objects.update(paused=True)
-    assert "Heap is paused: there they wait." in again(client, delivery).content.decode()
+    assert "Heap is paused, so they wait until it is resumed." in again(client, delivery).content.decode()
 
 
 def test_a_link_alone_delivers_nothing_again(client):
@@ -483,7 +483,7 @@ def test_an_event_says_where_it_went_and_why_not_elsewhere(client):
     text = text_of(page(client, f"{EVENTS}{alias.pk}/change/"))
     assert "Failed Heap HTTP 400" in text
     assert f"{unwanted} Its blueprint has no action for this alias." in text
-    assert f"{late} It was installed after the event had come in." in text
+    assert f"{late} The installation was added after the event was received." in text
     assert f"{LOG}{delivery.pk}/change/" in page(client, f"{EVENTS}{alias.pk}/change/")
 
 
@@ -653,7 +653,7 @@ def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     make_attempt(delivery, status=503, outcome="VendorUnavailable")
     Delivery.objects.update(queued_at=timezone.now() - timedelta(days=2, hours=1))
     Lane.objects.update(due_at=timezone.now() + timedelta(minutes=5, seconds=5))
-    assert "next try in 5 min" in text_of(page(client, LOG))
+    assert "next attempt in 5 min" in text_of(page(client, LOG))
     assert "1 · 4 d left" in text_of(page(client, LOG))
     Installation.objects.update(give_up_days=20)
     assert "1 · 18 d left" in text_of(page(client, LOG))
@@ -661,7 +661,7 @@ def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     assert "1 · last try" in text_of(page(client, LOG))
     Installation.objects.update(give_up_days=None)
     Lane.objects.update(due_at=timezone.now() - timedelta(minutes=5))
-    assert "next try" not in text_of(page(client, LOG))
+    assert "next attempt" not in text_of(page(client, LOG))
     Lane.objects.update(paused=True)
     assert "waits for a person" in text_of(page(client, LOG))
     Installation.objects.update(enabled=False)
@@ -765,7 +765,7 @@ def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
 
 
 def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypatch):
-    monkeypatch.setattr("delivery.admin.replays.MANY", 1)
+    monkeypatch.setattr("delivery.admin.replays.CONFIRM_BY_NAME_ABOVE", 1)
     installation = make_installation()
     for _ in range(2):
         make_delivery(installation, state="failed")

@@ -163,7 +163,7 @@ def test_a_preview_of_a_message_shows_actions_and_requests(api, heap):
     status, body = api("preview", {"message": MESSAGE})
     assert (status, body["outcome"]) == (200, "sent")
     assert body["actions"][0]["payload"]["properties"] == {"a": {"b": 1}}
-    assert body["actions"][1]["why"] == ['type = "page" does not hold: it is "track".']
+    assert body["actions"][1]["why"] == ['type = "page" is not met: the value is "track".']
     assert body["requests"][0]["body"]["events"][0]["properties"] == {"a.b": 1}
     assert body["notes"] == ["Flattened, with dots in the names: properties.a."]
     assert not Attempt.objects.exists()
@@ -203,7 +203,7 @@ def test_a_test_event_is_sent_and_the_answer_told(api, heap, settings):
         settings.SANDBOX_URL = vendor.url
         status, body = api("test-event", {"message": MESSAGE})
         assert (status, body["accepted"]) == (200, False)
-        assert body["summary"] == "Heap did not take it. HTTP 400: postBody.events[0] is odd ***"
+        assert body["summary"] == "Heap did not accept it. HTTP 400: postBody.events[0] is odd ***"
         assert body["exchanges"][0]["response"]["status"] == 400
         assert api("test-event", {"message": MESSAGE})[1]["accepted"]
         assert len(vendor.received) == 2

@@ -200,7 +200,7 @@ def test_deliver_again_queues_it_and_says_when_it_waits(api, monkeypatch):
     Lane.objects.update(paused=True)
     status, body = api(f"{LIST}/{delivery.pk}/deliver-again", "POST")
     assert status == 202
-    assert "there they wait" in body["message"]
+    assert "so they wait until it is resumed" in body["message"]
     assert Delivery.objects.get().state == "queued"
     status, body = api(f"{LIST}/{delivery.pk}/deliver-again", "POST")
     assert (status, body["error"]["code"]) == (409, "CONFLICT")

@@ -240,7 +240,7 @@ def test_an_installation_gets_events_of_its_sources_only(api):
     assert build_ledger().closes
     event = Event.objects.filter(source=app).first()
     [absence] = api("GET", f"{EVENTS}/{event.pk}")[1]["absences"]
-    assert absence["reason"] == "The source App does not feed it."
+    assert absence["reason"] == "The source App does not send to it."
     api("PATCH", f"{INSTALLATIONS}/{heap.pk}", {"sources": "all"})
     put_in(app, 1)
     assert Delivery.objects.filter(event__source=app).count() == 1
@@ -412,7 +412,7 @@ def test_an_event_shows_its_body_and_its_deliveries(api):
     [line] = shown["deliveries"]
     assert (line["state"], line["reason"]) == ("failed", "Too long")
     [absence] = shown["absences"]
-    assert absence["reason"] == "It was installed after the event had come in."
+    assert absence["reason"] == "The installation was added after the event was received."
     assert api("GET", f"{EVENTS}/99999")[0] == 404
 
 

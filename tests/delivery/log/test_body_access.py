@@ -152,7 +152,7 @@ def test_who_does_not_see_bodies_still_sees_the_rest(client, ask, installation, 
     for kind in REVEALING:
         answer = client.get(f"/admin/delivery/{kind}/{ID}/change/")
         assert answer.status_code == 200
-        assert "Bodies are shown to operators" in answer.content.decode(), kind
+        assert "Only operators can see bodies" in answer.content.decode(), kind
     page = client.get(f"/admin/delivery/delivery/{ID}/change/").content.decode()
     assert "HTTP 200" in page
     assert "Order Completed" in page
@@ -169,7 +169,7 @@ def test_the_api_says_why_there_is_nothing(client, installation):
     )
     [rejection] = got("rejections")["data"]
     for each in (delivery, event, attempt, rejection):
-        assert each["hidden"].startswith("Bodies are shown to operators")
+        assert each["hidden"].startswith("Only operators can see bodies")
     assert (delivery["event"]["body"], event["body"], rejection["message"]) == (None, None, None)
     assert (attempt["request"], attempt["response"], attempt["status"]) == (None, None, 200)
     assert delivery["attempts"][0]["request"]["method"] == "POST"

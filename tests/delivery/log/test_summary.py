@@ -148,9 +148,9 @@ def test_who_is_tried_again_stands_still_until_that_went_well(client):
     assert of("").stalled_installations == []  # nothing is queued: nothing is tried
     make_delivery(heap)
     [waiting] = of("").stalled_installations
-    assert (waiting.installation, waiting.retry_text) == (heap, "the next try is due")
+    assert (waiting.installation, waiting.retry_text) == (heap, "the next attempt is due")
     client.force_login(make_user())
-    assert ", the next try is due</span>" in client.get(LOG).content.decode()
+    assert ", the next attempt is due</span>" in client.get(LOG).content.decode()
     Lane.objects.update(failures=0)
     assert of("").stalled_installations == []
 

@@ -98,9 +98,9 @@ def test_an_attempt_says_who_sent_it_and_how_long_each_step_took():
     Attempt.objects.filter(pk=last.pk).update(worker="web-2:8", taken_at=at + timedelta(seconds=1))
     taken = "Taken from the queue by"
     assert [each.steps for each in moments(delivery) if each.delivery_attempt] == [
-        [f"{taken} web-1:7", "sent 12 ms later", "given up without an answer after 5 ms"],
+        [f"{taken} web-1:7", "sent 12 ms later", "ended without a response after 5 ms"],
         [f"{taken} web-2:8", "sent 12 ms later", "answered after 331 ms",
-         "written down 7 ms later"],
+         "recorded 7 ms later"],
     ]  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_attempts_are_compared_each_with_the_one_before_it():
 def test_one_that_waits_ends_with_when_it_goes_on():
     delivery = make_delivery(error="VendorUnavailable")
     Lane.objects.update(due_at=timezone.now() + timedelta(minutes=2), last_error="HTTP 503")
-    assert "the next try is at" in moments(delivery)[-1].detail
+    assert "the next attempt is at" in moments(delivery)[-1].detail
 
 
 @pytest.mark.django_db

@@ -48,8 +48,8 @@ def test_heap_is_installed_with_what_is_said(run):
         (["install", "heap"], "config.app_id: "),
         (["install", "heap", "--config", "app_id"], "write it as app_id=VALUE"),
         (["sources", "rotate", "Shop"], "There is no source 'Shop'"),
-        (["deliveries", "--state", "lost"], "state:lost is none of"),
-        (["deliveries", "--installation", "Hep"], "there is no installation of that name"),
+        (["deliveries", "--state", "lost"], "state:lost must be one of"),
+        (["deliveries", "--installation", "Hep"], "there is no installation with this name"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(run, words, said):
@@ -129,7 +129,7 @@ def test_a_replay_is_started_for_what_is_said(run):
     replay = Replay.objects.get()
     assert (told["id"], told["state"], replay.wanted["user_id"]) == (replay.pk, "running", "ada")
     assert replay.wanted["since"]
-    with pytest.raises(CommandError, match="there is no installation of that name"):
+    with pytest.raises(CommandError, match="there is no installation with this name"):
         run("replay", "hep")
     with pytest.raises(CommandError, match="since:soon"):
         run("replay", "heap", "--since", "soon")

@@ -346,7 +346,7 @@ def test_what_is_queued_again_while_its_chunk_is_looked_up_is_left_alone(source)
     lane = routes.get_replay_lane(heap.pk)
     span = build_replay_range("replay", heap.pk, ReplaySelection())
     chunk = job.replay_chunk.next_chunk(span, replay.cursor, 10, None)
-    Delivery.objects.filter(pk=chunk.found[0]).deliver_again(NOW, "hand")
+    Delivery.objects.filter(pk=chunk.ids[0]).deliver_again(NOW, "hand")
     assert job._queue_chunk(replay, chunk, lane, NOW) == 1
     # a second worker with the same chunk finds the cursor moved
     assert job._queue_chunk(replay, chunk, lane, NOW) == 0

@@ -209,7 +209,7 @@ def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     assert "<strong>1</strong> more, never shaped, left out" in page
     client.post(new, given)
     page = client.get(f"/admin/delivery/replay/{Replay.objects.get().pk}/change/").content.decode()
-    assert "As before: by the revision that shaped each last" in page
+    assert "As before: the revision that last shaped each delivery" in page
 
 
 # --- one by hand -------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, ven
     assert (status, "never shaped" in said["error"]["message"]) == (409, True)
     ids = {"ids": [shaped.pk, never.pk], **asked}
     status, told = api("POST", f"{API}/deliver-again", ids)
-    assert (status, told["count"], "Left alone: 1" in told["message"]) == (202, 1, True)
+    assert (status, told["count"], "Skipped 1" in told["message"]) == (202, 1, True)
     drain()
     assert entries(vendor) == first
     never.refresh_from_db()

@@ -107,7 +107,7 @@ def test_a_preview_shows_what_each_action_does_and_the_exact_request(heap):
     first, *others = made.actions
     assert (first.name, first.triggered, first.items) == ("Tracked events", True, 1)
     assert first.fields["properties"] == {"total": 5, "cart": {"items": 2}}
-    assert [each.reasons for each in others][0] == ['type = "page" does not hold: it is "track".']
+    assert [each.reasons for each in others][0] == ['type = "page" is not met: the value is "track".']
     assert not any(each.triggered for each in others)
     [request] = made.requests
     assert (made.outcome, request.method) == ("sent", "POST")
@@ -131,7 +131,7 @@ def test_a_preview_follows_a_blueprint_that_is_not_saved(heap):
         "filtered",
         "No action of the blueprint is triggered by it.",
     )
-    assert made.actions[0].reasons == ["properties.total > 10 does not hold: it is 5."]
+    assert made.actions[0].reasons == ["properties.total > 10 is not met: the value is 5."]
     assert heap.revisions.count() == 1
 
 
@@ -144,7 +144,7 @@ def test_an_action_that_is_switched_off_says_so(heap):
     [step] = preview_message(
         heap, track(), with_trigger(heap, "type = track", enabled=False)
     ).actions
-    assert (step.triggered, step.reasons) == (False, ["It is switched off."])
+    assert (step.triggered, step.reasons) == (False, ["The action is switched off."])
 
 
 def test_what_passes_although_no_action_takes_it_is_shown(heap):
@@ -178,7 +178,7 @@ def test_a_fact_that_the_vendor_knows_is_not_shown_as_sent(heap):
     Told.objects.create(installation=heap, key=f"link:{known['user_id']}", value=known["identity"])
     made = preview_message(heap, message)
     assert [each.url.rpartition("/")[2] for each in made.requests] == ["track"]
-    assert made.notes == [f"Not sent again: the vendor knows link:{known['user_id']} = ada."]
+    assert made.notes == [f"Not sent again, because the vendor already knows link:{known['user_id']} = ada."]
 
 
 def test_a_preview_shows_no_secret(heap):
@@ -197,22 +197,22 @@ def test_a_preview_needs_no_sandbox_to_show_what_the_actions_do(heap, settings):
 @pytest.mark.parametrize(
     ("trigger", "said"),
     [
-        ("event = A", ['event = A does not hold: it is "Order Completed".']),
+        ("event = A", ['event = A is not met: the value is "Order Completed".']),
         ("type = track and event = A and userId = bob", [
-            'event = A does not hold: it is "Order Completed".',
-            'userId = bob does not hold: it is "ada".',
+            'event = A is not met: the value is "Order Completed".',
+            'userId = bob is not met: the value is "ada".',
         ]),
         ("event = A or (type = track and userId = null)", [
-            'event = A does not hold: it is "Order Completed".',
-            'userId = null does not hold: it is "ada".',
+            'event = A is not met: the value is "Order Completed".',
+            'userId = null is not met: the value is "ada".',
         ]),
-        ("!(event = A or type = track)", ['type = track holds, and must not: it is "track".']),
-        ("traits.age >= 18", ["traits.age >= 18 does not hold: there is none."]),
+        ("!(event = A or type = track)", ['type = track is met, but must not be: the value is "track".']),
+        ("traits.age >= 18", ["traits.age >= 18 is not met: there is no value."]),
         ('!contains(event, "Order")', [
-            '!contains(event, "Order") does not hold: it is "Order Completed".'
+            '!contains(event, "Order") is not met: the value is "Order Completed".'
         ]),
         ('match( event , "*Paid" )', [
-            'match( event , "*Paid" ) does not hold: it is "Order Completed".'
+            'match( event , "*Paid" ) is not met: the value is "Order Completed".'
         ]),
     ],
 )  # fmt: skip
@@ -297,7 +297,7 @@ def test_a_refused_test_event_says_what_the_vendor_said_and_stops(vendor, heap):
     vendor.answers = [(400, {}, f"postBody.identity is odd {SECRET}")]
     tried = test_message.send_test_event(heap, track(anonymousId="visitor"), now=NOW)
     assert not tried.accepted
-    assert tried.summary == "Heap did not take it. HTTP 400: postBody.identity is odd ***"
+    assert tried.summary == "Heap did not accept it. HTTP 400: postBody.identity is odd ***"
     assert "compare Heap's answer" in tried.fix
     assert len(vendor.received) == 1
     assert not Told.objects.exists()

@@ -35,10 +35,10 @@ EXPECTED_OUTCOMES: dict[str, tuple[str | None, str]] = {
     "Refused": ("queued", "refused the credentials: HTTP 401"),
     "Mapping": ("failed", "must be a text, and is a number here"),
     "Gone": ("cancelled", "The installation was uninstalled."),
-    "Gone before": (None, "It was uninstalled before the event came in."),
+    "Gone before": (None, "The installation was uninstalled before the event was received."),
     "Not triggered": (None, "Its blueprint has no action for this track."),
-    "Not fed": (None, "does not feed it."),
-    "Later": (None, "It was installed after the event had come in."),
+    "Not fed": (None, "does not send to it."),
+    "Later": (None, "The installation was added after the event was received."),
 }
 
 

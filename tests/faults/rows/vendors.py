@@ -164,7 +164,7 @@ def short_timeouts(context: RowContext) -> Iterator[None]:
         yield
         return
     with (
-        patch.multiple(client, READ=0.4, CONNECT=0.4),
+        patch.multiple(client, READ_TIMEOUT=0.4, CONNECT_TIMEOUT=0.4),
         patch.dict(client.send_request.__kwdefaults__, total=1.0),
     ):
         yield
