@@ -47,7 +47,7 @@ class AttemptsView(ManagementAPIView):
             *TIME_RANGE_PARAMETERS,
             *PAGING_PARAMETERS,
         ],
-        responses={200: page_serializer(serializers_events.ExchangeSerializer)},
+        responses={200: page_serializer(serializers_events.AttemptSerializer)},
     )
     def get(self, request):
         """List requests to vendors, the newest first.
@@ -64,7 +64,7 @@ class AttemptView(ManagementAPIView):
     scopes = {"GET": "deliveries:read"}
     permissions = {"GET": "delivery.view_attempt"}
 
-    @extend_schema(responses={200: serializers_events.WholeExchangeSerializer})
+    @extend_schema(responses={200: serializers_events.FullAttemptSerializer})
     def get(self, request, pk):
         """Show a request to a vendor and its answer, secrets masked, while they are kept."""
         return Response(
@@ -78,7 +78,7 @@ class AttemptRevealView(ManagementAPIView):
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": REVEAL_BODIES_PERMISSION}
 
-    @extend_schema(request=None, responses={200: serializers_events.WholeExchangeSerializer})
+    @extend_schema(request=None, responses={200: serializers_events.FullAttemptSerializer})
     def post(self, request, pk):
         """Show a request and its answer to who may only reveal them; the audit log says so."""
         found = get_attempt_or_404(pk)

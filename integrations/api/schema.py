@@ -7,6 +7,7 @@ here: nobody has to list them.
 
 from functools import cache
 
+from drf_spectacular.drainage import get_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
@@ -48,8 +49,9 @@ class ErrorSerializer(serializers.Serializer):
 @cache
 def page_serializer(serializer_class):
     """Return the shape of a page of a list: {"data", "next_cursor", "has_more"}."""
+    own = serializer_class.__name__.removesuffix("Serializer")
     return inline_serializer(
-        f"{serializer_class.__name__.removesuffix('Serializer')}Page",
+        f"{get_override(serializer_class, 'component_name', own)}Page",
         {
             "data": serializer_class(many=True),
             "next_cursor": serializers.CharField(
