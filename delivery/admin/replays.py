@@ -5,12 +5,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from unfold.decorators import display
 
 from delivery.admin.charts import short_duration
 from delivery.admin.keyset import LogAdmin
 from delivery.admin.log.bulk_actions import CONFIRM_BY_NAME_ABOVE
+from delivery.admin.page_urls import PageUrlsMixin
 from delivery.admin.replay_form import ReplayAdminForm
 from delivery.models import Replay
 from delivery.replay import estimate, lifecycle
@@ -28,7 +29,7 @@ REPLAY_CONTROLS = {
 
 
 @admin.register(Replay)
-class ReplayAdmin(LogAdmin):
+class ReplayAdmin(PageUrlsMixin, LogAdmin):
     list_display = ("replay", "state_chip", "installation", "share", "queued", "by", "started")
     list_display_links = ("replay",)
     list_select_related = ("installation", "created_by")
@@ -62,16 +63,10 @@ class ReplayAdmin(LogAdmin):
     def started(self, replay):
         return ago(replay.created_at)
 
-    def get_urls(self):
-        def admin_view(view):
-            return self.admin_site.admin_view(view)
-
+    def page_urls(self):
         return [
-            path("new/", admin_view(self.new_view), name="delivery_replay_new"),
-            path(
-                "<int:pk>/turn/<str:turn>/", admin_view(self.turn_view), name="delivery_replay_turn"
-            ),
-            *super().get_urls(),
+            ("new/", self.new_view, "delivery_replay_new"),
+            ("<int:pk>/turn/<str:turn>/", self.turn_view, "delivery_replay_turn"),
         ]
 
     def page_context(self, request, replay):

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.http import Http404, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import display
@@ -17,6 +17,7 @@ from unfold.views import ChangeList
 from delivery.accounting import metrics
 from delivery.accounting.last_seen import last_seen_at, with_last_seen
 from delivery.admin.charts import ChartStep, Figure, chart_json, compact_number
+from delivery.admin.page_urls import PageUrlsMixin
 from integrations.admin.base import AuditedAdmin, show_secret_once
 from integrations.formatting import ago, render_chip, sparkline
 from integrations.models import Source, WriteKey
@@ -38,7 +39,7 @@ class SourceChangeList(ChangeList):
 
 
 @admin.register(Source)
-class SourceAdmin(AuditedAdmin):
+class SourceAdmin(PageUrlsMixin, AuditedAdmin):
     audit_name = "source"
     list_display = ("name_and_state", "write_key_code", "events", "last_seen", "created")
     form = SourceForm
@@ -59,20 +60,14 @@ class SourceAdmin(AuditedAdmin):
     when_empty_link = "admin:integrations_source_add"
     when_empty_label = "Add a source"
 
-    def get_urls(self):
-        def admin_view(view):
-            return self.admin_site.admin_view(view)
-
+    def page_urls(self):
         return [
-            path("<int:pk>/", admin_view(self.connect_view), name="source_connect"),
-            path("<int:pk>/rotate/", admin_view(self.rotate_view), name="source_rotate"),
-            path("<int:pk>/keys/add/", admin_view(self.add_key_view), name="source_add_key"),
-            path("keys/<int:key>/revoke/", admin_view(self.revoke_view), name="source_revoke_key"),
-            path("<int:pk>/archive/", admin_view(self.archive_view), name="source_archive"),
-            path(
-                "<int:pk>/bring-back/", admin_view(self.bring_back_view), name="source_bring_back"
-            ),
-            *super().get_urls(),
+            ("<int:pk>/", self.connect_view, "source_connect"),
+            ("<int:pk>/rotate/", self.rotate_view, "source_rotate"),
+            ("<int:pk>/keys/add/", self.add_key_view, "source_add_key"),
+            ("keys/<int:key>/revoke/", self.revoke_view, "source_revoke_key"),
+            ("<int:pk>/archive/", self.archive_view, "source_archive"),
+            ("<int:pk>/bring-back/", self.bring_back_view, "source_bring_back"),
         ]
 
     def get_queryset(self, request):

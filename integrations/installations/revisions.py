@@ -41,9 +41,8 @@ def save_revision(
     Installation.DoesNotExist when it was uninstalled.
     """
     if installation.destination.is_missing:
-        raise BlueprintError(
-            [Problem("", f"{installation.destination.description} {MISSING_DESTINATION_FIX}")]
-        )
+        text = f"{installation.destination.description} {MISSING_DESTINATION_FIX}"
+        raise BlueprintError([Problem("", text)])
     compile_blueprint(blueprint, installation.destination.kinds)
     with transaction.atomic():
         # the lock: two who save at once get two numbers, and the later one sees the earlier
@@ -53,18 +52,14 @@ def save_revision(
         if newest and based_on not in (None, newest.number):
             raise OutdatedRevision(based_on, newest)
         before = pinned.revision.blueprint if pinned.revision else {}
+        summary = summary.strip() or " ".join(describe_changes(before, blueprint))
         revision = pinned.revisions.create(
             number=newest.number + 1 if newest else 1,
             blueprint=blueprint,
-            change_summary=_shorten(
-                summary.strip() or " ".join(describe_changes(before, blueprint))
-            ),
+            change_summary=_shorten(summary),
             created_by=by,
         )
         Installation.objects.filter(pk=pinned.pk).update(revision=revision)
-        old = {"number": newest.number if newest else None}
-        new = {"number": revision.number, "change_summary": revision.change_summary}
-        audit.record("revision.created", revision, old, new)
         _record_saved(pinned, newest, revision)
         notify_changed(pinned)
     installation.revision = revision
@@ -83,9 +78,12 @@ def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
 
 
 def _record_saved(installation: Installation, old: Revision | None, new: Revision) -> None:
-    told = {"revision": new.number, "summary": new.change_summary}
+    summary = new.change_summary
+    before = {"number": old.number if old else None}
+    audit.record("revision.created", new, before, {"number": new.number, "change_summary": summary})
     was = {"revision": old.number} if old else {}
-    audit.record("installation.blueprint_saved", installation, was, told)
+    now = {"revision": new.number, "summary": summary}
+    audit.record("installation.blueprint_saved", installation, was, now)
 
 
 def _shorten(text: str) -> str:

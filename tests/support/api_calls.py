@@ -155,12 +155,12 @@ from tests.support.factories import *
 call_command("bootstrap")
 make_token(make_user("clerk", role="source_viewer"))
 clerk, admin = User.objects.get(username="clerk"), User.objects.get(username="admin")
-users.change(clerk, {"password": "correct-horse-5b1"}, by=admin)
+users.change_user(clerk, {"password": "correct-horse-5b1"}, by=admin)
 ApiToken.objects.filter(name="bootstrap").update(id=10**12)
 installation = make_installation(config={**CONFIG, "region": "sandbox"})
 source, now = Source.objects.get(), timezone.now()
-manage.add_key(source, note="An older app")
-webhooks.create(
+manage.add_write_key(source, note="An older app")
+webhooks.create_webhook_source(
     {"name": "Billing", "source": source.pk, "source_type": "stripe", "secret": "whsec"}
 )
 for state in ("failed", "failed", "queued", "queued", "failed", "failed"):

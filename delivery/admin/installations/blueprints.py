@@ -9,7 +9,6 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -45,32 +44,6 @@ from integrations.models import Revision
 
 PREVIEW_EVENT_CHOICES = 25  # events that are offered for a preview
 REVISIONS_PER_PAGE = 50  # on a page
-
-
-def blueprint_urls(admin_view):
-    """Return the addresses. admin_view: what makes a view one of the admin's"""
-    return [
-        path(
-            "<int:pk>/blueprint/", admin_view(blueprint_editor_view), name="installation_blueprint"
-        ),
-        path(
-            "<int:pk>/blueprint/preview/",
-            admin_view(blueprint_preview_view),
-            name="blueprint_preview",
-        ),
-        path(
-            "<int:pk>/blueprint/test-event/",
-            admin_view(blueprint_test_event_view),
-            name="blueprint_test_event",
-        ),
-        path("<int:pk>/revisions/", admin_view(revision_list_view), name="revisions"),
-        path("<int:pk>/revisions/<int:number>/", admin_view(revision_view), name="revision"),
-        path(
-            "<int:pk>/revisions/<int:number>/roll-back/",
-            admin_view(roll_back_view),
-            name="roll_back",
-        ),
-    ]
 
 
 def blueprint_editor_view(request, pk):
@@ -253,3 +226,13 @@ def _get_revision_or_404(installation, number):
         return installation.revisions.select_related("created_by").get(number=number)
     except Revision.DoesNotExist:
         raise Http404(f"{installation} has no revision {number}.") from None
+
+
+BLUEPRINT_URLS = [
+    ("<int:pk>/blueprint/", blueprint_editor_view, "installation_blueprint"),
+    ("<int:pk>/blueprint/preview/", blueprint_preview_view, "blueprint_preview"),
+    ("<int:pk>/blueprint/test-event/", blueprint_test_event_view, "blueprint_test_event"),
+    ("<int:pk>/revisions/", revision_list_view, "revisions"),
+    ("<int:pk>/revisions/<int:number>/", revision_view, "revision"),
+    ("<int:pk>/revisions/<int:number>/roll-back/", roll_back_view, "roll_back"),
+]

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -40,6 +40,7 @@ from delivery.admin.installations.layout import (
     installation_context,
 )
 from delivery.admin.keyset import parse_integer
+from delivery.admin.page_urls import PageUrlsMixin
 from delivery.log import querysets
 from delivery.log.search.query import IS_UNSENT
 from delivery.models import WAITING, Delivery, Lane
@@ -65,7 +66,7 @@ ACTIVITY_ENTRIES = 50  # of the audit log, on the page of activity
 
 
 @admin.register(Installation)
-class InstallationAdmin(ModelAdmin):
+class InstallationAdmin(PageUrlsMixin, ModelAdmin):
     list_display = ("installation", "state", "last_day", "p95", "queued", "delivered", "deliveries")
     list_before_template = "integrations/installations/_sandbox_banner.html"
     list_after_template = "integrations/installations/_uninstalled.html"
@@ -77,63 +78,31 @@ class InstallationAdmin(ModelAdmin):
     when_empty_link = "admin:library"
     when_empty_label = "Open the Integration Library"
 
-    def get_urls(self):
-        def admin_view(view):
-            return self.admin_site.admin_view(view)
-
+    def page_urls(self):
         return [
-            path("library/", admin_view(LibraryView.as_view(model_admin=self)), name="library"),
-            path(
-                "library/<slug:key>/",
-                admin_view(InstallFormView.as_view(model_admin=self)),
-                name="install",
-            ),
-            path(
+            ("library/", LibraryView.as_view(model_admin=self), "library"),
+            ("library/<slug:key>/", InstallFormView.as_view(model_admin=self), "install"),
+            (
                 "library/<slug:key>/check/",
-                admin_view(InstallFormCheckView.as_view(model_admin=self)),
-                name="install_check",
+                InstallFormCheckView.as_view(model_admin=self),
+                "install_check",
             ),
-            path(
-                "<int:pk>/settings/", admin_view(self.settings_view), name="installation_settings"
-            ),
-            path("system/", admin_view(system.system_view), name="system"),
-            path(
-                "<int:pk>/activity/", admin_view(self.activity_view), name="installation_activity"
-            ),
-            path(
-                "library/<slug:key>/test/",
-                admin_view(tester.unsaved_connection_view),
-                name="install_test",
-            ),
-            path(
+            ("<int:pk>/settings/", self.settings_view, "installation_settings"),
+            ("system/", system.system_view, "system"),
+            ("<int:pk>/activity/", self.activity_view, "installation_activity"),
+            ("library/<slug:key>/test/", tester.unsaved_connection_view, "install_test"),
+            (
                 "library/<slug:key>/test-event/",
-                admin_view(tester.unsaved_test_event_view),
-                name="install_test_event",
+                tester.unsaved_test_event_view,
+                "install_test_event",
             ),
-            path(
-                "<int:pk>/connection/",
-                admin_view(tester.connection_view),
-                name="installation_connection",
-            ),
-            path(
-                "<int:pk>/test-event/",
-                admin_view(tester.test_event_view),
-                name="installation_test_event",
-            ),
-            path(
-                "<int:pk>/test-preview/",
-                admin_view(tester.test_preview_view),
-                name="installation_test_preview",
-            ),
-            path(
-                "<int:pk>/uninstall/",
-                admin_view(self.uninstall_view),
-                name="installation_uninstall",
-            ),
-            *blueprints.blueprint_urls(admin_view),
-            path("<int:pk>/pause/", admin_view(self.pause_view), name="installation_pause"),
-            path("<int:pk>/resume/", admin_view(self.resume_view), name="installation_resume"),
-            *super().get_urls(),
+            ("<int:pk>/connection/", tester.connection_view, "installation_connection"),
+            ("<int:pk>/test-event/", tester.test_event_view, "installation_test_event"),
+            ("<int:pk>/test-preview/", tester.test_preview_view, "installation_test_preview"),
+            ("<int:pk>/uninstall/", self.uninstall_view, "installation_uninstall"),
+            ("<int:pk>/pause/", self.pause_view, "installation_pause"),
+            ("<int:pk>/resume/", self.resume_view, "installation_resume"),
+            *blueprints.BLUEPRINT_URLS,
         ]
 
     def has_add_permission(self, request):

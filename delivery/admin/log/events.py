@@ -4,13 +4,13 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.template.response import TemplateResponse
-from django.urls import path
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.decorators import display
 
 from delivery.admin.filters import EventNameFilter, EventTypeFilter, SourceFilter
 from delivery.admin.keyset import BodyAdmin, json_attachment, parse_integer
+from delivery.admin.page_urls import PageUrlsMixin
 from delivery.log import absences, body_access, detail, profiles, querysets
 from delivery.log.detail import parse_json_or_text
 from delivery.log.rejections import mark_wrong_line
@@ -23,7 +23,7 @@ NEARBY_EVENTS = 8  # events of the same person on an event's page
 
 
 @admin.register(Event)
-class EventAdmin(BodyAdmin):
+class EventAdmin(PageUrlsMixin, BodyAdmin):
     list_display = ("received", "event", "user", "visitor", "source", "message")
     list_display_links = ("received", "event")
     list_select_related = ("source",)
@@ -33,14 +33,10 @@ class EventAdmin(BodyAdmin):
     search_help_text = "Message id, user id or anonymous id"
     when_empty = "No events yet. Set a source's write key in an SDK, or send one with curl."
 
-    def get_urls(self):
-        def admin_view(view):
-            return self.admin_site.admin_view(view)
-
+    def page_urls(self):
         return [
-            path("user/", admin_view(self.user_view), name="delivery_user"),
-            path("<int:pk>/raw/", admin_view(self.raw_view), name="delivery_event_raw"),
-            *super().get_urls(),
+            ("user/", self.user_view, "delivery_user"),
+            ("<int:pk>/raw/", self.raw_view, "delivery_event_raw"),
         ]
 
     def get_search_results(self, request, queryset, search_term):
