@@ -1,4 +1,4 @@
-"""Why an event has no delivery to an installation."""
+"""Explains why an event has no delivery to an installation."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -11,13 +11,13 @@ from integrations.models import Installation
 
 UNINSTALLED_SHOWN_FOR = timedelta(
     days=30
-)  # for so long after it is uninstalled people ask why nothing comes there
+)  # how long after it is uninstalled an installation is still explained
 
 
 def explain_absences(
     event: Event, body: str, present: Iterable[int]
 ) -> list[tuple[Installation, str]]:
-    """Return the installations that have no delivery of an event, each with the reason."""
+    """Return the installations without a delivery of the event, each with the reason."""
     others = Installation.objects.exclude(pk__in=list(present)).select_related("revision")
     gone = event.received_at - UNINSTALLED_SHOWN_FOR
     others = others.exclude(uninstalled_at__lte=gone).prefetch_related("sources")
@@ -26,19 +26,19 @@ def explain_absences(
 
 def _explain_absence(event: Event, body: str, installation: Installation) -> str:
     if installation.uninstalled_at and installation.uninstalled_at <= event.received_at:
-        return "It was uninstalled before the event came in."
+        return "The installation was uninstalled before the event was received."
     if installation.created_at > event.received_at:
-        return "It was installed after the event had come in."
+        return "The installation was added after the event was received."
     if not installation.all_sources and event.source not in installation.sources.all():
-        return f"The source {event.source} does not feed it."
+        return f"The source {event.source} does not send to it."
     if not body or installation.revision is None:
-        return "Its blueprint did not want it."
+        return "Its blueprint had no action for the event."
     try:
         wants = compile_revision(installation.revision).wants(
             build_message_view(build_event_message(event, body))
         )
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
-        return f"Its blueprint cannot be asked: {error}"
+        return f"Its blueprint cannot be evaluated: {error}"
     if wants:
-        return "Its blueprint did not want it when it came in; the current one would."
+        return "The blueprint at that time had no action for the event; the current one does."
     return f"Its blueprint has no action for this {event.type}."

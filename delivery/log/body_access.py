@@ -1,7 +1,8 @@
-"""Bodies: what events and refused messages hold, what was sent for them and answered.
+"""Access to bodies: events, rejected messages, requests and responses.
 
-Who may see them sees them. Who may only reveal them asks for one row at a time, and each time is in
-the audit log. Everybody else sees what lists show: states, times, ids, names, codes, errors.
+Users with the permission see bodies everywhere. Users who may only reveal them ask for one row at
+a time, and each reveal is in the audit log. All others see what lists show: states, times, ids,
+names, codes and errors.
 """
 
 from typing import Any
@@ -12,15 +13,15 @@ from integrations.access import audit
 from integrations.roles import VIEW_BODIES_PERMISSION
 
 BODIES_HIDDEN_TEXT = (
-    "Bodies are shown to operators. Your role sees states, times, ids, names and errors."
+    "Only operators can see bodies. Your role can see states, times, ids, names and errors."
 )
 
 
 def may_see_bodies(user: Any) -> bool:
-    """Say whether a user sees bodies without asking for each."""
+    """Return whether a user sees bodies without revealing each."""
     return bool(user.has_perm(VIEW_BODIES_PERMISSION))
 
 
 def record_reveal(about: Model) -> None:
-    """Write down that the bodies of a delivery, event, attempt or rejection are shown."""
+    """Record in the audit log that the bodies of this row were revealed."""
     audit.record(f"{about._meta.model_name}.revealed", about)

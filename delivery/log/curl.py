@@ -1,4 +1,4 @@
-"""A request that was made, as a command to make it again; secrets are left to the shell."""
+"""Builds a curl command that repeats a request, with shell variables in place of secrets."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ OMITTED_HEADERS = frozenset({"content-length", "host", "connection", "accept-enc
 def build_curl_command(
     method: str, url: str, headers: Mapping[str, str], body: str, *, shell_variable: str = "SECRET"
 ) -> str:
-    """Return a curl command. shell_variable: stands where a secret was masked."""
+    """Return a curl command. shell_variable: replaces each masked secret."""
     lines = [f"curl -X {method} {_shell_quote(url, shell_variable)}"]
     for name, value in headers.items():
         if name.lower() not in OMITTED_HEADERS:
@@ -23,7 +23,7 @@ def build_curl_command(
 
 
 def _shell_quote(text: str, shell_variable: str) -> str:
-    """Return a text as one word of a shell, with the variable for each mask."""
+    """Return a text as one shell word, with the variable in place of each mask."""
     parts = [quote(part) if part else "" for part in text.split(MASK)]
     return f'"${shell_variable}"'.join(parts) or "''"
 

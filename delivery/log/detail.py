@@ -1,7 +1,6 @@
-"""Reading the log: find deliveries a page at a time, and tell all there is about one.
+"""Loads one delivery with its event, attempts, mapping result and replays.
 
-The admin and the API both read here, so they cannot differ. Nothing counts rows or skips them:
-pages are found by key, and what a list shows never touches a body.
+The admin and the API both read deliveries here, so that they show the same.
 """
 
 import json
@@ -32,16 +31,16 @@ from integrations.destination import Action
 from integrations.messages import Message
 from integrations.models import Revision
 
-DETAIL_MAX_ATTEMPTS = 100  # how many of a delivery are told of
-ATTEMPTS_WITH_BODIES = 5  # and how many of these with all that was sent: one can be a megabyte
-MAX_BODY_CHARS = 200_000  # characters of a body that a page carries
+DETAIL_MAX_ATTEMPTS = 100  # attempts of a delivery that are shown
+ATTEMPTS_WITH_BODIES = 5  # newest attempts shown with bodies, because a body can be a megabyte
+MAX_BODY_CHARS = 200_000  # characters of a body that a page includes
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """An attempt as one delivery sees it: what of the request was its own.
+    """An attempt from the view of one delivery.
 
-    body    the request's body with only the delivery's own item in it, or "" when not loaded
+    body    the request body reduced to the delivery's own items, or "" when not loaded
     position_text   "item 17 of 1,000 in this request", or "" when the request carried nothing else
     """
 
@@ -54,9 +53,9 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True)
 class DeliveryDetail:
-    """All there is to tell about one delivery.
+    """A delivery with everything that its page and the API show.
 
-    shows_bodies  whether whom it is told may see bodies; without, none is read
+    shows_bodies  whether the reader may see bodies; if not, none is loaded
     """
 
     delivery: Delivery
@@ -64,7 +63,7 @@ class DeliveryDetail:
 
     @cached_property
     def body(self) -> str:
-        """The event as it was received, as JSON text, or "" when it is hidden or kept no more."""
+        """The event as received, as JSON text, or "" when it is hidden or no longer stored."""
         return get_event_body(self.delivery.event_id) if self.shows_bodies else ""
 
     @property
@@ -91,18 +90,18 @@ class DeliveryDetail:
 
     @property
     def revision(self) -> Revision | None:
-        """The blueprint that shaped it, or the current one while none has."""
+        """The revision that shaped the delivery, or the current one before it is shaped."""
         return self.delivery.revision or self.delivery.installation.revision
 
     @cached_property
     def replays(self) -> list[Replay]:
-        """The replays that queued it, the last one first."""
+        """The replays that queued the delivery, newest first."""
         rows = Replayed.objects.filter(delivery=self.delivery).select_related("replay")
         return [each.replay for each in rows.order_by("-replay_id")[:DETAIL_MAX_ATTEMPTS]]
 
     @cached_property
     def attempts(self) -> list[DeliveryAttempt]:
-        """Its attempts, newest first."""
+        """The attempts, newest first."""
         carried = list(
             Carried.objects.filter(delivery=self.delivery)
             .select_related("attempt__installation")
@@ -118,7 +117,7 @@ class DeliveryDetail:
 
 
 def get_delivery_detail(pk: int, *, shows_bodies: bool) -> DeliveryDetail:
-    """Return all there is to tell about a delivery. Raises Delivery.DoesNotExist."""
+    """Return a delivery with its details. Raises Delivery.DoesNotExist."""
     rows = deliveries_with_relations().select_related(
         "event__source", "installation__revision", "revision"
     )
@@ -126,19 +125,19 @@ def get_delivery_detail(pk: int, *, shows_bodies: bool) -> DeliveryDetail:
 
 
 def get_event_body(event_id: int) -> str:
-    """Return an event as it was received, as JSON text, or "" when it is not kept any more."""
+    """Return an event as received, as JSON text, or "" when it is no longer stored."""
     texts = EventBody.objects.filter(pk=event_id).values_list("text", flat=True)
     return texts.first() or ""
 
 
 def parse_notes(text: str) -> list[str]:
-    """Return notes as they are stored, "" or a JSON list of sentences, as a list."""
+    """Return stored notes, which are "" or a JSON list of sentences, as a list."""
     return json.loads(text) if text else []
 
 
 def build_delivery_attempt(carried: Carried, attempt_body: AttemptBody | None) -> DeliveryAttempt:
     attempt = carried.attempt
-    alone = attempt.items == carried.items  # nobody else's
+    alone = attempt.items == carried.items  # the request carried no other delivery
     position_text = (
         "" if alone else f"{_describe_items(carried)} of {attempt.items:,} in this request"
     )
@@ -157,9 +156,9 @@ def _describe_items(carried: Carried) -> str:
 
 
 def extract_own_items(body: str, position: int, items: int, own: int = 1) -> str:
-    """Return a request's body with only `own` items from `position` in its list of items.
+    """Return a request body reduced to `own` items from `position` of its list of items.
 
-    A body that is not an object with one list of that many items is returned as it is.
+    A body that is not an object with one list of that many items is returned unchanged.
     """
     if items == 1:
         return body
@@ -173,7 +172,7 @@ def extract_own_items(body: str, position: int, items: int, own: int = 1) -> str
 
 
 def parse_json_or_text(text: str) -> Any:
-    """Return JSON as what it says, and any other text as it is."""
+    """Return the value of a JSON text, or the text itself when it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -182,16 +181,16 @@ def parse_json_or_text(text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class MappingResult:
-    """What a blueprint makes of an event, or why that cannot be told."""
+    """The actions that a blueprint makes of an event, or why they are unknown."""
 
     actions: Sequence[Action] = ()
     problem: str = ""
 
 
 def apply_blueprint(event: Event, body: str, revision: Any) -> MappingResult:
-    """Apply a revision to an event again: it is not stored, and a mapping is pure."""
+    """Apply a revision to an event again. Mappings are pure, so their result is not stored."""
     if not body or revision is None:
-        return MappingResult(problem="The event's body or the blueprint is not kept any more.")
+        return MappingResult(problem="The event's body or the blueprint is no longer stored.")
     try:
         return MappingResult(
             compile_revision_by_id(revision.pk).apply(
@@ -199,7 +198,7 @@ def apply_blueprint(event: Event, body: str, revision: Any) -> MappingResult:
             )
         )
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
-        return MappingResult(problem=f"The blueprint cannot be applied to it: {error}")
+        return MappingResult(problem=f"The blueprint cannot be applied: {error}")
 
 
 def build_event_message(event: Event, body: str) -> Message:

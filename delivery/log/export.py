@@ -1,4 +1,4 @@
-"""Deliveries as a file: line by line, so that a large one costs no more memory than a small one."""
+"""Exports deliveries as a file, streamed line by line so that memory use is constant."""
 
 import csv
 import json
@@ -13,8 +13,8 @@ from delivery.log.representation import serialize_delivery
 from delivery.log.search.query import LogQuery
 from delivery.models import Delivery
 
-EXPORT_MAX_ROWS = 100_000  # rows of a file
-EXPORT_CHUNK_ROWS = 1_000  # rows read
+EXPORT_MAX_ROWS = 100_000  # rows per file
+EXPORT_CHUNK_ROWS = 1_000  # rows per query
 FORMULA_PREFIXES = (
     "=",
     "+",
@@ -27,20 +27,20 @@ EXPORT_FORMATS = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=ut
 
 
 def export_lines(rows: Iterable[Delivery], form: str, now: datetime) -> Iterator[str]:
-    """Yield the lines of a file of one of EXPORT_FORMATS; each row is as in the API's list."""
+    """Yield the lines of a file in one of EXPORT_FORMATS, with rows as in the API's list."""
     lines = (serialize_delivery(delivery, now) for delivery in rows)
     return csv_lines(lines) if form == "csv" else ndjson_lines(lines)
 
 
 def export_response(rows: Iterable[Delivery], form: str, now: datetime) -> StreamingHttpResponse:
-    """Return a file of rows, to be written while it is read."""
+    """Return a streamed file of rows."""
     answer = StreamingHttpResponse(export_lines(rows, form, now), content_type=EXPORT_FORMATS[form])
     answer["Content-Disposition"] = f'attachment; filename="deliveries.{form}"'
     return answer
 
 
 def iter_matching_deliveries(query: LogQuery) -> Iterator[Delivery]:
-    """Yield what a search means, newest first, up to EXPORT_MAX_ROWS."""
+    """Yield the matches of a search, newest first, up to EXPORT_MAX_ROWS."""
     before, left = None, EXPORT_MAX_ROWS
     while left > 0:
         page = query.page(limit=min(EXPORT_CHUNK_ROWS, left), before=before)
@@ -64,7 +64,7 @@ def csv_lines(lines: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 class Echo:
-    """What csv.writer writes to: its writerow() then returns the line."""
+    """A file for csv.writer that makes writerow() return the line."""
 
     def write(self, line: str) -> str:
         return line
@@ -85,7 +85,7 @@ def _value_at_path(line: dict[str, Any], path: str) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell. A text that a spreadsheet would take for a formula gets a quote."""
+    """Return a value as a cell. Quote text that a spreadsheet would read as a formula."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) else value

@@ -1,4 +1,4 @@
-"""What recent events hold, to be offered to whoever writes a trigger or a mapping."""
+"""Suggests fields and event names from recent events for triggers and mappings."""
 
 import json
 import re
@@ -11,19 +11,19 @@ from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_st
 from integrations.blueprints import build_message_view
 from integrations.blueprints.trigger_syntax import TRIGGER_FIELDS as FIELDS_OF_TRIGGERS
 
-VOCABULARY_EVENTS = 100  # how many of the newest are looked at
-MAX_SUGGESTED_FIELDS = 400  # how many fields are offered
-MAX_FIELD_DEPTH = 6  # objects in objects that are looked into
-MAX_EXAMPLE_CHARS = 40  # characters
-DOTTED_KEY = re.compile(r"[A-Za-z_$][\w$]*")  # what may follow a dot
+VOCABULARY_EVENTS = 100  # newest events that are read
+MAX_SUGGESTED_FIELDS = 400
+MAX_FIELD_DEPTH = 6  # levels of nested objects
+MAX_EXAMPLE_CHARS = 40
+DOTTED_KEY = re.compile(r"[A-Za-z_$][\w$]*")  # a key that may follow a dot without quotes
 
 
 @dataclass(frozen=True, slots=True)
 class FieldSuggestion:
-    """A field that was seen.
+    """A field of a recent event.
 
-    trigger, path  how the two languages write it: `properties.total`, `$.properties.total`; "" in
-                   the one that cannot
+    trigger, path  the field in a trigger and in a mapping: `properties.total`,
+                   `$.properties.total`; "" where that language cannot express it
     example        a value, shortened
     """
 
@@ -41,7 +41,7 @@ class Vocabulary:
 
 
 def build_vocabulary() -> Vocabulary:
-    """Return what the newest events hold, the most recent example of each field."""
+    """Return the fields and names of the newest events, with the newest example of each field."""
     rows = (
         Event.objects.filter(body__isnull=False)
         .order_by("-pk")
@@ -60,7 +60,7 @@ def build_vocabulary() -> Vocabulary:
 
 
 def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Return each value with the keys that lead to it; of a list itself and its first item."""
+    """Yield each value with the keys that lead to it; of a list, the list and its first item."""
     if isinstance(value, list) and keys:
         yield keys, value
         value = {"0": value[0]} if value and isinstance(value[0], dict) else {}
@@ -80,7 +80,7 @@ def _trigger_path(keys: tuple[str, ...]) -> str:
 
 def _mapping_path(keys: tuple[str, ...]) -> str:
     first, *others = keys
-    if any(each in key for key in keys for each in ".'[]"):  # there a dot parts, also in quotes
+    if any(each in key for key in keys for each in ".'[]"):  # mapping paths split at these
         return ""
     return f"$.{first}" + "".join(_path_step(key, "'") for key in others)
 

@@ -1,7 +1,8 @@
-"""What became of each field of an event in what was sent; pure.
+"""Compares the fields of an event with those of the payload that was sent; pure.
 
-A mapping may rename, flatten, cut and drop. Nothing follows a field through it, so this compares
-the two ends: fields are the same when name and value are, renamed when the value alone is.
+A mapping may rename, flatten, cut and drop fields, and does not record what it did. So this
+compares its input and output: a field is the same if name and value are equal, and renamed if only
+the value is.
 """
 
 from collections.abc import Iterator
@@ -9,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 SAME, CHANGED, RENAMED, DROPPED, ADDED = "same", "changed", "renamed", "not sent", "added"
-CHANGE_ORDER = (CHANGED, RENAMED, ADDED, DROPPED, SAME)  # what one looks for first
-MIN_RENAMED_VALUE_CHARS = (
-    3  # characters: a shorter value alone does not show that two fields are one
-)
+CHANGE_ORDER = (CHANGED, RENAMED, ADDED, DROPPED, SAME)  # most interesting first
+MIN_RENAMED_VALUE_CHARS = 3  # characters; equal shorter values may be a coincidence
 
 
 @dataclass(frozen=True, slots=True)
 class FieldTrace:
-    """One field. `before` and `after` are values as text, "" where there is none."""
+    """The change of one field. `before` and `after` are values as text, "" if there is none."""
 
     change: str
     path: str
@@ -27,7 +26,7 @@ class FieldTrace:
 
 
 def trace_fields(event: Any, payload: Any) -> list[FieldTrace]:
-    """Return the fate of every field of the event, and what the payload has beside them."""
+    """Return the change of every field of the event, and the fields that the payload adds."""
     left = dict(iter_leaves(payload))
     found = [_trace_field(path, value, left) for path, value in iter_leaves(event)]
     found += [FieldTrace(ADDED, "", "", path, value_as_text(value)) for path, value in left.items()]
@@ -35,7 +34,7 @@ def trace_fields(event: Any, payload: Any) -> list[FieldTrace]:
 
 
 def iter_leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of everything that holds no other value: `products[0].sku`."""
+    """Yield (path, value) of every leaf, with paths such as `products[0].sku`."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from iter_leaves(each, f"{path}.{key}" if path else str(key))
@@ -47,7 +46,7 @@ def iter_leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _trace_field(path: str, value: Any, left: dict[str, Any]) -> FieldTrace:
-    """Return what became of a field, and take what it became out of what is left."""
+    """Return the change of a field, and remove its counterpart from `left`."""
     named = [each for each in left if _is_same_path(each, path)]
     as_text = value_as_text(value)
     alike = [each for each in named if value_as_text(left[each]) == as_text]
@@ -66,7 +65,7 @@ def _trace_field(path: str, value: Any, left: dict[str, Any]) -> FieldTrace:
 
 
 def _is_same_path(one: str, other: str) -> bool:
-    """Say whether the shorter path is the end of the longer: `events[0].total`, `total`."""
+    """Return whether the longer path ends with the shorter: `events[0].total`, `total`."""
     short, long = sorted(
         (one.rpartition("properties.")[2], other.rpartition("properties.")[2]), key=len
     )

@@ -1,6 +1,6 @@
-"""Which events and which attempts a list means, found at a cost that does not grow with the log.
+"""Queries for the lists of events and attempts, whose cost does not grow with the log.
 
-As in finding.py: an index is asked for what it tells, the rest is read off the newest rows.
+As in search/query.py, indexes answer what they can and the rest is tested on the newest rows.
 """
 
 from datetime import datetime
@@ -13,15 +13,17 @@ from delivery.log.search.query import MAX_EVENTS_PER_ID, LogQuery
 from delivery.models import Attempt, Event
 from integrations.keyset import filter_time_range
 
-ATTEMPT_SCAN_ROWS = 1_000  # attempts: each carried many deliveries
+ATTEMPT_SCAN_ROWS = 1_000  # attempts per scan; few, because one attempt carries many deliveries
 INDEXED_EVENT_COLUMNS = ("message_id", "user_id", "anonymous_id")
 
 
 def query_events(
     *, since: datetime | None = None, until: datetime | None = None, **filters: Any
 ) -> LogQuery:
-    """Return the events with these values of message_id, user_id, anonymous_id, name, type and
-    source, received in [since, until)."""
+    """Return the events received in [since, until) that match the filters.
+
+    Filters are message_id, user_id, anonymous_id, name, type and source.
+    """
     rows = Event.objects.select_related("source")
     rows = filter_time_range(rows, "received_at", since=since, until=until)
     known = [name for name in INDEXED_EVENT_COLUMNS if name in filters]
@@ -31,7 +33,7 @@ def query_events(
     if not known:
         return LogQuery(rows, rest)
     ids = set.intersection(*(_newest_event_ids(name, filters[name]) for name in known))
-    # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
+    # Order by a sum, which no index has. Otherwise PostgreSQL walks the whole log by its key.
     return LogQuery(rows.filter(rest, pk__in=ids).annotate(place=F("pk") + 0), order_column="place")
 
 
@@ -48,10 +50,9 @@ def query_attempts(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> LogQuery:
-    """Return the attempts of an installation, of a class of status, of an outcome, started in
-    [since, until).
+    """Return the attempts started in [since, until) that match the filters.
 
-    status  2xx, 3xx, 4xx, 5xx, or none: no answer came
+    status  2xx, 3xx, 4xx, 5xx, or none for attempts without a response
     """
     rows: QuerySet[Attempt] = Attempt.objects.select_related("installation")
     if installation is not None:

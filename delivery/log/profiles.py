@@ -1,4 +1,4 @@
-"""One person or visitor: events over time, the ids that belong together, what each vendor got."""
+"""Profiles of users and visitors: their events, linked ids and deliveries by installation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ from delivery.models import Delivery, Event
 from integrations.keyset import Page
 from integrations.models import Installation
 
-PROFILE_SAMPLE_EVENTS = 500  # events, the newest, that linked ids and states are read from
+PROFILE_SAMPLE_EVENTS = 500  # newest events that linked ids and states are read from
 OTHER_ID_COLUMN = {"user_id": "anonymous_id", "anonymous_id": "user_id"}
 
 
 @dataclass(frozen=True, slots=True)
 class LinkedId:
-    """An id that came together with the person's, and when it did first and last."""
+    """An id that occurred together with the profile's, and when it first and last did."""
 
     value: str
     events: int
@@ -30,7 +30,7 @@ class LinkedId:
 
 @dataclass(frozen=True, slots=True)
 class InstallationActivity:
-    """What one installation got of a person's events. counts: by state"""
+    """The deliveries of a profile's events to one installation. counts: by state"""
 
     installation: Installation
     counts: dict[str, int]
@@ -39,7 +39,7 @@ class InstallationActivity:
 
 @dataclass(frozen=True)
 class Profile:
-    """Everyone and everything that events call by one id.
+    """The events of one user or visitor.
 
     column  "user_id" for a user, "anonymous_id" for a visitor
     """
@@ -56,7 +56,7 @@ class Profile:
         return Event.objects.filter(with_id(self.column, self.value)).select_related("source")
 
     def page(self, *, limit: int, before: int | None = None) -> Page:
-        """Return a page of the events, newest first, read by the index of the id."""
+        """Return a page of the events, newest first, through the index of the id."""
         older = self.events if before is None else self.events.filter(pk__lt=before)
         found = list(older.order_by(self.column, "-pk")[: limit + 1])
         return Page(found[:limit], before is not None, has_older=len(found) > limit)
@@ -72,7 +72,7 @@ class Profile:
 
     @cached_property
     def linked_ids(self) -> list[LinkedId]:
-        """The ids of the other kind that were seen with this one, the latest first."""
+        """The ids of the other kind that occurred with this one, latest first."""
         times: defaultdict[str, list[datetime]] = defaultdict(list)
         for _, other, at in self._recent_events:
             if other:
@@ -81,7 +81,7 @@ class Profile:
 
     @cached_property
     def installation_activity(self) -> list[InstallationActivity]:
-        """What each installation got, of the newest events."""
+        """The deliveries of the newest events, by installation."""
         states: defaultdict[int, Counter[str]] = defaultdict(Counter)
         newest: dict[int, int] = {}
         rows = Delivery.objects.filter(event__in=[pk for pk, _, _ in self._recent_events])
@@ -96,7 +96,7 @@ class Profile:
 
 
 def find_profile(text: str) -> Profile | None:
-    """Return the user of that id, else the visitor, or None when no event has it."""
+    """Return the profile of the user with this id, else of the visitor, else None."""
     for column in OTHER_ID_COLUMN:
         one = Profile(column, text)
         if one.events.exists():
@@ -105,7 +105,7 @@ def find_profile(text: str) -> Profile | None:
 
 
 def profile_of_event(event: Event) -> Profile | None:
-    """Return whose event it is, or None."""
+    """Return the profile that an event belongs to, or None."""
     for column in OTHER_ID_COLUMN:
         if getattr(event, column):
             return Profile(column, getattr(event, column))
@@ -113,7 +113,7 @@ def profile_of_event(event: Event) -> Profile | None:
 
 
 def pair_events_with_deliveries(events: Iterable[Event]) -> list[tuple[Event, list[Delivery]]]:
-    """Return events each with its deliveries, in two queries and without a body."""
+    """Return each event with its deliveries. Takes two queries and loads no bodies."""
     events, by_event = list(events), defaultdict(list)
     rows = Delivery.objects.select_related("installation", "resolution")
     rows = rows.order_by("installation__name")

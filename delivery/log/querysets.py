@@ -1,4 +1,4 @@
-"""Querysets of the log: deliveries with the related rows that a list shows."""
+"""Querysets of the log: deliveries with the related rows that a list shows, never with bodies."""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -9,22 +9,22 @@ from django.db.models import Q, QuerySet
 from delivery.models import Delivery, DeliveryQuerySet, Event, Replayed
 from integrations.messages import MESSAGE_TYPES
 
-NEIGHBOUR_EVENTS = 50  # events of a person that are looked through for the next delivery
+NEIGHBOUR_EVENTS = 50  # events of a person that are searched for the next delivery
 
 
 def deliveries_with_relations() -> DeliveryQuerySet:
-    """Return deliveries with all that a list shows of them."""
+    """Return deliveries with every related row that a list shows."""
     beside = ("event", "installation", "lane", "last_attempt", "resolution")
     return Delivery.objects.select_related(*beside)
 
 
 def newest_deliveries_of(installation: int) -> QuerySet[Delivery]:
-    """Return the deliveries of an installation, newest first, by their own index."""
+    """Return the deliveries of an installation, newest first, through the installation's index."""
     return deliveries_with_relations().newest_of(installation)
 
 
 def with_any_id(text: str) -> Q:
-    """Return the condition that an event has this message id, or is of this user or visitor."""
+    """Return the condition that an event has this message id, user id or anonymous id."""
     names = ("message_id", "user_id", "anonymous_id")
     return reduce(or_, (with_id(name, text) for name in names))
 
@@ -35,9 +35,9 @@ def with_id(name: str, text: str) -> Q:
 
 
 def with_event_name(text: str, prefix: str = "") -> Q:
-    """Return the condition for an event's name, or for its type when the text is one.
+    """Return the condition that an event has this name, or this type if the text is a type.
 
-    A text that ends in * is how the name begins.
+    A text that ends in * matches a prefix of the name.
     """
     if text.endswith("*") and len(text) > 1:
         return Q(**{f"{prefix}name__startswith": text[:-1]})
@@ -46,14 +46,16 @@ def with_event_name(text: str, prefix: str = "") -> Q:
 
 
 def last_replay_ids(deliveries: Iterable[int]) -> dict[int, int]:
-    """Return for each delivery that a replay queued the last one that did."""
+    """Return the newest replay of each delivery that a replay queued."""
     rows = Replayed.objects.filter(delivery__in=list(deliveries)).order_by("replay")
     return dict(rows.values_list("delivery", "replay"))
 
 
 def find_adjacent_delivery(delivery: Delivery, *, newer: bool) -> int | None:
-    """Return the id of the delivery to the same installation of the same person's event that came
-    next, or last before; among the NEIGHBOUR_EVENTS nearest events."""
+    """Return the id of the person's next or previous delivery to the same installation.
+
+    Only the NEIGHBOUR_EVENTS nearest events of the person are searched.
+    """
     event = delivery.event
     column = "user_id" if event.user_id else "anonymous_id"
     person = getattr(event, column)
@@ -71,6 +73,8 @@ def find_adjacent_delivery(delivery: Delivery, *, newer: bool) -> int | None:
 
 
 def has_events() -> bool:
-    """Say whether any event is kept. By its key: exists() looks from the table's start on, where
-    there is nothing but what was purged."""
+    """Return whether any event is stored.
+
+    The query orders by key, because exists() would scan purged rows at the start of the table.
+    """
     return Event.objects.order_by("-pk").values("pk").first() is not None

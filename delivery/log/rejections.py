@@ -1,12 +1,16 @@
-"""What was refused on arrival, line by line, with the line that the reason is about; pure."""
+"""Splits a rejected message into lines and marks the line that the reason is about; pure."""
 
 import json
 import re
 from dataclasses import dataclass
 
-MSGSPEC_PATH = re.compile(r"at `\$([^`]*)`")  # as msgspec says where: "- at `$.properties[...]`"
+MSGSPEC_PATH = re.compile(
+    r"at `\$([^`]*)`"
+)  # how msgspec names a place: "- at `$.properties[...]`"
 BYTE_OFFSET = re.compile(r"\(byte (\d+)\)|char (\d+)")
-REASON_FIELDS = re.compile(r"^([A-Za-z_]+(?: or [A-Za-z_]+)*):")  # as our own reasons begin
+REASON_FIELDS = re.compile(
+    r"^([A-Za-z_]+(?: or [A-Za-z_]+)*):"
+)  # the start of Penstock's own reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class RejectedLine:
 
 
 def mark_wrong_line(text: str, reason: str) -> list[RejectedLine]:
-    """Return what was sent, JSON indented, anything else as it is; at most one line is wrong."""
+    """Return the lines of a message, with JSON indented; at most one line is marked as wrong."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -47,7 +51,7 @@ def _line_of_field(lines: list[str], reason: str) -> int | None:
 
 
 def _find_key_line(lines: list[str], keys: list[str], indent: int = 0) -> int | None:
-    """Return the line of the last key, looked for after those before it."""
+    """Return the line of the last key, searching each key after the line of the previous one."""
     at = None
     for key in keys:
         start = r"\s*" if not indent else " " * indent

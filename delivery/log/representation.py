@@ -1,4 +1,4 @@
-"""Deliveries and rejections as the API shows them."""
+"""Serializes deliveries and rejections for the API and exports."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from delivery.status.deliveries import (
 
 
 def serialize_delivery(delivery: Delivery, now: datetime) -> dict[str, Any]:
-    """Return a delivery as a line of the list."""
+    """Return a delivery as an entry of a list."""
     event, attempt = delivery.event, delivery.last_attempt
     return {
         "id": delivery.pk,
@@ -46,7 +46,7 @@ def serialize_delivery(delivery: Delivery, now: datetime) -> dict[str, Any]:
 
 
 def serialize_resolution(delivery: Delivery) -> dict[str, Any]:
-    """Return who resolved a failed delivery, when and how; nulls where nobody has."""
+    """Return who resolved a failed delivery, when and how; all null when it is unresolved."""
     found = delivery.current_resolution
     return {
         "resolved_at": found.at if found else None,
@@ -56,7 +56,7 @@ def serialize_resolution(delivery: Delivery) -> dict[str, Any]:
 
 
 def serialize_rejection(rejection: Rejection, *, shows_bodies: bool) -> dict[str, Any]:
-    """Return a rejection; what was sent is JSON where it can be read as such, else its text."""
+    """Return a rejection, with its message as JSON if it is valid JSON, otherwise as text."""
     return {
         "id": rejection.pk,
         "source": {"id": rejection.source_id, "name": rejection.source.name},
@@ -68,7 +68,7 @@ def serialize_rejection(rejection: Rejection, *, shows_bodies: bool) -> dict[str
 
 
 def serialize_delivery_detail(detail: DeliveryDetail, now: datetime) -> dict[str, Any]:
-    """Return all there is to tell about a delivery."""
+    """Return a delivery with all its details."""
     delivery = detail.delivery
     status, trouble = describe_delivery(delivery, now), find_troubleshooting(delivery)
     line = serialize_delivery(delivery, now)
@@ -95,12 +95,12 @@ def serialize_delivery_detail(detail: DeliveryDetail, now: datetime) -> dict[str
 
 
 def bodies_hidden_reason(shows_bodies: bool) -> str | None:
-    """Return why there are no bodies in an answer, or None."""
+    """Return why a response contains no bodies, or None."""
     return None if shows_bodies else BODIES_HIDDEN_TEXT
 
 
 def serialize_delivery_attempt(delivery_attempt: DeliveryAttempt) -> dict[str, Any]:
-    """Return an attempt; its request and answer only for the newest."""
+    """Return an attempt. Only the newest ones include the request and response."""
     row, full = delivery_attempt.attempt, delivery_attempt.attempt_body
     shown: dict[str, Any] = {
         "id": row.pk,

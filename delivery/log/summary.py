@@ -1,8 +1,8 @@
-"""What a view of the log adds up to: how much of what state, when, what waits, and which errors.
+"""Summarizes a log view: deliveries by state and over time, the backlog, and the largest errors.
 
-Where a view is about installations, sources and times alone, the metrics tell exactly, and for as
-long as they are kept. Of any other view a sample of the newest matches is added up, and
-the words say so. Nothing counts the log.
+A view that filters by installation, source, state and time alone is answered exactly from the
+metrics, for as long as they are kept. Any other view is answered from a sample of the newest
+matches, and its caption says so. Nothing counts the whole log.
 """
 
 from collections import Counter
@@ -28,20 +28,20 @@ from integrations.keyset import select_by_ids
 from integrations.models import Installation
 
 SUMMARY_SAMPLE_ROWS = 500  # deliveries, the newest that match
-MAX_ERROR_GROUPS = 4  # of errors, the largest
+MAX_ERROR_GROUPS = 4  # the largest groups of errors
 METRIC_KEYS = {"installation", "source", "state", "since", "until"}  # keys that metrics can answer
-DEFAULT_SUMMARY_PERIOD = timedelta(days=1)  # when nothing is said
+DEFAULT_SUMMARY_PERIOD = timedelta(days=1)  # without since:
 MAX_PERIOD_BY_STEP = {
     MetricStep.MINUTE: timedelta(hours=6),
     MetricStep.HOUR: timedelta(days=14),
-}  # in steps so short
+}  # longest period drawn in this step
 
 State = Delivery.State
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One step of time: how many were delivered, failed, and settled without being sent."""
+    """One time step: deliveries delivered, failed, and settled without being sent."""
 
     at: datetime
     delivered: int
@@ -51,7 +51,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Errors that are alike. sample_delivery_id: the newest; terms: how to search for them."""
+    """Failed deliveries with the same error.
+
+    sample_delivery_id  the newest of them
+    terms               the search that finds them
+    """
 
     installation: str
     status: int | None
@@ -66,9 +70,9 @@ class ErrorGroup:
 
 @dataclass(frozen=True, slots=True)
 class StalledInstallation:
-    """An installation that sends nothing for now: until `due_at`, or until a person mends it.
+    """An installation that sends nothing until `due_at`, or until its problem is fixed.
 
-    retry_text  what becomes of the next try once it is due, in words
+    retry_text  the status of the next attempt once it is due
     """
 
     installation: Installation
@@ -80,11 +84,11 @@ class StalledInstallation:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a view adds up to.
+    """The figures of a log view.
 
-    about    what is added up, such as "last 24 hours"
-    queued   as it is shown, "10,000+" at most; "" where nobody can tell
-    bars     none where there is nothing to draw
+    about    what the figures cover, such as "last 24 hours"
+    queued   as text, "10,000+" at most; "" when unknown
+    bars     empty when there is nothing to draw
     until    the end of the last bar
     """
 
@@ -102,9 +106,9 @@ class Summary:
 
 
 def summarize(search: Search, found: LogQuery, now: datetime) -> Summary | None:
-    """Return what a search adds up to, or None where nothing matches or it has problems.
+    """Return the summary of a search, or None when it has problems or no matches.
 
-    found   the rows that it means
+    found   the compiled search
     """
     if search.problems:
         return None
@@ -114,7 +118,7 @@ def summarize(search: Search, found: LogQuery, now: datetime) -> Summary | None:
             if _is_covered_by_metrics(search)
             else _summarize_sample(found)
         )
-    except StepTooShort:  # so far back there are no metrics
+    except StepTooShort:  # the metrics do not reach back that far
         return _summarize_sample(found)
 
 
@@ -129,20 +133,20 @@ def _summarize_metrics(search: Search, found: LogQuery, now: datetime) -> Summar
     since = search_time(search, "since", now) or until - DEFAULT_SUMMARY_PERIOD
     step = _choose_step(since, until, now)
     installation, source = _resolved_id("installation", search), _resolved_id("source", search)
-    told = metrics.read_series(
+    series = metrics.read_series(
         since=since, until=until, step=step, installation=installation, source=source
     )
     queued, oldest = _queue_size(installation) if source is None else ("", None)
     return Summary(
         about=_describe_period(search, until - since),
-        delivered=told.total.delivered,
-        failed=told.total.failed,
-        filtered=told.total.filtered,
-        cancelled=told.total.cancelled,
+        delivered=series.total.delivered,
+        failed=series.total.failed,
+        filtered=series.total.filtered,
+        cancelled=series.total.cancelled,
         queued=queued,
         oldest_queued_at=oldest,
-        bars=[_bar(point) for point in told.points],
-        until=told.until,
+        bars=[_bar(point) for point in series.points],
+        until=series.until,
         groups=_largest_groups(_group_failed(search, found)),
         stalled_installations=_find_stalled_installations(installation, now)
         if source is None
@@ -151,8 +155,10 @@ def _summarize_metrics(search: Search, found: LogQuery, now: datetime) -> Summar
 
 
 def _group_failed(search: Search, found: LogQuery) -> list[dict[str, Any]]:
-    """Return the newest failed ones, added up; asked of their own index where any state is looked
-    for."""
+    """Return the newest failed deliveries, grouped.
+
+    A search for any state reads them through the index of unsent deliveries.
+    """
     states = search.values("state")
     if states and State.FAILED not in states:
         return []
@@ -163,7 +169,7 @@ def _group_failed(search: Search, found: LogQuery) -> list[dict[str, Any]]:
 
 
 def _choose_step(since: datetime, until: datetime, now: datetime) -> int:
-    """Return the shortest step that draws few bars and is still kept."""
+    """Return the shortest step that draws few bars and is still retained."""
     for step, longest in MAX_PERIOD_BY_STEP.items():
         if until - since <= longest and now - since <= record.METRIC_RETENTION[step]:
             return step
@@ -189,7 +195,7 @@ def _bar(point: MetricPoint) -> Bar:
 
 def _describe_period(search: Search, length: timedelta) -> str:
     if search.values("until"):
-        return "in this time"
+        return "in this period"
     minutes = length.total_seconds() / 60
     for unit, size in (("days", 1_440), ("hours", 60)):
         if minutes >= 2 * size:
@@ -222,16 +228,19 @@ def _find_stalled_installations(
 
 
 GROUP_COLUMNS = ("state", "installation__name", "last_attempt__status", "error")
-ID_DIGITS = 20  # digits of an id, so that ids as text are in their order
-# The newest delivery's id and reason in one: no aggregate returns a column of the greatest row.
+ID_DIGITS = 20  # ids are padded to this length, so that they sort as text
+# The newest delivery's id and reason in one text, because no aggregate returns another column of
+# the row with the greatest id.
 NEWEST_ID_AND_REASON = Concat(
     LPad(Cast("pk", TextField()), ID_DIGITS, Value("0")), "reason", output_field=TextField()
 )
 
 
 def _group_newest(found: LogQuery) -> list[dict[str, Any]]:
-    """Return the newest that match, among those of one look where no index tells, added up by the
-    database: a row for all that are alike in GROUP_COLUMNS."""
+    """Return the newest matches grouped by GROUP_COLUMNS in the database.
+
+    A search without an index is limited to one scan window.
+    """
     newest = found.newest_first().values("pk")[:SUMMARY_SAMPLE_ROWS]
     return list(
         select_by_ids(Delivery.objects.all(), newest, is_bounded=found.is_scanned)
@@ -257,7 +266,7 @@ def _summarize_sample(found: LogQuery) -> Summary | None:
     queued = [row["oldest_queued_at"] for row in rows if row["state"] == State.QUEUED]
     count = states.total()
     return Summary(
-        about=f"newest {count} that match" if count > 1 else "the one that matches",
+        about=f"newest {count} matches" if count > 1 else "the only match",
         delivered=states[State.DELIVERED],
         failed=states[State.FAILED],
         filtered=states[State.FILTERED],
@@ -272,7 +281,7 @@ def _summarize_sample(found: LogQuery) -> Summary | None:
 
 
 def _largest_groups(failed: Iterable[dict[str, Any]]) -> list[ErrorGroup]:
-    """Return failed deliveries by what went wrong: the most frequent first, then the newest."""
+    """Return the largest groups of failed deliveries, the newest first among equals."""
     frequent = sorted(failed, key=lambda row: (row["count"], row["newest"]), reverse=True)
     return [_build_group(row) for row in frequent[:MAX_ERROR_GROUPS]]
 

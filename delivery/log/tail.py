@@ -1,20 +1,18 @@
-"""Following the log: each delivery as it comes in, and again as it is settled."""
+"""Follows the log: yields each delivery when it is created and again when its state changes."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 from delivery.log.search.query import LogQuery
 from delivery.models import Delivery
 
-TAIL_OVERLAP_IDS = 200  # ids: what was stored before others may be committed after them
-TAIL_MAX_ROWS = (
-    1_000  # deliveries looked at in one turn; what waits longer is not told of when it settles
-)
+TAIL_OVERLAP_IDS = 200  # ids read again, because transactions may commit out of id order
+TAIL_MAX_ROWS = 1_000  # deliveries tracked; older ones are not reported when they settle
 
 
 def follow_deliveries(query: LogQuery, wait: Callable[[], bool]) -> Iterator[list[Delivery]]:
-    """Yield the deliveries that came in or changed their state since the last look.
+    """Yield the deliveries that were created or changed their state since the last poll.
 
-    wait  takes the pause between two looks, and says whether to go on
+    wait  pauses between two polls and returns whether to continue
     """
     rows, known = query.matching, _states_by_id(query.page(limit=TAIL_MAX_ROWS).rows)
     start = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0

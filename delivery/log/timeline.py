@@ -1,4 +1,4 @@
-"""The way of one delivery, moment by moment, as a person reads it."""
+"""Builds the timeline of one delivery, from reception to outcome."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from integrations.encryption import SecretsUnreadable
 
 State = Delivery.State
 MIN_SHOWN_WAIT = timedelta(seconds=1)  # shorter pauses between attempts are not worth a line
-REQUEUED_AFTER = timedelta(minutes=1)  # queued so long after it came in: again, or by a replay
+REQUEUED_AFTER = timedelta(minutes=1)  # queued this long after reception: by hand or by a replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:
-    """One thing that happened.
+    """One step of a delivery.
 
-    at      when, or None where nothing but the order is known
-    lines   more about it, a sentence each
-    folded  the same, that only some want to read: (what it is, its lines)
-    delivery_attempt    an attempt, with request and answer
-    steps   of an attempt: what happened in it one after the other, each with how long it took
+    at      when it happened, or None when only the order is known
+    lines   details, one sentence each
+    folded  details shown on request: (summary, lines)
+    delivery_attempt    the attempt with its request and response, if the step is one
+    steps   the phases of an attempt in order, each with its duration
     """
 
     icon: str
@@ -42,10 +42,10 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class AttemptComparison:
-    """An attempt beside the one before it.
+    """An attempt compared with the previous one.
 
-    wait_text   since that one ended, or since it was queued; "" where it is not known
-    changed_fields  what is not as it was then: of "answer", "outcome", "error", "worker"
+    wait_text   time since the previous attempt ended, or since queueing; "" when unknown
+    changed_fields  those of "answer", "outcome", "error" and "worker" that changed
     """
 
     number: int
@@ -55,7 +55,7 @@ class AttemptComparison:
 
 
 def build_timeline(detail: DeliveryDetail, now: datetime) -> list[TimelineEntry]:
-    """Return what happened to a delivery, oldest first, ending with how it stands."""
+    """Return the timeline of a delivery, oldest entry first, ending with its current state."""
     beginning = [_received_entry(detail), _stored_entry(detail), *_blueprint_entries(detail)]
     return [*beginning, *_attempt_entries(detail), _outcome_entry(detail, now)]
 
@@ -105,41 +105,41 @@ def _blueprint_entries(detail: DeliveryDetail) -> Iterator[TimelineEntry]:
 
 
 def explain_blueprint(detail: DeliveryDetail) -> MessagePreview | str:
-    """Return what the blueprint does with the event, action by action, or why none can tell."""
+    """Return what the blueprint does with the event, action by action, or why that is unknown."""
     delivery, revision = detail.delivery, detail.revision
     if not detail.shows_bodies:
         return BODIES_HIDDEN_TEXT
     if not detail.body or revision is None:
-        return "The event's body or the blueprint is not kept any more."
+        return "The event's body or the blueprint is no longer stored."
     message = detail.message
     try:
         return preview.preview_message(delivery.installation, message, revision.blueprint)
     except (BlueprintError, SecretsUnreadable, LookupError, TypeError, ValueError) as error:
-        return f"It cannot be applied: {error}"
+        return f"The blueprint cannot be applied: {error}"
 
 
 def _untriggered_actions(steps: Sequence[ActionPreview]) -> tuple[str, Sequence[str]] | None:
     lines = [f"{step.name}: {' '.join(step.reasons)}" for step in steps if not step.triggered]
     if not lines:
         return None
-    return f"{len(lines)} other action{'s were' if len(lines) > 1 else ' was'} not", lines
+    return f"{len(lines)} other action{'s' if len(lines) > 1 else ''} not triggered", lines
 
 
 def _mapping_entry(detail: DeliveryDetail, made: MessagePreview) -> TimelineEntry:
     revision = detail.revision
-    done = "shaped it" if detail.delivery.revision else "would shape it now"
+    made_by = "produced" if detail.delivery.revision else "would produce"
     items = sum(step.items for step in made.actions)
     return TimelineEntry(
         icon="transform",
         level="off" if items else "waiting",
         title="Shaped" if items else "Nothing to send",
-        detail=f"Revision {revision.number} {done}: {items} item{'' if items == 1 else 's'}",
+        detail=f"Revision {revision.number} {made_by} {items} item{'' if items == 1 else 's'}",
         lines=detail.notes or [*made.notes, *filter(None, [made.reason])],
     )
 
 
 def _attempt_entries(detail: DeliveryDetail) -> Iterator[TimelineEntry]:
-    """Yield the attempts, the waits between them, and where it was queued again."""
+    """Yield the attempts, the waits between them, and the entry for a requeue."""
     delivery, ended = detail.delivery, None
     again = delivery.queued_at if _was_requeued(delivery) else None
     for number, delivery_attempt in _numbered_attempts(detail):
@@ -160,7 +160,7 @@ def _attempt_entries(detail: DeliveryDetail) -> Iterator[TimelineEntry]:
 
 
 def compare_attempts(detail: DeliveryDetail) -> list[AttemptComparison]:
-    """Return the attempts, newest first, each with what differs from the one before it."""
+    """Return the attempts, newest first, each compared with the previous one."""
     found: list[AttemptComparison] = []
     last: Attempt | None = None
     for number, delivery_attempt in _numbered_attempts(detail):
@@ -204,21 +204,19 @@ def _ended_at(attempt: Attempt) -> datetime:
 
 
 def _attempt_steps(delivery: Delivery, attempt: Attempt) -> list[str]:
-    """Return who sent it and how long each step took; nothing of an older version's attempts."""
+    """Return the worker and the duration of each phase, or [] for attempts of older versions."""
     if attempt.taken_at is None:
         return []
     taken = f"Taken from the queue by {attempt.worker}"
     is_last = attempt.pk == delivery.last_attempt_id
-    answered = "answered" if attempt.status else "given up without an answer"
+    answered = "answered" if attempt.status else "ended without a response"
     steps = [
         taken,
         f"sent {_format_duration(attempt.started_at - attempt.taken_at)} later",
         f"{answered} after {_format_duration(timedelta(milliseconds=attempt.duration_ms))}",
     ]
     if is_last and delivery.settled_at:
-        steps.append(
-            f"written down {_format_duration(delivery.settled_at - _ended_at(attempt))} later"
-        )
+        steps.append(f"recorded {_format_duration(delivery.settled_at - _ended_at(attempt))} later")
     return steps
 
 

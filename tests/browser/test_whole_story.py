@@ -140,7 +140,7 @@ def exported(page):
     page.goto(f"{LOG}?q=user:ada")
     page.locator("summary", has_text="Export").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="All that match, as CSV").click()
+        page.get_by_role("link", name="All matches as CSV").click()
     with open(download.value.path(), newline="") as file:
         return list(csv.DictReader(file))
 
@@ -319,7 +319,7 @@ def test_one_goes_from_row_to_row_by_key(page):
     page.keyboard.press("x")
     expect(page.get_by_text("1 selected")).to_be_visible()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Its way")).to_be_visible()
+    expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
 
 
 def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
@@ -329,7 +329,7 @@ def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
         make_attempt(delivery, request=request, answer='{"cost": "(1.5) €"}')
     page.goto(f"{LOG}{delivery.pk}/change/")
     page.keyboard.press("/")
-    box = page.get_by_role("searchbox", name="Find in requests, answers and the event")
+    box = page.get_by_role("searchbox", name="Find in requests, responses and the event")
     expect(box).to_be_focused()
     said = page.locator("[data-find-count]")
     first = page.locator("pre", has_text='"first"')
@@ -343,11 +343,11 @@ def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
     for key, told in (("Enter", "2 of 2"), ("Enter", "1 of 2"), ("Shift+Enter", "2 of 2")):
         page.keyboard.press(key)
         expect(said).to_have_text(told)
-    page.get_by_role("button", name="The next one").click()
+    page.get_by_role("button", name="Next match").click()
     expect(said).to_have_text("1 of 2")
     box.fill("nowhere")
     expect(said).to_have_text("None")
-    expect(page.get_by_role("button", name="The next one")).to_be_disabled()
+    expect(page.get_by_role("button", name="Next match")).to_be_disabled()
     page.keyboard.press("Escape")
     expect(box).to_have_value("")
     expect(said).to_have_text("")
@@ -364,7 +364,7 @@ def test_json_is_shown_pretty_and_as_it_came(page):
     box = page.get_by_role("searchbox")
     box.fill('"total": 1')
     expect(page.locator("[data-find-count]")).to_have_text("1 of 1")
-    raw = page.get_by_role("button", name="as it came")
+    raw = page.get_by_role("button", name=", raw")
     raw.click()
     expect(page.locator("pre", has_text=as_it_came)).to_have_text(as_it_came)
     expect(page.locator("[data-find-count]")).to_have_text("None")
@@ -563,9 +563,9 @@ def test_escape_closes_what_is_open_and_r_goes_to_deliver_again(page):
     page.goto(LOG)
     export = page.locator("summary", has_text="Export")
     export.click()
-    expect(page.get_by_role("link", name="All that match, as CSV")).to_be_visible()
+    expect(page.get_by_role("link", name="All matches as CSV")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("link", name="All that match, as CSV")).to_be_hidden()
+    expect(page.get_by_role("link", name="All matches as CSV")).to_be_hidden()
     expect(export).to_be_focused()
     page.keyboard.press("/")
     expect(page.get_by_role("listbox")).to_be_visible()

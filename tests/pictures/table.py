@@ -19,8 +19,8 @@ class Picture:
 
 
 PICTURES = {
-    "home": Picture("/admin/", "What needs a person", 1000),
-    "home-phone": Picture("/admin/", "What needs a person", 844, 390, is_dark=True),
+    "home": Picture("/admin/", "Needs your attention", 1000),
+    "home-phone": Picture("/admin/", "Needs your attention", 844, 390, is_dark=True),
     "library": Picture(f"{INSTALLATIONS}library/", "Product analytics", 560),
     "install": Picture(f"{INSTALLATIONS}library/heap/", "Test connection", 1000),
     "installations": Picture(INSTALLATIONS, "Heap Staging", 640),
@@ -36,12 +36,12 @@ PICTURES = {
         "/admin/integrations/webhooksource/{Payments}/change/", "Payments", 1000
     ),
     "log": Picture(f"{LOG}delivery/", "Order Completed", 960),
-    "delivery": Picture(f"{LOG}delivery/{{failed}}/change/", "Its way", 1160),
+    "delivery": Picture(f"{LOG}delivery/{{failed}}/change/", "Timeline", 1160),
     "event": Picture(f"{LOG}event/{{event}}/change/", "Order Completed", 1100),
     "user": Picture(f"{LOG}event/user/?id=customer-1003", "customer-1003", 1000),
     "rejected": Picture(f"{LOG}rejection/{{rejection}}/change/", "event", 700),
     "replay": Picture(
-        f"{LOG}replay/new/?installation={{Heap Production}}", "Deliveries a second", 1000
+        f"{LOG}replay/new/?installation={{Heap Production}}", "Deliveries per second", 1000
     ),
     "replay-running": Picture(f"{LOG}replay/{{replay}}/change/", "Heap Production", 800),
     "incident": Picture(f"{LOG}incident/{{incident}}/change/", "Heap", 800),

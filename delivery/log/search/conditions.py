@@ -1,4 +1,4 @@
-"""Each search term as a database condition."""
+"""Translates search terms into database conditions."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
@@ -28,7 +28,7 @@ def queued_by_replays(replays: Iterable[str]) -> Q:
 
 
 def replay_id_ranges(replays: Iterable[str]) -> Q:
-    """Return the ranges of ids in which replays queued: an old one need not be looked for."""
+    """Return the ranges of delivery ids that replays queued, so that no other ids are scanned."""
     ranges = (
         Q(pk__gte=replay.first_delivery, pk__lte=replay.last_delivery)
         if replay.first_delivery is not None and replay.last_delivery is not None
@@ -39,16 +39,18 @@ def replay_id_ranges(replays: Iterable[str]) -> Q:
 
 
 def event_matches(condition: Q) -> Subquery:
-    """Return the condition for a delivery that its event is so. As a value of one delivery after
-    the other, which PostgreSQL cannot make a join of: it would guess how many fit, and for one page
-    read and sort all of them."""
+    """Return the condition on a delivery that its event matches.
+
+    This is a scalar subquery per delivery, because PostgreSQL cannot turn it into a join. With a
+    join it would misestimate the matches, and read and sort all of them for one page.
+    """
     own = Event.objects.filter(pk=OuterRef("event"))
     fits = own.annotate(fits=ExpressionWrapper(condition, BooleanField()))
     return Subquery(fits.values("fits"))
 
 
 def unindexed_condition(search: Search) -> Q:
-    """Return what no index tells of a delivery itself, and all that is excluded."""
+    """Return the condition of the terms on a delivery without an index, and of negated terms."""
     excluded = (~DELIVERY_CONDITIONS[term.key](term.value) for term in search.excluded_terms)
     return reduce(and_, excluded, combine_terms(search, UNINDEXED_KEYS, DELIVERY_CONDITIONS))
 
@@ -56,7 +58,7 @@ def unindexed_condition(search: Search) -> Q:
 def combine_terms(
     search: Search, keys: Iterable[str], conditions: Mapping[str, Callable[[str], Q]]
 ) -> Q:
-    """Return what a search says by these keys, as one condition."""
+    """Return the terms of these keys as one condition."""
     alternatives = (
         reduce(or_, map(conditions[key], search.values(key))) for key in keys if search.values(key)
     )
@@ -64,8 +66,10 @@ def combine_terms(
 
 
 def search_condition(search: Search) -> Q:
-    """Return all that a search says of a delivery as one condition, to be tried on rows that are
-    bounded by something else."""
+    """Return all terms of a search as one condition.
+
+    Apply it only to rows that something else bounds, because it uses no index.
+    """
     said = combine_terms(search, DELIVERY_CONDITIONS, DELIVERY_CONDITIONS)
     return reduce(
         and_, (~DELIVERY_CONDITIONS[term.key](term.value) for term in search.excluded_terms), said
@@ -101,13 +105,13 @@ def _has_resolution(value: str) -> Q:
 
 UNINDEXED_KEYS = ("error", "status", "attempts", "trigger", "resolved")
 
-EVENT_CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of an event
+EVENT_CONDITIONS: dict[str, Callable[[str], Q]] = {  # conditions on an event
     "event": querysets.with_event_name,
     "type": lambda text: Q(type=text),
     "source": lambda text: Q(source__name=text),
 }
 
-DELIVERY_CONDITIONS: dict[str, Callable[[str], Q]] = {  # what a term says of a delivery
+DELIVERY_CONDITIONS: dict[str, Callable[[str], Q]] = {  # conditions on a delivery
     "": _has_any_id,
     "event": lambda text: querysets.with_event_name(text, "event__"),
     "type": lambda text: Q(event__type=text),

@@ -1,11 +1,10 @@
-"""What is typed into the log's search box, as terms; pure.
+"""Parses the log's search language into terms; pure.
 
     user:ada event:"Order Completed" -status:5xx since:2h
 
-Terms of different keys must all hold; terms of one key are alternatives; what stands behind a minus
-must not hold. A word without a key is a message id, user id or anonymous id. Nothing is guessed:
-what cannot be understood is a problem, said in words, and a search with problems finds nothing
-rather than something else.
+Terms of different keys must all match. Terms of one key are alternatives. A term after a minus must
+not match. A word without a key is a message id, user id or anonymous id. Each invalid term becomes
+a problem with an explanation, and a search with problems returns nothing.
 """
 
 import re
@@ -33,24 +32,24 @@ COMPARISON_LOOKUPS = {
     "<=": "lte",
     ">": "gt",
     ">=": "gte",
-}  # as Django's lookups
-INVALID_TERM_KEY = '"'  # in place of a key
+}  # Django lookups
+INVALID_TERM_KEY = '"'  # stands for the key of an invalid term
 MAX_TERMS = 20
-MAX_VALUE_CHARS = 300  # characters of a value
+MAX_VALUE_CHARS = 300  # per value
 
 AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 AGE = re.compile(r"([1-9]\d{0,4})([smhd])")
 TOKEN = re.compile(
     r'([A-Za-z_-]+):("(?:[^"\\]|\\.)*"(?!\S)|[^\s"][^\s"]*(?!\S))'  # key:value, key:"a value"
     r'|("(?:[^"\\]|\\.)*"(?!\S)|[^\s":]+(?!\S))'  # value, "a value"
-    r"|(\S+)"  # anything else is broken
+    r"|(\S+)"  # anything else is invalid
 )
 UNQUOTED_VALUE = re.compile(r'[^\s":\\][^\s"\\]*')
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition. key: a search key, or "" for an id of any kind; negated: it must not hold."""
+    """One condition. key: a search key, or "" for any id; negated: it must not match."""
 
     key: str
     value: str
@@ -70,9 +69,9 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Terms in the order in which they were typed, and a sentence for each that is no term.
+    """Terms in the order in which they were typed, and a sentence for each invalid term.
 
-    resolved_ids  (key, value, number) of what is looked up by its name: none before that was done
+    resolved_ids  (key, value, id) of names that resolve_names() looked up; empty before
     """
 
     terms: tuple[Term, ...] = ()
@@ -94,22 +93,22 @@ class Search:
         return Search(rest, resolved_ids=self.resolved_ids)
 
     def only(self, key: str, *values: str) -> "Search":
-        """Return the same search with these values of a key in place of those it had."""
+        """Return this search with the values of a key replaced."""
         rest = tuple(term for term in self.terms if term.key != key)
         terms = rest + tuple(Term(key, value) for value in values)
         return Search(terms, resolved_ids=self.resolved_ids)
 
     def ids_of(self, key: str) -> list[int]:
-        """Return the numbers of the values of a key that were looked up."""
+        """Return the resolved ids of a key's values."""
         values = self.values(key)
         return [number for of, value, number in self.resolved_ids if of == key and value in values]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchKey:
-    """What can stand before a colon.
+    """A key of the search language.
 
-    read  value as typed → as it is kept. Raises ValueError that says what can stand there.
+    read  converts a typed value to its normal form. Raises ValueError naming the valid values.
     """
 
     name: str
@@ -119,7 +118,7 @@ class SearchKey:
 
 
 def parse_search(text: str, given: Iterable[tuple[str, str]] = ()) -> Search:
-    """Return the search that a text means, after the (key, value) pairs that are `given`."""
+    """Return the search of a text, preceded by the (key, value) pairs in `given`."""
     found = [*given, *_tokens(text)]
     terms: list[Term] = []
     problems: list[str] = []
@@ -150,9 +149,9 @@ def _term(key: str, value: str) -> Term:
     if name and name not in SEARCH_KEYS:
         raise ValueError(_unknown_key_problem(key, value))
     if negated and name in SINGLE_USE_KEYS:
-        raise ValueError(f"-{name}: cannot be turned round; write {_opposite_key(name)}:{value}.")
+        raise ValueError(f"-{name}: cannot be negated; write {_opposite_key(name)}:{value}.")
     if not value.strip() or "\x00" in value or len(value) > MAX_VALUE_CHARS:
-        raise ValueError(f"{name or 'A word'}: needs a text of 1 to {MAX_VALUE_CHARS} characters.")
+        raise ValueError(f"{name or 'A word'}: needs a value of 1 to {MAX_VALUE_CHARS} characters.")
     try:
         return Term(name, SEARCH_KEYS[name].read(value) if name else value, negated)
     except ValueError as error:
@@ -167,24 +166,26 @@ def _invalid_token_problem(token: str) -> str:
     if token.endswith(":") and token[:-1].lower() in SEARCH_KEYS:
         return f"{token} needs a value, such as {token}{SEARCH_KEYS[token[:-1].lower()].help}."
     if '"' in token:
-        return f"{token}: the quotation mark is never closed."
-    return f"{token} is not understood; to look for it as an id, put it in quotation marks."
+        return f"{token}: the closing quotation mark is missing."
+    return f"{token} is not a valid term. To search for it as an id, put it in quotation marks."
 
 
 def _unknown_key_problem(key: str, value: str) -> str:
     near = get_close_matches(key.lower().removeprefix("-"), SEARCH_KEYS, n=1)
-    guess = f"did you mean {near[0]}:?" if near else f"there are {', '.join(SEARCH_KEYS)}."
-    return f'There is no {key}: {guess} To look for it as an id, write "{key}:{value}".'
+    guess = f"Did you mean {near[0]}:?" if near else f"The keys are {', '.join(SEARCH_KEYS)}."
+    return (
+        f'There is no search key {key}. {guess} To search for it as an id, write "{key}:{value}".'
+    )
 
 
 def _limit_problems(terms: tuple[Term, ...]) -> list[str]:
-    """Return a problem for each key that is there too often."""
+    """Return a problem for each key that is used too often, and for too many terms."""
     found = [
-        f"{key}: can stand there once only."
+        f"{key}: can be used only once."
         for key in SINGLE_USE_KEYS
         if sum(term.key == key for term in terms) > 1
     ]
-    return [*found, f"At most {MAX_TERMS} terms."] if len(terms) > MAX_TERMS else found
+    return [*found, f"Use at most {MAX_TERMS} terms."] if len(terms) > MAX_TERMS else found
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:
@@ -192,7 +193,7 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
 
     def read(value: str) -> str:
         if value.lower() not in by_lower:
-            raise ValueError(f"is none of {', '.join(by_lower.values())}.")
+            raise ValueError(f"must be one of {', '.join(by_lower.values())}.")
         return by_lower[value.lower()]
 
     return read
@@ -200,30 +201,30 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
 
 def read_trigger(value: str) -> str:
     if value.lower() == "test":
-        raise ValueError("finds nothing: a test event is an attempt without a delivery.")
+        raise ValueError("matches nothing, because a test event has attempts and no delivery.")
     return one_of(SEARCH_TRIGGERS)(value)
 
 
 def read_status(value: str) -> str:
     if re.fullmatch(r"[1-5]\d\d", value) or value.lower() in STATUS_CLASSES:
         return value.lower()
-    raise ValueError("is no status: a number such as 503, or 2xx, 3xx, 4xx, 5xx, none.")
+    raise ValueError("is not a status; write a number such as 503, or 2xx, 3xx, 4xx, 5xx or none.")
 
 
 def read_number(value: str) -> str:
     if value.isdecimal() and len(value) < 19:
         return str(int(value))
-    raise ValueError("is no number: a whole number such as 1207.")
+    raise ValueError("is not a whole number, such as 1207.")
 
 
 def read_comparison(value: str) -> str:
     if COMPARISON.fullmatch(value):
         return value
-    raise ValueError("is no number of tries: write 3, >3, >=3, <3 or <=3.")
+    raise ValueError("is not a number of attempts; write 3, >3, >=3, <3 or <=3.")
 
 
 def parse_comparison(value: str) -> tuple[str, int]:
-    """Return the lookup and the number of a read_comparison() value: ("gt", 3) for ">3"."""
+    """Return the lookup and number of a read_comparison() value, such as ("gt", 3) for ">3"."""
     sign, digits = COMPARISON.fullmatch(value).groups()  # type: ignore[union-attr]
     return COMPARISON_LOOKUPS[sign or ""], int(digits)
 
@@ -234,7 +235,7 @@ def validate_time(value: str) -> str:
 
 
 def parse_time(value: str, now: datetime) -> datetime:
-    """Return the time that "2h", "2026-11-21" or "2026-11-21T12:00:00Z" means; UTC when not said.
+    """Return the time for "2h", "2026-11-21" or "2026-11-21T12:00:00Z"; UTC by default.
 
     Raises ValueError.
     """
@@ -245,7 +246,7 @@ def parse_time(value: str, now: datetime) -> datetime:
         at = datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(
-            "is no time: write 15m, 2h, 7d, 2026-11-21 or 2026-11-21T12:00:00Z."
+            "is not a time; write 15m, 2h, 7d, 2026-11-21 or 2026-11-21T12:00:00Z."
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
@@ -276,6 +277,6 @@ SEARCH_KEYS: dict[str, SearchKey] = {
 
 
 def search_time(search: Search, key: str, now: datetime) -> datetime | None:
-    """Return the time that a search gives for a key, if it does."""
+    """Return the time of a search's since or until key, or None."""
     values = search.values(key)
     return parse_time(values[0], now) if values else None

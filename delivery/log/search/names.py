@@ -12,8 +12,10 @@ NAMED_MODELS: dict[str, type[Model]] = {"installation": Installation, "source": 
 
 
 def resolve_names(search: Search) -> Search:
-    """Return a search with installations and sources by their names, given by name or id, with the
-    numbers of these, and with a problem for each that is not there."""
+    """Return a search whose installations and sources are names with resolved ids.
+
+    They may be given by name or id. Each unknown one becomes a problem.
+    """
     keys = sorted({term.key for term in search.terms} & NAMED_MODELS.keys())
     for key, names in _load_names(keys).items():
         search = _resolve_key(search, key, names)
@@ -21,7 +23,7 @@ def resolve_names(search: Search) -> Search:
 
 
 def _load_names(keys: list[str]) -> dict[str, dict[int, str]]:
-    """Return the names of all that there are of these keys, by their numbers, in one statement."""
+    """Return all names of these keys by id, in one statement."""
     names: dict[str, dict[int, str]] = {key: {} for key in keys}
     if keys:
         first, *others = (
@@ -43,8 +45,8 @@ def _resolve_key(search: Search, key: str, names: dict[int, str]) -> Search:
         elif term.value.lower() in known:
             terms.append(Term(key, known[term.value.lower()], term.negated))
         else:
-            there = ", ".join(names.values()) or "none yet"
-            problems.append(f"{term}: there is no {key} of that name; there are: {there}.")
+            there = ", ".join(names.values()) or "none"
+            problems.append(f"{term}: there is no {key} with this name. Existing names: {there}.")
     wanted = {term.value for term in terms if term.key == key}
     numbers = tuple((key, name, pk) for pk, name in names.items() if name in wanted)
     return Search(tuple(terms), tuple(problems), search.resolved_ids + numbers)

@@ -1,8 +1,8 @@
-"""Which deliveries a search means, found at a cost that does not grow with the log.
+"""Compiles a search into queries whose cost does not grow with the log.
 
-What an index tells (a person, a message, an installation, a state that is rare, a time) is asked of
-it. The rest is read off the newest rows, SCAN_ROWS at a time and so many times a page: a page
-that is not full by then says how far back it looked, and the next one goes on from there.
+Indexes answer the terms for a person, a message, an installation, a rare state and a time. All
+other terms are tested on the newest rows, SCAN_ROWS at a time and MAX_SCANS times per page. A page
+that is not full by then reports how far back it scanned, and the next page continues from there.
 """
 
 from collections.abc import Iterable
@@ -39,14 +39,14 @@ from delivery.models import Carried, Delivery, Event, Lane, Resolution
 from integrations import keyset
 from integrations.keyset import ID_TIME_SKEW, Page, TimeBound, find_bound_ids
 
-SCAN_ROWS = 10_000  # rows
-MAX_SCANS = 2  # a page that people look at; a program comes for the next one by itself
-SCAN_GROWTH = 2  # times as many rows, in a look after the first one
-MAX_EVENTS_PER_ROW = 5  # events for each row of a look, up to which all of them are read at once
-MAX_EVENTS_PER_ID = 10_000  # events, the newest
-SEARCH_COUNT_LIMIT = 10_000  # is counted no further
+SCAN_ROWS = 10_000  # rows of the first scan window
+MAX_SCANS = 2  # scan windows per page; a client asks for the next page to continue
+SCAN_GROWTH = 2  # later windows have this many times the rows of the first
+MAX_EVENTS_PER_ROW = 5  # events per scanned row, up to which a window's events are read at once
+MAX_EVENTS_PER_ID = 10_000  # newest events considered for one id
+SEARCH_COUNT_LIMIT = 10_000  # counting stops here
 UNSENT_STATES = ("failed", "filtered", "cancelled")
-DELIVERY_TIME = "event__received_at"  # a delivery's time
+DELIVERY_TIME = "event__received_at"  # the time by which deliveries are filtered
 ID_COLUMNS_BY_KEY = {
     "user": ("user_id",),
     "anon": ("anonymous_id",),
@@ -58,11 +58,12 @@ State = Delivery.State
 
 
 class IsUnsent(Func):
-    """The condition of the indexes `delivery_unsent` and `_there`, word by word, beside a state.
+    """The literal condition of the indexes `delivery_unsent` and `_there`, next to a state.
 
-    SQLite uses a partial index only for a query that repeats its condition, and does not look into
-    parameters. PostgreSQL concludes it from the state, and must not be told: it would multiply what
-    both leave, expect a fiftieth of the rows, and for one page read and sort all there are.
+    SQLite uses a partial index only for a query that repeats the condition of the index, and does
+    not look into parameters. PostgreSQL infers the condition from the state. Repeating it there
+    would make PostgreSQL multiply both selectivities, expect a fiftieth of the rows, and read and
+    sort all rows for one page.
     """
 
     template = "%(expressions)s IN ('failed', 'filtered', 'cancelled')"
@@ -76,9 +77,13 @@ IS_UNSENT = IsUnsent("state")
 
 
 class ScanWindow(NamedTuple):
-    """A look: how many rows it has, where it ends (None: nowhere, there are none), and among which
-    events theirs are; None where these would be many more than the rows, or nothing is asked of
-    them."""
+    """A range of rows that one scan reads.
+
+    size  how many rows it has
+    end   the lowest id, or None when there are no rows
+    candidate_events  the events among which those of the rows are; None when these are many more
+                      than the rows, or when the search has no condition on events
+    """
 
     size: int
     end: int | None
@@ -89,11 +94,11 @@ class ScanWindow(NamedTuple):
 class LogQuery:
     """A search as queries.
 
-    rows      what an index finds
-    rest      what else must hold, or an empty Q
-    of_event  what must hold of a delivery's event, in columns of Event, or an empty Q
-    order_column        the column to order by: the id, under whatever name
-    scan_rows      how many rows are looked through at a time
+    rows      the rows that an index finds
+    rest      the remaining condition on rows, or an empty Q
+    of_event  the condition on a delivery's event, in columns of Event, or an empty Q
+    order_column  the column to order by: the id, or its alias
+    scan_rows     rows of the first scan window
     """
 
     rows: QuerySet[Any]
@@ -104,12 +109,12 @@ class LogQuery:
 
     @property
     def is_scanned(self) -> bool:
-        """Whether no index tells all that is asked."""
+        """Whether part of the search has no index, so that rows must be scanned."""
         return bool(self.rest or self.of_event)
 
     @property
     def matching(self) -> QuerySet[Any]:
-        """All rows of the search; to be read by id only, for nothing bounds what that costs."""
+        """All matching rows. Filter them by id, because nothing else bounds the cost."""
         return self._filter_window(self.rows, None)
 
     def page(
@@ -120,7 +125,7 @@ class LogQuery:
         after: int | None = None,
         max_scans: int | None = None,
     ) -> Page:
-        """Return a page, after so many looks at most: MAX_SCANS, when not said."""
+        """Return a page after at most `max_scans` scan windows, by default MAX_SCANS."""
         if self.is_scanned:
             return self._scan_page(limit, before, max_scans or MAX_SCANS)
         return keyset.fetch_page(
@@ -155,19 +160,22 @@ class LogQuery:
 
     @property
     def _rows_with_relations(self) -> QuerySet[Any]:
-        """Any rows, with all that is shown of them: to be joined to those of a page alone, not to
-        all that were looked through, or that PostgreSQL reads when it misjudges how many fit."""
+        """The rows with every related object that a list shows.
+
+        Join these to the rows of one page only. Joining them earlier makes PostgreSQL read far more
+        rows than it returns.
+        """
         rows: QuerySet[Any] = self.rows.model._default_manager.all()
         rows.query.select_related = self.rows.query.select_related
         return rows
 
     @cached_property
     def _newest_window(self) -> ScanWindow:
-        """The newest look: what a page shows and what it adds up to are both of it."""
+        """The newest scan window, which the first page and its summary share."""
         return self._scan(self.rows, self.scan_rows)
 
     def _scan(self, rows: QuerySet[Any], size: int) -> ScanWindow:
-        """Look at so many rows."""
+        """Return the window of the newest `size` rows."""
         columns = ("pk", "event") if self.of_event else ("pk",)
         newest = rows.order_by(f"-{self.order_column}").values(*columns)[:size]
         bounds = {"first": Min("event"), "last": Max("event")} if self.of_event else {}
@@ -185,19 +193,19 @@ class LogQuery:
     def _filter_window(
         self, rows: QuerySet[Any], candidate_events: QuerySet[Event] | None
     ) -> QuerySet[Any]:
-        """Return those of the rows that are as is asked, and of such events."""
+        """Return the rows that match the conditions on deliveries and on events."""
         if self.of_event and candidate_events is None:
             rows = rows.filter(event_matches(self.of_event))
         elif self.of_event and candidate_events is not None:
-            # Not by a join: PostgreSQL would take the ids' bounds for those of the deliveries
-            # alone, and read all events.
+            # With a join, PostgreSQL would apply the bounds on ids to the deliveries alone and
+            # read all events.
             rows = rows.filter(
                 event__in=candidate_events.filter(self.of_event).order_by().values("pk")
             )
         return rows.filter(self.rest)
 
     def newest_first(self) -> QuerySet[Delivery]:
-        """Return what matches, newest first; what is looked through, in one look."""
+        """Return the matches, newest first; those of one scan window when rows are scanned."""
         if not self.is_scanned:
             return self.rows.order_by(f"-{self.order_column}")
         _, end, candidate_events = self._newest_window
@@ -205,7 +213,7 @@ class LogQuery:
         return self._filter_window(rows, candidate_events).order_by(f"-{self.order_column}")
 
     def count_within_scan(self) -> tuple[int, bool]:
-        """Return how many there are, as far as one look goes, and whether those are all."""
+        """Return the number of matches within one scan window, and whether those are all."""
         if not self.is_scanned:
             count = self.count()
             return count, count <= SEARCH_COUNT_LIMIT
@@ -216,20 +224,21 @@ class LogQuery:
         return len(found.values_list("pk", flat=True)), seen < self.scan_rows
 
     def count(self) -> int:
-        """Return how many there are, SEARCH_COUNT_LIMIT + 1 at most."""
-        # all of the log by its key: PostgreSQL reads from the table's start, where purged rows were
+        """Return the number of rows, SEARCH_COUNT_LIMIT + 1 at most."""
+        # Without a condition, order by the key: otherwise PostgreSQL reads from the start of the
+        # table, where the purged rows were.
         rows = self.rows if self.rows.query.where else self.rows.order_by("-pk")
         return rows.values("pk")[: SEARCH_COUNT_LIMIT + 1].count()
 
 
 def compile_search(search: Search, now: datetime) -> LogQuery:
-    """Return the rows that a search from resolve_names() means; none when it has problems."""
+    """Return the query of a search from resolve_names(); it is empty when there are problems."""
     if search.problems:
         return LogQuery(querysets.deliveries_with_relations().none())
     rows, rest = _filter_states(*_filter_installations(search), search.values("state"))
-    if search.values("resolved"):  # either way it is about those
+    if search.values("resolved"):  # both values apply to failed deliveries only
         rows = rows.filter(IS_UNSENT, state=State.FAILED)
-        if search.values("resolved") == ["yes"]:  # found by two indexes, before any row is read
+        if search.values("resolved") == ["yes"]:  # two indexes find these before any row is read
             rows = rows.filter(pk__in=Resolution.objects.values("delivery"))
     rows, rest = _filter_ids(rows, rest, search)
     rest &= unindexed_condition(search)
@@ -246,7 +255,7 @@ def compile_search(search: Search, now: datetime) -> LogQuery:
     events = set.intersection(
         *(_newest_event_ids(ID_COLUMNS_BY_KEY[key], search.values(key)) for key in keys)
     )
-    # By a sum, which no index has: PostgreSQL would walk the whole log by its key for them.
+    # Order by a sum, which no index has. Otherwise PostgreSQL walks the whole log by its key.
     rows = rows.order_by().filter(event__in=events).annotate(place=F("pk") + 0)
     return LogQuery(rows, rest, of_event, order_column="place")
 
@@ -255,8 +264,8 @@ def _filter_installations(search: Search) -> tuple[QuerySet[Delivery], Q]:
     ids, rows = search.ids_of("installation"), querysets.deliveries_with_relations()
     if not search.values("installation"):
         return rows, Q()
-    if not ids:  # nobody looked the name up: that must not mean all, which may be cancelled
-        raise ValueError(f"{search}: goes through resolve_names() first.")
+    if not ids:  # An unresolved name must not select every delivery, because all may be cancelled.
+        raise ValueError(f"{search}: call resolve_names() first.")
     if len(ids) == 1:
         return rows.filter(installation=ids[0]), Q()
     return rows, Q(installation__in=ids)
@@ -275,7 +284,7 @@ def _filter_states(
 
 
 def _filter_ids(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[QuerySet[Delivery], Q]:
-    """Narrow down to deliveries by their id, those of a request to a vendor, those of a replay."""
+    """Filter by delivery ids, by requests to a vendor and by replays."""
     if deliveries := search.values("delivery"):
         rows = rows.filter(pk__in=deliveries)
     if requests := search.values("request"):
@@ -289,14 +298,14 @@ def _filter_ids(rows: QuerySet[Delivery], rest: Q, search: Search) -> tuple[Quer
 
 
 def _newest_queued_id() -> int:
-    """Return the id above which nothing is queued, by one look into each lane's queue."""
+    """Return the id above which nothing is queued, with one index lookup per lane."""
     queue = Delivery.objects.filter(lane=OuterRef("pk"), state=State.QUEUED).order_by("-pk")
     lanes = Lane.objects.annotate(newest=Subquery(queue.values("pk")[:1]))
     return max(filter(None, lanes.values_list("newest", flat=True)), default=0)
 
 
 def _newest_event_ids(columns: Iterable[str], values: list[str]) -> set[int]:
-    """Return the newest events that have one of the values in one of the columns."""
+    """Return the ids of the newest events with one of the values in one of the columns."""
     return {
         pk
         for column in columns
@@ -308,14 +317,15 @@ def _newest_event_ids(columns: Iterable[str], values: list[str]) -> set[int]:
 
 
 def _time_conditions(search: Search, now: datetime) -> tuple[Q, Q, Q]:
-    """Return what holds of deliveries of events received in [since, until): of their own ids; of
-    their events' ids, where these alone are enough; and of what their events say.
+    """Return three conditions for deliveries of events received in [since, until).
 
-    Ids rise with the times but for SKEW: outside of it they tell, within it the event is asked.
+    The first holds for the ids of all such deliveries. The second holds for event ids that are
+    certainly in the period. The third tests the time of the event itself. Ids increase with time
+    except within ID_TIME_SKEW, so there only the event's time decides.
     """
     near, surely, received = Q(), Q(), Q()
     since, until = search_time(search, "since", now), search_time(search, "until", now)
-    edges = []  # of each end the outer one, beyond which nothing is, and the inner one
+    edges = []  # for each end: the outer bound, beyond which nothing matches, and the inner one
     if since is not None:
         edges += [
             TimeBound(Delivery, DELIVERY_TIME, since - ID_TIME_SKEW),

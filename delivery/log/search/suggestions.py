@@ -1,4 +1,4 @@
-"""What the search box offers after a key and a colon."""
+"""Suggests values for the search box after a key and a colon."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from delivery.log.search.language import SEARCH_KEYS
 from delivery.models import Event
 from integrations.models import Installation, Source
 
-SUGGESTION_EVENTS = 2_000  # events, the newest, that values are taken from
+SUGGESTION_EVENTS = 2_000  # newest events that values are taken from
 MAX_SUGGESTIONS = 8
 SUGGESTED_COLUMNS = {
     "event": "name",
@@ -19,7 +19,7 @@ SUGGESTED_MODELS = {"installation": Installation, "source": Source}
 
 
 def suggest_values(key: str, text: str) -> list[str]:
-    """Return values of a key that contain a text: first those that begin with it, often used."""
+    """Return a key's values that contain a text, prefix matches and frequent values first."""
     part = text.lower()
     values = Counter(value for value in _candidate_values(key) if part in value.lower())
 

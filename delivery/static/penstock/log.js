@@ -1,4 +1,4 @@
-// The pages of the log. Everything works without it but what is live: search is a form, pages are links.
+// The pages of the log. Only live updates need it: search is a form, and pages are links.
 
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("[data-log]").forEach((log) => {
@@ -24,7 +24,7 @@ function copyTextOnClick(button) {
       await navigator.clipboard.writeText(button.dataset.copyText);
       button.textContent = "Copied";
     } catch {
-      button.textContent = "The browser forbids it"; // without https there is no clipboard
+      button.textContent = "Copying is blocked"; // without HTTPS there is no clipboard
     }
     setTimeout(() => (button.innerHTML = before), 2000);
   });
@@ -34,7 +34,7 @@ function hideWhatIsSame(section) {
   const only = section.querySelector("[data-diff-only]");
   const apply = () => section.classList.toggle("log-only", only.checked);
   only.addEventListener("change", apply);
-  apply(); // the browser may have kept what was chosen
+  apply(); // the browser may have restored an earlier choice
 }
 
 function openOnClick(link) {
@@ -44,7 +44,7 @@ function openOnClick(link) {
   });
 }
 
-// --- JSON as it came ---------------------------------------------------------------------------------
+// --- Raw JSON ----------------------------------------------------------------------------------------
 
 function showRawOnClick(button) {
   const block = button.parentElement.querySelector("pre");
@@ -53,11 +53,11 @@ function showRawOnClick(button) {
     const isRaw = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(isRaw));
     block.replaceChildren(...(isRaw ? [button.dataset.raw] : pretty));
-    document.querySelector("[data-find] input")?.dispatchEvent(new Event("input")); // what it found is gone
+    document.querySelector("[data-find] input")?.dispatchEvent(new Event("input")); // its matches are gone
   });
 }
 
-// --- find a text in the bodies and headers of a page ------------------------------------------------
+// --- find text in the bodies and headers of a page --------------------------------------------------
 
 const MOST_FOUND = 1000;
 
@@ -78,7 +78,7 @@ function findInWhatIsShown(bar) {
   }
 
   function show() {
-    // Not by elements around what was found: it may begin in one word of the code and end in another.
+    // Ranges, not wrapping elements, because a match may span several elements of the highlighted code.
     CSS.highlights?.set("log-found", new Highlight(...found));
     CSS.highlights?.set("log-here", new Highlight(...found.slice(here, here + 1)));
     const many = found.length === MOST_FOUND ? "+" : "";
@@ -113,7 +113,7 @@ function findInWhatIsShown(bar) {
     input.select();
   });
   bar.hidden = !blocks.length;
-  if (input.value) find(); // the browser may have kept what was typed
+  if (input.value) find(); // the browser may have restored earlier input
 }
 
 function rangesIn(block, text) {
@@ -140,7 +140,7 @@ function rangesIn(block, text) {
   return ranges;
 }
 
-// Opens what it is folded into, and scrolls its box and the page until it can be seen.
+// Opens the details around an element, and scrolls its box and the page until it is visible.
 function reveal(range) {
   const block = range.startContainer.parentElement.closest("pre");
   for (let part = block.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
@@ -151,7 +151,7 @@ function reveal(range) {
   if (onPage.top < 96 || onPage.bottom > innerHeight - 16) scrollBy({ top: middle(onPage, innerHeight) });
 }
 
-// --- a part of the trend that is dragged over is the time that is shown -----------------------------
+// --- dragging over a part of the trend selects that time ---------------------------------------------
 
 function markTime(trend) {
   const mark = trend.querySelector(".log-marked");
@@ -184,7 +184,7 @@ function markTime(trend) {
     from = null;
     mark.hidden = true;
     if (ends[1] - ends[0] < 0.01) return; // a click, not a drag
-    const until = ends[1] > 0.99 ? "" : ` until:${at(ends[1])}`; // up to the end is up to now
+    const until = ends[1] > 0.99 ? "" : ` until:${at(ends[1])}`; // the right edge means now
     const q = `${trend.dataset.trend} since:${at(ends[0])}${until}`.trim();
     location.assign(`?${new URLSearchParams({ q })}`);
   });
@@ -199,7 +199,7 @@ function suggest(box) {
   let chosen = -1;
   let asked = 0;
 
-  // The word that the cursor is in: where it begins, and what is typed of it.
+  // The word at the cursor: where it begins, and its text up to the cursor.
   function word() {
     const before = input.value.slice(0, input.selectionStart);
     const start = before.match(/(?:[A-Za-z_-]+:)?(?:"[^"]*|\S*)$/).index;
@@ -233,7 +233,7 @@ function suggest(box) {
     return /^[^\s"\\]+$/.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
   }
 
-  // What was chosen stays so when it is offered again: an answer may come after the choice.
+  // A chosen suggestion stays chosen when the list is updated, because a response may come later.
   function show(options) {
     const before = list.children[chosen]?.dataset.text;
     list.replaceChildren(...options.map(drawn));
@@ -281,7 +281,7 @@ function suggest(box) {
   }
 
   input.addEventListener("input", () => {
-    choose(-1); // Enter searches for what is typed
+    choose(-1); // Enter searches for the typed text
     offer();
   });
   input.addEventListener("focus", offer);
@@ -325,14 +325,14 @@ function selectable(log) {
   all?.addEventListener("change", () => tickAll(all.checked));
   bar.querySelector("[data-untick]").addEventListener("click", () => tickAll(false));
   log.addEventListener("change", (event) => event.target.closest("[data-body]") && count());
-  addEventListener("pageshow", count); // the browser may have kept what was ticked
+  addEventListener("pageshow", count); // the browser may have restored checked boxes
   return { count };
 }
 
-// --- live: the newest rows are asked for again, and what is new or has changed is put in ------------
+// --- live: polls the newest rows, and inserts new and changed ones ----------------------------------
 
 const EVERY = 2000; // milliseconds
-const SUM_EVERY = 5; // looks at the rows: what they add up to costs more, and is read more slowly
+const SUM_EVERY = 5; // polls of the rows per poll of the summary, which costs more
 const MOST_ROWS = 200;
 
 function followLive(log, selection) {
@@ -341,7 +341,7 @@ function followLive(log, selection) {
   const body = log.querySelector("[data-body]");
   const said = log.querySelector("[data-said]");
   const sum = log.querySelector("[data-summary]");
-  let waiting = []; // rows that came while one reads further down
+  let waiting = []; // rows that arrived while the reader is further down
   let timer = 0;
   let looks = 0;
 
@@ -353,10 +353,10 @@ function followLive(log, selection) {
     try {
       const answer = await fetch(log.dataset.rows + location.search, { redirect: "error" });
       if (answer.ok && isOn()) put(parsed(await answer.text()));
-      button.title = answer.ok ? "" : `The log cannot be read: HTTP ${answer.status}`;
+      button.title = answer.ok ? "" : `Loading the log failed: HTTP ${answer.status}`;
       if (++looks % SUM_EVERY === 0) await addUp();
     } catch {
-      button.title = "The log cannot be reached; it is tried again.";
+      button.title = "Penstock is not reachable. Retrying…";
     }
     timer = setTimeout(look, EVERY);
   }
@@ -423,7 +423,7 @@ function followLive(log, selection) {
     button.setAttribute("aria-pressed", String(!isOn()));
     const address = new URL(location);
     isOn() ? address.searchParams.set("live", "1") : address.searchParams.delete("live");
-    if (isOn() && !body) return location.assign(address); // there is no table to add to yet
+    if (isOn() && !body) return location.assign(address); // there is no table yet
     history.replaceState(null, "", address);
     look();
   });
@@ -435,7 +435,7 @@ function followLive(log, selection) {
   look();
 }
 
-// --- keys: / search, j and k from row to row, x ticks, r for again ---------------------------------------------
+// --- keys: / focuses the search, j and k move, x selects, r focuses "Deliver again" ------------------------------
 
 function goByKeys(log) {
   const input = log.querySelector("[role=combobox]");
@@ -452,12 +452,12 @@ function goByKeys(log) {
     } else if (event.key === "r") {
       const tick = document.activeElement.closest("tr")?.querySelector(".log-tick input:not(:checked)");
       tick?.click();
-      log.querySelector("[data-selected] [data-again]")?.focus(); // Enter, then, delivers again
+      log.querySelector("[data-selected] [data-again]")?.focus(); // then Enter delivers again
     }
   });
 }
 
-// On a delivery's page r goes to the button: nothing is sent before it is pressed.
+// On a delivery's page, r focuses the button; nothing is sent until it is pressed.
 function goToButton(button) {
   document.addEventListener("keydown", (event) => {
     if (event.key !== "r" || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -465,7 +465,7 @@ function goToButton(button) {
   });
 }
 
-// A menu is open until something else is wanted.
+// A menu closes on Escape and on a click elsewhere.
 function closeAgain(menu) {
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;

@@ -92,7 +92,7 @@ def test_a_time_is_relative_and_exact_on_hover(client):
 def test_an_attempt_without_an_answer_says_so(client):
     delivery = make_delivery(error="VendorUnavailable")
     make_attempt(delivery, status=None, outcome="VendorUnavailable", error="Connection refused")
-    assert "No answer unavailable" in text_of(page(client, LOG))
+    assert "No response unavailable" in text_of(page(client, LOG))
 
 
 def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch):
@@ -228,12 +228,12 @@ def test_a_delivered_one_says_when_and_shows_event_result_and_exchange(client):
     assert "Heap accepted it with HTTP 200" in text
     assert "No action needed." in text
     assert "Left out: coupon (null)." in text
-    assert "The event as received" in text
+    assert "Event as received" in text
     assert "POST https://heapanalytics.com/api/track" in text
     assert "Content-Type: application/json" in text
     assert "ok" in text.partition("HTTP 200")[2]
-    assert "Revision 1, which shaped it." in text
-    assert "Revision 1 shaped it: 1 item" in text
+    assert "Revision 1 shaped this delivery." in text
+    assert "Revision 1 produced 1 item" in text
 
 
 def test_of_a_bulk_request_only_its_own_item_is_shown_with_the_way_to_the_rest(client):
@@ -257,17 +257,17 @@ def test_an_attempt_of_a_test_is_marked(client):
     attempt = make_attempt(make_delivery(state="delivered"), is_test=True)
     assert "a test" in page(client, attempts)
     story = text_of(page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk])))
-    assert "Somebody tried the installation" in story
+    assert "A test event, which carries no delivery" in story
 
 
 def test_an_answer_that_is_longer_than_what_is_kept_says_so(client):
     delivery = make_delivery(state="delivered")
     attempt = make_attempt(delivery, answer="€" * (MAX_RESPONSE_BYTES // 3 + 1))
-    assert "Cut: the first 65,536 bytes were kept." in story_of(client, delivery)
+    assert "Truncated: only the first 65,536 bytes were kept." in story_of(client, delivery)
     AttemptBody.objects.filter(attempt=attempt).update(
         response_headers='{"content-length": "70000"}'
     )
-    assert "Cut: the first 65,536 of 70,000 bytes were kept." in story_of(client, delivery)
+    assert "Truncated: only the first 65,536 of 70,000 bytes were kept." in story_of(client, delivery)
     AttemptBody.objects.filter(attempt=attempt).update(response_body="x" * (MAX_RESPONSE_BYTES - 1))
     assert "Cut:" not in story_of(client, delivery)
 
@@ -276,9 +276,9 @@ def test_attempts_that_differ_in_nothing_are_not_said_to_be_marked(client):
     delivery = make_delivery(state="failed", error="MessageRejected")
     for _ in range(2):
         make_attempt(delivery, status=400, outcome="MessageRejected", error="HTTP 400")
-    assert "not as the time before" not in story_of(client, delivery)
+    assert "changed since the previous attempt" not in story_of(client, delivery)
     make_attempt(delivery)
-    assert "not as the time before" in story_of(client, delivery)
+    assert "changed since the previous attempt" in story_of(client, delivery)
 
 
 def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
@@ -315,7 +315,7 @@ def test_only_the_newest_attempts_are_loaded_with_their_bodies(client, monkeypat
     attempts = [make_attempt(delivery, request={"number": n}) for n in range(4)]
     html = page(client, f"{LOG}{delivery.pk}/change/")
     assert html.count('id="attempt-') == 2
-    assert html.count("See the request and the answer") == 2
+    assert html.count("View the request and response") == 2
     assert reverse("admin:delivery_attempt_change", args=[attempts[0].pk]) in html
 
 
@@ -371,7 +371,7 @@ def test_a_story_whose_bodies_were_purged_is_still_told(client):
     make_attempt(delivery)
     delivery.event.body.delete()
     AttemptBody.objects.all().delete()
-    assert "It is not kept any more." in story_of(client, delivery)
+    assert "The event body is no longer stored." in story_of(client, delivery)
 
 
 def test_a_page_shows_markup_of_an_event_as_text(client):
@@ -443,7 +443,7 @@ def test_a_selection_is_delivered_again_and_nothing_else(client, woken):
 def test_to_a_paused_installation_it_waits_and_that_is_said(client, woken):
     delivery = make_delivery(state="failed")
     Lane.objects.update(paused=True)
-    assert "Heap is paused, so they wait until it is resumed." in again(client, delivery).content.decode()
+    assert "Heap is paused, so they wait" in again(client, delivery).content.decode()
 
 
 def test_a_link_alone_delivers_nothing_again(client):
@@ -490,7 +490,7 @@ def test_an_event_says_where_it_went_and_why_not_elsewhere(client):
 def test_an_event_with_nowhere_to_go_says_so(client):
     event = make_event(notes=json.dumps(["The time was mended."]))
     text = text_of(page(client, f"{EVENTS}{event.pk}/change/"))
-    assert "Nothing is installed: there was nowhere to send it." in text
+    assert "Nothing is installed, so the event was not sent anywhere." in text
     assert "The time was mended." in text
 
 
@@ -534,7 +534,7 @@ def test_the_live_log_asks_for_rows_alone(client):
 def test_the_live_log_asks_for_what_the_rows_add_up_to_alone(client):
     make_delivery(state="failed", error="MessageRejected")
     html = page(client, f"{LOG}summary/", q="error:MessageRejected")
-    assert "The one that matches" in text_of(html)
+    assert "The only match" in text_of(html)
     assert "<html" not in html
     assert "<tr" not in html
     assert page(client, f"{LOG}summary/", q="user:nobody").strip() == ""
@@ -663,7 +663,7 @@ def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     Lane.objects.update(due_at=timezone.now() - timedelta(minutes=5))
     assert "next attempt" not in text_of(page(client, LOG))
     Lane.objects.update(paused=True)
-    assert "waits for a person" in text_of(page(client, LOG))
+    assert "needs attention" in text_of(page(client, LOG))
     Installation.objects.update(enabled=False)
     assert "paused" in text_of(page(client, LOG))
     assert " left" not in text_of(page(client, LOG))
@@ -676,7 +676,7 @@ def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     ("trigger", "words"),
     [
         ("auto", ""),
-        ("hand", "Queued again by hand,"),
+        ("hand", "Queued again manually,"),
         ("replay", "Queued again by replay {},"),
         ("backfill", "Queued by backfill {},"),
     ],
@@ -702,9 +702,9 @@ def test_it_takes_a_permission_to_read_a_part_of_the_log(client, part):
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("nothing installed", "Nothing is installed: events have nowhere to go."),
-        ("no event", "They appear when an event comes in."),
-        ("not wanted", "Events came in, but no installation wanted any."),
+        ("nothing installed", "Nothing is installed yet, so events are not sent anywhere."),
+        ("no event", "Deliveries appear when events arrive."),
+        ("not wanted", "Events arrived, but no blueprint has an action for them."),
     ],
 )
 def test_an_empty_log_says_what_to_do(client, reason, words):
@@ -777,7 +777,7 @@ def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypa
     assert "to confirm" not in text
     assert "Type Heap to confirm" in text_of(client.post(new, form).content.decode())
     wrong = text_of(client.post(new, {**form, "typed": "heap"}).content.decode())
-    assert "exactly as it is written" in wrong
+    assert "exactly as shown" in wrong
     assert not Replay.objects.exists()
     assert client.post(new, {**form, "typed": "Heap"}).status_code == 302
     assert Replay.objects.count() == 1

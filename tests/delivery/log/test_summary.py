@@ -93,11 +93,11 @@ def test_any_other_view_adds_up_the_newest_that_match(monkeypatch):
         make_delivery(heap, make_event(user_id="grace"), state="delivered")
     failed(heap, "HTTP 400: no name")
     found = of("user:grace")
-    assert (found.about, found.delivered, found.failed) == ("newest 3 that match", 3, 0)
+    assert (found.about, found.delivered, found.failed) == ("newest 3 matches", 3, 0)
     assert of("user:nobody") is None
     assert of("usr:grace") is None
     monkeypatch.setattr(summary, "SUMMARY_SAMPLE_ROWS", 2)
-    assert of("user:grace").about == "newest 2 that match"
+    assert of("user:grace").about == "newest 2 matches"
 
 
 def test_any_other_view_says_since_when_the_oldest_waits_and_until_when_it_goes():

@@ -44,7 +44,7 @@ def test_it_goes_from_received_over_each_attempt_to_the_outcome():
 def test_it_names_the_action_that_was_triggered_and_why_the_others_were_not():
     [_, _, triggered, *_] = moments(make_delivery())
     assert triggered.detail == "Tracked events (track)"
-    assert "other actions were not" in triggered.folded[0]
+    assert "other actions not triggered" in triggered.folded[0]
     assert any('type = "identify"' in line for line in triggered.folded[1])
 
 
@@ -133,7 +133,7 @@ def test_one_that_waits_ends_with_when_it_goes_on():
 def test_without_a_body_it_says_that_the_blueprint_cannot_be_asked():
     delivery = make_delivery(state="delivered")
     EventBody.objects.all().delete()
-    assert "not kept any more" in moments(delivery)[2].detail
+    assert "no longer stored" in moments(delivery)[2].detail
 
 
 @pytest.mark.django_db
