@@ -1,7 +1,7 @@
-"""Something done to all deliveries that a search means, a page of them at a time.
+"""Applies an action to all deliveries that match a search, one page at a time.
 
-Each page is a transaction of its own. What takes too long for one request ends after a page and
-says so: asked again, it goes on with what is left.
+Each page is a transaction of its own. When the time budget of a request runs out, the action stops
+after a page and the result says that it is incomplete. A repeated request continues with the rest.
 """
 
 import time
@@ -15,19 +15,19 @@ from delivery.log.search.language import Search, Term
 from delivery.log.search.query import LogQuery, compile_search
 from delivery.models import Delivery, Lane
 
-BULK_PAGE_SIZE = 1_000  # deliveries a transaction
-BULK_BUDGET = 4.0  # seconds that a person, or a program, waits
+BULK_PAGE_SIZE = 1_000  # deliveries per transaction
+BULK_BUDGET = 4.0  # seconds that one request may take
 
 State = Delivery.State
 
 
 class AmbiguousSelection(ValueError):
-    """A search is not about deliveries of one installation, or not about those in question."""
+    """A search does not select one installation, or excludes the state that the action is for."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """How many it was done to, and whether those were all."""
+    """How many deliveries were changed, and whether those were all."""
 
     count: int
     is_complete: bool
@@ -39,9 +39,9 @@ class BulkResult:
 def apply_to_all(
     query: LogQuery, action: Callable[[QuerySet[Delivery]], int], *, budget: float = BULK_BUDGET
 ) -> BulkResult:
-    """Do something to all that a search means, the newest first.
+    """Apply an action to all matching deliveries, newest first.
 
-    action  is given up to BULK_PAGE_SIZE of them, and returns to how many it did it
+    action  receives up to BULK_PAGE_SIZE deliveries and returns how many it changed
     """
     until, before, count = time.monotonic() + budget, None, 0
     while True:
@@ -56,19 +56,21 @@ def apply_to_all(
 
 
 def count_matching(query: LogQuery) -> BulkResult:
-    """Count what a search means, as far as one look goes."""
+    """Count the matches of a search within one scan window."""
     return BulkResult(*query.count_within_scan())
 
 
 def select_unresolved(search: Search, now: datetime) -> LogQuery:
-    """Return the failed deliveries of a search that nobody resolved. Raises AmbiguousSelection."""
+    """Return the unresolved failed deliveries of a search. Raises AmbiguousSelection."""
     _validate_search(search, State.FAILED)
     return compile_search(search.only("state", State.FAILED).only("resolved", "no"), now)
 
 
 def select_queued(search: Search, now: datetime) -> LogQuery:
-    """Return the queued deliveries of a search, by the queues of its installation. Raises
-    AmbiguousSelection."""
+    """Return the queued deliveries of a search, read from the lanes of its installation.
+
+    Raises AmbiguousSelection.
+    """
     _validate_search(search, State.QUEUED)
     query = compile_search(search.only("state"), now)
     [installation] = search.ids_of("installation")
@@ -80,7 +82,9 @@ def _validate_search(search: Search, state: str) -> None:
     if search.problems:
         raise AmbiguousSelection(" ".join(search.problems))
     if len(search.values("installation")) != 1:
-        raise AmbiguousSelection("Name one installation, as in installation:Heap.")
+        raise AmbiguousSelection("Select one installation, as in installation:Heap.")
     states = search.values("state")
     if (states and state not in states) or Term("state", state, negated=True) in search.terms:
-        raise AmbiguousSelection(f"That is for {state} deliveries, and the search leaves them out.")
+        raise AmbiguousSelection(
+            f"This action is for {state} deliveries, and the search excludes them."
+        )

@@ -1,4 +1,4 @@
-"""Deliver again and cancel deliveries."""
+"""Requeues and cancels deliveries."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,15 +14,17 @@ from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT
 from integrations.access import audit
 from integrations.models import Installation
 
-CANCEL_BATCH_SIZE = 2_000  # deliveries a transaction, so that no lock lasts
+CANCEL_BATCH_SIZE = 2_000  # deliveries per transaction, so that locks are short
 
 
 @dataclass(frozen=True, slots=True)
 class RequeueResult:
-    """How many deliveries are queued again, and the installations that send nothing: for now, or
-    never again, so that what was to go there was left alone.
+    """The result of queueing deliveries again.
 
-    unshaped  how many were left alone, because nothing was ever sent that could be as before
+    count     deliveries that are queued again
+    paused_installations       installations whose deliveries wait until they are resumed
+    uninstalled_installations  installations whose deliveries were skipped
+    unshaped  deliveries that were skipped because no blueprint has shaped them yet
     """
 
     count: int
@@ -33,25 +35,25 @@ class RequeueResult:
     def describe(self) -> str:
         deliveries = "1 delivery is" if self.count == 1 else f"{self.count:,} deliveries are"
         waiting = (
-            f" {', '.join(self.paused_installations)} is paused: there they wait."
+            f" {', '.join(self.paused_installations)} is paused, so they wait until it is resumed."
             if self.paused_installations
             else ""
         )
         gone = (
-            f" Nothing goes to {', '.join(self.uninstalled_installations)} any more."
+            f" Skipped deliveries to {', '.join(self.uninstalled_installations)}."
             if self.uninstalled_installations
             else ""
         )
-        never = f" Left alone: {self.unshaped:,} that no blueprint has shaped yet."
+        never = f" Skipped {self.unshaped:,} that no blueprint has shaped yet."
         return f"{deliveries} queued again.{waiting}{gone}{never if self.unshaped else ''}"
 
 
 def deliver_again(
     rows: QuerySet[Delivery], now: datetime, *, blueprint: str = CURRENT_BLUEPRINT
 ) -> RequeueResult:
-    """Queue settled deliveries again and ring for their lanes; those to uninstalled ones stay.
+    """Queue settled deliveries again and wake their lanes; skip uninstalled installations.
 
-    blueprint  CURRENT_BLUEPRINT, or LAST_BLUEPRINT: what shaped each last
+    blueprint  CURRENT_BLUEPRINT, or LAST_BLUEPRINT for the revision that last shaped each
     """
     gone = rows.order_by().exclude(installation__uninstalled_at=None)
     names = sorted(set(gone.values_list("installation__name", flat=True)))
@@ -73,7 +75,7 @@ def deliver_again(
 
 
 def _change_lanes(settled: QuerySet[Delivery], blueprint: str) -> None:
-    """Put deliveries into the lane that is shaped as it was last, or take them out of it."""
+    """Move deliveries into the lane that uses their last revision, or out of that lane."""
     number = (
         routes.ORIGINAL_REVISION_LANE_NUMBER
         if blueprint == LAST_BLUEPRINT
@@ -92,14 +94,14 @@ def _change_lanes(settled: QuerySet[Delivery], blueprint: str) -> None:
 def cancel_deliveries(
     rows: QuerySet[Delivery], reason: str, now: datetime, *, search: str = ""
 ) -> int:
-    """Cancel deliveries that are queued; return how many. Who is sending one just now, sends it.
+    """Cancel queued deliveries and return how many. A request in progress is still sent.
 
     rows    no more than fit into one transaction
-    search  what was asked for, where they were not named one by one
+    search  the search that selected them, if they were not selected one by one
     """
     with transaction.atomic():
         queued = rows.order_by("pk").filter(state=Delivery.State.QUEUED)
-        locked = queued.select_for_update(of=("self",))  # what a worker settles first, is settled
+        locked = queued.select_for_update(of=("self",))  # a delivery settled before stays settled
         found = list(locked.values_list("pk", "installation", "event__source"))
         if not found:
             return 0
@@ -117,7 +119,7 @@ def cancel_deliveries(
 def _sum_cancelled(
     found: list[tuple[int, int, int]],
 ) -> dict[int, dict[int, record.MetricCounts]]:
-    """Return for each installation and source how many of (delivery, installation, source)."""
+    """Count cancelled (delivery, installation, source) rows by installation and source."""
     sums: dict[int, dict[int, record.MetricCounts]] = {}
     for (installation, source), count in Counter(each[1:] for each in found).items():
         sums.setdefault(installation, {})[source] = record.MetricCounts(cancelled=count)
@@ -131,7 +133,7 @@ def _paused_installations(lane_ids: list[int]) -> list[str]:
 
 
 def cancel_orphans(now: datetime) -> int:
-    """Cancel what is queued for installations that are gone: what came in while they went."""
+    """Cancel deliveries that were queued while their installation was being uninstalled."""
     gone = Installation.objects.filter(uninstalled_at__isnull=False).values("pk")
     queued = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
     lanes_left = Lane.objects.filter(Exists(queued), installation__in=gone)
@@ -140,7 +142,7 @@ def cancel_orphans(now: datetime) -> int:
 
 
 def cancel_queued(installation_id: int, reason: str, now: datetime) -> int:
-    """Cancel all that is queued for an installation, a little at a time; return how many."""
+    """Cancel all queued deliveries of an installation in small batches; return how many."""
     lane_ids = list(Lane.objects.filter(installation=installation_id).values_list("pk", flat=True))
     return sum(_cancel_queue(installation_id, lane, reason, now) for lane in lane_ids)
 

@@ -1,4 +1,4 @@
-"""Pause, resume and uninstall an installation."""
+"""Pauses, resumes and uninstalls an installation."""
 
 from datetime import datetime
 
@@ -13,14 +13,14 @@ from integrations.models import Installation
 
 
 def pause_installation(installation: Installation) -> None:
-    """Stop sending to an installation; what comes in waits in its queue."""
+    """Stop sending to an installation. New deliveries wait in its queue."""
     with transaction.atomic():
         Installation.objects.installed().filter(pk=installation.pk).update(enabled=False)
         audit.record("installation.paused", installation)
 
 
 def resume_installation(installation: Installation) -> None:
-    """Send to an installation again, at once, whatever held it up."""
+    """Resume an installation and let its lanes send at once, even those that wait for a retry."""
     with transaction.atomic():
         Installation.objects.installed().filter(pk=installation.pk).update(enabled=True)
         audit.record("installation.resumed", installation)
@@ -28,16 +28,16 @@ def resume_installation(installation: Installation) -> None:
 
 
 def uninstall(installation: Installation, now: datetime) -> int:
-    """Take an installation away, and cancel what is queued for it; return how many that were.
+    """Uninstall an installation and cancel its queued deliveries; return how many.
 
-    Its row, its log and its numbers stay. Should this be interrupted, the sweep goes on with it.
+    Its row, log and metrics are kept. If this is interrupted, the sweep cancels the rest.
     """
     mark_uninstalled(installation, now)
     return cancel_queued(installation.pk, "The installation was uninstalled.", now)
 
 
 def resume_lanes(installation: Installation) -> None:
-    """Let the lanes of an installation try again at once, because it has changed."""
+    """Let the lanes of an installation send at once, because the installation has changed."""
     rows = Lane.objects.filter(installation=installation)
     rows.resume()
     lane_ids = list(rows.values_list("pk", flat=True))

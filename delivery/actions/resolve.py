@@ -1,6 +1,7 @@
-"""Failed deliveries that a person dealt with elsewhere: marked with who, when and what was done.
+"""Marks failed deliveries as resolved, with who dealt with them, when and how.
 
-They stay failed, and the ledger stays as it is; they only leave what needs a person.
+A resolved delivery stays failed and the ledger is unchanged. It only stops counting as a problem
+that needs attention.
 """
 
 from collections.abc import Sequence
@@ -16,20 +17,22 @@ NOTE_MAX_LENGTH = 500  # characters of a note
 
 
 class InvalidNote(ValueError):
-    """The text says what is wrong with a note."""
+    """A note is empty or too long; the message names the problem."""
 
 
 def resolve_deliveries(
     rows: QuerySet[Delivery], note: str, now: datetime, *, search: str = ""
 ) -> int:
-    """Mark those that are failed and not resolved yet; return how many. Raises InvalidNote.
+    """Resolve the failed deliveries that are not resolved yet; return how many.
 
     rows    no more than fit into one transaction
-    search  what was asked for, where they were not named one by one
+    search  the search that selected them, if they were not selected one by one
+
+    Raises InvalidNote.
     """
     note, failed = clean_note(note), rows.filter(state=Delivery.State.FAILED)
     with transaction.atomic():
-        locked = failed.order_by("pk").select_for_update(of=("self",))  # none is queued meanwhile
+        locked = failed.order_by("pk").select_for_update(of=("self",))  # so none is requeued
         found = list(locked.exclude(Delivery.is_resolved()))
         if not found:
             return 0
@@ -41,12 +44,12 @@ def resolve_deliveries(
 
 
 def clean_note(note: str) -> str:
-    """Return a note as it is kept. Raises InvalidNote."""
+    """Return a note as it is stored. Raises InvalidNote."""
     note = note.strip()
     if not note:
-        raise InvalidNote("Say what was done instead, for whoever reads it later.")
+        raise InvalidNote("Describe what was done instead.")
     if len(note) > NOTE_MAX_LENGTH:
-        raise InvalidNote(f"At most {NOTE_MAX_LENGTH} characters.")
+        raise InvalidNote(f"Use at most {NOTE_MAX_LENGTH} characters.")
     return note
 
 
@@ -54,7 +57,7 @@ def _save_resolutions(ids: Sequence[int], note: str, by: str, now: datetime) -> 
     rows = [Resolution(delivery_id=pk, note=note, by=by[:150], at=now) for pk in ids]
     Resolution.objects.bulk_create(
         rows,
-        update_conflicts=True,  # of an earlier failure
+        update_conflicts=True,  # replaces the resolution of an earlier failure
         unique_fields=["delivery"],
         update_fields=["note", "by", "at"],
     )

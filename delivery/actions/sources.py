@@ -1,4 +1,4 @@
-"""Remove a source."""
+"""Removes a source."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from integrations.sources import manage
 
 
 def remove_source(source: Source, now: datetime) -> bool:
-    """Delete a source that never sent anything, archive any other; return whether it is gone."""
+    """Delete a source that never sent anything, else archive it. Return whether it was deleted."""
     with transaction.atomic():
         used = (Event, Tally, WebhookSource)
         if any(model._default_manager.filter(source=source).exists() for model in used):

@@ -9,10 +9,10 @@ State = Delivery.State
 
 
 def describe_retry(lane: Lane, now: datetime) -> str:
-    """Return what becomes of the next try of a lane that waits, or "" before its time."""
+    """Return the status of a waiting lane's next attempt, or "" before it is due."""
     if not lane.is_retrying(now):
         return ""
-    return "it is tried again now" if lane.is_busy(now) else "the next try is due"
+    return "a retry is running now" if lane.is_busy(now) else "the next attempt is due"
 
 
 STATE_STYLES = {
@@ -35,8 +35,10 @@ def status_chip(delivery: Delivery) -> StatusText:
 
 
 def next_attempt_at(delivery: Delivery, now: datetime) -> datetime | None:
-    """Return the time before which a delivery is not tried again; None: its turn is all it waits
-    for, or somebody holds it up, or it has left the queue."""
+    """Return the time before which a delivery is not attempted again.
+
+    None when it only waits for its turn, is on hold, or has left the queue.
+    """
     if delivery.state != State.QUEUED or is_on_hold(delivery):
         return None
     return max(
@@ -45,20 +47,22 @@ def next_attempt_at(delivery: Delivery, now: datetime) -> datetime | None:
 
 
 def is_on_hold(delivery: Delivery) -> bool:
-    """Say whether nothing goes to its installation until a person lets it."""
+    """Return whether its installation sends nothing until a person resumes it."""
     return not delivery.installation.enabled or delivery.lane.paused
 
 
 def gives_up_at(delivery: Delivery) -> datetime | None:
-    """Return when a delivery is too old to be tried once more: attempts are not counted, the
-    schedule ends by age. None when it has left the queue."""
+    """Return when a delivery becomes too old for another attempt; None when it left the queue.
+
+    The retry schedule ends by age, not by number of attempts.
+    """
     return delivery.gives_up_at if delivery.state == State.QUEUED else None
 
 
 def describe_delivery(delivery: Delivery, now: datetime) -> StatusText:
     """Return what happened to a delivery, what happens next, and what to do.
 
-    It must come with its event, installation, lane and last attempt.
+    The delivery must be loaded with its event, installation, lane and last attempt.
     """
     level, icon = STATE_STYLES[delivery.state]
     title, detail = {
@@ -69,8 +73,8 @@ def describe_delivery(delivery: Delivery, now: datetime) -> StatusText:
         State.CANCELLED: _cancelled,
     }[delivery.state](delivery, now)
     if found := delivery.current_resolution:
-        who, at = found.by or "Somebody", format_time(found.at, now)
-        detail = f"{who} resolved it at {at}: {found.note.rstrip('.')}. {detail}"
+        by, at = f" by {found.by}" if found.by else "", format_time(found.at, now)
+        detail = f"Resolved{by} at {at}: {found.note.rstrip('.')}. {detail}"
         return StatusText("off", "task_alt", "Failed, resolved", detail)
     return StatusText(_level(level, delivery), icon, title, detail, _fix(delivery))
 
@@ -84,12 +88,12 @@ def _fix(delivery: Delivery) -> str:
     if trouble:
         return trouble.fix
     if delivery.state == State.FAILED:
-        return "Mend what the answer names, then deliver it again."
+        return "Fix the problem described in the response, then deliver again."
     return ""
 
 
 def find_troubleshooting(delivery: Delivery):
-    """Return the line of the vendor's troubleshooting table that fits, or None."""
+    """Return the matching entry of the vendor's troubleshooting table, or None."""
     if not delivery.error:
         return None
     attempt = delivery.last_attempt
@@ -100,27 +104,26 @@ def find_troubleshooting(delivery: Delivery):
 def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
     vendor, lane = delivery.installation.destination.name, delivery.lane
     if not delivery.installation.enabled:
-        return "Queued", f"{delivery.installation} is paused by an admin; it waits until resumed."
+        detail = f"{delivery.installation} is paused by an admin."
+        return "Queued", f"{detail} The delivery waits until it is resumed."
     if delivery.installation.destination.is_missing:
-        detail = (
-            f"{delivery.installation.destination.description} It waits for a version that has it."
-        )
-        return "Waiting for a person", detail
+        detail = delivery.installation.destination.description
+        return "Needs attention", f"{detail} The delivery waits for a version that includes it."
     if lane.paused:
-        detail = f"{lane.last_error} It waits until {delivery.installation} is mended."
-        return "Waiting for a person", detail
+        detail = f"{lane.last_error} The delivery waits until {delivery.installation} is fixed."
+        return "Needs attention", detail
     next_try = describe_retry(lane, now)
     if lane.due_at and lane.due_at > now:
-        next_try = f"the next try is at {format_time(lane.due_at, now)}"
+        next_try = f"the next attempt is at {format_time(lane.due_at, now)}"
     if next_try:
         detail = (
-            f"{lane.last_error}. Nobody's fault here: {next_try}, as attempt "
-            f"{delivery.attempts + 1}, and it is tried until "
+            f"{lane.last_error}. The problem is at {vendor}; {next_try}, as attempt "
+            f"{delivery.attempts + 1}. Penstock keeps trying until "
             f"{format_time(delivery.gives_up_at, now)}. "
-            "Nothing to do."
+            "No action needed."
         )
         return f"Waiting for {vendor}", detail
-    return "Queued", "It is sent as soon as those before it are. Nothing to do."
+    return "Queued", "It is sent after the deliveries ahead of it. No action needed."
 
 
 def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
@@ -128,8 +131,8 @@ def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
     seconds = (delivery.settled_at - delivery.event.received_at).total_seconds()
     status = f" with HTTP {attempt.status}" if attempt and attempt.status else ""
     when = format_time(delivery.settled_at, now)
-    after = f", {_format_seconds(seconds)} after it came in" if seconds < 3_600 else ""
-    return "Delivered", f"{vendor} accepted it{status} at {when}{after}. Nothing to do."
+    after = f", {_format_seconds(seconds)} after it was received" if seconds < 3_600 else ""
+    return "Delivered", f"{vendor} accepted it{status} at {when}{after}. No action needed."
 
 
 def _format_seconds(seconds: float) -> str:
@@ -137,13 +140,14 @@ def _format_seconds(seconds: float) -> str:
 
 
 def _filtered(delivery: Delivery, now: datetime) -> tuple[str, str]:
-    return "Filtered", f"Nothing was sent: {delivery.reason or 'the blueprint has no use for it.'}"
+    reason = delivery.reason or "the blueprint sends nothing for it."
+    return "Filtered", f"Nothing was sent: {reason}"
 
 
 def _failed(delivery: Delivery, now: datetime) -> tuple[str, str]:
-    again = "It is not tried again by itself."
+    again = "It is not retried automatically."
     return "Failed", f"{delivery.reason.rstrip('.') or delivery.error}. {again}"
 
 
 def _cancelled(delivery: Delivery, now: datetime) -> tuple[str, str]:
-    return "Cancelled", delivery.reason or "Somebody decided not to send it."
+    return "Cancelled", delivery.reason or "It was cancelled before it was sent."

@@ -1,4 +1,4 @@
-"""How installations and deliveries are doing, in words for people."""
+"""The state of an installation as text."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,15 +21,15 @@ from delivery.status.deliveries import describe_retry
 from delivery.status.status_text import StatusText, format_time
 from integrations.models import AuditEntry, Installation
 
-UNINSTALLED_NOTE = "its log, figures and revisions stay"
+UNINSTALLED_NOTE = "its log, metrics and revisions are kept"
 FAILURE_SAMPLE_DELIVERIES = 100  # deliveries, the newest of an installation
 
 
 def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
-    """Return installations with what describe_installation() and the lists need, in two queries.
+    """Annotate installations with what describe_installation() and the lists need, in two queries.
 
-    The queue is reached through the lanes, whose index holds only what is queued; the log through
-    its newest rows. So none of it costs more as the log grows.
+    The cost does not grow with the log: the queue is read through the lanes, whose index holds
+    only queued deliveries, and the log through its newest rows.
     """
     newest, attempts = (
         Delivery.objects.newest_of(OuterRef("pk")),
@@ -46,7 +46,7 @@ def with_state(installations: QuerySet[Installation]) -> QuerySet[Installation]:
     ).prefetch_related(Prefetch("lanes", lanes_with_queue()))
 
 
-# Failed, and not resolved since: as Delivery.current_resolution has it.
+# Failed and not resolved since. Must agree with Delivery.current_resolution.
 UNRESOLVED_FAILURE_SQL = "state = 'failed' AND (resolved_at IS NULL OR resolved_at < settled_at)"
 
 
@@ -55,7 +55,7 @@ def _with_resolution_time(rows: QuerySet[Delivery]) -> QuerySet[Any, dict[str, A
 
 
 def _pauses() -> QuerySet[AuditEntry]:
-    """Return who paused an installation, newest first; nothing once it was resumed."""
+    """Return the audit entries that paused an installation and were not followed by a resume."""
     about = AuditEntry.objects.filter(object_type="installation")
     own = Cast(OuterRef("pk"), CharField())
     resumed = about.filter(
@@ -66,7 +66,7 @@ def _pauses() -> QuerySet[AuditEntry]:
 
 
 def lanes_with_queue() -> QuerySet[Lane]:
-    """Return lanes with how much each has `queued`, up to QUEUE_COUNT_LIMIT or so."""
+    """Return lanes annotated with their `queued` deliveries, counted up to QUEUE_COUNT_LIMIT."""
     waiting = Delivery.objects.filter(lane=OuterRef("pk"), state=Delivery.State.QUEUED)
     return Lane.objects.order_by("number").annotate(
         queued=BoundedCount(waiting.values("pk")[: QUEUE_COUNT_LIMIT + 1])
@@ -81,7 +81,7 @@ def count_queued(installation: Installation) -> int:
 def describe_installation(
     installation: Installation, lanes: Sequence[Lane], now: datetime
 ) -> StatusText:
-    """Return how an installation from with_state() is doing."""
+    """Return the state of an installation from with_state()."""
     vendor = installation.destination.name
     if installation.uninstalled_at:
         since = format_time(installation.uninstalled_at, now)
@@ -97,7 +97,9 @@ def describe_installation(
         return _needs_attention(installation, refused)
     waiting = next((lane for lane in lanes if is_waiting_for_vendor(lane, now)), None)
     if waiting:
-        next_try = describe_retry(waiting, now) or f"next try {format_time(waiting.due_at, now)}"
+        next_try = (
+            describe_retry(waiting, now) or f"next attempt {format_time(waiting.due_at, now)}"
+        )
         return StatusText(
             "waiting",
             "schedule",
@@ -110,8 +112,11 @@ def describe_installation(
 
 
 def is_waiting_for_vendor(lane: Lane, now: datetime) -> bool:
-    """Say whether a lane from lanes_with_queue() waits for its vendor: until the next try, and as
-    long as that one's outcome is not known. With nothing queued there is nothing to try."""
+    """Return whether a lane from lanes_with_queue() waits for its vendor.
+
+    It waits until the next attempt and until that attempt has an outcome. A lane with nothing
+    queued has nothing to attempt, so it does not wait.
+    """
     if lane.due_at and lane.due_at > now:
         return True
     return lane.is_retrying(now) and lane.queued > 0
@@ -134,14 +139,17 @@ def _needs_attention(installation: Installation, lane: Lane) -> StatusText:
         "error",
         "Needs attention",
         lane.last_error,
-        trouble.fix if trouble else "Check the credentials and save them again, or resume.",
+        trouble.fix if trouble else "Check the credentials, then save them again or resume.",
     )
 
 
 def _destination_missing(installation: Installation) -> StatusText:
     number = count_queued(installation)
     detail = f"{installation.destination.description} Its deliveries wait"
-    fix = "Run a version of Penstock that has it: it goes on by itself. Or uninstall it."
+    fix = (
+        "Upgrade to a version of Penstock that includes this destination; delivery then resumes "
+        "automatically. Otherwise uninstall it."
+    )
     waiting = f", {format_bounded_count(number)} so far." if number else "."
     return StatusText("attention", "error", "Needs attention", detail + waiting, fix)
 

@@ -13,7 +13,7 @@ REPLAY_STYLES = {
 
 
 def describe_replay(replay: Replay) -> StatusText:
-    """Return how a replay is doing. It must come with its installation."""
+    """Return the state of a replay, which must be loaded with its installation."""
     level, icon = REPLAY_STYLES[replay.state]
     return StatusText(level, icon, replay.get_state_display(), _replay_detail(replay))
 

@@ -6,12 +6,12 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class StatusText:
-    """A state to read.
+    """A state as a person reads it.
 
-    level   "well", "busy", "waiting", "attention", "off" or "new": the colour, for those who see it
+    level   "well", "busy", "waiting", "attention", "off" or "new"; decides the colour
     title   a few words
     detail  what happened and what happens next
-    fix     what a person should do, or "" when there is nothing to do
+    fix     what the reader should do, or "" when no action is needed
     """
 
     level: str
@@ -22,6 +22,6 @@ class StatusText:
 
 
 def format_time(moment: datetime, now: datetime) -> str:
-    """Return a time of today as a time, and of another day with its date; always UTC."""
+    """Return a moment as text in UTC, with the date unless it is today."""
     shape = "%H:%M:%S UTC" if moment.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC"
     return moment.strftime(shape)

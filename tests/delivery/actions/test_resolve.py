@@ -82,7 +82,7 @@ def test_it_stays_failed_and_says_who_when_and_what_was_done(api, heap):
     assert (told["state"], told["resolved_by"], told["resolution"]) == (
         "failed", "admin", "Refunded.",
     )  # fmt: skip
-    assert re.match(r"admin resolved it at .*: Refunded\. HTTP 400: no total\.", told["summary"])
+    assert re.match(r"Resolved by admin at .*: Refunded\. HTTP 400: no total\.", told["summary"])
     assert told["fix"] is None
     assert api("GET", f"{API}/{other.pk}")[1]["resolved_at"] is None
     [entry] = AuditEntry.objects.filter(action="delivery.resolved")
@@ -223,10 +223,13 @@ def test_those_that_are_ticked_after_a_page_that_asks_for_the_note(client, heap)
     client.force_login(make_user())
     ticked, other = make_delivery(heap, **FAILED), make_delivery(heap, **FAILED)
     page = client.post(f"{LOG}ticked/resolve/", {"id": [ticked.pk]}).content.decode()
-    assert "What was done instead" in page
+    assert "Resolution" in page
     assert f'name="id" value="{ticked.pk}"' in page
     given = {"id": [ticked.pk], "go": "1", "note": ""}
-    assert "whoever reads it" in client.post(f"{LOG}ticked/resolve/", given).content.decode()
+    assert (
+        "Describe what was done instead"
+        in client.post(f"{LOG}ticked/resolve/", given).content.decode()
+    )
     given["note"] = "Sent by hand."
     assert client.post(f"{LOG}ticked/resolve/", given).status_code == 302
     assert found("resolved:yes") == {ticked.pk}
@@ -237,7 +240,7 @@ def test_all_that_match_in_one_installation(client, api, heap):
     client.force_login(make_user("eve"))
     mine, other = make_delivery(heap, **FAILED), make_delivery(make_installation("Eu"), **FAILED)
     log = client.get(LOG, {"q": "installation:Heap state:failed"}).content.decode()
-    assert "Mark all that match resolved" in log
+    assert "Mark all matches resolved" in log
     asked = {"q": "installation:Heap state:failed"}
     assert (
         "<strong>1</strong> failed delivery"

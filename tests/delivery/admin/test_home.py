@@ -106,7 +106,7 @@ def test_of_the_others_each_is_told_as_it_is(client):
     soon = timezone.now() + timedelta(minutes=5)
     Lane.objects.filter(installation__name="Waits").update(due_at=soon, failures=1)
     Lane.objects.filter(installation__name="Refused").update(paused=True)
-    assert "Of the 3 others 1 is waiting, 1 is paused and 1 is delivering." in read(client, HOME)
+    assert "Of the 3 others, 1 is waiting, 1 is paused and 1 is delivering." in read(client, HOME)
     gone = Installation.objects.exclude(name__in=("Refused", "Paused"))
     gone.update(uninstalled_at=timezone.now())
     assert "The other one is paused." in read(client, HOME)
@@ -118,10 +118,8 @@ def test_who_waits_is_said_with_why_and_until_when(client):
     Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
     text = text_of(read(client, HOME))
     since = f"{Lane.objects.get().changed_at:%H:%M:%S} UTC"
-    says = (
-        f"Shop is waiting for Heap. HTTP 503: busy since {since} ; next attempt {due_at:%H:%M:%S} UTC"
-    )
-    assert says in text
+    next_attempt = f"next attempt {due_at:%H:%M:%S} UTC"
+    assert f"Shop is waiting for Heap. HTTP 503: busy since {since} ; {next_attempt}" in text
     make_delivery(make_installation(name="Other"), make_event())
     Lane.objects.update(paused=True)
     assert "Other and Shop need attention." in text_of(read(client, HOME))
@@ -166,7 +164,7 @@ def test_failures_are_grouped_by_their_reason_with_a_link_to_the_newest(client):
     assert "2 failed" in html
     assert f"/admin/delivery/delivery/{newest.pk}/change/" in html
     Delivery.objects.update(settled_at=timezone.now() - timedelta(days=2))
-    assert "What needs a person" not in read(client, HOME)
+    assert "Needs your attention" not in read(client, HOME)
 
 
 def test_open_incidents_are_told_until_they_are_over(client):
@@ -320,15 +318,15 @@ def test_an_incident_has_a_page_with_what_it_is_about(client):
 
 def test_a_test_alarm_goes_where_alarms_go(client, settings, mailoutbox):
     address = "/admin/delivery/incident/test/"
-    assert "Nobody would be told" in read_of(client.post(address, follow=True))
+    assert "No notifications are configured" in read_of(client.post(address, follow=True))
     settings.ALARM_EMAILS = ["ops@example.com"]
     assert "mail to ops@example.com" in read(client, "/admin/delivery/incident/")
-    assert "A test alarm was told by mail." in read_of(client.post(address, follow=True))
+    assert "A test alert was sent by mail." in read_of(client.post(address, follow=True))
     assert mailoutbox[0].to == ["ops@example.com"]
     assert "Nothing is wrong" in mailoutbox[0].body
     assert not Incident.objects.exists()
     settings.ALARM_WEBHOOK_URL = "http://127.0.0.1:1/"
-    assert "By webhook it could not be told" in read_of(client.post(address, follow=True))
+    assert "The test alert by webhook failed" in read_of(client.post(address, follow=True))
     client.force_login(make_user("viewer", is_superuser=False))
     assert client.post(address).status_code == 403
 
@@ -346,7 +344,7 @@ def test_with_a_cluster_and_a_sweep_everything_runs(client):
     Heartbeat.objects.create(name="cluster old-1/1/2:42:ab12", at=now - timedelta(hours=1))
     Heartbeat.objects.create(name="sweep", at=now)
     text = text_of(read(client, f"{MINE}system/"))
-    assert "Everything runs." in text
+    assert "Everything is running." in text
     assert "Running Cluster on web-1, pid 4711" in text
     assert "Silent Cluster on old-1, pid 42" in text
     found = get_system_status(now + timedelta(minutes=10))
@@ -452,7 +450,7 @@ def test_a_recent_event_is_previewed_and_sent_as_a_test(client, settings):
     EventBody.objects.all().delete()
     for address in ("test-preview/", "test-event/"):
         answer = client.post(f"{MINE}{installation.pk}/{address}", given).content.decode()
-        assert "its body is not kept any more" in answer
+        assert "its body is no longer stored" in answer
 
 
 def test_a_test_event_is_sent_before_anything_is_installed(client, settings):

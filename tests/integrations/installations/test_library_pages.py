@@ -206,15 +206,15 @@ def test_an_installation_gets_events_of_the_sources_chosen_and_that_can_be_chang
 def test_uninstalling_asks_for_the_name_and_says_what_follows(client):
     installation = make_delivery().installation
     address = f"{MINE}{installation.pk}/uninstall/"
-    assert "its secrets are forgotten" in page(client, address).lower()
+    assert "its secrets are deleted" in page(client, address).lower()
     wrong = client.post(address, {"typed": "Another"})
-    assert "exactly as it is written" in wrong.content.decode()
+    assert "exactly as shown" in wrong.content.decode()
     assert Installation.objects.installed().exists()
     answer = client.post(address, {"typed": installation.name}, follow=True)
     assert "1 queued were cancelled" in answer.content.decode()
     assert not Installation.objects.installed().exists()
     assert (
-        "its log, figures and revisions stay"
+        "its log, metrics and revisions are kept"
         in client.get(address_of(installation)).content.decode()
     )
 
@@ -238,9 +238,9 @@ def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
     mine = page(client, MINE)
     assert f"{own}/change/" in mine
     log = f"/admin/delivery/delivery/{delivery.pk}"
-    assert "It cannot be delivered again" in page(client, f"{log}/change/")
+    assert "so this cannot be delivered again" in page(client, f"{log}/change/")
     answer = client.post(f"{log}/deliver-again/", follow=True).content.decode()
-    assert "0 deliveries are queued again. Nothing goes to Heap (uninstalled" in answer
+    assert "0 deliveries are queued again. Skipped deliveries to Heap (uninstalled" in answer
 
 
 def test_the_list_has_figures_of_the_last_day(client):
@@ -272,13 +272,13 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
     Lane.objects.update(due_at=since + timedelta(hours=3), failures=3, changed_at=since)
     assert "Try now" in page(client, f"{own}/change/")
     back = f"/admin/delivery/delivery/{Delivery.objects.get().pk}/change/"
-    assert "Try now takes the place of the try at that time" in page(client, back)
+    assert "Try now attempts everything that waits for Heap at once" in page(client, back)
     assert client.post(f"{own}/resume/", {"next": back}).url == back
     assert client.post(f"{own}/resume/", {"next": "https://evil.example/"}).url == f"{own}/change/"
     lane = Lane.objects.get()
     assert (lane.due_at <= timezone.now(), lane.failures, lane.changed_at) == (True, 1, since)
-    assert "Heap is tried now." in page(client, f"{own}/change/")
-    assert "; the next try is due" in state(client)  # not "Delivering": nobody knows yet
+    assert "Heap is being retried now." in page(client, f"{own}/change/")
+    assert "; the next attempt is due" in state(client)  # not "Delivering": nobody knows yet
 
 
 def test_a_lane_that_was_paused_just_goes_on(client):
@@ -356,7 +356,7 @@ def test_a_lane_that_waits_says_why_and_until_when(client):
     since = Lane.objects.get().changed_at
     assert (
         f"Waiting for Heap HTTP 503: busy since {since:%H:%M:%S} UTC ; "
-        f"next try {due_at:%H:%M:%S} UTC"
+        f"next attempt {due_at:%H:%M:%S} UTC"
     ) in state(client)
 
 
@@ -365,10 +365,10 @@ def test_it_still_waits_while_the_next_try_is_due_or_under_way(client):
     due_at = timezone.now() - timezone.timedelta(seconds=3)
     Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
     since = f"HTTP 503: busy since {Lane.objects.get().changed_at:%H:%M:%S} UTC"
-    assert f"Waiting for Heap {since} ; the next try is due" in state(client)
+    assert f"Waiting for Heap {since} ; the next attempt is due" in state(client)
     until = timezone.now() + timezone.timedelta(seconds=20)
     Lane.objects.update(lease=uuid.uuid4(), lease_until=until)
-    assert f"Waiting for Heap {since} ; it is tried again now" in state(client)
+    assert f"Waiting for Heap {since} ; a retry is running now" in state(client)
     Lane.objects.update(failures=0)  # a limit that was kept: nothing failed
     assert "Delivering" in state(client)
     Lane.objects.update(failures=3)
@@ -459,9 +459,9 @@ def test_the_overview_says_how_it_has_been_doing(client):
     text = text_of(page(client, address_of(installation)))
     assert "1 h 90 % 9 1 24 h 99 % 99 1 7 d 89.9 % 899 101" in text
     assert "Heap's answers p50 50 ms, p95 95 ms" in text
-    assert re.search(r"Without trouble since \d+ s ago", text)
+    assert re.search(r"Healthy since \d+ s ago", text)
     Lane.objects.update(failures=3, changed_at=now - timedelta(minutes=7, seconds=5))
-    assert "In trouble since 7 min ago" in text_of(page(client, address_of(installation)))
+    assert "Failing since 7 min ago" in text_of(page(client, address_of(installation)))
     installations.pause_installation(installation)
     text = text_of(page(client, address_of(installation)))
     assert re.search(r"Paused since \d+ s ago", text)
