@@ -1,8 +1,8 @@
-"""One chunk of a replay: what it queues, what it makes, and what it takes back.
+"""Finds and queues one chunk of a replay, and takes back unsent deliveries on cancellation.
 
-What to queue is looked up before, without a lock. Then one transaction holds the replay's row,
-queues the chunk and moves the cursor: a crash leaves both or neither, so that nothing is skipped
-and nothing queued twice.
+The chunk is looked up first, without a lock. Then one transaction locks the replay's row, queues
+the chunk and moves the cursor. A crash leaves both done or neither, so that nothing is skipped and
+nothing is queued twice.
 """
 
 import logging
@@ -38,10 +38,10 @@ REPLAYED_COLUMNS = ("delivery_id", "replay_id", "state", "settled_at", "error", 
 
 @dataclass(frozen=True, slots=True)
 class ReplayChunk:
-    """What comes next, and the id up to which nothing else does.
+    """The next ids of a replay, and the cursor after them.
 
-    ids     the id of each delivery, or of each event that is wanted
-    unwanted  how many events up to there are not
+    ids       the deliveries to queue again, or the events to deliver
+    unwanted  events up to the cursor that the blueprint has no action for
     """
 
     cursor: int
@@ -50,7 +50,7 @@ class ReplayChunk:
 
 
 def next_chunk(span: ReplayRange, after: int, limit: int, revision_id: int | None) -> ReplayChunk:
-    """Return up to `limit` of what comes after an id, from one window."""
+    """Return up to `limit` matches after an id, from one window."""
     end = span.window_end(after)
     if span.kind == ReplayKind.REPLAY:
         ids = list(span.within(after, end).values_list("pk", flat=True)[:limit])
@@ -69,7 +69,7 @@ def next_chunk(span: ReplayRange, after: int, limit: int, revision_id: int | Non
 def match_events(
     span: ReplayRange, after: int, end: int, revision_id: int | None
 ) -> Iterator[tuple[int, bool]]:
-    """Go through the events of a window, and say of each whether the blueprint wants it."""
+    """Yield each event id of a window, and whether the blueprint has an action for the event."""
     blueprint = blueprint_or_none(revision_id) if revision_id else None
     while rows := list(
         span.within(after, end).values_list("pk", *STORED_MESSAGE_COLUMNS)[:BODIES_PER_QUERY]
@@ -86,11 +86,11 @@ def match_events(
         after = rows[-1][0]
 
 
-# --- what becomes of a chunk, within the transaction -------------------------------------------
+# --- writing a chunk, within the transaction ----------------------------------------------------
 
 
 def requeue_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) -> int:
-    """Queue settled deliveries again, and keep what they were; return how many."""
+    """Queue settled deliveries again and keep their previous state; return how many."""
     rows = list(
         Delivery.objects.select_for_update()
         .filter(pk__in=chunk.ids)
@@ -107,9 +107,9 @@ def requeue_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime)
 
 
 def backfill_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) -> int:
-    """Make deliveries of events that have none, and are still there; return how many."""
+    """Create deliveries for events that have none and still exist; return how many."""
     installation, trigger = replay.installation_id, Delivery.Trigger.BACKFILL
-    # locked: a purge of old events comes before this, or sees what is made here
+    # Locked, so that a purge of old events either runs before this or sees the new deliveries.
     there = Event.objects.select_for_update(no_key=True).filter(pk__in=chunk.ids).order_by("pk")
     rows = (
         (pk, installation, lane.pk, State.QUEUED, trigger, now, 0, 0, "", "", "")
@@ -122,13 +122,16 @@ def backfill_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime
         bulk.insert(Replayed, REPLAYED_COLUMNS, ((pk, replay.pk, "", None, "", "") for pk in ids))
         replay.first_delivery = min([replay.first_delivery or min(ids), *ids])
         replay.last_delivery = max([replay.last_delivery or 0, *ids])
-        # offered afterwards: so the ledger closes, also when it was not wanted before
+        # Counted as offered now, so that the ledger closes even if no action matched on arrival.
         add_to_totals(Counter({f"{PAST_OFFERED}{replay.installation_id}": len(ids)}))
     return len(made)
 
 
 def take_back(replay: Replay, lane: Lane, now: datetime) -> int:
-    """Let what it queued and nobody has sent be what it was before; return how many that were."""
+    """Restore unsent deliveries to their previous state, or cancel those of a backfill.
+
+    Return how many.
+    """
     waiting = Delivery.objects.filter(lane=lane, state=State.QUEUED)
     rows = Replayed.objects.filter(replay=replay, delivery__in=waiting.values("pk"))
     reason = f"{replay} was cancelled before it was sent."
@@ -163,7 +166,7 @@ def lane_for_replay(replay: Replay) -> Lane:
 
 
 def has_unsent_deliveries(replay: Replay) -> bool:
-    """Say whether anything that it queued has not been sent."""
+    """Return whether any delivery that the replay queued is still unsent."""
     lane = lane_for_replay(replay)
     queued = Delivery.objects.filter(lane=lane, state=State.QUEUED)
     return Replayed.objects.filter(replay=replay, delivery__in=queued.values("pk")).exists()

@@ -1,4 +1,4 @@
-"""Estimates what a replay would queue, before it starts."""
+"""Estimates how much a replay would queue, before it starts."""
 
 import time
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ ESTIMATE_BUDGET = 2.0  # seconds that a preview may count
 
 @dataclass(frozen=True, slots=True)
 class ReplayEstimate:
-    """How many match; when it is not exact there are more.
+    """How many deliveries or events match; at least that many when not exact.
 
-    oldest_at, newest_at   when their events came in, as far as was counted; None without any
-    seconds                how long it takes at the pace that is kept; None when nothing limits it
-    unshaped               how many more are left out: they were never shaped, so that there is
-                           nothing to send as before
+    oldest_at, newest_at   when the counted events were received; None without any
+    seconds                the duration at the allowed rate; None without a limit
+    unshaped               how many more are left out because they were never shaped, so that
+                           there is no earlier revision to use
     """
 
     count: int
@@ -40,7 +40,7 @@ class ReplayEstimate:
 def estimate_replay(
     kind: str, installation: Installation, wanted: ReplaySelection, *, rate: float | None = None
 ) -> ReplayEstimate:
-    """Count what a replay would queue, as far as that goes in ESTIMATE_BUDGET seconds."""
+    """Count what a replay would queue, within ESTIMATE_BUDGET seconds."""
     until, count, unshaped, exact = time.monotonic() + ESTIMATE_BUDGET, 0, 0, True
     span, ids = build_replay_range(kind, installation.pk, wanted), []
     others = span.unshaped()
@@ -62,7 +62,7 @@ def estimate_replay(
 def _count_window(
     span: ReplayRange, after: int, end: int, revision_id: int | None
 ) -> tuple[int, int | None, int | None]:
-    """Return how many match in a window, and the first and the last id of these."""
+    """Return the number of matches in a window, with the first and last id."""
     if span.kind == ReplayKind.REPLAY:
         rows = span.within(after, end).order_by()
         found = rows.aggregate(count=Count("pk"), first=Min("pk"), last=Max("pk"))
@@ -73,7 +73,7 @@ def _count_window(
 
 
 def _received_range(kind: str, ids: Sequence[int]) -> tuple[datetime | None, datetime | None]:
-    """Return when the events of the first and the last of these deliveries or events came in."""
+    """Return when the events with the lowest and highest of these ids were received."""
     if not ids:
         return None, None
     ends = min(ids), max(ids)

@@ -1,4 +1,4 @@
-"""The form of a new replay, which the admin and the API validate with."""
+"""The form of a new replay. The admin and the API both validate with it."""
 
 from django import forms
 
@@ -18,17 +18,17 @@ SEARCH_KEYS_WITH_OWN_FIELD = {
     "since",
     "until",
     "resolved",
-}  # keys of a search
+}  # search keys that the form has fields for
 RESOLVED_CHOICES = [
-    ("no", "Leave out what is resolved"),
-    ("yes", "Only what is resolved"),
-    ("any", "Resolved or not"),
+    ("no", "Exclude resolved deliveries"),
+    ("yes", "Only resolved deliveries"),
+    ("any", "Include resolved deliveries"),
 ]
 BLUEPRINT_CHOICES = [
-    (CURRENT_BLUEPRINT, "By the blueprint of now"),
-    (LAST_BLUEPRINT, "As before: by the revision that shaped each last"),
+    (CURRENT_BLUEPRINT, "Current blueprint"),
+    (LAST_BLUEPRINT, "As before: the revision that last shaped each delivery"),
 ]
-NOT_FOR_BACKFILL = "A backfill makes deliveries; there is none yet that has it."
+NOT_FOR_BACKFILL = "A backfill creates new deliveries, so this does not apply."
 
 
 def text_field(label, help_text="", **more):
@@ -57,9 +57,9 @@ class ReplayForm(forms.Form):
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
-    since = datetime_field("Received since", "UTC, unless it says otherwise.")
-    until = datetime_field("Received before", "Empty: until now.")
-    event = text_field("Event", "Its name, or a type such as page.", max_length=255)
+    since = datetime_field("Received since", "UTC unless the value has an offset.")
+    until = datetime_field("Received before", "Leave empty for no end.")
+    event = text_field("Event", "An event name, or a type such as page.", max_length=255)
     user_id = text_field("User id", max_length=255)
     anonymous_id = text_field("Anonymous id", max_length=255)
     message_id = text_field("Message id", max_length=255)
@@ -70,10 +70,10 @@ class ReplayForm(forms.Form):
         empty_label="Any source",
     )
     q = text_field(
-        "Search", "What else, as in the log: status:4xx attempts:>3 -type:page", max_length=2_000
+        "Search", "More terms, as in the log: status:4xx attempts:>3 -type:page", max_length=2_000
     )
     resolved = forms.ChoiceField(
-        label="Failed ones",
+        label="Failed deliveries",
         choices=RESOLVED_CHOICES,
         initial="no",
         required=False,
@@ -85,20 +85,23 @@ class ReplayForm(forms.Form):
         widget=forms.RadioSelect,
     )
     rate = forms.FloatField(
-        label="Deliveries a second",
+        label="Deliveries per second",
         required=False,
         min_value=0.01,
         max_value=100_000,
         widget=forms.TextInput({"autocomplete": "off"}),
-        help_text="Empty: as fast as the vendor takes them, never more than half of its limit.",
+        help_text="Leave empty to use up to half of the vendor's rate limit.",
     )
 
     def clean_q(self):
-        """Return a search with names as they are written. What has a field is said there: a time
-        in a search may move on, and a replay of it be another one."""
+        """Return the search with resolved names.
+
+        Keys with a form field of their own are rejected, because a relative time in a search would
+        select other deliveries as time passes.
+        """
         search = resolve_names(parse_search(self.cleaned_data["q"]))
         elsewhere = sorted({term.key for term in search.terms} & SEARCH_KEYS_WITH_OWN_FIELD)
-        problems = [f"{key}: has a field of its own here." for key in elsewhere]
+        problems = [f"{key}: use the separate field instead." for key in elsewhere]
         if problems := [*search.problems, *problems]:
             raise forms.ValidationError(problems)
         return str(search)
@@ -107,7 +110,7 @@ class ReplayForm(forms.Form):
         values = super().clean()
         since, until = values.get("since"), values.get("until")
         if since and until and since >= until:
-            self.add_error("until", "Must be after the time since which they were received.")
+            self.add_error("until", "Must be later than the start.")
         if values.get("kind") == ReplayKind.BACKFILL and values.get("error"):
             self.add_error("error", NOT_FOR_BACKFILL)
         if values.get("kind") == ReplayKind.BACKFILL and values.get("q"):

@@ -1,8 +1,8 @@
-"""Replays: deliveries queued again, and events delivered to an installation afterwards, as a job.
+"""Runs replays and backfills as jobs, in steps.
 
-A replay is a row with a cursor, so that it can be as long as the log, and neither a crash nor a
-restart costs or doubles anything. What it queues goes to a lane of its own beside the live ones,
-never much of it at a time; it steps back while live deliveries are late.
+A replay is a row with a cursor, so that it can cover the whole log and a crash or restart neither
+loses nor repeats work. It queues small chunks into a lane of its own next to the live lanes, and
+pauses while live deliveries are late.
 """
 
 import time
@@ -23,12 +23,12 @@ from delivery.worker.stop import is_stopping
 
 State = Replay.State
 ACTIVE_STATES = (State.RUNNING, State.CANCELLING)
-REPLAY_BUDGET = 20.0  # seconds of work before another worker goes on
-REPLAY_STALLED_AFTER = timedelta(seconds=5)  # after which somebody else goes on with a replay
+REPLAY_BUDGET = 20.0  # seconds of work before another worker continues
+REPLAY_STALLED_AFTER = timedelta(seconds=5)  # without a step, before another worker takes over
 
 
 def enqueue_stalled_replays(now: datetime) -> None:
-    """Ring for each replay that nobody works on: it was just started, or a worker died."""
+    """Enqueue each replay without a worker, because it just started or its worker crashed."""
     silent = Q(stepped_at=None) | Q(stepped_at__lt=now - REPLAY_STALLED_AFTER)
     for pk in Replay.objects.filter(silent, state__in=ACTIVE_STATES).values_list("pk", flat=True):
         if Replay.objects.filter(silent, pk=pk).update(stepped_at=now):
@@ -36,7 +36,7 @@ def enqueue_stalled_replays(now: datetime) -> None:
 
 
 def run_replay(pk: int) -> None:
-    """Work on a replay for a while, a step at a time."""
+    """Run a replay step by step for REPLAY_BUDGET seconds, then hand it to another worker."""
     until, window = time.monotonic() + REPLAY_BUDGET, ReplayWindow()
     while time.monotonic() < until and not is_stopping():
         pause = step_replay(pk, window, timezone.now())
@@ -50,7 +50,7 @@ def run_replay(pk: int) -> None:
 
 
 def step_replay(pk: int, window: ReplayWindow, now: datetime) -> float | None:
-    """Queue the next chunk, if it is time; return the seconds to wait, or None when it is over."""
+    """Queue the next chunk if it is due; return the seconds to wait, or None when finished."""
     replay = Replay.objects.select_related("installation").get(pk=pk)
     if replay.state not in ACTIVE_STATES:
         return None
@@ -73,7 +73,7 @@ def step_replay(pk: int, window: ReplayWindow, now: datetime) -> float | None:
 
 
 def _queue_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) -> int:
-    """Queue a chunk and move the cursor, unless somebody else did, or stopped it, meanwhile."""
+    """Queue a chunk and move the cursor, unless the cursor moved or the replay stopped."""
     queue = (
         replay_chunk.requeue_chunk
         if replay.kind == ReplayKind.REPLAY
@@ -101,7 +101,7 @@ def _queue_chunk(replay: Replay, chunk: ReplayChunk, lane: Lane, now: datetime) 
 
 
 def _touch(replay: Replay, now: datetime) -> None:
-    """Show that somebody works on it."""
+    """Record that a worker is active on the replay, at most once per second."""
     Replay.objects.filter(pk=replay.pk, stepped_at__lt=now - REPLAY_STALLED_AFTER / 5).update(
         stepped_at=now
     )
@@ -117,7 +117,7 @@ def _end_when_sent(replay: Replay, now: datetime) -> float | None:
 
 def _end_cancelled(replay: Replay, lane: Lane, now: datetime) -> float | None:
     with transaction.atomic():
-        # locked: from here no worker takes the lane, or reads its queue anew
+        # Locked, so that no worker takes the lane or reads its queue again.
         lane = Lane.objects.select_for_update().get(pk=lane.pk)
         if lane.is_busy(now) and replay_chunk.has_unsent_deliveries(replay):
             return REPLAY_POLL_SECONDS

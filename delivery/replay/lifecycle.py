@@ -1,4 +1,4 @@
-"""Start, pause, resume and cancel a replay."""
+"""Starts, pauses, resumes and cancels a replay."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ from integrations.models import Installation
 
 
 class ReplayAlreadyRunning(Exception):
-    """The very same replay is under way."""
+    """An identical replay is running."""
 
 
 class InvalidReplayState(Exception):
-    """A replay that is over cannot be paused, resumed or cancelled."""
+    """The state of a replay does not allow the requested change."""
 
 
 def start_replay(
@@ -30,7 +30,7 @@ def start_replay(
     rate: float | None = None,
     by: AbstractBaseUser | None = None,
 ) -> Replay:
-    """Start a replay of what there is now. Raises ReplayAlreadyRunning when it runs already."""
+    """Start a replay of everything that exists now. Raises ReplayAlreadyRunning."""
     span = build_replay_range(kind, installation.pk, wanted)
     with transaction.atomic():
         Installation.objects.select_for_update().get(pk=installation.pk)  # one start at a time
@@ -38,7 +38,7 @@ def start_replay(
             installation=installation, kind=kind, wanted=selection_to_json(wanted), finished_at=None
         )
         if found := same.first():
-            raise ReplayAlreadyRunning(f"It is under way already: {found}.")
+            raise ReplayAlreadyRunning(f"This replay is already running: {found}.")
         replay = Replay.objects.create(
             installation=installation, kind=kind, wanted=selection_to_json(wanted),
             rate=rate, created_by=by, first=span.first, cursor=span.first, end=span.end,
@@ -49,18 +49,18 @@ def start_replay(
 
 
 def pause_replay(replay: Replay) -> None:
-    """Queue no more; what is in its lane is still sent. Raises InvalidReplayState."""
+    """Stop queueing. Deliveries already in its lane are still sent. Raises InvalidReplayState."""
     _change_state(replay, "paused", (State.RUNNING,), State.PAUSED)
 
 
 def resume_replay(replay: Replay) -> None:
-    """Go on where it was paused. Raises InvalidReplayState."""
+    """Continue at the cursor. Raises InvalidReplayState."""
     _change_state(replay, "resumed", (State.PAUSED,), State.RUNNING)
     transaction.on_commit(lambda: enqueue_stalled_replays(timezone.now()))
 
 
 def cancel_replay(replay: Replay) -> None:
-    """Queue no more and take back what nobody has sent yet. Raises InvalidReplayState."""
+    """Stop queueing and take back deliveries that were not sent. Raises InvalidReplayState."""
     _change_state(replay, "cancelled", (State.RUNNING, State.PAUSED), State.CANCELLING)
     step_replay(replay.pk, ReplayWindow(), timezone.now())
     transaction.on_commit(lambda: enqueue_stalled_replays(timezone.now()))
@@ -72,5 +72,5 @@ def _change_state(replay: Replay, name: str, before: Sequence[str], after: str) 
         turned = rows.update(state=after, stepped_at=None)
         replay.refresh_from_db()
         if not turned:
-            raise InvalidReplayState(f"It is {replay.get_state_display().lower()}.")
+            raise InvalidReplayState(f"The replay is {replay.get_state_display().lower()}.")
         audit.record(f"replay.{name}", replay)

@@ -1,4 +1,4 @@
-"""How fast a replay may queue."""
+"""Limits how fast a replay queues deliveries."""
 
 from datetime import datetime, timedelta
 
@@ -8,26 +8,25 @@ from delivery.lanes import leases, routes
 from delivery.models import Delivery, Lane, Replay
 from delivery.transform.guard import get_vendor_limits
 
-REPLAY_POLL_SECONDS = 0.25  # seconds between two looks
+REPLAY_POLL_SECONDS = 0.25  # seconds between two steps
 INITIAL_WINDOW, MIN_WINDOW, MAX_WINDOW = 100, 10, 2_000  # deliveries that a replay has in its lane
-MAX_LIVE_DELAY = timedelta(
-    seconds=1
-)  # how long live deliveries may wait before a replay steps back
+MAX_LIVE_DELAY = timedelta(seconds=1)  # how long live deliveries may wait before a replay pauses
 
-MAX_SHARE_OF_LIMIT = 0.5  # of a vendor's published limit: the rest is for live traffic
+MAX_SHARE_OF_LIMIT = 0.5  # of a vendor's published limit; the rest is for live traffic
 
 
 class ReplayWindow:
-    """How much a replay has in its lane: about what the vendor takes in a second.
+    """Adapts how many deliveries a replay keeps in its lane, about one second's worth.
 
-    So little is left to take back when it is cancelled, and a slow vendor holds none of it long.
+    A small window leaves little to take back when the replay is cancelled, and keeps the lane
+    short when the vendor is slow.
     """
 
     def __init__(self) -> None:
         self.size = INITIAL_WINDOW
 
     def room(self, left: int) -> int:
-        """Return how many more there may be while so many are left of the last ones."""
+        """Resize the window by the deliveries left in the lane; return how many more fit."""
         if left == 0:
             self.size = min(self.size * 2, MAX_WINDOW)
         elif left > self.size // 2:
@@ -36,7 +35,7 @@ class ReplayWindow:
 
 
 def count_queueable(replay: Replay, lane: Lane, window: ReplayWindow, now: datetime) -> int:
-    """Return how many it may queue now."""
+    """Return how many deliveries a replay may queue now."""
     if (replay.due_at and replay.due_at > now) or _live_is_late(replay.installation_id, now):
         return 0
     queued = Delivery.objects.filter(lane=lane, state=Delivery.State.QUEUED)
@@ -57,7 +56,7 @@ def next_due_at(replay: Replay, queued: int, now: datetime) -> datetime | None:
 
 
 def replay_rate_limit(replay: Replay) -> float | None:
-    """Return the deliveries a second that it may queue; None when nothing limits it."""
+    """Return how many deliveries per second a replay may queue, or None without a limit."""
     rates = [] if replay.rate is None else [replay.rate]
     limits = get_vendor_limits(replay.installation)
     rates += [
@@ -67,7 +66,7 @@ def replay_rate_limit(replay: Replay) -> float | None:
 
 
 def _live_is_late(installation_id: int, now: datetime) -> bool:
-    """Say whether live deliveries wait longer than they should while they could be sent."""
+    """Return whether deliverable live deliveries have waited longer than MAX_LIVE_DELAY."""
     due = Delivery.objects.due(now).filter(lane=OuterRef("pk")).order_by("pk")
     live = Lane.objects.filter(
         leases.workable_q(now), installation=installation_id, number__lt=routes.REPLAY_LANE_NUMBER

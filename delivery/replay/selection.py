@@ -1,5 +1,7 @@
-"""Which deliveries or events a replay is about, and how it goes through them: by id, window after
-window, so that no step costs more than its window, however rare what it looks for is."""
+"""Selects the deliveries or events of a replay and splits them into windows of ids.
+
+Windows bound the cost of each step, however rare the matches are.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +18,8 @@ from delivery.models import Delivery, Event, Replay
 from integrations.keyset import ID_TIME_SKEW, end_id, first_id
 from integrations.models import Installation
 
-REPLAY_SCAN_ROWS = 20_000  # rows that are looked at in one step
-BACKFILL_SCAN_ROWS = 5_000  # the same, when the body of each is read
+REPLAY_SCAN_ROWS = 20_000  # rows scanned in one step
+BACKFILL_SCAN_ROWS = 5_000  # events scanned in one step; fewer, because each body is read
 
 ReplayKind = Replay.Kind
 State = Delivery.State
@@ -26,16 +28,15 @@ CURRENT_BLUEPRINT, LAST_BLUEPRINT = "current", "last"  # blueprints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySelection:
-    """Which ones; "" and None are any.
+    """The filters of a replay; "" and None match anything.
 
-    states, error   of deliveries; a backfill has none yet
-    resolved        of failed ones: "no", "yes" or "any"
-    q               what else a search of the log says of deliveries; a backfill has none yet
+    states, error   of deliveries; not for a backfill, whose deliveries do not exist yet
+    resolved        for failed deliveries: "no", "yes" or "any"
+    q               further terms of the log's search language; not for a backfill
     event           the name of an event, or its type
     since, until    when the event was received: [since, until)
-    blueprint       by which a replay shapes them: CURRENT_BLUEPRINT, or LAST_BLUEPRINT: the
-                    revision that shaped each last, as it was sent then; what was never
-                    shaped is left out
+    blueprint       CURRENT_BLUEPRINT, or LAST_BLUEPRINT for the revision that last shaped each
+                    delivery, which leaves out deliveries that were never shaped
     """
 
     states: Sequence[str] = (State.FAILED,)
@@ -52,7 +53,7 @@ class ReplaySelection:
     until: datetime | None = None
 
     def condition(self, prefix: str) -> Q:
-        """Return the condition on events, whose columns are called `prefix` + name."""
+        """Return the condition on events, whose columns are named `prefix` + name."""
         names = ("user_id", "anonymous_id", "message_id", "source")
         given = {name: getattr(self, name) for name in names}
         equal = {f"{prefix}{name}": value for name, value in given.items() if value}
@@ -72,7 +73,7 @@ def selection_from_json(value: dict[str, Any]) -> ReplaySelection:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRange:
-    """What a replay looks through. Ids after `first`, up to and including `end`."""
+    """The ids that a replay scans: after `first`, up to and including `end`."""
 
     kind: str
     installation_id: int
@@ -105,29 +106,29 @@ class ReplayRange:
         return rows.filter(is_resolved if self.wanted.resolved == "yes" else ~is_resolved)
 
     def unshaped(self) -> "ReplayRange | None":
-        """Return the same with what is left out because it was never shaped; None of nothing."""
+        """Return this range with never shaped deliveries included; None when none is left out."""
         if self.kind == ReplayKind.BACKFILL or self.wanted.blueprint != LAST_BLUEPRINT:
             return None
         return replace(self, wanted=replace(self.wanted, blueprint=CURRENT_BLUEPRINT))
 
     def _from_its_sources(self) -> Q:
-        """Return the condition that an event is of a source that feeds the installation."""
+        """Return the condition that an event's source sends to the installation."""
         installation = Installation.objects.filter(pk=self.installation_id)
         listed = installation.filter(sources__isnull=False).values("sources")
         return Exists(installation.filter(all_sources=True)) | Q(source__in=listed)
 
     def within(self, after: int, end: int) -> QuerySet[Any]:
-        """Return what matches with an id in (after, end], in order."""
+        """Return the matches with an id in (after, end], in order."""
         return self.matching().filter(pk__gt=after, pk__lte=end).order_by("pk")
 
     def window_end(self, after: int) -> int:
-        """Return the id up to which the rows of the next step reach."""
+        """Return the last id of the window that starts after an id."""
         most = BACKFILL_SCAN_ROWS if self.kind == ReplayKind.BACKFILL else REPLAY_SCAN_ROWS
         rows = self._all_rows().filter(pk__gt=after, pk__lte=self.end)[:most]
         return rows.aggregate(last=Max("pk"))["last"] or self.end
 
     def windows(self) -> Iterator[tuple[int, int]]:
-        """Go through it: (after, end) of each window."""
+        """Yield (after, end) of each window."""
         after = self.first
         while after < self.end:
             end = self.window_end(after)
@@ -137,14 +138,15 @@ class ReplayRange:
     def _all_rows(self) -> QuerySet[Any]:
         if self.kind == ReplayKind.BACKFILL:
             return Event.objects.order_by("pk")
-        # a range of one and both columns in order: else PostgreSQL walks the whole log by its key
+        # With an equality, PostgreSQL would walk the whole log by its primary key. A range of one
+        # value, ordered by both columns, makes it use the index of the installation.
         pk = self.installation_id
         rows = Delivery.objects.filter(installation__gte=pk, installation__lte=pk)
         return rows.order_by("-installation_id", "pk")
 
 
 def build_replay_range(kind: str, installation_id: int, wanted: ReplaySelection) -> ReplayRange:
-    """Return the range as of now: what comes later is not in it."""
+    """Return the range as of now. Later rows are not part of it."""
     model, column = (
         (Event, "received_at") if kind == ReplayKind.BACKFILL else (Delivery, "event__received_at")
     )

@@ -1,4 +1,4 @@
-"""What an installation would send for a message, and why. Nothing is sent and nothing is kept."""
+"""Previews what an installation would send for a message. Nothing is sent or stored."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,26 +31,26 @@ from integrations.errors import DestinationError
 from integrations.messages import Message
 from integrations.models import Installation
 
-PASSTHROUGH_NAME = "Everything else"  # the name under which `"otherwise": "pass"` is shown
+PASSTHROUGH_NAME = "Everything else"  # the displayed name of `"otherwise": "pass"`
 MAX_REASON_VALUE_CHARS = 80  # characters of a value
 
 
 class InvalidMessage(Exception):
-    """What was given is no message; the text says why."""
+    """The input is not a valid message; the text gives the reason."""
 
 
 class NoSuchEvent(Exception):
-    """There is no such event, or its body is not kept any more."""
+    """The event does not exist, or its body is no longer stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionPreview:
-    """What one action does with the message.
+    """The result of one action for the message.
 
-    reasons      why it is not triggered, a sentence a condition
-    fields   what its mapping makes
-    items    how many entries of the vendor's calls become of it
-    nothing  why there are none
+    reasons  why it is not triggered, one sentence per condition
+    fields   the output of its mapping
+    items    how many entries of vendor calls it produces
+    nothing  why it produces none
     error    why the whole message cannot be sent
     """
 
@@ -68,7 +68,7 @@ class ActionPreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPreview:
-    """A request as it would be sent, secrets masked."""
+    """A request as it would be sent, with secrets masked."""
 
     method: str
     url: str
@@ -78,10 +78,11 @@ class RequestPreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagePreview:
-    """What would become of a message.
+    """The predicted delivery of a message.
 
-    outcome  "sent", "filtered" or "failed"; `reason` says why when it is not sent
-    notes    what was changed on the way, of all actions
+    outcome  "sent", "filtered" or "failed"
+    reason   why it is not sent
+    notes    what all actions changed in the message
     """
 
     outcome: str
@@ -99,14 +100,14 @@ def load_stored_message(event_id: int) -> Message:
         .first()
     )
     if row is None:
-        raise NoSuchEvent(f"There is no event {event_id}, or its body is not kept any more.")
+        raise NoSuchEvent(f"There is no event {event_id}, or its body is no longer stored.")
     return decode_stored_message(*row)
 
 
 def parse_pasted_message(given: Any, now: datetime) -> Message:
-    """Return a message given as its JSON, read as if a source sent it. Raises InvalidMessage."""
+    """Parse a JSON message as if a source had sent it. Raises InvalidMessage."""
     if not isinstance(given, dict):
-        raise InvalidMessage("A message is an object, such as a source sends it.")
+        raise InvalidMessage("A message must be a JSON object, as a source sends it.")
     body = msgspec.json.encode(given)
     limits = IngestLimits(settings.MAX_MESSAGE_BYTES, 1, settings.MAX_REQUEST_BYTES)
     batch = parsing.parse_messages(
@@ -122,9 +123,9 @@ def preview_message(
 ) -> MessagePreview:
     """Return what an installation would send for a message.
 
-    blueprint  JSON of one that is not saved, to see what it would do instead of the current one
+    blueprint  JSON of an unsaved blueprint, to preview it instead of the current one
 
-    Raises BlueprintError with all that is wrong with the blueprint, and SecretsUnreadable.
+    Raises BlueprintError, which lists every problem of the blueprint, and SecretsUnreadable.
     """
     destination, config = installation.destination, installation.settings()
     secrets = tuple(reveal(installation.sealed_secrets).values())
@@ -150,7 +151,7 @@ def preview_message(
 
 
 def resolve_blueprint(installation: Installation, given: Any) -> Blueprint:
-    """Return the blueprint that is given as JSON, or the installation's own when None is."""
+    """Compile a blueprint given as JSON, or return the installation's own for None."""
     if given is None:
         return compile_revision_by_id(installation.revision_id)
     return compile_blueprint(given, installation.destination.kinds)
@@ -159,7 +160,10 @@ def resolve_blueprint(installation: Installation, given: Any) -> Blueprint:
 def build_requests(
     parcel: ShapedDelivery, message: Message, destination: Destination, config: Config
 ) -> list[tuple[Request, PlannedRequest]]:
-    """Return the requests that carry a parcel alone. Raises DestinationError and Unworkable."""
+    """Return the requests for one shaped delivery.
+
+    Raises DestinationError and DestinationCodeError.
+    """
     with guarded_destination(destination):
         slots = pack_requests([(0, message.person, parcel.items)], destination)
         return [
@@ -174,7 +178,8 @@ def _drop_known_facts(installation: Installation, parcel: ShapedDelivery) -> Non
     if len(parcel.items) < len(before) and len(parcel.notes) == notes:
         gone = [item.once for item in before if item not in parcel.items and item.once]
         parcel.notes += [
-            f"Not sent again: the vendor knows {key} = {value}." for key, value in gone
+            f"Not sent again, because the vendor already knows {key} = {value}."
+            for key, value in gone
         ]
 
 
@@ -215,7 +220,7 @@ def _preview_action(
         why = [describe_reason(each) for each in deciding_conditions(action.trigger, view)]
         return ActionPreview(**known, triggered=False, reasons=why)
     if not action.enabled:
-        return ActionPreview(**known, triggered=False, reasons=["It is switched off."])
+        return ActionPreview(**known, triggered=False, reasons=["The action is switched off."])
     try:
         fields = apply_mapping(action, view)
     except DestinationError as error:
@@ -247,9 +252,13 @@ def _shape_action(
 
 
 def describe_reason(reason: ConditionResult) -> str:
-    """Return what one condition says of a message, as a sentence."""
-    found = "there is none" if reason.value is None else f"it is {_shortened_value(reason.value)}"
-    holds = "holds, and must not" if reason.holds else "does not hold"
+    """Return the result of one condition as a sentence."""
+    found = (
+        "there is no value"
+        if reason.value is None
+        else f"the value is {_shortened_value(reason.value)}"
+    )
+    holds = "is met, but must not be" if reason.holds else "is not met"
     return f"{reason.text} {holds}: {found}."
 
 

@@ -12,7 +12,7 @@ from integrations.models import Installation
 
 
 def test_connection(installation: Installation) -> list[ConnectionFinding]:
-    """Ask the vendor what it tells without anything staying there. Raises SecretsUnreadable."""
+    """Run the probes, which leave nothing at the vendor. Raises SecretsUnreadable."""
     config = installation.settings()
     secrets = tuple(reveal(installation.sealed_secrets).values())
     destination = installation.destination
@@ -38,4 +38,4 @@ def _run_probe(
     except DestinationCodeError as error:
         return ConnectionFinding("bad", str(error))
     except VendorUnavailable as error:
-        return ConnectionFinding("bad", f"No answer from {probe.request.url}: {error}")
+        return ConnectionFinding("bad", f"No response from {probe.request.url}: {error}")

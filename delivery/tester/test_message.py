@@ -1,7 +1,7 @@
-"""Trying an installation for real: send one test event, or see whether its vendor is there.
+"""Sends a test event to the vendor at once, outside the queue.
 
-A test event is no event of ours: nothing is kept of it but the attempts, marked as tests, so the
-ledger and the figures know nothing of it.
+A test event is not stored. Only its attempts are, marked as tests, so that the ledger and the
+metrics do not count it.
 """
 
 from collections.abc import Sequence
@@ -27,21 +27,21 @@ from integrations.errors import DestinationError, VendorUnavailable
 from integrations.messages import Message
 from integrations.models import Installation
 
-TEST_TIMEOUT_SECONDS = 10.0  # seconds for one exchange: a person waits for it
-TEST_MESSAGE_ID_PREFIX = "penstock-test-"  # how the message id of a test event begins
+TEST_TIMEOUT_SECONDS = 10.0  # seconds for one request, because a person waits for it
+TEST_MESSAGE_ID_PREFIX = "penstock-test-"  # prefix of a test event's message id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestEventResult:
-    """What came of a test event.
+    """The result of a test event.
 
-    accepted    whether the vendor took all of it
-    summary     the same in words, with the vendor's own where it refused
-    fix         what to do about it, where anything is known
-    message_id  under which the vendor got it
+    accepted    whether the vendor accepted all of it
+    summary     the result as text, with the vendor's message when it refused
+    fix         what to do about it, or "" when unknown
+    message_id  the message id that was sent
     is_kept     whether its attempts are in the log
-    attempts   what was sent and answered, secrets masked
-    notes       what was changed on the way
+    attempts    the requests and responses, with secrets masked
+    notes       what was changed in the message
     """
 
     accepted: bool
@@ -56,14 +56,14 @@ class TestEventResult:
 def send_test_event(
     installation: Installation, message: Message, blueprint: Any = None, *, now: datetime
 ) -> TestEventResult:
-    """Send a message as one that happens now, past the queue, and return what came of it.
+    """Send a message with the current time, outside the queue, and return the result.
 
-    It gets a message id of its own: a vendor that knows the message already would ignore it.
+    The message gets a new id, because a vendor ignores an id that it has already received.
 
-    installation  may be one that is not saved: then nothing is written down of it
-    blueprint     JSON of one that is not saved, to send by it instead of the current one
+    installation  may be unsaved, in which case nothing is recorded
+    blueprint     JSON of an unsaved blueprint, to use instead of the current one
 
-    Raises BlueprintError with all that is wrong with the blueprint, and SecretsUnreadable.
+    Raises BlueprintError, which lists every problem of the blueprint, and SecretsUnreadable.
     """
     is_installed = installation.pk is not None
     message = msgspec.structs.replace(
@@ -94,7 +94,7 @@ def send_test_event(
 
 @dataclass(slots=True)
 class _TestEventSender:
-    """A test event on its way: what was exchanged, and what the vendor knows by it."""
+    """Sends a test event and collects its attempts and the facts that the vendor accepted."""
 
     destination: Destination
     secrets: Sequence[str]
@@ -107,7 +107,7 @@ class _TestEventSender:
         published: Sequence[Limit],
         person: str,
     ) -> None:
-        """Make the requests in order, up to the first that fails. Raises DestinationError."""
+        """Make the requests in order until one fails. Raises DestinationError."""
         with client.new_session() as session:
             for request, slot in parts:
                 for limit in published:
@@ -121,7 +121,7 @@ class _TestEventSender:
         wanted = {person if limit.per_person else "": len(slot.items)}
         for wait in rate_limits.take_tokens(limit, wanted, timezone.now()).values():
             raise VendorUnavailable(
-                f"{self.destination.name} takes {limit.name}: try again in {wait:.0f} s."
+                f"{self.destination.name} allows {limit.name}. Try again in {wait:.0f} s."
             )
 
     def _make_attempt(
@@ -152,7 +152,7 @@ class _TestEventSender:
         fix = self.destination.explain(type(error).__name__, last.status) if error else None
         return TestEventResult(
             accepted=error is None,
-            summary=f"{name} did not take it. {said}" if error else f"{name} accepted it.",
+            summary=f"{name} did not accept it. {said}" if error else f"{name} accepted it.",
             fix=fix.fix if fix else "",
             message_id=message_id,
             attempts=self.attempts,

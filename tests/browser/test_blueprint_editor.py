@@ -56,7 +56,7 @@ def test_a_trigger_is_edited_mended_previewed_saved_and_rolled_back(editor, heap
     expect(error).to_be_hidden()
     expect(tracked.get_by_text("not triggered")).to_be_visible()
     expect(editor.locator("#shown")).to_contain_text(
-        'event = "Order Paid" does not hold: it is "Order Completed".'
+        'event = "Order Paid" is not met: the value is "Order Completed".'
     )
 
     editor.get_by_role("button", name="Save…").click()
@@ -124,7 +124,7 @@ def test_a_test_event_is_sent_from_the_page(editor, sandbox):
 
 
 def test_a_pasted_message_is_previewed(editor):
-    editor.get_by_label("With this event").select_option("A message that I write or paste…")
+    editor.get_by_label("With this event").select_option("Write or paste a message…")
     message = editor.get_by_label("The message")
     message.fill('{"type": "page", "userId": "ada", "context": {"page": {"title": "Tea"}}}')
     expect(editor.locator("#shown")).to_contain_text('"title": "Tea"')

@@ -134,7 +134,7 @@ def test_in_the_admin_one_is_previewed_started_and_cancelled(client, heap):
     ).text  # fmt: skip
     page = client.post("/admin/delivery/replay/new/", asked, follow=True).text
     replay = Replay.objects.get()
-    assert f"Replay {replay.pk} is started." in page
+    assert f"Replay {replay.pk} has started." in page
     assert 'data-refresh="1000"' in page
     step_replay(replay.pk, ReplayWindow(), timezone.now())
     page = client.post(f"/admin/delivery/replay/{replay.pk}/turn/cancel/", follow=True).text
@@ -163,10 +163,10 @@ def test_a_search_says_what_has_no_field(api, heap):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"q": "statsu:4xx"}, "did you mean status"),
-        ({"q": "state:failed"}, "has a field of its own"),
+        ({"q": "statsu:4xx"}, "Did you mean status"),
+        ({"q": "state:failed"}, "use the separate field instead"),
         ({"q": "source:Nowhere"}, "there is no source"),
-        ({"q": "status:4xx", "kind": "backfill"}, "A backfill makes deliveries"),
+        ({"q": "status:4xx", "kind": "backfill"}, "A backfill creates new deliveries"),
     ],
 )
 def test_a_search_that_cannot_be_meant_is_refused(api, heap, asked, words):

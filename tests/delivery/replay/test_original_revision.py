@@ -220,7 +220,7 @@ def test_one_is_delivered_again_as_before_and_then_as_now(client, heap, vendor):
     first = sent_once(heap, vendor)
     delivery = Delivery.objects.get()
     page = client.get(f"/admin/delivery/delivery/{delivery.pk}/change/").content.decode()
-    assert "as before, by revision 1" in page
+    assert "Deliver as before uses revision 1" in page
     again = f"/admin/delivery/delivery/{delivery.pk}/deliver-again/"
     client.post(again, {"blueprint": "last"})
     drain()

@@ -88,7 +88,7 @@ def test_a_pasted_message_is_read_as_if_a_source_had_sent_it():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([], "A message is an object"),
+        ([], "A message must be a JSON object"),
         ({"type": "trak", "userId": "ada"}, "type: must be one of"),
         ({"type": "track", "userId": "ada"}, "event: a track needs the name"),
         ({"type": "page"}, "userId or anonymousId: one of them is needed"),
@@ -107,7 +107,9 @@ def test_a_preview_shows_what_each_action_does_and_the_exact_request(heap):
     first, *others = made.actions
     assert (first.name, first.triggered, first.items) == ("Tracked events", True, 1)
     assert first.fields["properties"] == {"total": 5, "cart": {"items": 2}}
-    assert [each.reasons for each in others][0] == ['type = "page" is not met: the value is "track".']
+    assert [each.reasons for each in others][0] == [
+        'type = "page" is not met: the value is "track".'
+    ]
     assert not any(each.triggered for each in others)
     [request] = made.requests
     assert (made.outcome, request.method) == ("sent", "POST")
@@ -178,7 +180,9 @@ def test_a_fact_that_the_vendor_knows_is_not_shown_as_sent(heap):
     Told.objects.create(installation=heap, key=f"link:{known['user_id']}", value=known["identity"])
     made = preview_message(heap, message)
     assert [each.url.rpartition("/")[2] for each in made.requests] == ["track"]
-    assert made.notes == [f"Not sent again, because the vendor already knows link:{known['user_id']} = ada."]
+    assert made.notes == [
+        f"Not sent again, because the vendor already knows link:{known['user_id']} = ada."
+    ]
 
 
 def test_a_preview_shows_no_secret(heap):
@@ -206,7 +210,9 @@ def test_a_preview_needs_no_sandbox_to_show_what_the_actions_do(heap, settings):
             'event = A is not met: the value is "Order Completed".',
             'userId = null is not met: the value is "ada".',
         ]),
-        ("!(event = A or type = track)", ['type = track is met, but must not be: the value is "track".']),
+        ("!(event = A or type = track)", [
+            'type = track is met, but must not be: the value is "track".'
+        ]),
         ("traits.age >= 18", ["traits.age >= 18 is not met: there is no value."]),
         ('!contains(event, "Order")', [
             '!contains(event, "Order") is not met: the value is "Order Completed".'
