@@ -1,5 +1,8 @@
-"""What django-q2 runs. A task carries the number of a lane or a replay: losing or doubling one
-changes when something is delivered, never whether."""
+"""The tasks that django-q2 runs.
+
+A task carries only the id of a lane or a replay, so losing or repeating one changes when something
+is delivered, never whether.
+"""
 
 from django.utils import timezone
 
@@ -16,28 +19,33 @@ from integrations.access import expiry
 
 
 def drain(lane_id: int) -> int | None:
-    """Deliver what a lane has; return how many deliveries left the queue, if that is known yet."""
+    """Deliver a lane's backlog; return how many deliveries left the queue, or None if unknown."""
     return lane_pool().take(worker_drain.drain_lane, lane_id)
 
 
 def replay(pk: int) -> None:
-    """Go on with a replay."""
+    """Continue a replay."""
     lane_pool().take(job.run_replay, pk)
 
 
 def roll_up() -> int:
-    """Roll up what was counted; return how many rows that were. For as long as they are apart,
-    whoever reads the metrics adds them up himself."""
+    """Roll up tallies and settlements; return the number of rows.
+
+    Until then, readers of the metrics add these rows up on their own.
+    """
     return rollup.roll_up_metrics(timezone.now(), gauges=False)
 
 
 def purge() -> None:
-    """Delete some of what is old enough."""
+    """Delete rows past their retention, for as long as the time budget allows."""
     lane_pool().take(retention.purge_old_rows, timezone.now())
 
 
 def sweep() -> int:
-    """Ring for every lane that has work and no worker; return how many there were."""
+    """Wake every lane that has work and no worker, and do the minute's other chores.
+
+    Returns the number of lanes woken.
+    """
     now = timezone.now()
     Heartbeat.objects.update_or_create(name="sweep", defaults={"at": now})
     stranded = wakeups.lanes_needing_a_worker(now)

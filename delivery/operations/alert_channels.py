@@ -22,11 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AlertChannel:
-    """A way to tell people.
+    """A way to send notifications.
 
-    name          "mail" or "webhook"
-    opened_column, closed_column   when the start and the end of an incident were sent
-    send          raises OSError, SMTPException or DestinationError when it could not
+    name           "mail" or "webhook"
+    opened_column  when the notification of an incident's start was sent
+    closed_column  when the notification of its end was sent
+    send           raises OSError, SMTPException or DestinationError when it fails
     """
 
     name: str
@@ -36,7 +37,7 @@ class AlertChannel:
 
 
 def send_notifications(now: datetime) -> None:
-    """Tell what has not been told, once. What could not be sent is tried again the next minute."""
+    """Send the notifications that have not been sent. A failed one is retried the next minute."""
     for channel in _configured_channels():
         opened = list(Incident.objects.filter(closed_at=None, **{channel.opened_column: None}))
         known = Incident.objects.filter(closed_at__isnull=False, **{channel.closed_column: None})
@@ -46,19 +47,18 @@ def send_notifications(now: datetime) -> None:
         try:
             channel.send(opened, closed, now)
         except (OSError, smtplib.SMTPException, DestinationError) as error:
-            logger.warning("Alarms could not be told, and will be in a minute: %s", error)
+            logger.warning("Notifications could not be sent; retrying in a minute: %s", error)
             continue
         _mark_notified(opened, channel.opened_column, now)
         _mark_notified(closed, channel.closed_column, now)
 
 
 def send_test_alert(now: datetime) -> dict[str, str]:
-    """Tell of an incident that is none; return for each way, "mail" or "webhook", what went wrong,
-    or ""."""
+    """Send a test incident; return the error, or "", for each channel ("mail" or "webhook")."""
     test_incident = Incident(
         kind=IncidentKind.SILENT,
         about="A test",
-        text="Nothing is wrong: somebody asked whether alarms arrive.",
+        text="Nothing is wrong. This is a test of whether alerts arrive.",
         opened_at=now,
         seen_at=now,
     )
@@ -84,10 +84,10 @@ def _configured_channels() -> Iterator[AlertChannel]:
 
 
 def send_alert_email(opened: Sequence[Incident], closed: Sequence[Incident], now: datetime) -> None:
-    """Send one mail about all of them."""
+    """Send one mail about all these incidents."""
     lines = [f"{each.get_kind_display()}: {each.about}\n  {each.text}" for each in opened]
     lines += [
-        f"Over: {each.get_kind_display().lower()}: {each.about}\n"
+        f"Resolved: {each.get_kind_display().lower()}: {each.about}\n"
         f"  It began at {each.opened_at:%Y-%m-%d %H:%M} UTC."
         for each in closed
     ]
@@ -102,17 +102,20 @@ def send_alert_email(opened: Sequence[Incident], closed: Sequence[Incident], now
 def _subject_text(opened: Sequence[Incident], closed: Sequence[Incident]) -> str:
     if len(opened) + len(closed) == 1:
         [each] = [*opened, *closed]
-        over = "" if opened else "over: "
+        over = "" if opened else "resolved: "
         return " ".join(f"{over}{each.about}: {each.get_kind_display().lower()}".split())
     new = f"{len(opened)} new" if opened else ""
-    over = f"{len(closed)} over" if closed else ""
+    over = f"{len(closed)} resolved" if closed else ""
     return f"Incidents: {', '.join(filter(None, (new, over)))}"
 
 
 def call_alert_webhook(
     opened: Sequence[Incident], closed: Sequence[Incident], now: datetime
 ) -> None:
-    """Call the webhook once about all of them. Raises DestinationError when it is not a 2xx."""
+    """Call the webhook once about all these incidents.
+
+    Raises DestinationError when the response is not a 2xx.
+    """
     incidents = [_incident_payload(each, "opened") for each in opened]
     incidents += [_incident_payload(each, "closed") for each in closed]
     body = json.dumps({"incidents": incidents}, ensure_ascii=False).encode()
@@ -123,7 +126,7 @@ def call_alert_webhook(
 
 
 def alert_signature_header(body: bytes, now: datetime) -> dict[str, str]:
-    """Return the header that proves that the call is ours: HMAC-SHA256 of "time.body"."""
+    """Return the header that authenticates our call: the HMAC-SHA256 of "time.body"."""
     if not settings.ALARM_WEBHOOK_SECRET:
         return {}
     at = f"{now.timestamp():.0f}"

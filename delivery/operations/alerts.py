@@ -1,8 +1,9 @@
-"""Alarms: what is wrong is found each minute, told once by mail and webhook, and so is its end.
+"""Finds problems every minute, and opens and closes the incidents that record them.
 
-An incident is one thing that is wrong, for as long as it is. It is over when nothing was seen of it
-for a while, so that what comes and goes is one incident. All that is new in a minute goes into one
-mail and one call: a hundred installations that fail at once are one message.
+An incident is one problem, from its first sign until it has not been seen for a while, so a problem
+that comes and goes is one incident. Its start and its end are each notified once
+(`alert_channels.py`). All changes of one minute share one mail and one webhook call: a hundred
+installations that fail at once are one message.
 """
 
 import logging
@@ -24,17 +25,17 @@ from integrations.models import Installation, Source
 
 logger = logging.getLogger(__name__)
 
-CLOSE_INCIDENT_AFTER = timedelta(minutes=3)  # without a sign of it, until an incident is over
-FAILURE_RATE_WINDOW = timedelta(minutes=10)  # of attempts that the failure rate is about
+CLOSE_INCIDENT_AFTER = timedelta(minutes=3)  # without a sign of the problem
+FAILURE_RATE_WINDOW = timedelta(minutes=10)  # of attempts that the failure rate covers
 FAILURE_RATE_MINUTES = round(FAILURE_RATE_WINDOW.total_seconds() / 60)
-FAILURE_RATE_MIN_ITEMS = 20  # items sent in it, below which a rate says nothing
+FAILURE_RATE_MIN_ITEMS = 20  # items sent in the window; with fewer a rate means nothing
 
 IncidentKind = Incident.Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that is wrong now; `about` is its name, `text` a sentence."""
+    """A current problem. `about` names the affected object, `text` is a sentence."""
 
     kind: str
     subject: str
@@ -43,7 +44,7 @@ class Alert:
 
 
 def update_incidents(now: datetime) -> None:
-    """Open incidents for what is wrong, and close those not seen for CLOSE_INCIDENT_AFTER."""
+    """Open an incident for each new problem; close those not seen for CLOSE_INCIDENT_AFTER."""
     alerts = {(each.kind, each.subject): each for each in find_alerts(now)}
     for incident in Incident.objects.filter(closed_at=None):
         alert = alerts.pop((incident.kind, incident.subject), None)
@@ -58,7 +59,8 @@ def update_incidents(now: datetime) -> None:
 
 
 def find_alerts(now: datetime) -> Iterator[Alert]:
-    """Yield what is wrong. Each is asked by keys, at the same cost however long the log is."""
+    """Yield the current problems. Every query goes by key, so its cost is independent of the log's
+    length."""
     yield from _find_stopped()
     yield from _find_late(now)
     yield from _find_failing(now)
@@ -156,7 +158,7 @@ def _find_silent(now: datetime) -> Iterator[Alert]:
 
 
 def _active_sources(since: datetime) -> set[int]:
-    """Return the sources that sent anything since then: what is rolled up, and what is not yet."""
+    """Return the sources that sent anything since then, from metrics and from pending tallies."""
     step = (
         MetricStep.MINUTE
         if timezone.now() - since < METRIC_RETENTION[MetricStep.MINUTE]

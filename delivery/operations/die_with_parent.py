@@ -1,10 +1,10 @@
-"""Run a command that cannot outlive its starter.
+"""Runs a command that cannot outlive its parent process.
 
 `python -m delivery.operations.die_with_parent command…`
 
-Standard input is the leash. Its other end is the starter's and closes when the starter is gone,
-however it went; then the whole process group is killed. Works for any command, on Linux and on
-macOS, and without a moment in which an orphan could slip away. Standard library only.
+The parent holds the other end of standard input. It closes when the parent ends, however it ends,
+and then the whole process group is killed. This works for any command, on Linux and macOS, and
+leaves no moment in which an orphan could survive. Standard library only.
 """
 
 import os
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the command to its end, hand SIGTERM on to it, and return its exit code."""
+    """Run the command, forward SIGTERM to it, and return its exit code."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603  (our own commands)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     threading.Thread(target=kill_group_with_parent, daemon=True).start()
@@ -25,7 +25,7 @@ def main(command: Sequence[str]) -> int:
 
 
 def kill_group_with_parent() -> None:
-    # os.read, not sys.stdin: a thread inside a buffered read crashes the interpreter's shutdown
+    # os.read, not sys.stdin: a thread in a buffered read crashes the interpreter at shutdown
     os.read(0, 1)
     os.killpg(0, signal.SIGKILL)
 

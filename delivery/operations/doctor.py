@@ -1,7 +1,4 @@
-"""What an operator asks first: is everything all right, and if not, what is to be done?
-
-Nothing here changes anything but `rebuild_indexes`.
-"""
+"""Checks the whole installation and names the fix for each problem. Changes nothing."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,22 +20,22 @@ from integrations.encryption import SecretsUnreadable
 from integrations.models import Installation, Source, WebhookSource
 
 MAX_CLOCK_SKEW = timedelta(seconds=2)  # between our clock and the database's
-LANE_STALLED_AFTER = timedelta(minutes=1)  # for which due work may have no worker
-STALL_RECHECK_SECONDS = 3.0  # the supervisor wakes such a lane each second
-MANY_RESTARTS = 3  # within an hour: from that many on something is wrong
+LANE_STALLED_AFTER = timedelta(minutes=1)  # that due work may wait without a worker
+STALL_RECHECK_SECONDS = 3.0  # the supervisor wakes such a lane every second
+MANY_RESTARTS = 3  # within an hour; this many or more are a problem
 MAX_NAMES_LISTED = 3
 
 INCIDENT_FIXES = {
-    Incident.Kind.ATTENTION: "Mend its settings in the admin, then press Resume on its page.",
-    Incident.Kind.LATE: "Its page says what the vendor answers; nothing is lost while it waits.",
-    Incident.Kind.FAILING: "Open the log with this installation: the reasons are grouped there.",
-    Incident.Kind.SILENT: "Look whether the sender runs and its write key is still valid.",
+    Incident.Kind.ATTENTION: "Fix its settings in the admin, then press Resume on its page.",
+    Incident.Kind.LATE: "See the vendor's response on its page. Nothing is lost while it waits.",
+    Incident.Kind.FAILING: "Filter the log by this installation to see the errors by reason.",
+    Incident.Kind.SILENT: "Check that the sender is running and its write key is still valid.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at. Something is wrong with it when there is a fix."""
+    """The result of one check. A non-empty fix means that there is a problem."""
 
     subject: str
     message: str
@@ -50,7 +47,7 @@ class CheckResult:
 
 
 def examine() -> Iterator[CheckResult]:
-    """Look at everything. What cannot be looked at without something else comes after that."""
+    """Run every check. A check runs after those that it depends on, and only if they passed."""
     yield from _check_settings()
     database = _run_check("Database", _check_database)
     yield from database
@@ -69,8 +66,8 @@ def _run_check(subject: str, check: Callable[[], Iterator[CheckResult]]) -> list
     try:
         return list(check())
     except DatabaseError as error:
-        message = f"cannot be asked: {str(error).strip().splitlines()[0]}"
-        return [CheckResult(subject, message, "Look whether the server of DATABASE_URL runs.")]
+        message = f"not reachable: {str(error).strip().splitlines()[0]}"
+        return [CheckResult(subject, message, "Check that the server of DATABASE_URL is running.")]
 
 
 def _check_settings() -> Iterator[CheckResult]:
@@ -78,7 +75,7 @@ def _check_settings() -> Iterator[CheckResult]:
     for each in found:
         yield CheckResult("Settings", str(each.msg), each.hint or "See `manage.py check`.")
     if not found:
-        yield CheckResult("Settings", "nothing is wrong with them")
+        yield CheckResult("Settings", "no problems")
 
 
 def _check_database() -> Iterator[CheckResult]:
@@ -88,15 +85,15 @@ def _check_database() -> Iterator[CheckResult]:
     if oldest and connection.get_database_version() < oldest:
         wanted = ".".join(map(str, oldest))
         yield CheckResult(
-            "Database", message, f"Update it: {wanted} is the oldest that is supported."
+            "Database", message, f"Upgrade it: {wanted} is the oldest supported version."
         )
     else:
         yield CheckResult("Database", message)
 
 
 def _check_clock() -> Iterator[CheckResult]:
-    """Leases and retries are moments of our clock, and other machines have theirs."""
-    if connection.vendor != "postgresql":  # SQLite has our own
+    """Compare our clock with the database's, because leases and retries depend on it."""
+    if connection.vendor != "postgresql":  # SQLite uses our clock
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
@@ -110,10 +107,10 @@ def _check_clock() -> Iterator[CheckResult]:
 def _check_indexes() -> Iterator[CheckResult]:
     names = invalid_indexes()
     for name in names:
-        message = f"{name} was built half-way: it is written to and never read"
+        message = f"the build of {name} was interrupted, so it is updated but never used"
         yield CheckResult("Indexes", message, "manage.py doctor --rebuild-indexes")
     if not names:
-        yield CheckResult("Indexes", "all are whole")
+        yield CheckResult("Indexes", "all valid")
 
 
 def _check_migrations() -> Iterator[CheckResult]:
@@ -121,10 +118,10 @@ def _check_migrations() -> Iterator[CheckResult]:
         message = f"{len(missing)} not applied: {_join_names(missing)}"
         yield CheckResult("Migrations", message, "manage.py migrate")
     elif unknown := _unknown_migrations():
-        fix = "Run the version of Penstock that made them, or a newer one."
-        yield CheckResult("Migrations", f"made by a newer version: {_join_names(unknown)}", fix)
+        fix = "Run the version of Penstock that applied them, or a newer one."
+        yield CheckResult("Migrations", f"applied by a newer version: {_join_names(unknown)}", fix)
     else:
-        yield CheckResult("Migrations", "all are applied")
+        yield CheckResult("Migrations", "all applied")
 
 
 def _join_names(names: Sequence[str]) -> str:
@@ -152,12 +149,12 @@ def _check_secrets() -> Iterator[CheckResult]:
     unreadable = [name for name, read in readers if not _can_decrypt(read)]
     for name in unreadable:
         fix = (
-            "Put the key that they were sealed with back into PENSTOCK_SECRETS_KEYS, or enter "
-            "them again."
+            "Put the key that encrypted them back into PENSTOCK_SECRETS_KEYS, or enter the "
+            "secrets again."
         )
-        yield CheckResult("Secrets", f"those of {name} cannot be opened", fix)
+        yield CheckResult("Secrets", f"those of {name} cannot be decrypted", fix)
     if not unreadable:
-        yield CheckResult("Secrets", "all can be opened")
+        yield CheckResult("Secrets", "all can be decrypted")
 
 
 def _can_decrypt(read: Callable[[], object]) -> bool:
@@ -173,25 +170,25 @@ def _check_cluster() -> Iterator[CheckResult]:
     alive = [each for each in found.clusters if each.is_alive]
     if alive:
         places = ", ".join(f"{each.host} (pid {each.pid})" for each in alive)
-        yield CheckResult("Cluster", f"{len(alive)} at work: {places}")
+        yield CheckResult("Cluster", f"{len(alive)} running: {places}")
     else:
         yield CheckResult(
-            "Cluster", "none runs, so nothing is delivered", "Start `manage.py cluster`."
+            "Cluster", "none running, so nothing is delivered", "Start `manage.py cluster`."
         )
     if found.broker.trouble:
-        fix = "Look whether the server of BROKER_URL runs."
+        fix = "Check that the server of BROKER_URL is running."
         yield CheckResult("Broker", f"{found.broker.name}: {found.broker.trouble}", fix)
     else:
-        yield CheckResult("Broker", f"{found.broker.name}, {found.broker.queued} tasks wait")
+        yield CheckResult("Broker", f"{found.broker.name}, {found.broker.queued} tasks queued")
     if alive and found.sweep_is_late:
-        yield CheckResult("Sweep", "late", "`manage.py bootstrap` makes its schedule.")
+        yield CheckResult("Sweep", "late", "Run `manage.py bootstrap` to restore its schedule.")
 
 
 def _check_restarts() -> Iterator[CheckResult]:
     now = timezone.now()
     recent = restarts.list_restarts_since(now - restarts.RESTARTS_KEPT_FOR)
     if not recent:
-        yield CheckResult("Restarts", "no cluster was restarted in the last 24 hours")
+        yield CheckResult("Restarts", "none in the last 24 hours")
         return
     last = recent[0]
     message = (
@@ -201,25 +198,27 @@ def _check_restarts() -> Iterator[CheckResult]:
     often = sum(each.at > now - timedelta(hours=1) for each in recent) >= MANY_RESTARTS
     fix = (
         "Read the output of `manage.py cluster`. If processes are not ready in time, the machine "
-        "is short of processor time or of memory."
+        "is short of processor time or memory."
     )
     yield CheckResult("Restarts", message, fix if often else "")
 
 
 def _check_lanes() -> Iterator[CheckResult]:
-    """Lanes that could be worked on and are not; what a vendor or a person holds up is below."""
+    """Find lanes with due work and no worker; late and paused lanes are among the alerts."""
     since = _stalled_since()
     if since is None:
-        yield CheckResult("Lanes", "none stands still without a reason")
+        yield CheckResult("Lanes", "none stalled")
         return
-    message = f"deliveries wait since {since:%Y-%m-%d %H:%M:%S} UTC and no worker takes them"
-    fix = "Restart `manage.py cluster`; if it comes again, its output says why."
+    message = f"no worker has taken due deliveries since {since:%Y-%m-%d %H:%M:%S} UTC"
+    fix = "Restart `manage.py cluster`. If this happens again, read its output."
     yield CheckResult("Lanes", message, fix)
 
 
 def _stalled_since() -> datetime | None:
-    """Return since when due deliveries wait in lanes that no worker takes. Looks twice: a lane
-    whose wait is just over has no worker for a moment."""
+    """Return since when due deliveries have waited in lanes without a worker, or None.
+
+    Checks twice, because a lane whose wait is just over has no worker for a moment.
+    """
     stranded = set(wakeups.lanes_needing_a_worker(timezone.now()))
     if stranded:
         time.sleep(STALL_RECHECK_SECONDS)
@@ -237,7 +236,7 @@ def _check_alerts() -> Iterator[CheckResult]:
     for each in found:
         yield CheckResult(each.about, each.text, INCIDENT_FIXES[Incident.Kind(each.kind)])
     if not found:
-        yield CheckResult("Deliveries", "none is late, and no installation needs attention")
+        yield CheckResult("Deliveries", "none late, and no installation needs attention")
 
 
 CHECKS_AFTER_MIGRATIONS = (

@@ -15,7 +15,7 @@ INVALID_INDEXES_SQL = """
 
 
 def invalid_indexes() -> list[str]:
-    """Return the indexes that a build which was cut off has left; none of those being built."""
+    """Return the indexes left by interrupted builds, without those being built now."""
     if connection.vendor != "postgresql":
         return []
     with connection.cursor() as cursor:
@@ -24,10 +24,10 @@ def invalid_indexes() -> list[str]:
 
 
 def rebuild_indexes() -> Iterator[str]:
-    """Rebuild what is half-built, without keeping anybody from writing; say what was done.
+    """Rebuild invalid indexes without blocking writes; yield a sentence about each.
 
-    One whose migration is not applied yet is dropped: the migration would refuse a name that is
-    there. So is what a rebuilding that was cut off has left beside the index itself.
+    While migrations are unapplied, an invalid index is dropped instead, because the migration that
+    creates it would fail on an existing name. The leftovers of an interrupted REINDEX are dropped.
     """
     to_come = bool(unapplied_migrations())
     for name in invalid_indexes():

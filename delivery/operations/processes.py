@@ -1,4 +1,4 @@
-"""Child processes in groups: what is started together is watched, stopped and killed together."""
+"""Process groups: start, watch, stop and kill a command together with all its child processes."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from typing import IO, Any
 import psutil
 from django.conf import settings
 
-RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; the last one for ever after
-STABLE_AFTER = 5.0  # seconds of life after which a death counts as the first one again
+RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; the last one repeats
+STABLE_AFTER = 5.0  # seconds of uptime after which the delays start over
 
 
 def manage(*arguments: str) -> list[str]:
@@ -22,17 +22,17 @@ def manage(*arguments: str) -> list[str]:
 
 
 def set_nice(pid: int, nice: int) -> None:
-    """Let a process group that leads its session run after those of less `nice`."""
+    """Set the niceness of a process group that leads its session."""
     os.setpriority(os.PRIO_PGRP, pid, nice)
-    # Linux may share the processor between sessions, each with a niceness of its own: sched(7)
+    # Linux may share the processor between sessions, each with its own niceness; see sched(7).
     with suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 class ProcessGroup:
-    """A command and every process that comes of it, in a session of its own.
+    """A command and all its descendants, in a session of its own.
 
-    It is on a leash (leash.py): when this process is killed, the group goes with it.
+    The group is killed when this process ends, however it ends (die_with_parent.py).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ProcessGroup:
         output: int | None = None,
         nice: int = 0,
     ):
-        """nice  how much it gives way to other processes: 0 not at all, 19 most"""
+        """nice  niceness of the group: 0 is normal, 19 yields most to other processes"""
         self.started = time.monotonic()
         self.leash = subprocess.Popen(  # noqa: S603  (our own commands)
             [sys.executable, "-m", "delivery.operations.die_with_parent", *command],
@@ -70,31 +70,31 @@ class ProcessGroup:
         return self.leash.poll() is None
 
     def members(self) -> list[psutil.Process]:
-        """Return the living processes of the group, orphans among them included."""
+        """Return the living processes of the group, orphans included."""
         return list(living(pid for pid in psutil.pids() if group_of(pid) == self.leash.pid))
 
     def terminate(self) -> None:
-        """Ask the command to end. Its own children are its business."""
+        """Ask the command to end. It is responsible for its own children."""
         self.leash.terminate()
 
     def stop(self, seconds: float) -> None:
-        """Ask the command to end, and kill what is left of the group when time is up."""
+        """Ask the command to end, and kill what is left of the group after that many seconds."""
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self.leash.wait(seconds)
         self.kill()
 
     def kill(self) -> None:
-        """Kill all that is left; return when nothing is."""
+        """Kill every process of the group; return when none is left."""
         while self.members():
-            # PermissionError: macOS says so of a group whose members are all about to go
+            # PermissionError: macOS raises it for a group whose members are all exiting
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.leash.pid, signal.SIGKILL)
             time.sleep(0.02)
         self.leash.wait()
 
     def close(self) -> None:
-        """Let go of the streams of a dead group."""
+        """Close the streams of a dead group."""
         for stream in (self.leash.stdin, self.leash.stdout):
             if stream:
                 stream.close()
@@ -103,7 +103,7 @@ class ProcessGroup:
 def group_of(pid: int) -> int | None:
     try:
         return os.getpgid(pid)
-    except OSError:  # gone, or none of our business
+    except OSError:  # the process has ended or belongs to another user
         return None
 
 
@@ -116,15 +116,16 @@ def living(pids: Iterable[int]) -> Iterator[psutil.Process]:
 
 
 class Backoff:
-    """How long to wait before the next start, so that a crash loop does not spin."""
+    """Delays between restarts, so that a crash loop does not spin."""
 
     def __init__(self) -> None:
         self.deaths = 0
 
     def delay(self, lived: float, *, came_up: bool = True) -> float:
-        """Return seconds to wait after a death at that age, in seconds.
+        """Return how long to wait before the next start, in seconds.
 
-        came_up  whether it ever worked; otherwise no age counts as a stable life
+        lived    how long the process ran, in seconds
+        came_up  whether its start completed; otherwise it does not count as stable at any age
         """
         if came_up and lived >= STABLE_AFTER:
             self.deaths = 0
@@ -133,9 +134,10 @@ class Backoff:
 
 
 class StopRequest:
-    """Whether somebody asked us to stop: with Ctrl-C, SIGTERM, or by closing the terminal.
+    """Records a request to stop: Ctrl-C, SIGTERM, or a closed terminal.
 
-    The handler sets a flag and nothing else: an Event set in one can deadlock with its own wait.
+    The signal handler only sets a flag, because setting a threading.Event in a handler can deadlock
+    with a wait for that event.
     """
 
     def __init__(self) -> None:
@@ -148,7 +150,7 @@ class StopRequest:
         self.asked = True
 
     def wait(self, seconds: float) -> bool:
-        """Wait that long, or until we are asked; return whether we are."""
+        """Wait that long or until a stop is requested; return whether it was."""
         until = time.monotonic() + seconds
         while not self.asked and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))

@@ -1,11 +1,11 @@
-"""Measure the progress of a process group: the time it could run, and whether it has come up.
+"""Measures the progress of a process group: the time it could run, and whether it has started.
 
-A group that does nothing is either frozen or short of processor time, and only the first calls for
-a restart. CPU time does not tell them apart: a frozen process and a starved one both use none. The
-kernel does: in `schedstat` Linux counts for each thread how long it was ready to run and had to
-wait for a processor. A frozen thread sleeps, so that its wait stays the same; the wait of a starved
-one grows by a second each second. Where there is no `schedstat` (macOS, some sandboxes), the load
-average tells how many processes share each processor.
+A group that does nothing is either frozen or short of processor time, and only a frozen one needs a
+restart. CPU time does not tell them apart, because both use none. The kernel does: in `schedstat`,
+Linux counts how long each thread was ready to run and waited for a processor. A frozen thread
+sleeps, so its wait stays the same; the wait of a starved one grows by a second each second. Where
+there is no `schedstat` (macOS, some sandboxes), the load average shows how many processes share
+each processor.
 """
 
 import os
@@ -15,15 +15,15 @@ from contextlib import suppress
 
 import psutil
 
-# Seconds that one look counts for at most. A late look means that the supervisor itself, or the
-# database that it asks, was short of processor time, and so was the group.
+# Seconds that one check counts for at most. A late check means that the supervisor itself, or the
+# database that it queries, was short of processor time, and so was the group.
 MAX_STEP_SECONDS = 1.25
-# What a second counts for at least, so that no measurement can postpone a verdict for ever.
+# The least that a second counts for, so that no measurement can postpone a verdict forever.
 MIN_STEP_SHARE = 0.05
 NANOSECOND = 1e-9
 
-# Seconds of its own time that a group may take to come up. With each group in a row that did not
-# the next one has twice as long, up to the second figure.
+# Seconds of its own time that a group may take to start. Each failed start in a row doubles the
+# limit for the next one, up to the second figure.
 STARTUP_SECONDS = 15.0
 MAX_STARTUP_SECONDS = 240.0
 READY_TITLE = re.compile(r"^qcluster \S+ (idle|processing|monitor|pusher)\b")
@@ -52,16 +52,16 @@ class GroupClock:
 
 
 class RunQueueWait:
-    """How long the threads of a group waited for a processor, by the kernel's own count."""
+    """Measures how long the threads of a group waited for a processor, as counted by the kernel."""
 
     def __init__(self) -> None:
         self.last: ThreadTimes = {}
 
     def __call__(self, members: Sequence[psutil.Process], passed: float) -> float:
-        """Return for how many of the seconds that passed some thread was kept waiting.
+        """Return for how many of the seconds that passed the group was kept waiting.
 
-        The waits of all threads are added up, because a wake-up goes through several of them, one
-        after the other. That is too much when they wait at the same time, in a group that is busy.
+        The waits of all threads are added up, because a wake-up passes through several threads in
+        turn. The sum is too large when threads of a busy group wait at the same time.
         """
         reading = {key: times for each in members for key, times in thread_times(each.pid)}
         last, self.last = self.last, reading
@@ -70,7 +70,7 @@ class RunQueueWait:
             before = last.get(thread, (0, 0))
             if times != before:
                 waited += (times[1] - before[1]) * NANOSECOND
-            elif is_runnable(*thread):  # the kernel counts a wait when it is over
+            elif is_runnable(*thread):  # the kernel counts a wait only once it has ended
                 return passed
         return min(waited, passed)
 
@@ -84,15 +84,15 @@ def thread_times(pid: int) -> Iterator[tuple[tuple[int, str], tuple[int, int]]]:
 
 
 def is_runnable(pid: int, thread: str) -> bool:
-    """Return whether a thread runs, or would if it had a processor."""
+    """Return whether a thread is running or waiting for a processor."""
     with suppress(OSError):
-        # the name of the program comes before its state, and may have any characters
+        # The program's name precedes its state and may contain any characters.
         return read_file(f"/proc/{pid}/task/{thread}/stat").rpartition(b")")[2].split()[0] == b"R"
     return False
 
 
 def read_file(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # half of the time that Path.read_text takes
+    with open(path, "rb", buffering=0) as file:  # takes half as long as Path.read_text
         return file.read()
 
 
@@ -103,19 +103,19 @@ def has_schedstat() -> bool:
 
 
 def estimate_wait_by_load(members: Sequence[psutil.Process], passed: float) -> float:
-    """Estimate the wait: with four processes for each processor, three seconds of four."""
+    """Estimate the wait: with four processes per processor, it is three of four seconds."""
     load, _, _ = psutil.getloadavg()
     return passed * (1.0 - min((psutil.cpu_count() or 1) / max(load, 0.01), 1.0))
 
 
 class Startup:
-    """The start of a django-q2 cluster, which is over when all its parts have been ready once.
+    """The start of a django-q2 cluster, which ends when all its processes have been ready once.
 
-    A worker, the monitor and the pusher name themselves when they are ready for work.
+    A worker, the monitor and the pusher set their process titles when they are ready for work.
     """
 
     def __init__(self, workers: int, failed_before: int = 0):
-        """failed_before  how many starts in a row did not come to this point"""
+        """failed_before  number of consecutive starts that did not complete"""
         self.parts = workers + 2
         self.ready = 0
         self.is_over = False
@@ -125,7 +125,7 @@ class Startup:
         return f"only {self.ready} of {self.parts} processes were ready"
 
     def ends_with(self, titles: Iterable[str]) -> bool:
-        """Look at how the processes call themselves; return whether the start ends with that."""
+        """Read the process titles; return whether they complete the start."""
         self.ready = sum(bool(READY_TITLE.match(each)) for each in titles)
         if self.is_over or self.ready < self.parts:
             return False

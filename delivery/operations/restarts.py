@@ -1,4 +1,4 @@
-"""Restarts of clusters with their reasons, kept for a day among the heartbeats."""
+"""Records cluster restarts with their reasons, kept for a day in the heartbeat table."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.utils import timezone
 from delivery.models import Heartbeat
 
 RESTARTS_KEPT_FOR = timedelta(days=1)
-MAX_RESTARTS_KEPT = 100  # at most
+MAX_RESTARTS_KEPT = 100
 RESTART_PREFIX = "restart "
 RESTART_TOKEN_LENGTH = (
     8  # characters between prefix and reason, so that two restarts may have the same reason
@@ -23,7 +23,7 @@ class Restart:
 
 
 def record_restart(reason: str) -> None:
-    """Write down that a cluster was restarted, and forget old restarts."""
+    """Record that a cluster was restarted, and delete old restarts."""
     name = f"{RESTART_PREFIX}{secrets.token_hex(RESTART_TOKEN_LENGTH // 2)} {reason}"
     most = Heartbeat._meta.get_field("name").max_length
     Heartbeat.objects.create(name=name[:most], at=timezone.now())
@@ -34,7 +34,7 @@ def record_restart(reason: str) -> None:
 
 
 def list_restarts_since(moment: datetime) -> list[Restart]:
-    """Return the restarts since then, the newest first."""
+    """Return the restarts since a moment, newest first."""
     rows = Heartbeat.objects.filter(name__startswith=RESTART_PREFIX, at__gte=moment).order_by("-at")
     return [
         Restart(row.at, row.name[len(RESTART_PREFIX) + RESTART_TOKEN_LENGTH + 1 :]) for row in rows

@@ -1,7 +1,8 @@
-"""Retention: what is old enough is purged, a little at a time, and stays counted in the ledger.
+"""Retention: purges old rows in small batches and keeps their counts in the ledger.
 
-Never what is queued. Small batches in transactions of their own, so that no lock lasts; the oldest
-first, by key, so that nothing is scanned. Between them it rests while others work.
+Queued deliveries are never purged. Each batch is a transaction of its own, so that no lock lasts.
+Batches go by key, oldest first, so that nothing is scanned. While the system is busy, the purge
+pauses between them.
 """
 
 import time
@@ -35,35 +36,35 @@ from integrations.keyset import first_id
 from integrations.models import AuditEntry
 
 PURGE_BATCH_ROWS = 2_000  # rows
-PURGE_BUDGET = 20.0  # seconds a purge may take, rests included; the next sweep goes on
+PURGE_BUDGET = 20.0  # seconds that a purge may take, pauses included; the next sweep continues
 REST_FACTOR, MAX_REST_SECONDS = (
     3.0,
     1.0,
-)  # times as long as a batch took, and seconds; when others work
-BUSY_PERIOD = timedelta(seconds=2)  # since something came in or was settled: others work
+)  # pause while the system is busy: a multiple of the time a batch took, and its limit in seconds
+BUSY_PERIOD = timedelta(seconds=2)  # busy for this long after an event arrived or was settled
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeBatch:
-    """Some of the rows that are old: those of them with ids above `after`, up to `last`."""
+    """Old rows with ids above `after`, up to and including `last`."""
 
     rows: QuerySet
     after: int
     last: int
 
     def related_rows(self, model: type[Model], column: str) -> QuerySet:
-        """Return the rows of another table whose column is in that range."""
+        """Return the rows of another table whose column is in the batch's range of ids."""
         among = {f"{column}__gt": self.after, f"{column}__lte": self.last}
         return model._default_manager.filter(**among)
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeStep:
-    """One kind of row.
+    """The purge of one kind of row.
 
-    days_setting  the setting with the age that it is kept for
-    old_rows  gives the rows that are older than a moment
-    purge  deletes a part of them with all that hangs on them; returns how many
+    days_setting  the setting that says how long it is kept, in days
+    old_rows      returns the rows that are older than a moment
+    purge         deletes a batch of rows with everything related; returns the number of rows
     """
 
     name: str
@@ -73,12 +74,12 @@ class PurgeStep:
 
 
 def purge_old_rows(now: datetime, *, budget: float = PURGE_BUDGET) -> Counter[str]:
-    """Delete what is older than its age in the settings; return how many rows of what."""
+    """Delete rows past their retention; return the number of deleted rows by kind."""
     until = time.monotonic() + budget
     purged: Counter[str] = Counter()
     for step in PURGE_STEPS:
         rows = step.old_rows(now - timedelta(days=getattr(settings, step.days_setting)))
-        after = 0  # what went leaves dead entries in the index: to begin before it reads them all
+        after = 0  # Continue after the last batch: its dead index entries would be read again.
         while time.monotonic() < until and not is_stopping():
             began = time.monotonic()
             batch = _next_batch(rows, after)
@@ -98,7 +99,7 @@ def _next_batch(rows: QuerySet, after: int) -> PurgeBatch | None:
 
 
 def _rest_if_busy(seconds: float) -> None:
-    """Leave the machine to others, if there are any, after so many seconds of work."""
+    """After a batch that took that many seconds, pause if the system is busy."""
     if _is_system_busy(timezone.now()):
         with yielding_worker(at_once=True):
             time.sleep(min(REST_FACTOR * seconds, MAX_REST_SECONDS))
@@ -112,11 +113,11 @@ def _is_system_busy(now: datetime) -> bool:
     return False
 
 
-# --- what is old ---------------------------------------------------------------------------------
+# --- old rows ------------------------------------------------------------------------------------
 
 
 def _older_than(model: type[Model], moment: str) -> Callable[[datetime], QuerySet]:
-    """Return what gives the rows whose ids are below that of the first one since a moment."""
+    """Return a function that returns the rows with ids below the first one since a moment."""
     return lambda before: model._default_manager.filter(pk__lt=first_id(model, moment, before))
 
 
@@ -130,16 +131,16 @@ def _old_deliveries(before: datetime) -> QuerySet:
 
 
 def _old_events(before: datetime) -> QuerySet:
-    """Events go after their deliveries: while one is left, the event is needed to tell of it."""
+    """Return old events without deliveries, because a delivery's page needs its event."""
     needed = Exists(Delivery.objects.filter(event=OuterRef("pk")))
     return Event.objects.filter(~needed, pk__lt=first_id(Event, "received_at", before))
 
 
-# --- what goes -----------------------------------------------------------------------------------
+# --- deletion ------------------------------------------------------------------------------------
 
 
 def _delete(rows: QuerySet) -> int:
-    # what hangs on these rows is dealt with here, by range and not one by one
+    # Related rows are deleted here by range; Django would cascade row by row.
     return rows._raw_delete("default")
 
 
@@ -154,7 +155,8 @@ def _purge_attempts(batch: PurgeBatch) -> int:
 
 
 def _purge_deliveries(batch: PurgeBatch) -> int:
-    # locked: who wants one delivered again meanwhile finds it gone, and never loses it queued
+    # Locked, so that a concurrent "deliver again" finds a delivery gone rather than queueing it
+    # just before it is deleted.
     settled = batch.rows.select_for_update().order_by("pk").values_list("installation", "state")
     add_to_totals(Counter(f"{PAST_DELIVERIES}{where} {state}" for where, state in settled))
     for model in (Carried, Replayed, Resolution):
@@ -163,7 +165,7 @@ def _purge_deliveries(batch: PurgeBatch) -> int:
 
 
 def _purge_events(batch: PurgeBatch) -> int:
-    # Locked, then looked at again: meanwhile a backfill may have made a delivery of one.
+    # Locked, then checked again, because a backfill may have made a delivery of one by now.
     ids = batch.rows.select_for_update().order_by("pk").values_list("pk", flat=True)
     gone = _delete(batch.rows.filter(pk__in=list(ids)))
     left = Exists(Event.objects.filter(pk=OuterRef("event")))

@@ -1,11 +1,12 @@
-"""Supervise django-q2: restart the whole of it when a part is missing or due work is not taken.
+"""Supervises the django-q2 cluster: restarts it when a process is missing or due work is ignored.
 
-django-q2 replaces a process that died, but not the locks that died with it: one idle worker killed
-can freeze the cluster for good, a killed monitor makes tasks run for ever. So nothing of a damaged
-group is kept. Our tables hold the truth, hence a restart costs seconds and never a delivery.
+django-q2 replaces a process that died, but not the locks that died with it. One killed idle worker
+can freeze the cluster for good, and a killed monitor makes tasks run forever. So a damaged group is
+always replaced as a whole. The state lives in our tables, so a restart costs seconds and never
+loses a delivery.
 
-A group is judged by its own time (`progress.py`), not by the wall clock: on a machine that is short
-of processor time a restart only makes the group start from the beginning.
+A group is judged by its own time (`progress.py`), not by the wall clock, because on a machine that
+is short of processor time a restart would only throw away the progress of the start.
 """
 
 import logging
@@ -36,25 +37,25 @@ from delivery.replay import job
 
 logger = logging.getLogger(__name__)
 
-TICK = 1.0  # seconds between two looks
-DATABASE_LOOK = 0.5  # seconds between two looks at a database that is away
-FROZEN_AFTER = 8.0  # seconds of the group's time that rung lanes may wait while workers are idle
-# django-q2's scheduler stops at one schedule that it cannot read, and all the others with it
+TICK = 1.0  # seconds between two checks
+DATABASE_LOOK = 0.5  # seconds between two checks of an unavailable database
+FROZEN_AFTER = 8.0  # seconds of the group's time that woken lanes may wait while workers are idle
+# One unreadable schedule stops django-q2's scheduler, and with it every other schedule.
 SWEEP_LATE = timedelta(seconds=90)
 SWEEP_SILENCE = timedelta(seconds=150)  # the sweep runs every minute, as django-q2 counts them
-ROLL_UP = timedelta(seconds=5)  # between two, when there is anything to roll up
-LAST_REQUEST = 3.0  # seconds that busy workers of a damaged group have to finish their request
-CLUSTER_STOP_SECONDS = 15.0  # seconds from being asked to stop to the end
+ROLL_UP = timedelta(seconds=5)  # between two roll-ups, if there is anything to roll up
+LAST_REQUEST = 3.0  # seconds that busy workers of a damaged group get to finish their request
+CLUSTER_STOP_SECONDS = 15.0  # seconds that a stop may take
 HEARTBEAT = timedelta(seconds=10)
-FORGOTTEN = timedelta(days=1)  # how old a heartbeat of a cluster that was killed may become
+FORGOTTEN = timedelta(days=1)  # age at which the heartbeat of a killed cluster is deleted
 
-PIDS = "/proc/self/ns/pid"  # Linux: the numbering that our process ids belong to
+PIDS = "/proc/self/ns/pid"  # Linux: the PID namespace
 
 Titles = Mapping[int, str]
 
 
 def supervise(stop: StopRequest) -> None:
-    """Keep a cluster running until we are asked to stop."""
+    """Keep a cluster running until a stop is requested."""
     backoff, failed_starts, reason = Backoff(), 0, ""
     while not stop.asked:
         wait_for_database(stop)
@@ -74,22 +75,22 @@ def supervise(stop: StopRequest) -> None:
 
 def _record_restart(reason: str) -> None:
     if reason:
-        with database_may_be_away("Only this log has the reason of the restart"):
+        with database_may_be_away("The reason for the restart is only in this log"):
             restarts.record_restart(reason)
 
 
 def wait_for_database(stop: StopRequest) -> None:
-    """Return when it answers, or when we are asked to stop: without it qcluster only dies."""
-    told = False
+    """Return when the database answers or a stop is requested; qcluster crashes without it."""
+    has_warned = False
     while not stop.asked:
         try:
             Heartbeat.objects.exists()
             return
         except DatabaseError as error:
             close_old_connections()
-            if not told:
-                logger.warning("The cluster starts when the database answers: %s", error)
-            told = True
+            if not has_warned:
+                logger.warning("Waiting for the database before starting the cluster: %s", error)
+            has_warned = True
         stop.wait(DATABASE_LOOK)
 
 
@@ -97,13 +98,13 @@ class SupervisedCluster:
     """One start of `qcluster`: its process group, and the name that its leases carry."""
 
     def __init__(self, failed_starts: int = 0) -> None:
-        """failed_starts  how many before this one did not come up, in a row"""
+        """failed_starts  number of consecutive starts before this one that did not complete"""
         self.startup = Startup(settings.CLUSTER_WORKERS, failed_starts)
         self.holder = f"{here()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.beaten_at = self.started_at - HEARTBEAT
         self.database_was_away = False
-        self.swept_at = self.started_at  # when we rang for the sweep ourselves
+        self.swept_at = self.started_at  # when the supervisor last enqueued a sweep
         self.last_sweep: datetime | None = None
         self.sweep_seen_at = 0.0  # in the group's time
         self.rolled_up_at = self.started_at
@@ -116,7 +117,7 @@ class SupervisedCluster:
         self.clock = GroupClock(self.group.started)
 
     def watch(self, stop: StopRequest) -> str:
-        """Return why the group must be restarted, or "" when we are asked to stop."""
+        """Return why the group must be restarted, or "" when a stop is requested."""
         while not stop.wait(TICK):
             self.clock.advance(time.monotonic(), self.group.members() if self.is_judged else ())
             if reason := self.missing() or self.neglected():
@@ -125,7 +126,7 @@ class SupervisedCluster:
 
     @property
     def is_judged(self) -> bool:
-        """Whether its time decides over it now; to measure the time costs some milliseconds."""
+        """Whether the group's clock matters now; measuring it costs a few milliseconds."""
         return (
             not self.startup.is_over
             or bool(self.wakeup_monitor.pending)
@@ -137,22 +138,23 @@ class SupervisedCluster:
             return f"qcluster ended with exit code {self.group.leash.returncode}"
         titles = {p.pid: title(p) for p in self.group.members()}
         if self.startup.ends_with(titles.values()):
-            self.wakeup_monitor.since = self.clock.seconds  # before, nobody could answer
+            self.wakeup_monitor.since = self.clock.seconds  # no worker could answer before
             age, waited = self.group.age, self.group.age - self.clock.seconds
             logger.info("The cluster is up after %.1f s; it could not run for %.1f s.", age, waited)
         return self.roster.missing(titles)
 
     def neglected(self) -> str:
-        """Ring for lanes that nobody works on; return what shows that the ringing is in vain.
+        """Wake lanes without a worker; return why the workers seem stuck, or "".
 
-        Without the database nothing can be said, and a restart would mend nothing. When it is
-        back, it mends at once what django-q2 would take 10 s to notice, and more to replace.
+        Nothing can be decided without the database, and a restart would not help. Once the
+        database is back, a restart repairs at once what django-q2 takes 10 s to notice and longer
+        to replace.
         """
-        with database_may_be_away("The watch cannot ask the database"):
+        with database_may_be_away("The supervisor cannot reach the database"):
             now = timezone.now()
             self.beat(now)
             if self.database_was_away:
-                return "the database was away"
+                return "the database was unavailable"
             job.enqueue_stalled_replays(now)
             self.enqueue_roll_up(now)
             return self.late_sweep(now) or self.unanswered(now)
@@ -184,13 +186,13 @@ class SupervisedCluster:
         if silence <= SWEEP_SILENCE:
             return ""
         return (
-            f"no sweep for {SWEEP_SILENCE.seconds} s (if this comes again and again: "
-            "`manage.py bootstrap` makes its schedule)"
+            f"no sweep for {SWEEP_SILENCE.seconds} s (if this repeats, run `manage.py bootstrap` "
+            "to restore its schedule)"
         )
 
     @property
     def sweep_silence(self) -> timedelta:
-        """Time of the group since a sweep was seen, or since the start."""
+        """How long ago a sweep was seen, in the group's time, or since the start if none was."""
         return timedelta(seconds=self.clock.seconds - self.sweep_seen_at)
 
     def unanswered(self, now: datetime) -> str:
@@ -201,7 +203,7 @@ class SupervisedCluster:
             )
         )
         wakeups.wake_lanes(stranded)
-        # by what they call themselves: a lane that only waits holds a lease, but no process
+        # Judge by process titles: a lane that only waits holds a lease but occupies no process.
         busy = self.processing() >= settings.CLUSTER_WORKERS
         silence = self.wakeup_monitor.silence(pending, busy=busy, clock=self.clock.seconds)
         if silence <= (FROZEN_AFTER if self.startup.is_over else self.startup.limit):
@@ -209,17 +211,17 @@ class SupervisedCluster:
         if not self.startup.is_over:
             return f"{self.startup} after {self.group.age:.0f} s"
         woken = f"{len(pending)} lanes were woken"
-        return f"{woken} and idle workers did not answer for {silence:.0f} s"
+        return f"{woken} and idle workers did not respond for {silence:.0f} s"
 
     def stop(self) -> None:
-        """End at leisure: every worker finishes the request it is at."""
-        # Only qcluster itself gets the signal: a worker would die of it in mid-request.
+        """Stop gracefully: every worker finishes its current request."""
+        # Only qcluster gets the signal, because a worker would die of it mid-request.
         self.stop_file.touch()
         self.group.stop(CLUSTER_STOP_SECONDS)
         self.clear()
 
     def end(self) -> None:
-        """Kill the group, after healthy workers had a moment to finish the request they are at."""
+        """Kill the group after healthy workers had LAST_REQUEST to finish their request."""
         self.stop_file.touch()
         until = time.monotonic() + LAST_REQUEST
         while time.monotonic() < until and self.is_busy():
@@ -230,19 +232,19 @@ class SupervisedCluster:
     def is_busy(self) -> bool:
         if self.processing():
             return True
-        with database_may_be_away("Nobody can say which lanes are at work"):
+        with database_may_be_away("It is unknown which lanes are being delivered"):
             return lanes_leases.count_live_leases(self.holder, timezone.now()) > 0
         return False
 
     def processing(self) -> int:
-        """Return how many worker processes are at a task."""
+        """Return how many worker processes are running a task."""
         return sum(" processing " in title(process) for process in self.group.members())
 
     def clear(self) -> None:
-        """Give back what the dead group held."""
+        """Release everything that the dead group held."""
         self.group.close()
         self.folder.cleanup()
-        with database_may_be_away("The leases of the dead cluster stay until they run out"):
+        with database_may_be_away("The dead cluster's leases stay until they expire"):
             lanes_leases.release_cluster_leases(self.holder, died=not self.database_was_away)
             clear_all_wakeups()
             Heartbeat.objects.filter(name=self.heartbeat).delete()
@@ -251,36 +253,36 @@ class SupervisedCluster:
 
 
 class ProcessRoster:
-    """Who was ever seen in the group. With django-q2's recycling off, who leaves has died."""
+    """Every process seen in the group. django-q2's recycling is off, so a missing one has died."""
 
     def __init__(self) -> None:
         self.seen: dict[int, str] = {}
 
     def missing(self, present: Titles) -> str:
-        """Return who of the group is gone, as a sentence, or ""."""
+        """Return which processes of the group are gone, as text, or ""."""
         gone = [f"{name} (pid {pid})" for pid, name in self.seen.items() if pid not in present]
-        # only those that named themselves: what a process calls on its way up comes and goes
+        # Only processes with a qcluster title: helpers that run during startup come and go.
         self.seen.update((pid, each) for pid, each in present.items() if "qcluster" in each)
         return f"gone: {', '.join(gone)}" if gone else ""
 
 
 class WakeupMonitor:
-    """Whether anybody answers when lanes are rung.
+    """Measures how long wake-ups go unanswered while workers are idle.
 
-    A lease clears the lane's `woken_at`, so a bell was answered when it is gone, or when it was
-    rung anew sooner than an unanswered one would have been.
+    A lease clears the lane's `woken_at`, so a wake-up was answered when it is gone, or when the
+    lane was woken again sooner than an unanswered wake-up would have been repeated.
     """
 
     def __init__(self) -> None:
         self.pending: Mapping[int, datetime] = {}
-        self.since = 0.0  # monotonic; set at the first look
+        self.since = 0.0  # in the group's time; set at the first check
 
     def silence(self, pending: Mapping[int, datetime], *, busy: bool, clock: float) -> float:
         """Return for how many seconds lanes have waited while workers were idle.
 
-        pending    the lanes without a worker, each with the time it was last rung
-        busy    whether every worker has a lane
-        clock   now, in monotonic seconds
+        pending  the lanes without a worker, each with the time of its last wake-up
+        busy     whether every worker has a lane
+        clock    now, in seconds of the group's time
         """
         if busy or not self.pending or any(self._answered(lane, pending) for lane in self.pending):
             self.since = clock
@@ -294,9 +296,13 @@ class WakeupMonitor:
 
 
 def release_orphaned() -> None:
-    """Free the lanes of clusters of this machine that were killed together with their watch, and
-    those of our own last one, if the database was away when it ended. None of ours runs now."""
-    with database_may_be_away("Orphaned leases stay until they run out"):
+    """Free lanes that ended clusters of this machine still hold.
+
+    These are clusters that were killed together with their supervisor, and this supervisor's own
+    previous cluster if the database was unavailable when it ended. Call this only while no cluster
+    of this supervisor runs.
+    """
+    with database_may_be_away("Orphaned leases stay until they expire"):
         leased = Lane.objects.filter(lease__isnull=False).values_list("holder", flat=True)
         for holder in set(leased):
             place, _, pid = holder.rpartition(":")[0].rpartition(":")
@@ -310,12 +316,12 @@ def release_orphaned() -> None:
 
 
 def clear_all_wakeups() -> None:
-    """Let every lane be rung at once: the dead had taken bells that they never answered."""
+    """Allow waking every lane at once, because the dead workers took wake-ups unanswered."""
     Lane.objects.filter(woken_at__isnull=False).update(woken_at=None)
 
 
 def here() -> str:
-    """Return a name for this machine and its process ids: no other boot or container has it."""
+    """Return a name for this PID namespace that no other boot or container shares."""
     with suppress(OSError):  # macOS has neither /proc nor containers
         return f"{socket.gethostname()[:40]}/{psutil.boot_time():.0f}/{os.stat(PIDS).st_ino}"
     return f"{socket.gethostname()[:40]}/{psutil.boot_time():.0f}"
@@ -323,7 +329,7 @@ def here() -> str:
 
 @contextmanager
 def database_may_be_away(consequence: str) -> Iterator[None]:
-    """Log the consequence instead of failing when the database does."""
+    """Log the consequence instead of raising when the database is unavailable."""
     try:
         yield
     except DatabaseError as error:
@@ -332,7 +338,7 @@ def database_may_be_away(consequence: str) -> Iterator[None]:
 
 
 def title(process: psutil.Process) -> str:
-    """Return what a process of django-q2 calls itself, such as "qcluster Process-1 idle"."""
+    """Return the title of a django-q2 process, such as "qcluster Process-1 idle", or ""."""
     with suppress(psutil.Error):
         return " ".join(process.cmdline()).strip()
     return ""

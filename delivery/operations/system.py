@@ -1,4 +1,4 @@
-"""How the machinery is doing: processes, lanes, broker, database, and what is kept how long."""
+"""Reports the status of the system: processes, lanes, broker, database and retention."""
 
 import platform
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from django_q.brokers import get_broker
 from delivery.models import Heartbeat, Lane
 from delivery.operations.supervisor import HEARTBEAT, SWEEP_SILENCE
 
-CLUSTER_SILENT_AFTER = 3 * HEARTBEAT  # a cluster beats every HEARTBEAT
+CLUSTER_SILENT_AFTER = 3 * HEARTBEAT  # a cluster writes one every HEARTBEAT
 REPORTED_PACKAGES = ("Django", "django-q2", "granian", "django-unfold", "requests")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """One `manage.py cluster`: where it runs, when it was last heard of."""
+    """One `manage.py cluster`: its host, its pid and its last heartbeat."""
 
     host: str
     pid: str
@@ -39,7 +39,7 @@ class LaneCounts:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """Where wake-ups wait; `trouble` says why it cannot be asked, or ""."""
+    """The queue of wake-ups; `trouble` says why the broker is not reachable, or is ""."""
 
     name: str
     queued: int | None
@@ -48,7 +48,7 @@ class BrokerStatus:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseInfo:
-    """size   bytes, or None where nobody can tell"""
+    """size  in bytes, or None if unknown"""
 
     name: str
     version: str
@@ -68,13 +68,13 @@ class SystemStatus:
 
     @property
     def trouble(self) -> str:
-        """What is wrong, in a sentence, or ""."""
+        """The most serious problem with its fix, or ""."""
         if not any(each.is_alive for each in self.clusters):
             return "No cluster is running: nothing is delivered. Start `manage.py cluster`."
         if self.broker.trouble:
-            return f"The broker cannot be asked: {self.broker.trouble}"
+            return f"The broker is not reachable: {self.broker.trouble}"
         if self.sweep_is_late:
-            return "The sweep is late: `manage.py bootstrap` makes its schedule."
+            return "The sweep is late. Run `manage.py bootstrap` to restore its schedule."
         return ""
 
 
@@ -85,7 +85,7 @@ def get_system_status(now: datetime) -> SystemStatus:
     return SystemStatus(
         clusters=sorted(clusters, key=lambda each: (not each.is_alive, each.host, each.pid)),
         swept_at=swept_at,
-        # none yet: all was just started, and the watch rings for one that does not come
+        # No sweep yet means a fresh start; the supervisor enqueues one that does not come.
         sweep_is_late=swept_at is not None and now - swept_at > SWEEP_SILENCE,
         lanes=_lane_counts(now),
         broker=_broker_status(),
@@ -105,7 +105,7 @@ def _is_cluster(name: str) -> bool:
 def _cluster_status(name: str, at: datetime, now: datetime) -> ClusterStatus:
     holder = name.removeprefix("cluster ")
     place, pid, _ = holder.rsplit(":", 2)
-    host, _, _ = place.partition("/")  # beside it which start of the host, and which container
+    host, _, _ = place.partition("/")  # followed by the boot time and the PID namespace
     return ClusterStatus(host=host, pid=pid, at=at, is_alive=now - at < CLUSTER_SILENT_AFTER)
 
 
@@ -147,5 +147,5 @@ def _retention_days() -> list[tuple[str, float]]:
         ("Events and their bodies", settings.KEEP_EVENTS_DAYS),
         ("Deliveries", settings.KEEP_DELIVERIES_DAYS),
         ("Attempts", settings.KEEP_ATTEMPTS_DAYS),
-        ("What was sent and answered", settings.KEEP_ATTEMPT_BODIES_DAYS),
+        ("Request and response bodies", settings.KEEP_ATTEMPT_BODIES_DAYS),
     ]

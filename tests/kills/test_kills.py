@@ -24,4 +24,4 @@ def test_a_cluster_that_freezes_with_all_its_processes_alive_is_replaced(stage):
     pusher.suspend()
 
     seconds_to_arrive(stage, "frozen pusher")
-    assert "idle workers did not answer" in stage.up.output
+    assert "idle workers did not respond" in stage.up.output

@@ -1,4 +1,4 @@
-"""Make what a new Penstock needs before anyone can log in or send: once, and never again."""
+"""`manage.py bootstrap`: create the first admin user, source and API token, if there are none."""
 
 import os
 import re
@@ -22,9 +22,9 @@ SWEEP_SCHEDULE = {"func": "delivery.tasks.sweep", "schedule_type": Schedule.MINU
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential that was just made.
+    """A credential that was just created.
 
-    display   itself when we made it up; else the setting that it came from, as a shell reads it
+    display  the value if it was generated, otherwise the setting it came from, such as "$NAME"
     """
 
     value: str
@@ -34,8 +34,8 @@ class Credential:
 class Command(BaseCommand):
     help = (
         "Create the first admin user, source and API token, and print their credentials once. "
-        "Does nothing where they exist. PENSTOCK_ADMIN_PASSWORD, PENSTOCK_WRITE_KEY and "
-        "PENSTOCK_API_TOKEN choose them; else they are generated."
+        "Skip those that exist. PENSTOCK_ADMIN_PASSWORD, PENSTOCK_WRITE_KEY and "
+        "PENSTOCK_API_TOKEN set the credentials; otherwise they are generated."
     )
 
     def handle(self, **options: Any) -> None:
@@ -50,15 +50,15 @@ class Command(BaseCommand):
         if any(made.values()):
             self.stdout.write(credentials_text({k: c.display for k, c in made.items() if c}))
         else:
-            self.stdout.write("Admin user, source, API token and schedule are in place.")
+            self.stdout.write("The admin user, source, API token and schedule already exist.")
 
     def admin_password(self) -> Credential | None:
         if self.exists(User.objects.filter(is_superuser=True), "PENSTOCK_ADMIN_PASSWORD"):
             return None
         if User.objects.filter(username="admin").exists():
             raise CommandError(
-                'There is no superuser, and the user "admin" is an ordinary one. '
-                "Make a superuser with: manage.py createsuperuser"
+                'There is no superuser, and the user "admin" is not one. '
+                "Create a superuser with: manage.py createsuperuser"
             )
         made = credential("PENSTOCK_ADMIN_PASSWORD", secrets.token_urlsafe(12), check_password)
         User.objects.create_superuser("admin", password=made.value)
@@ -82,15 +82,15 @@ class Command(BaseCommand):
         return made
 
     def exists(self, rows: Any, setting: str) -> bool:
-        """Say whether there is one already; then the setting changes nothing, and we say so."""
+        """Return whether such a row exists. If so, report a setting that is therefore ignored."""
         there = rows.exists()
         if there and os.environ.get(setting):
-            self.stdout.write(f"{setting} is not used: {rows.model.__name__} exists already.")
+            self.stdout.write(f"{setting} is ignored: {rows.model.__name__} already exists.")
         return there
 
 
 def credential(setting: str, generated: str, check: Any) -> Credential:
-    """Return what the setting holds, or what was generated. Raises CommandError."""
+    """Return the setting's value, or the generated one without it. Raises CommandError."""
     given = os.environ.get(setting, "")
     if not given:
         return Credential(generated, generated)
@@ -106,22 +106,22 @@ def check_password(given: str) -> None:
 
 
 def check_write_key(given: str) -> None:
-    # no colon: SDKs send it as the user name of Basic authentication
+    # No colon, because SDKs send it as the user name of Basic authentication.
     if not re.fullmatch(r"[A-Za-z0-9._~-]{8,100}", given):
         raise ValidationError("Use 8 to 100 letters, digits and any of . _ ~ -")
 
 
 def check_token(given: str) -> None:
-    # long, because only its plain SHA-256 is kept
+    # Long, because only its unsalted SHA-256 is stored.
     if not re.fullmatch(r"[A-Za-z0-9._~+/=-]{24,200}", given):
         raise ValidationError("Use 24 to 200 random letters, digits and any of . _ ~ + / = -")
 
 
 def credentials_text(shown: dict[str, str]) -> str:
-    """Return the block that says, this once, what was made and how to use it."""
+    """Return the text that shows the new credentials, once, and how to use them."""
     address = f"http://localhost:{settings.WEB_BIND.rpartition(':')[2]}"
     parts = [
-        "Keep this: it is shown only once. A $NAME stands for what you set yourself.",
+        "Save these credentials: they are shown only once. $NAME stands for a value you set.",
         f"Admin       {address}/admin/",
     ]
     if "password" in shown:
@@ -138,7 +138,7 @@ def credentials_text(shown: dict[str, str]) -> str:
 
 def install_command(address: str, token: str) -> str:
     return (
-        "Install Heap (on the local sandbox, if one runs):\n"
+        "Install Heap (against the local sandbox if it is running):\n"
         f"curl -X POST {address}/v1/admin/integration-catalog/heap/install \\\n"
         f'  -H "Authorization: Bearer {token}" -H "Content-Type: application/json" \\\n'
         """  -d '{"name":"Heap","variant":"default","config":{"app_id":"1234567890","""

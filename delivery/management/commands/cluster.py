@@ -6,8 +6,8 @@ from delivery.operations.processes import StopRequest
 
 class Command(BaseCommand):
     help = (
-        "Deliver: run django-q2's qcluster and restart the whole of it when a part of it dies "
-        "or due work is not taken. Use this, never qcluster itself."
+        "Deliver events: run django-q2's qcluster, and restart it when one of its processes dies "
+        "or due work is ignored. Never run qcluster directly."
     )
 
     def handle(self, **options):

@@ -8,17 +8,17 @@ from delivery.operations import indexes as operations_indexes
 
 class Command(BaseCommand):
     help = (
-        "Say whether everything is all right, and what to do where it is not. Exit 1 when "
-        "something is to be done."
+        "Check the whole installation and print the fix for each problem. Exit 1 if there is a "
+        "problem."
     )
-    requires_system_checks = ()  # they are among what is told
+    requires_system_checks = ()  # the command runs and reports them itself
 
     def add_arguments(self, parser):
-        parser.add_argument("--json", action="store_true", help="Print it for programs.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
         parser.add_argument(
             "--rebuild-indexes",
             action="store_true",
-            help="First rebuild indexes that were left half-built. Nobody has to wait for it.",
+            help="First rebuild indexes whose build was interrupted. Does not block writes.",
         )
 
     def handle(self, *args, json: bool, rebuild_indexes: bool, **options):

@@ -33,21 +33,21 @@ BREAKDOWN_COLUMNS = {
 class Command(BaseCommand):
     help = (
         "Prove that no event is lost: for each installation, events in scope = not wanted + "
-        "queued + delivered + filtered + failed + cancelled. Exit 1 when it does not close, or "
-        "when there is a hole."
+        "queued + delivered + filtered + failed + cancelled. Exit 1 if the ledger does not close "
+        "or has a hole."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--json", action="store_true", help="Print it for programs.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
         parser.add_argument(
             "--by",
             choices=BREAKDOWN_COLUMNS,
-            help="In parts: by the hour in which events were received, or by their names.",
+            help="Also break it down by the hour that events were received in, or by event name.",
         )
         parser.add_argument(
             "--holes",
             action="store_true",
-            help="Look for events without a delivery, deliveries without an event and attempts "
+            help="Also find events without a delivery, deliveries without an event, and attempts "
             "that claim more than they carried. Reads the whole log.",
         )
 
@@ -64,7 +64,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def consistent_snapshot():
-    """See the database as of one moment, whatever is stored and delivered meanwhile."""
+    """Read the database as of one moment, while events are stored and delivered."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -108,7 +108,7 @@ def ledger_text(
     if found is not None:
         blocks += [f"HOLE, {each.kind}: {each.text}" for each in found] or ["No holes."]
     elif not book.closes:
-        blocks.append("Where: manage.py ledger --holes --by hour")
+        blocks.append("To find the difference: manage.py ledger --holes --by hour")
     return "\n".join(blocks)
 
 

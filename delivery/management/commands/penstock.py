@@ -1,4 +1,4 @@
-"""What people and programs do at a terminal. Exit codes: 0 done, 1 refused, 2 not understood."""
+"""The command-line interface. Exit codes: 0 done, 1 refused, 2 not understood."""
 
 import sys
 
@@ -16,7 +16,7 @@ from integrations.request_context import Caller, acting_as
 
 
 class Command(BaseCommand):
-    help = "Install, look after sources, and read the log. See docs/cli.md."
+    help = "Install integrations, manage sources, and read the log. See docs/cli.md."
 
     def add_arguments(self, parser):
         commands = parser.add_subparsers(dest="command", required=True, metavar="command")

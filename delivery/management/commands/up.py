@@ -1,4 +1,4 @@
-"""Everything on this machine under one process: what `make run` starts."""
+"""`manage.py up`: run the web server, the cluster and the sandbox under one process."""
 
 import http.client
 import socket
@@ -19,10 +19,10 @@ from django.db import OperationalError
 from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, manage
 
 UP_STOP_SECONDS = 20.0  # seconds for all parts together
-PART_POLL_SECONDS = 0.2  # seconds between two looks at the parts
+PART_POLL_SECONDS = 0.2  # seconds between two checks of the parts
 
-# For glibc, which otherwise has an arena for each thread and keeps large blocks: web processes
-# would take a quarter more. Threads that hold the GIL do not wait for one another's malloc.
+# For glibc, which otherwise keeps large blocks and an arena for each thread, so that web processes
+# would take a quarter more memory. One arena costs nothing, because the GIL serialises malloc.
 MALLOC_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         if sandbox:
             check_can_listen(sandbox, "PENSTOCK_SANDBOX_URL")
         prepare_database()
-        # in the order in which they can do without those after them; stopped from the end
+        # Each part works without those after it, so they are stopped in reverse order.
         parts = [RestartingProcess("sandbox", sandbox_command(sandbox))] if sandbox else []
         parts += [
             RestartingProcess("web", web_command(web)),
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         while not stop.wait(PART_POLL_SECONDS):
             for part in parts:
                 part.check()
-            # by an address of ingest: a page would load what a web process may never need
+            # An ingest URL, because a page would load code that a web process may never need.
             if (
                 not ready
                 and is_responding(web, "/v1/track")
@@ -82,7 +82,7 @@ class Command(BaseCommand):
 
 
 class RestartingProcess:
-    """One command that is started again whenever it ends."""
+    """A command that is restarted whenever it ends."""
 
     def __init__(self, name: str, command: list[str]):
         self.name = name
@@ -93,18 +93,18 @@ class RestartingProcess:
         self.due = 0.0  # monotonic
 
     def check(self) -> None:
-        """Start it if it is due; bury it if it died."""
+        """Start the command if it is due; clean up and schedule a restart if it ended."""
         if self.group is None:
             if time.monotonic() >= self.due:
                 self.start()
         elif not self.group.is_running():
             delay = self.backoff.delay(self.group.age)
-            print_line(f"[{self.name}] ended by itself; it starts again in {delay:.0f} s.")
+            print_line(f"[{self.name}] ended unexpectedly; restarting in {delay:.0f} s.")
             self.stop(0.0)
             self.due = time.monotonic() + delay
 
     def start(self) -> None:
-        # PYTHONUNBUFFERED: or its lines come in late lumps
+        # Without PYTHONUNBUFFERED its output would arrive late and in blocks.
         environment = {"PYTHONUNBUFFERED": "1", **MALLOC_ENVIRONMENT}
         self.group = ProcessGroup(self.command, environment, output=subprocess.PIPE)
         self.pump = threading.Thread(
@@ -116,7 +116,7 @@ class RestartingProcess:
         if self.group is None or self.pump is None:
             return
         self.group.stop(seconds)
-        self.pump.join(1.0)  # its last lines
+        self.pump.join(1.0)  # wait for its last lines
         self.group.close()
         self.group = None
 
@@ -144,29 +144,29 @@ def sandbox_command(address: BindAddress) -> list[str]:
 
 
 def web_address() -> BindAddress:
-    """Return what PENSTOCK_WEB_BIND says. Raises CommandError."""
+    """Return the host and port of PENSTOCK_WEB_BIND. Raises CommandError."""
     host, _, port = settings.WEB_BIND.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise CommandError(
-            f"PENSTOCK_WEB_BIND is {settings.WEB_BIND!r}; it must be host:port, as 127.0.0.1:8084."
+            f"PENSTOCK_WEB_BIND is {settings.WEB_BIND!r}; use host:port, such as 127.0.0.1:8084."
         )
     return host, int(port)
 
 
 def sandbox_address() -> BindAddress | None:
-    """Return where to run the sandbox, or None when it is to run elsewhere or not at all."""
+    """Return where to run the sandbox, or None if it runs elsewhere or not at all."""
     url = urlsplit(settings.SANDBOX_URL)
     host = "127.0.0.1" if url.hostname == "localhost" else url.hostname
     try:
         here = bool(host) and ip_address(host).is_loopback
-    except ValueError:  # a name
+    except ValueError:  # a host name
         here = False
     return (host, url.port or 80) if host and here else None
 
 
 def check_can_listen(address: BindAddress, setting: str) -> None:
-    """Raise CommandError when the address cannot be listened on."""
+    """Raise CommandError if nothing can listen on the address."""
     try:
         family, *_, target = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -175,12 +175,12 @@ def check_can_listen(address: BindAddress, setting: str) -> None:
     except OSError as error:
         raise CommandError(
             f"Cannot listen on {format_address(address)}: {error.strerror}. "
-            f"Stop what uses it, or set {setting} (in .env or in the environment)."
+            f"Stop the program that uses it, or set {setting} in .env or in the environment."
         ) from None
 
 
 def is_responding(address: BindAddress | None, path: str) -> bool:
-    """Say whether an HTTP server answers there, no matter what; one that is not to run has."""
+    """Return whether an HTTP server answers at the address, with any status; True without one."""
     if address is None:
         return True
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
@@ -204,7 +204,7 @@ def forward_lines(name: str, lines: IO[bytes]) -> None:
 
 
 def print_line(text: str) -> None:
-    # OSError: the terminal may be gone; the parts must not block or die for that
+    # OSError: the terminal may be gone, which must not block or end the parts.
     with suppress(OSError):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -70,7 +70,7 @@ def test_a_second_run_changes_nothing_and_prints_no_credential():
     second = bootstrap()
 
     assert everything() == before
-    assert second == "Admin user, source, API token and schedule are in place.\n"
+    assert second == "The admin user, source, API token and schedule already exist.\n"
     assert shown(first, "Password") not in second
 
 
@@ -127,7 +127,7 @@ def test_a_value_for_what_exists_is_named_as_unused_and_overwrites_nothing(monke
     text = bootstrap()
 
     assert everything() == before
-    assert "PENSTOCK_WRITE_KEY is not used: Source exists already." in text
+    assert "PENSTOCK_WRITE_KEY is ignored: Source already exists." in text
 
 
 def test_what_was_renamed_is_not_made_again():

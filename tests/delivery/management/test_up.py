@@ -93,7 +93,7 @@ def test_a_second_start_is_quick_and_changes_nothing(env):
         up.stop()
 
     assert rows(env) == before
-    assert "are in place" in up.output
+    assert "already exist" in up.output
     assert "Password" not in up.output
 
 
@@ -104,7 +104,7 @@ def test_what_dies_is_started_again(env):
 
         web.kill()
 
-        up.wait_for("[web] ended by itself; it starts again in 0 s.")
+        up.wait_for("[web] ended unexpectedly; restarting in 0 s.")
         eventually(lambda: up.output.count("Listening at") == 2, 10.0)
         assert up.stop() == 0
 
@@ -137,7 +137,7 @@ def test_an_address_that_is_none_is_named_with_its_setting(env):
         assert up.process.wait(20) == 1
         up.reader.join()
 
-    assert "PENSTOCK_WEB_BIND is '8084'; it must be host:port" in up.output
+    assert "PENSTOCK_WEB_BIND is '8084'; use host:port" in up.output
 
 
 def test_a_database_that_is_away_is_one_clear_line(env):

@@ -194,7 +194,7 @@ def test_an_incident_is_told_once_and_so_is_its_end(mails, hook):
     assert "Subject: [Penstock] Heap: needs attention" in opened
     assert "To: ops@shop.example" in opened
     assert "HTTP 401" in opened
-    assert "Subject: [Penstock] over: Heap: needs attention" in closed
+    assert "Subject: [Penstock] resolved: Heap: needs attention" in closed
     told = [body["incidents"][0] for _, _, body in hook.received]
     assert [(each["event"], each["kind"], each["about"]) for each in told] == [
         ("opened", "attention", "Heap"),

@@ -64,7 +64,7 @@ def test_what_is_to_be_done_is_said_and_the_exit_code_tells_programs(installed):
     assert wrong == {
         "subject": "Cluster",
         "is_well": False,
-        "said": "none runs, so nothing is delivered",
+        "said": "none running, so nothing is delivered",
         "fix": "Start `manage.py cluster`.",
     }
 
@@ -131,7 +131,7 @@ def test_without_the_database_it_says_that_and_ends():
         cwd=ROOT, env=environment(url), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "TO DO   Database: cannot be asked: connection" in done.stdout
+    assert "TO DO   Database: not reachable: connection" in done.stdout
     assert "Traceback" not in done.stderr
 
 

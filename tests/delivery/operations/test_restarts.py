@@ -63,16 +63,16 @@ def test_doctor_says_that_there_were_none():
     happened("old", timedelta(hours=25))
 
     assert found() == doctor.CheckResult(
-        "Restarts", "no cluster was restarted in the last 24 hours"
+        "Restarts", "none in the last 24 hours"
     )
 
 
 def test_doctor_names_the_last_one_with_its_reason():
     happened("gone: qcluster Process-1 idle (pid 11)", timedelta(hours=3))
-    happened("the database was away", timedelta(minutes=30))
+    happened("the database was unavailable", timedelta(minutes=30))
 
     assert found().message.startswith("2 in the last 24 hours, the last at ")
-    assert found().message.endswith(" UTC: the database was away")
+    assert found().message.endswith(" UTC: the database was unavailable")
     assert found().is_well
 
 

@@ -210,7 +210,7 @@ class TestCluster:
         reasons = self.look_thrice(cluster)
 
         assert reasons[:2] == ["", ""]
-        assert reasons[2] == "1 lanes were woken and idle workers did not answer for 9 s"
+        assert reasons[2] == "1 lanes were woken and idle workers did not respond for 9 s"
 
     def test_a_group_without_processor_time_is_not_frozen(self, cluster, lane):
         """Its clock stands still, however late it is."""
@@ -283,7 +283,7 @@ class TestCluster:
             lease=os.urandom(16).hex(),
             lease_until=at(20),
         )
-        assert "did not answer" in self.look_thrice(cluster)[-1]
+        assert "did not respond" in self.look_thrice(cluster)[-1]
 
     @pytest.mark.django_db
     def test_a_database_that_is_away_is_no_reason(self, cluster, monkeypatch, caplog):
@@ -293,7 +293,7 @@ class TestCluster:
         monkeypatch.setattr(cluster, "beat", away)
 
         assert cluster.neglected() == ""
-        assert "cannot ask the database: connection refused" in caplog.text
+        assert "cannot reach the database: connection refused" in caplog.text
 
     @pytest.mark.django_db(transaction=True)  # the watch lets go of a connection that failed
     def test_a_database_that_is_back_is_one(self, cluster, monkeypatch):
@@ -306,7 +306,7 @@ class TestCluster:
             outage.setattr(cluster, "beat", away)
             cluster.neglected()
 
-        assert cluster.neglected() == "the database was away"
+        assert cluster.neglected() == "the database was unavailable"
 
     def test_leases_that_end_with_an_outage_of_the_database_are_no_deaths(self, cluster, lane):
         Lane.objects.update(holder=cluster.holder, lease=os.urandom(16).hex(), lease_until=at(20))
@@ -332,7 +332,7 @@ class TestCluster:
         supervisor.wait_for_database(stop)
 
         assert len(tries) == 3
-        assert caplog.text.count("starts when the database answers: connection refused") == 1
+        assert caplog.text.count("Waiting for the database before starting the cluster: connection refused") == 1
 
     @pytest.mark.django_db
     def test_a_sweep_that_is_late_is_rung_for_before_anything_is_restarted(self, cluster):
