@@ -1,4 +1,4 @@
-"""What people's pages get and programs' answers do without: a policy, compression, sessions."""
+"""Middleware that keeps page features (CSP, compression, sessions) off the ingest path."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ PAGE_PREFIXES = ("/admin/", "/v1/docs")
 
 
 def ingest_fast_path(get_response: GetResponse) -> GetResponse:
-    """Return a middleware that takes what SDKs send straight to its view.
+    """Return a middleware that passes ingest requests straight to their view.
 
-    What follows it, and the search for the address, cost a message that comes alone as much as all
-    of its parsing: sessions, messages to people, CSRF. What of that matters here is done here.
+    URL resolution and the remaining middleware (sessions, messages, CSRF) would cost a single
+    message as much as its whole parsing. The parts of them that ingest needs are repeated here.
     """
-    from delivery.ingest.urls import views_by_path  # the applications are not loaded before
+    from delivery.ingest.urls import views_by_path  # apps are not loaded at module import
 
     def answer(request: HttpRequest) -> HttpResponse:
         view = views_by_path.get(request.path_info)
@@ -32,7 +32,7 @@ def ingest_fast_path(get_response: GetResponse) -> GetResponse:
 
 
 def page_policy_and_gzip(get_response: GetResponse) -> GetResponse:
-    """Return a middleware that spends nothing on ingest, where every microsecond counts."""
+    """Return a middleware that adds CSP and gzip to pages only, because ingest needs neither."""
     page_handler = CSPMiddleware(GZipMiddleware(get_response))
 
     def answer(request: HttpRequest) -> HttpResponse:

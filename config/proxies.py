@@ -1,4 +1,4 @@
-"""Who the client is, when proxies stand in front of us."""
+"""Finds the client's address and scheme behind trusted proxies."""
 
 from ipaddress import ip_address, ip_network
 
@@ -6,9 +6,9 @@ from django.conf import settings
 
 
 def trusted_proxies(get_response):
-    """Put the client's address and scheme where Django looks, if a trusted proxy names them.
+    """Set the client's address and scheme from the headers of a trusted proxy.
 
-    Anybody can write these headers: they count only as far back as trusted proxies wrote them.
+    Any client can send these headers, so they count only as far back as trusted proxies wrote them.
     """
     networks = [ip_network(each, strict=False) for each in settings.TRUSTED_PROXIES]
 

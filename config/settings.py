@@ -16,21 +16,20 @@ env.read_env(BASE_DIR / ".env")
 
 # --- secrets ---------------------------------------------------------------------------------
 SECRET_KEY = env.str("SECRET_KEY")
-# Fernet keys for what installations keep secret. The first one seals, all of them open: to
-# rotate, put a new key in front.
+# Fernet keys for the secrets of installations. The first key encrypts, and all of them decrypt, so
+# put a new key in front to rotate.
 SECRETS_KEYS = env.list("PENSTOCK_SECRETS_KEYS")
 
-# --- where we are ----------------------------------------------------------------------------
+# --- server ----------------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# Proxies in front of us, addresses or networks: who they say the client is, is believed.
+# Addresses or networks of proxies whose forwarded client address and scheme are trusted.
 TRUSTED_PROXIES = env.list("PENSTOCK_TRUSTED_PROXIES", default=[])
 WEB_BIND = env.str("PENSTOCK_WEB_BIND", default="127.0.0.1:8084")
 WEB_WORKERS = env.int("PENSTOCK_WEB_WORKERS", default=2)
 WEB_THREADS = env.int("PENSTOCK_WEB_THREADS", default=4)
-# Where the sandbox is, and that there is one: new installations then go there unless told
-# otherwise. Empty in production.
+# URL of the sandbox. When set, it is the default region of new installations. Empty in production.
 SANDBOX_URL = env.str("PENSTOCK_SANDBOX_URL", default="")
 
 # --- ingest ----------------------------------------------------------------------------------
@@ -39,8 +38,8 @@ MAX_MESSAGE_BYTES = env.int("PENSTOCK_MAX_MESSAGE_BYTES", default=65_536)
 MAX_BATCH_MESSAGES = env.int("PENSTOCK_MAX_BATCH_MESSAGES", default=2_500)
 RATE_LIMIT = env.int("PENSTOCK_RATE_LIMIT", default=1_000)  # messages/s of a source; 0: any
 ANONYMISE_IP = env.bool("PENSTOCK_ANONYMISE_IP", default=False)
-DATA_UPLOAD_MAX_MEMORY_SIZE = None  # ours is MAX_REQUEST_BYTES, and answers as the SDKs need
-APPEND_SLASH = True  # for people in the admin; no ingest path is reached by a redirect
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # MAX_REQUEST_BYTES replaces it and answers as SDKs expect
+APPEND_SLASH = True  # for the admin; ingest never redirects
 
 # --- management API --------------------------------------------------------------------------
 API_RATE_LIMIT = env.int("PENSTOCK_API_RATE_LIMIT", default=100)  # a minute; 0: any
@@ -49,7 +48,7 @@ REFRESH_TOKEN_TTL = env.int("PENSTOCK_REFRESH_TOKEN_TTL", default=604_800)  # se
 
 # --- delivery --------------------------------------------------------------------------------
 BATCH_SIZE = env.int("PENSTOCK_BATCH_SIZE", default=1_000)  # deliveries read at once
-# Networks that are not public and to which may be delivered all the same: 10.0.0.0/8, fd00::/8.
+# Private networks that deliveries may go to, such as 10.0.0.0/8 or fd00::/8.
 ALLOWED_NETWORKS = env.list("PENSTOCK_ALLOWED_NETWORKS", default=[])
 GIVE_UP_DAYS = env.float("PENSTOCK_GIVE_UP_DAYS", default=7.0)
 
@@ -60,7 +59,7 @@ KEEP_ATTEMPTS_DAYS = env.float("PENSTOCK_KEEP_ATTEMPTS_DAYS", default=30.0)
 KEEP_ATTEMPT_BODIES_DAYS = env.float("PENSTOCK_KEEP_ATTEMPT_BODIES_DAYS", default=7.0)
 KEEP_AUDIT_DAYS = env.float("PENSTOCK_KEEP_AUDIT_DAYS", default=90.0)
 
-# --- alarms ------------------------------------------------------------------------------------
+# --- alerts ------------------------------------------------------------------------------------
 ALARM_EMAILS = env.list("PENSTOCK_ALARM_EMAILS", default=[])
 ALARM_WEBHOOK_URL = env.str("PENSTOCK_ALARM_WEBHOOK_URL", default="")
 ALARM_WEBHOOK_SECRET = env.str("PENSTOCK_ALARM_WEBHOOK_SECRET", default="")
@@ -80,14 +79,14 @@ DATABASES = {
         **env.db_url_config(
             env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR}/var/penstock.sqlite3"
         ),
-        # seconds; with 0, a new connection for each query, the broker is ten times slower
+        # seconds; 0 opens a connection for each query, which makes the broker ten times slower
         "CONN_MAX_AGE": env.int("PENSTOCK_CONN_MAX_AGE", default=600),
         "CONN_HEALTH_CHECKS": True,
     }
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
-        # IMMEDIATE: with the default, two writers that read first meet "database is locked".
+        # By default, two transactions that read before they write fail with "database is locked".
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds
         "init_command": (
@@ -98,8 +97,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CLUSTER_WORKERS = env.int("PENSTOCK_CLUSTER_WORKERS", default=4)
-CLUSTER_NICE = env.int("PENSTOCK_CLUSTER_NICE", default=5)  # 0 to 19: how much it gives way
-LANES_PER_WORKER = env.int("PENSTOCK_LANES_PER_WORKER", default=32)  # most of them waiting
+CLUSTER_NICE = env.int("PENSTOCK_CLUSTER_NICE", default=5)  # 0 to 19: 19 yields most
+LANES_PER_WORKER = env.int("PENSTOCK_LANES_PER_WORKER", default=32)  # most wait for a response
 BROKER_URL = env.str("BROKER_URL", default="")
 Q_CLUSTER = {
     "name": "penstock",
@@ -108,10 +107,10 @@ Q_CLUSTER = {
     "retry": 90,  # seconds; must exceed the timeout
     "max_attempts": 1,
     "ack_failures": True,
-    "save_limit": -1,  # our tables are the log; keeping theirs makes it ten times slower
+    "save_limit": -1,  # our tables are the log; keeping django-q2's makes it ten times slower
     "bulk": 1,
     "queue_limit": CLUSTER_WORKERS * 2,
-    "recycle": 100_000,  # tasks; a planned exit would look like a crash to our watch
+    "recycle": 100_000,  # tasks; to the supervisor, a planned exit would look like a crash
     "catch_up": False,
     "poll": 0.1,  # seconds
     **({"redis": timeouts.redis_url(BROKER_URL)} if BROKER_URL else {"orm": "default"}),
@@ -156,12 +155,12 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-# Who fails to log in too often is locked out, by the admin's form and the API alike: a name, from
-# one address, so that nobody can lock out others.
+# Too many failed logins, in the admin or the API, lock out a user name from one address, so that an
+# attacker cannot lock out other people.
 AXES_FAILURE_LIMIT = env.int("PENSTOCK_LOGIN_FAILURES", default=5)
 AXES_COOLOFF_TIME = timedelta(minutes=env.float("PENSTOCK_LOGIN_LOCK_MINUTES", default=15.0))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else whoever goes on keeps it locked
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or further attempts would extend it
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "integrations.api.lockout.get_client_ip"
 AXES_LOCKOUT_CALLABLE = "integrations.api.lockout.lockout_response"
@@ -193,10 +192,10 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 LOGIN_REDIRECT_URL = "admin:index"
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True  # so that nothing has to be collected before the first start
+WHITENOISE_USE_FINDERS = True  # serves static files without collectstatic
 
-# Nothing comes from anywhere else, and no script stands in a page. Alpine, of the theme, makes
-# functions of its attributes ('unsafe-eval'), and the theme and Chart.js set styles.
+# Pages load nothing from other hosts and have no inline scripts. The theme's Alpine compiles its
+# attributes to functions ('unsafe-eval'), and the theme and Chart.js set inline styles.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -250,7 +249,7 @@ SPECTACULAR_SETTINGS = {
         "displayRequestDuration": True,
         "docExpansion": "list",
         "filter": True,
-        "validatorUrl": "",  # else it sends the schema's address to a stranger
+        "validatorUrl": "",  # otherwise it sends the schema's URL to a third party
     },
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -269,6 +268,6 @@ LOGGING = {
             "filters": ["request_id"],
         },
     },
-    "loggers": {"axes": {"level": "WARNING"}},  # the audit log tells of logins
+    "loggers": {"axes": {"level": "WARNING"}},  # the audit log records logins
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -1,4 +1,4 @@
-"""How the admin looks: names, colours, and what the navigation holds."""
+"""The admin theme: names, colours and navigation."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.urls import reverse_lazy
 
 
 def nav_item(title: str, icon: str, view: str, permission: str = "", **more: Any) -> dict[str, Any]:
-    """Return an entry of the navigation; whoever lacks the permission does not see it."""
+    """Return a navigation entry, visible only to users with the permission."""
     allowed = {"permission": lambda request: request.user.has_perm(permission)}
     return {
         "title": title,
@@ -20,7 +20,7 @@ def nav_item(title: str, icon: str, view: str, permission: str = "", **more: Any
 
 
 def is_installation_page(request: HttpRequest) -> bool:
-    """Say whether a page is of the installations; some others are under them, too."""
+    """Return whether a page belongs to My Integrations; other pages share its URL prefix."""
     own = ("/library/", "/system/")
     return "/installation/" in request.path and not any(each in request.path for each in own)
 
@@ -57,7 +57,7 @@ UNFOLD = {
             "900": "#1e3a8a",
             "950": "#172554",
         },
-        # as the theme's, with grey texts dark enough on grey grounds (WCAG AA, 4.5:1)
+        # the theme's, with grey text dark enough on grey backgrounds (WCAG AA, 4.5:1)
         "font": {
             "subtle-light": "#5f6b7c",
             "subtle-dark": "var(--color-base-400)",

@@ -1,14 +1,16 @@
-"""How long we wait for what we stand on. SDKs wait 10 s for an answer; then they send again, and
-after some of that they give up."""
+"""Timeouts for the database and the broker.
+
+SDKs wait 10 s for a response, then send again, and give up after a few retries.
+"""
 
 from typing import Any
 
-WEB_DATABASE_SECONDS = 6  # seconds that the web server waits for the database, or the answer is 503
-BROKER_SECONDS = 5  # seconds; more than the one that django-q2 waits for a task on Redis
+WEB_DATABASE_SECONDS = 6  # seconds that the web server waits for the database before a 503
+BROKER_SECONDS = 5  # seconds; must exceed the one second that django-q2 waits for a task on Redis
 
 
 def database_options(database: dict[str, Any], seconds: int) -> dict[str, Any]:
-    """Return the OPTIONS of a database with which nobody waits longer than that for it."""
+    """Return the database's OPTIONS with every wait limited to that many seconds."""
     options = database.get("OPTIONS", {})
     if database["ENGINE"] == "django.db.backends.sqlite3":
         return {**options, "timeout": seconds}
@@ -16,12 +18,12 @@ def database_options(database: dict[str, Any], seconds: int) -> dict[str, Any]:
     return {
         **options,
         "connect_timeout": seconds,
-        "tcp_user_timeout": seconds * 1_000,  # ms, for a host that is cut off
+        "tcp_user_timeout": seconds * 1_000,  # ms, for an unreachable host
         "options": f"{options.get('options', '')} {limits}".strip(),
     }
 
 
 def redis_url(url: str) -> str:
-    """Return the address of a Redis that is not waited for longer than BROKER."""
+    """Return the Redis URL with its waits limited to BROKER_SECONDS."""
     sign = "&" if "?" in url else "?"
     return f"{url}{sign}socket_timeout={BROKER_SECONDS}&socket_connect_timeout={BROKER_SECONDS}"
