@@ -2,12 +2,12 @@
 
 import time
 
-from tests.faults.registry import FULL, Result, RowContext, row
+from tests.faults.registry import Result, RowContext, row
 from tests.faults.support.sdk_client import SdkClient, assert_delivered_once
 from tests.kills.stage import Stage
 from tests.support.processes import eventually
 
-RESUME_SECONDS = 15.0 if FULL else 60.0  # after the database is back
+RESUME_SECONDS = 15.0  # seconds after the database is back
 SETTLE_SECONDS = 0.5  # seconds in which requests of before may still be answered
 
 
