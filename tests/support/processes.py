@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Environment = dict[str, str]
 
+# How much longer than promised a wait may take. The promises hold on a quiet machine, where the
+# fault rows are run in full; the short forms run beside other tests on a machine that others share,
+# and ask whether it recovers rather than how fast.
+PATIENCE = 1.0 if os.environ.get("PENSTOCK_FAULTS") == "full" else 5.0
+
 CONN_MAX_AGE_VARIABLE = "PENSTOCK_CONN_MAX_AGE"  # as tests/environment.py sets it
 
 
@@ -92,15 +97,15 @@ class RunningCommand:
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
         """Send it a signal, and to nobody else; return its exit code."""
         self.process.send_signal(how)
-        code = self.process.wait(seconds)
+        code = self.process.wait(seconds * PATIENCE)
         self.reader.join(5.0)
         return code
 
 
 def eventually(condition: Callable[[], object], seconds: float, otherwise: str = "") -> float:
     """Wait until the condition holds; return how many seconds that took."""
-    start = time.monotonic()
+    start, limit = time.monotonic(), seconds * PATIENCE
     while not condition():
-        assert time.monotonic() - start < seconds, f"not within {seconds} s. {otherwise}"
+        assert time.monotonic() - start < limit, f"not within {limit} s. {otherwise}"
         time.sleep(0.05)
     return time.monotonic() - start
