@@ -1,4 +1,4 @@
-"""`manage.py penstock deliveries`."""
+"""`manage.py penstock deliveries`: list and follow the log."""
 
 import time
 
@@ -10,7 +10,7 @@ from delivery.log.search import names as search_names
 from delivery.log.tail import follow_deliveries
 from delivery.management.cli.screen import CommandRefused, add_command
 
-CLI_POLL_SECONDS = 1.0  # seconds between two looks of --follow
+CLI_POLL_SECONDS = 1.0  # seconds between two polls of --follow
 
 CLI_DELIVERY_COLUMNS = (
     ("received", lambda row: f"{row['event']['received_at']:%Y-%m-%d %H:%M:%S}"),
@@ -25,12 +25,16 @@ CLI_DELIVERY_COLUMNS = (
 
 
 def add_deliveries(commands):
-    parser = add_command(commands, "deliveries", "Read the log, or follow it.", do_deliveries)
+    parser = add_command(
+        commands, "deliveries", "List deliveries, or follow the log.", do_deliveries
+    )
     for name in ("installation", "state", "event", "user"):
         parser.add_argument(f"--{name}", action="append", default=[])
     parser.add_argument("--search", default="", help='as in the admin: "status:5xx since:2h"')
     parser.add_argument("--limit", type=int, default=50, choices=range(1, 1_001), metavar="N")
-    parser.add_argument("--follow", action="store_true", help="Go on as they come; Ctrl-C ends it.")
+    parser.add_argument(
+        "--follow", action="store_true", help="Print new deliveries as they arrive."
+    )
 
 
 def do_deliveries(screen, options):
@@ -48,7 +52,7 @@ def do_deliveries(screen, options):
 
 
 def query_from_options(options):
-    """Return the deliveries that the options mean. Raises Refused."""
+    """Return the query for the options. Raises CommandRefused."""
     keys = ("installation", "state", "event", "user")
     given = [(key, value) for key in keys for value in options[key]]
     wanted = search_names.resolve_names(language.parse_search(options["search"], given))

@@ -1,4 +1,4 @@
-"""`manage.py penstock install` and `installations`."""
+"""`manage.py penstock install` and `installations`: install a destination, list installations."""
 
 from django.utils import timezone
 
@@ -17,7 +17,7 @@ def add_install(commands):
     parser = add_command(commands, "install", "Install a destination of the catalog.", do_install)
     parser.add_argument("destination", help=f"one of: {', '.join(catalog())}")
     parser.add_argument("--config", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--name", help="the destination's, when not given")
+    parser.add_argument("--name", help="default: the destination's name")
     parser.add_argument("--variant", default="default")
 
 
@@ -25,11 +25,12 @@ def do_install(screen, options):
     destination = catalog().get(options["destination"])
     if destination is None:
         raise CommandRefused(
-            f"No {options['destination']!r} in the catalog: {', '.join(catalog())}."
+            f"There is no {options['destination']!r} in the catalog. Use one of: "
+            f"{', '.join(catalog())}."
         )
     pairs = [each.partition("=") for each in options["config"]]
     if broken := [key for key, sign, _ in pairs if not sign]:
-        raise CommandRefused(f"--config {broken[0]}: write it as {broken[0]}=VALUE.")
+        raise CommandRefused(f"--config {broken[0]}: use {broken[0]}=VALUE.")
     installation = install(
         destination,
         name=options["name"] or destination.name,
@@ -37,12 +38,12 @@ def do_install(screen, options):
         config={key: value for key, _, value in pairs},
     )
     result = {"id": installation.pk, "name": installation.name}
-    screen.report(result, f"{installation.name} is installed, with the number {installation.pk}.")
+    screen.report(result, f"{installation.name} is installed with the id {installation.pk}.")
 
 
 def add_installations(commands):
     add_command(
-        commands, "installations", "List what is installed, and how it is doing.", do_installations
+        commands, "installations", "List the installations and their states.", do_installations
     )
 
 

@@ -1,4 +1,4 @@
-"""`manage.py penstock replay`."""
+"""`manage.py penstock replay`: start a replay or backfill, and show its progress."""
 
 import time
 
@@ -15,14 +15,16 @@ from delivery.replay.selection import ReplaySelection
 
 
 def add_replay(commands):
-    parser = add_command(commands, "replay", "Deliver again, and watch how far it is.", do_replay)
-    parser.add_argument("installation", help="its name or number")
-    parser.add_argument("--backfill", action="store_true", help="events it has no delivery of")
-    parser.add_argument("--state", action="append", default=[], help="failed, when not said")
+    parser = add_command(commands, "replay", "Deliver again, and show the progress.", do_replay)
+    parser.add_argument("installation", help="its name or id")
+    parser.add_argument(
+        "--backfill", action="store_true", help="deliver past events without a delivery"
+    )
+    parser.add_argument("--state", action="append", default=[], help="default: failed")
     for name in ("event", "user", "since", "until"):
         parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--rate", type=float, metavar="N", help="deliveries a second, at most")
-    parser.add_argument("--detach", action="store_true", help="Start it, and do not wait.")
+    parser.add_argument("--rate", type=float, metavar="N", help="at most N deliveries per second")
+    parser.add_argument("--detach", action="store_true", help="Start it without waiting.")
 
 
 def do_replay(screen, options):
@@ -60,7 +62,7 @@ def as_list(value):
 
 
 def show_replay_progress(screen, replay):
-    """Wait until a replay is over. Ctrl-C ends the watching, not the replay."""
+    """Show the progress of a replay until it ends. Ctrl-C does not end the replay."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[queued]:,} queued"), TimeElapsedColumn(),

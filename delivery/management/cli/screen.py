@@ -9,7 +9,7 @@ from rich.text import Text
 
 from integrations.installations.install import InvalidInstallation
 
-PIPED_COLUMNS = 200  # columns, where nobody says how wide the terminal is
+PIPED_COLUMNS = 200  # columns, if the width of the terminal is unknown
 
 CELL_STYLES = {
     "queued": "blue", "delivered": "green", "filtered": "dim", "failed": "red", "cancelled": "dim",
@@ -19,18 +19,18 @@ CELL_STYLES = {
 
 
 class CommandRefused(Exception):
-    """It cannot be done; the text says why, and what can."""
+    """The command cannot be done. The text says why, and what to do instead."""
 
 
 def describe_validation_error(error):
-    """Return what is wrong with which field, a line each."""
+    """Return one line per invalid field: its name and the problem."""
     if isinstance(error, InvalidInstallation):
         return "\n".join(f"{name}: {problem}" for name, problem in error.fields.items())
     return "\n".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
 
 
 class TerminalScreen:
-    """Where answers go: tables for people, JSON for programs, no colour where nobody looks."""
+    """Prints results: tables for people, JSON for programs, colour only on a terminal."""
 
     def __init__(self, out, *, as_json):
         is_terminal = out.isatty()
@@ -42,7 +42,7 @@ class TerminalScreen:
         )
 
     def rows(self, rows, columns):
-        """Print a list: `columns` are (title, function of a row) for people."""
+        """Print a list. `columns` are the (title, function of a row) of its table."""
         if self.as_json:
             return self.value(rows)
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -53,7 +53,7 @@ class TerminalScreen:
         return self.console.print(table)
 
     def line(self, row, columns):
-        """Print one row of a list that goes on."""
+        """Print one row of an endless list."""
         if self.as_json:
             self.value(row, indent=None)
         else:
@@ -65,18 +65,18 @@ class TerminalScreen:
         self.out.flush()
 
     def report(self, value, sentence):
-        """Print a sentence, or for programs the value that it tells of."""
+        """Print a sentence, or with --json the value that it describes."""
         self.value(value) if self.as_json else self.console.print(sentence, soft_wrap=True)
 
 
 def cell(value):
-    """Return a value as a cell. Text, so that nothing in the data is taken for markup."""
+    """Return a value as a cell. It is a Text, so that data is never parsed as markup."""
     value = "" if value is None else str(value)
     return Text(value, style=CELL_STYLES.get(value.partition(" ")[0], ""))
 
 
 def add_command(commands, name, help, act):  # noqa: A002  (argparse calls it that)
     parser = commands.add_parser(name, help=help, description=help)
-    parser.add_argument("--json", action="store_true", help="For programs.")
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
     parser.set_defaults(act=act)
     return parser

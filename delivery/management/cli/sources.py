@@ -1,4 +1,4 @@
-"""`manage.py penstock sources`."""
+"""`manage.py penstock sources`: list and create sources, rotate write keys."""
 
 from datetime import timedelta
 
@@ -10,15 +10,19 @@ from integrations.sources import manage
 
 
 def add_sources(commands):
-    parser = add_command(commands, "sources", "List sources; create one; rotate a key.", do_list)
+    parser = add_command(commands, "sources", "List and create sources, or rotate a key.", do_list)
     actions = parser.add_subparsers(metavar="action")
     add_command(actions, "list", "List sources and their write keys.", do_list)
-    create = add_command(actions, "create", "Make a source.", do_create)
+    create = add_command(actions, "create", "Create a source.", do_create)
     create.add_argument("name")
     rotate = add_command(actions, "rotate", "Give a source a new write key.", do_rotate)
     rotate.add_argument("name")
     rotate.add_argument(
-        "--overlap", type=float, default=24.0, metavar="HOURS", help="the old key's; 24 by default"
+        "--overlap",
+        type=float,
+        default=24.0,
+        metavar="HOURS",
+        help="how long the old key stays valid (default: 24)",
     )
 
 
@@ -42,11 +46,11 @@ def do_rotate(screen, options):
     source = Source.objects.filter(name=options["name"]).first()
     if source is None:
         known = ", ".join(Source.objects.order_by("name").values_list("name", flat=True))
-        raise CommandRefused(f"There is no source {options['name']!r}; there are: {known}.")
+        raise CommandRefused(f"There is no source {options['name']!r}. Use one of: {known}.")
     overlap = timedelta(hours=options["overlap"])
     key = manage.rotate_write_key(source, overlap=overlap, now=timezone.now())
     result = {"id": source.pk, "name": source.name, "write_key": key}
     screen.report(
         result,
-        f"{source.name} has the write key {key}; the old one ends in {options['overlap']:g} h.",
+        f"{source.name} has the write key {key}; the old one expires in {options['overlap']:g} h.",
     )

@@ -44,9 +44,9 @@ def test_heap_is_installed_with_what_is_said(run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["install", "hep"], "No 'hep' in the catalog: heap"),
+        (["install", "hep"], "There is no 'hep' in the catalog. Use one of: heap"),
         (["install", "heap"], "config.app_id: "),
-        (["install", "heap", "--config", "app_id"], "write it as app_id=VALUE"),
+        (["install", "heap", "--config", "app_id"], "use app_id=VALUE"),
         (["sources", "rotate", "Shop"], "There is no source 'Shop'"),
         (["deliveries", "--state", "lost"], "state:lost must be one of"),
         (["deliveries", "--installation", "Hep"], "there is no installation with this name"),
