@@ -1,4 +1,4 @@
-"""The audit log: who changed what."""
+"""The pages of the audit log."""
 
 from django.contrib import admin
 from django.urls import NoReverseMatch, reverse
@@ -33,7 +33,7 @@ ACTION_LABELS = {
 
 
 class ObjectTypeFilter(DropdownFilter):
-    title = "what was changed"
+    title = "object type"
     parameter_name = "object_type"
 
     def lookups(self, request, model_admin):
@@ -44,7 +44,7 @@ class ObjectTypeFilter(DropdownFilter):
 
 
 class ActorFilter(TextFilter):
-    title = "who"
+    title = "user"
     parameter_name = "actor"
 
     def queryset(self, request, queryset):
@@ -57,22 +57,22 @@ class AuditEntryAdmin(LogAdmin):
     list_display_links = ("when", "what")
     list_filter = (ObjectTypeFilter, ActorFilter)
     page_template = "integrations/audit/entry.html"
-    when_empty = "Nothing was changed yet. What people and programs change is written down here."
+    when_empty = "No changes yet. Every change by a user or a program is recorded here."
 
     @display(description="When")
     def when(self, entry):
         return ago(entry.at)
 
-    @display(description="Who")
+    @display(description="User")
     def who(self, entry):
         name = entry.actor or "–"
         return format_html('{} <span class="ps-subtle">{}</span>', name, entry.token)
 
-    @display(description="What")
+    @display(description="Action")
     def what(self, entry):
         return describe_action(entry.action)
 
-    @display(description="Of")
+    @display(description="Object")
     def object(self, entry):
         return entry.object_name or "–"
 
@@ -98,7 +98,7 @@ def describe_action(action):
 
 
 def audited_object_url(entry):
-    """Return the page of what an entry is about, or "" when it has none."""
+    """Return the URL of an entry's object, or "" if it has no page."""
     kind = OBJECT_URL_NAMES.get(entry.object_type)
     try:
         return reverse(f"admin:{kind}_change", args=[entry.object_id]) if kind else ""
@@ -107,6 +107,6 @@ def audited_object_url(entry):
 
 
 def object_activity(kind, pk, limit):
-    """Return the newest entries about one object, each with its action in words."""
+    """Return the newest entries about one object, each with a description of its action."""
     rows = AuditEntry.objects.filter(object_type=kind, object_id=str(pk)).order_by("-pk")
     return [(each, describe_action(each.action)) for each in rows[:limit]]

@@ -1,4 +1,4 @@
-"""Figures and charts of pages, made of metrics."""
+"""Turns metrics into the figures and charts of pages."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from integrations.formatting import bar_path
 
 ChartStep = Metric.Step
 
-# key → (title, how long, its steps); the keys stand in addresses
+# key → (title, length, step); the keys appear in URLs
 CHART_SPANS = {
     "hour": ("Hour", timedelta(hours=1), ChartStep.MINUTE),
     "day": ("Day", timedelta(days=1), ChartStep.HOUR),
@@ -31,12 +31,12 @@ DELIVERY_DATASETS = {
 TRAFFIC_DATASETS = {
     **DELIVERY_DATASETS,
     "Accepted": ("busy", "accepted", "line"),
-}  # beside what came of it
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A key figure; `level` colours it as a state."""
+    """A key figure. `level` gives it the colour of a status."""
 
     label: str
     value: Any
@@ -46,7 +46,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ChartSpan:
-    """The time that a page is about, as its address says it."""
+    """The period that a page covers, as named in its URL."""
 
     key: str
 
@@ -75,10 +75,10 @@ def chart_span_of_request(request: Any) -> ChartSpan:
 
 
 def chart_json(series: MetricSeries, datasets: Mapping[str, tuple[str, ...]], now: datetime) -> str:
-    """Return points of metrics as penstock.js draws them: bars, and lines upon them.
+    """Return metrics as the JSON that penstock.js draws: bars with lines on top.
 
-    A step that is not over has less in it than it will have. Its bars are marked as such; a line
-    ends before it, as it would seem to fall.
+    The last step is incomplete while it lasts. Its bars are marked as such, and lines end before
+    it, because they would seem to fall.
 
     datasets  label → (the level that gives its colour, the field of a point, "line" or nothing)
     """
@@ -105,7 +105,7 @@ TREND_LAYERS = (("well", "delivered"), ("attention", "failed"), ("off", "others"
 
 
 def trend_svg(bars: Sequence[Any]) -> str:
-    """Return stacked bars as a drawing without axes; "" when nothing happened in any of them."""
+    """Return stacked bars as an SVG without axes, or "" if all of them are empty."""
     most = max((bar.delivered + bar.failed + bar.others for bar in bars), default=0)
     if not most:
         return ""
@@ -124,7 +124,7 @@ def trend_svg(bars: Sequence[Any]) -> str:
 def _stacked_layer(
     bars: Sequence[Any], number: int, scale: float
 ) -> Iterator[tuple[int, float, float]]:
-    """Yield where one part of each bar begins, upon those before it, and how far up it goes."""
+    """Yield one layer of each bar: its place, its start above the layers below, and its height."""
     for place, bar in enumerate(bars):
         heights = [getattr(bar, field) * scale for _, field in TREND_LAYERS[: number + 1]]
         yield place, 100 - sum(heights[:-1]), -heights[-1]
@@ -133,7 +133,7 @@ def _stacked_layer(
 def traffic_figures(
     sums: MetricPoint, queue: QueueSize, span: ChartSpan, now: datetime
 ) -> list[Figure]:
-    """Return the key figures of some time, and of the queue now."""
+    """Return the key figures of a period, and of the queue now."""
     failed = "attention" if sums.failed > sums.delivered / 100 else ""
     oldest = short_duration(queue.oldest_queued_s(now) * 1_000)
     return [
@@ -148,7 +148,7 @@ def traffic_figures(
         Figure(
             "Queued",
             format_bounded_count(min(queue.queued, QUEUE_COUNT_LIMIT + 1)),
-            f"oldest {oldest}" if queue.queued else "nothing waits",
+            f"oldest {oldest}" if queue.queued else "queue is empty",
         ),
         Figure(
             "Latency, p95", short_duration(sums.p95_ms), f"median {short_duration(sums.p50_ms)}"
@@ -157,7 +157,7 @@ def traffic_figures(
 
 
 def describe_chart(sums: MetricPoint, span: ChartSpan) -> str:
-    """Return what a chart shows, for those who don't see it."""
+    """Return what a chart shows, as text for screen readers."""
     return (
         f"{sums.accepted:,} accepted, {sums.delivered:,} delivered, {sums.failed:,} failed, "
         f"{sums.filtered:,} filtered "
@@ -176,7 +176,7 @@ def compact_number(number: float) -> str:
 
 def rate_per_minute(count: int, span: ChartSpan) -> str:
     rate = count / span.minutes
-    return f"{rate:,.1f} a minute" if rate < 100 else f"{rate:,.0f} a minute"
+    return f"{rate:,.1f} per minute" if rate < 100 else f"{rate:,.0f} per minute"
 
 
 def short_duration(milliseconds: float | None) -> str:
@@ -191,7 +191,7 @@ def short_duration(milliseconds: float | None) -> str:
 
 
 def success_rate(delivered: int, failed: int) -> str:
-    """Return the share of what was settled that was delivered; never 100 % with a failure."""
+    """Return the share of settled deliveries that was delivered; never 100 % after a failure."""
     settled = delivered + failed
     if not settled:
         return "–"

@@ -1,4 +1,4 @@
-"""The filters of the log; all of them are in the address, so that a view can be kept as a link."""
+"""Filters of the log's lists. They are part of the URL, so a filtered list can be bookmarked."""
 
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
@@ -8,7 +8,7 @@ from integrations.models import Source
 
 
 def filter_by_id(queryset, name, value):
-    """Return the rows that point to the object of that id; all of them when it is no id."""
+    """Return the rows that refer to the object with that id; all rows if it is not an id."""
     return queryset.filter(**{name: int(value)}) if value and value.isdecimal() else queryset
 
 

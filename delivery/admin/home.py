@@ -1,4 +1,4 @@
-"""The first page: is everything all right?"""
+"""The home page: the status of all installations, and everything that needs attention."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,15 +33,15 @@ from delivery.status.installations import describe_installation, with_state
 from delivery.status.status_text import StatusText
 from integrations.models import Installation
 
-MAX_RECENT_ROWS = 200  # newest failed deliveries, and rejections
-FAILURE_SCAN_ROWS = 2_000  # the same, resolved ones among them
-HOME_LIST_LIMIT = 5  # of failures, and incidents, that are shown
+MAX_RECENT_ROWS = 200  # newest failed deliveries, and newest rejections
+FAILURE_SCAN_ROWS = 2_000  # newest failed deliveries scanned, including resolved ones
+HOME_LIST_LIMIT = 5  # failure groups, and incidents, that are shown
 ATTENTION_PERIOD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class InstallationRow:
-    """One installation, with its figures in the time that is shown."""
+    """One installation with its figures for the period shown."""
 
     installation: Installation
     status: StatusText
@@ -64,7 +64,10 @@ class InstallationRow:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failed deliveries of one installation with the same reason. sample: the newest of them."""
+    """Failed deliveries of one installation with the same reason.
+
+    sample  the id of the newest one
+    """
 
     installation: str
     reason: str
@@ -74,7 +77,7 @@ class FailureGroup:
 
 
 def home(request, context):
-    """Fill the first page of the admin."""
+    """Return the context of the admin's home page."""
     now, span = timezone.now(), chart_span_of_request(request)
     whole, each = metrics.read_series_of_all_and_each(
         since=now - span.length, until=now, step=span.step
@@ -99,7 +102,7 @@ def home(request, context):
 
 
 def installation_rows(each: Mapping[int, MetricSeries], now: datetime) -> list[InstallationRow]:
-    """Return every installation with its series, those that need somebody first."""
+    """Return every installation with its series, those with problems first."""
     queues = accounting_queues.read_queues()
     rows = [
         build_installation_row(
@@ -126,7 +129,7 @@ def build_installation_row(
 
 
 def home_verdict(rows: Sequence[InstallationRow]) -> StatusText | None:
-    """Return the answer to "is everything all right?"."""
+    """Return a summary of the status of all installations, or None without installations."""
     for level, icon, many in TROUBLE_LEVELS:
         sick = [row for row in rows if row.status.level == level]
         if sick:
@@ -139,18 +142,18 @@ def home_verdict(rows: Sequence[InstallationRow]) -> StatusText | None:
         return None
     one = len(rows) == 1
     who = f"{rows[0].installation.name} is" if one else f"All {len(rows)} installations are"
-    return StatusText("well", "check_circle", f"{who} delivering", "Nothing needs to be done.")
+    return StatusText("well", "check_circle", f"{who} delivering", "No action needed.")
 
 
 TROUBLE_LEVELS = (
     ("attention", "error", "need attention"),
-    ("waiting", "schedule", "need a look"),
+    ("waiting", "schedule", "are delayed"),
     ("off", "pause_circle", "are paused"),
 )
 
 
 def describe_trouble(sick: Sequence[InstallationRow], otherwise: str) -> str:
-    """Return what is wrong with one, or with all of several; `otherwise`, when they differ."""
+    """Return the problem as a predicate; `otherwise` if the installations have different ones."""
     [title, *others] = sorted({row.status.title for row in sick})
     if len(sick) == 1:
         return status_predicate(sick[0].status)
@@ -160,7 +163,7 @@ def describe_trouble(sick: Sequence[InstallationRow], otherwise: str) -> str:
 
 
 def status_predicate(status: StatusText) -> str:
-    """Return "is waiting for Heap" for "Waiting for Heap", "needs attention" as it is."""
+    """Return "is waiting for Heap" for "Waiting for Heap", but "needs attention" as it is."""
     said = f"{status.title[0].lower()}{status.title[1:]}"
     return said if status.level == "attention" else f"is {said}"
 
@@ -170,13 +173,13 @@ def with_full_stop(detail: str) -> str:
 
 
 def describe_others(rows: Sequence[InstallationRow]) -> str:
-    """Return "The other one is delivering.", "Of the 2 others 1 is waiting and 1 is paused."."""
+    """Return "The other one is delivering." or "Of the 2 others, 1 is waiting and 1 is paused."."""
     counts = Counter(LEVEL_PREDICATES.get(row.status.level, "delivering") for row in rows)
     if len(counts) < 2:
         who = "other one is" if len(rows) == 1 else f"{len(rows)} others are"
         return f"The {who} {next(iter(counts))}." if counts else ""
     parts = [f"{count} {'is' if count == 1 else 'are'} {what}" for what, count in counts.items()]
-    return f"Of the {len(rows)} others {join_names(parts)}."
+    return f"Of the {len(rows)} others, {join_names(parts)}."
 
 
 LEVEL_PREDICATES = {"waiting": "waiting", "off": "paused"}
@@ -202,17 +205,19 @@ def totals_context(
 
 
 def open_incidents() -> list[tuple[Incident, StatusText]]:
-    """Return what is wrong now, the newest first."""
+    """Return the newest open incidents, each with its status, newest first."""
     found = Incident.objects.filter(closed_at=None).order_by("-pk")[:HOME_LIST_LIMIT]
     return [(each, describe_incident(each)) for each in found]
 
 
 def recent_failure_groups(now: datetime) -> list[FailureGroup]:
-    """Return what failed lately and nobody resolved, the most frequent reasons first: among the
-    newest failures, of which FAILURE_SCAN_ROWS are looked through for those."""
+    """Return unresolved failures of the last day by reason, most frequent first.
+
+    Scans the newest FAILURE_SCAN_ROWS failures, so older ones are missing after a burst.
+    """
     failed = Delivery.objects.filter(IS_UNSENT, state=Delivery.State.FAILED)
     lately = failed.order_by("-pk").values("pk")[:FAILURE_SCAN_ROWS]
-    edge = lately.aggregate(edge=Min("pk"))["edge"] or 0  # not a subquery: it would be asked a row
+    edge = lately.aggregate(edge=Min("pk"))["edge"] or 0  # a subquery would run once per row
     newest = failed.filter(~Delivery.is_resolved(), pk__gte=edge).order_by("-pk")
     groups: dict[tuple[str, str], FailureGroup] = {}
     fields = ("pk", "installation__name", "reason", "error", "settled_at")
@@ -226,7 +231,7 @@ def recent_failure_groups(now: datetime) -> list[FailureGroup]:
 
 
 def count_recent_rejections(now: datetime) -> str:
-    """Return how many messages were refused on arrival lately, or "" when none was."""
+    """Return how many messages were rejected in the last day, or "" for none."""
     newest = Rejection.objects.order_by("-pk").values_list("received_at", flat=True)[
         :MAX_RECENT_ROWS
     ]

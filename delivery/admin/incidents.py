@@ -1,4 +1,4 @@
-"""Incidents: what is or was wrong, and whether anybody was told."""
+"""The pages of incidents, and the test alert."""
 
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from delivery.operations import alert_channels
 from delivery.status.incidents import describe_incident
 from integrations.formatting import ago, chip
 
-NO_CHANNEL_HINT = "PENSTOCK_ALARM_EMAILS and PENSTOCK_ALARM_WEBHOOK_URL in .env say who."
+NO_CHANNEL_HINT = "Set PENSTOCK_ALARM_EMAILS or PENSTOCK_ALARM_WEBHOOK_URL in .env."
 
 
 @admin.register(Incident)
@@ -27,7 +27,7 @@ class IncidentAdmin(LogAdmin):
     list_display_links = ("state_chip", "about")
     list_before_template = "delivery/operations/_incident_list_toolbar.html"
     page_template = "delivery/operations/incident.html"
-    when_empty = "Nothing has been wrong. What goes wrong is listed here while it lasts, and after."
+    when_empty = "No incidents yet. Problems are listed here while they last and afterwards."
 
     def get_urls(self):
         view = self.admin_site.admin_view(require_POST(self.test_view))
@@ -49,17 +49,17 @@ class IncidentAdmin(LogAdmin):
         }
 
     def test_view(self, request):
-        """Tell everybody who would be told of an incident that this is a test."""
+        """Send a test incident through every configured channel."""
         if not may_test_alerts(request):
             raise PermissionDenied
         results = alert_channels.send_test_alert(timezone.now())
         if not results:
-            messages.warning(request, f"Nobody would be told: {NO_CHANNEL_HINT}")
+            messages.warning(request, f"No notifications are configured. {NO_CHANNEL_HINT}")
         for way, error in results.items():
             if error:
-                messages.error(request, f"By {way} it could not be told: {error}")
+                messages.error(request, f"The test alert by {way} failed: {error}")
             else:
-                messages.success(request, f"A test alarm was told by {way}.")
+                messages.success(request, f"A test alert was sent by {way}.")
         return redirect("admin:delivery_incident_changelist")
 
     # --- columns ---
@@ -72,23 +72,23 @@ class IncidentAdmin(LogAdmin):
     def began(self, incident):
         return ago(incident.opened_at)
 
-    @display(description="Over")
+    @display(description="Resolved")
     def ended(self, incident):
         return ago(incident.closed_at)
 
-    @display(description="Told by")
+    @display(description="Notified via")
     def notified_by(self, incident):
         ways = {"mail": incident.mailed_at, "webhook": incident.posted_at}
-        return ", ".join(way for way, at in ways.items() if at) or "nobody"
+        return ", ".join(way for way, at in ways.items() if at) or "–"
 
 
 def describe_alert_channels():
-    """Return who is told of an incident, in words, or "" when nobody is."""
+    """Return the recipients of notifications as text, or "" if there are none."""
     ways = []
     if settings.ALARM_EMAILS:
         ways.append(f"mail to {', '.join(settings.ALARM_EMAILS)}")
     if settings.ALARM_WEBHOOK_URL:
-        ways.append(f"a call to {urlsplit(settings.ALARM_WEBHOOK_URL).hostname}")
+        ways.append(f"webhook to {urlsplit(settings.ALARM_WEBHOOK_URL).hostname}")
     return " and ".join(ways)
 
 
@@ -97,14 +97,14 @@ def may_test_alerts(request):
 
 
 def incident_links(incident):
-    """Yield (words, address) of the pages that an incident is about."""
+    """Yield (title, URL) of the pages related to an incident."""
     kind, _, pk = incident.subject.partition(":")
     if kind == "installation":
         yield "Open the installation", reverse("admin:integrations_installation_change", args=[pk])
         since = incident.opened_at.isoformat(timespec="seconds").replace("+00:00", "Z")
         asked = urlencode({"installation": pk, "since": since})
         yield (
-            "Its deliveries since then",
+            "See its deliveries since then",
             f"{reverse('admin:delivery_delivery_changelist')}?{asked}",
         )
     if kind == "source":

@@ -1,4 +1,4 @@
-"""Lists of rows that only grow: read-only, and paged by key instead of count(*) and OFFSET."""
+"""Read-only lists of log rows, paged by key instead of count(*) and OFFSET."""
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -15,18 +15,18 @@ from integrations import keyset as integrations_keyset
 from integrations.keyset import Page
 from integrations.roles import REVEAL_BODIES_PERMISSION
 
-FILTER_SCAN_ROWS = 30_000  # rows that a filter is tried on for one page
-BEFORE, AFTER = "before", "after"  # in the address: the id at which the page ends or begins
+FILTER_SCAN_ROWS = 30_000  # rows scanned to fill one filtered page
+BEFORE, AFTER = "before", "after"  # URL parameters: the id next to which the page begins
 
 
 class KeysetChangeList(ChangeList):
-    """A change list of which only the newest rows, or those beside a known one, are ever read."""
+    """A change list that reads only the newest rows, or the rows next to a known one."""
 
-    template_name = "delivery/log/_keyset_pages.html"  # the theme takes it from the paginator
+    template_name = "delivery/log/_keyset_pages.html"  # the theme reads it from the paginator
 
     def get_queryset(self, request, exclude_parameters=None):
         self.position = {name: parse_integer(request.GET.get(name)) for name in (BEFORE, AFTER)}
-        for name in self.position:  # else they are taken for filters, and kept by links
+        for name in self.position:  # otherwise Django treats them as filters and links keep them
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
         return super().get_queryset(request, exclude_parameters)
@@ -75,32 +75,34 @@ def parse_integer(text):
 
 
 def json_attachment(value, name):
-    """Return JSON as a file to keep."""
+    """Return a value as a JSON file to download."""
     answer = JsonResponse(value, json_dumps_params={"indent": 2, "ensure_ascii": False}, safe=False)
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 
 class LogAdmin(ModelAdmin):
-    """A log: people read it, only the application writes it."""
+    """A log that users read and only the application writes."""
 
     list_per_page = 50
     list_filter_submit = True
     list_fullwidth = True
-    list_disable_select_all = True  # that would count what the filter matches
+    list_disable_select_all = True  # it would count every row that the filter matches
     show_full_result_count = False
     show_facets = False
     sortable_by = ()
     ordering = ("-pk",)
 
-    page_template = ""  # of one row; it gets `row` and what page_context() returns
+    page_template = ""  # of one row's page; its context is `row` and page_context()
 
     def get_changelist(self, request, **kwargs):
         return KeysetChangeList
 
     def lookup_allowed(self, lookup, value, request):
-        """Say whether an address may filter by it: by what the list offers only. By any column, it
-        would tell what hidden ones hold, and look through the whole log for it."""
+        """Return whether a URL may filter by the lookup; only the list's own filters are allowed.
+
+        Filtering by any column would reveal what hidden columns hold, and scan the whole log.
+        """
         return lookup in {each.parameter_name for each in self.list_filter}
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
@@ -144,7 +146,7 @@ class LogAdmin(ModelAdmin):
 
 
 class BodyAdmin(LogAdmin):
-    """A log of rows with bodies; page_context() is told whether these are shown."""
+    """A log of rows with bodies. page_context() receives whether to show them."""
 
     def get_urls(self):
         reveal = self.admin_site.admin_view(require_POST(self.reveal_view))
@@ -155,7 +157,7 @@ class BodyAdmin(LogAdmin):
         return f"delivery_{self.opts.model_name}_reveal"
 
     def reveal_view(self, request, pk):
-        """Show one row with its bodies, and write down that they were shown."""
+        """Show one row with its bodies, and record that in the audit log."""
         row = self.get_row_or_404(request, str(pk))
         if not request.user.has_perm(REVEAL_BODIES_PERMISSION):
             raise PermissionDenied

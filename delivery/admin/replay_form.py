@@ -1,4 +1,4 @@
-"""The form of a new replay with the widgets of the admin theme."""
+"""The form for a new replay, with the widgets of the admin theme."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from delivery.replay.form import ReplayForm
 
 
 class ReplayAdminForm(ReplayForm):
-    """The same fields and checks as the API's; only the widgets differ."""
+    """The replay form of the API, with different widgets."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Replays: what is queued again or filled in, how far it is, and the buttons to stop it."""
+"""The pages of replays and backfills: list, progress, controls, and the form for a new one."""
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -22,8 +22,8 @@ from delivery.status.replays import describe_replay
 from integrations.formatting import ago, chip
 
 REPLAY_CONTROLS = {
-    "pause": (lifecycle.pause_replay, "is paused: it queues no more until it is resumed."),
-    "resume": (lifecycle.resume_replay, "goes on."),
+    "pause": (lifecycle.pause_replay, "is paused. Resume it to queue more deliveries."),
+    "resume": (lifecycle.resume_replay, "is resumed."),
     "cancel": (lifecycle.cancel_replay, "is cancelled."),
 }
 
@@ -35,7 +35,7 @@ class ReplayAdmin(PageUrlsMixin, LogAdmin):
     list_select_related = ("installation", "created_by")
     list_before_template = "delivery/replays/_list_toolbar.html"
     page_template = "delivery/replays/replay.html"
-    when_empty = "No replays yet. Deliver again what failed, or fill a new installation in."
+    when_empty = "No replays yet. Deliver failures again, or backfill a new installation."
     when_empty_link = "admin:delivery_replay_new"
     when_empty_label = "New replay"
 
@@ -55,7 +55,7 @@ class ReplayAdmin(PageUrlsMixin, LogAdmin):
     def share(self, replay):
         return f"{replay.progress:.0%}"
 
-    @display(description="By")
+    @display(description="Started by")
     def by(self, replay):
         return replay.created_by or "–"
 
@@ -125,12 +125,12 @@ class ReplayAdmin(PageUrlsMixin, LogAdmin):
         except ReplayAlreadyRunning as error:
             messages.error(request, str(error))
             return redirect("admin:delivery_replay_changelist")
-        messages.success(request, f"{replay} is started.")
+        messages.success(request, f"{replay} has started.")
         return redirect("admin:delivery_replay_change", replay.pk)
 
 
 def replay_form_initial(params):
-    """Return what an address fills in: the log links here with its own filter."""
+    """Return the initial values from the URL: the log links here with its own filter."""
     values = {name: params[name] for name in params if name in ReplayAdminForm.base_fields}
     return {**values, **({"states": params.getlist("states")} if "states" in params else {})}
 
@@ -145,7 +145,7 @@ def require_replay_permission(request):
 
 
 def available_controls(replay):
-    """Return (name, title, icon) of what can be done with it."""
+    """Return (name, title, icon) of each control that applies in the replay's state."""
     turns = {
         Replay.State.RUNNING: [("pause", "Pause", "pause"), ("cancel", "Cancel", "close")],
         Replay.State.PAUSED: [("resume", "Resume", "play_arrow"), ("cancel", "Cancel", "close")],
@@ -154,20 +154,20 @@ def available_controls(replay):
 
 
 def describe_blueprint_choice(replay):
-    """Return by which blueprint a replay shapes; "" of a backfill, which has no choice."""
+    """Return the label of the blueprint that a replay uses, or "" for a backfill."""
     if replay.kind == ReplayKind.BACKFILL:
         return ""
     return dict(BLUEPRINT_CHOICES)[selection_from_json(replay.wanted).blueprint]
 
 
 def describe_replay_filters(replay):
-    """Return (label, value) of what it looks for."""
+    """Return (label, value) of each filter of a replay."""
     wanted, fields = selection_from_json(replay.wanted), ReplayAdminForm.base_fields
     values = {name: getattr(wanted, name) for name in fields if hasattr(wanted, name)}
     values["states"] = ", ".join(wanted.states) if replay.kind == ReplayKind.REPLAY else ""
     of_failed = replay.kind == ReplayKind.REPLAY and "failed" in wanted.states
     values["resolved"] = dict(RESOLVED_CHOICES)[wanted.resolved] if of_failed else ""
-    values["blueprint"] = ""  # it stands beside
+    values["blueprint"] = ""  # the page shows it separately
     values["source"] = wanted.source and fields["source"].queryset.filter(pk=wanted.source).first()
     labels = {name: field.label or name.capitalize() for name, field in fields.items()}
     return [(labels[name], value) for name, value in values.items() if value]

@@ -1,4 +1,4 @@
-"""Sources: how each is connected, and what comes from it."""
+"""The pages of sources: list, connection snippets, write keys, and archiving."""
 
 from datetime import timedelta
 
@@ -27,9 +27,9 @@ from integrations.sources.sdk_snippets import SNIPPETS, get_snippet
 
 SOURCE_CHART_PERIOD = timedelta(days=1)
 ARCHIVE_CONSEQUENCES = (
-    "Within 5 seconds, what it sends is refused, with whatever key.",
+    "Within 5 seconds, everything it sends is refused, whatever the key.",
     "Its events and figures stay, and its name stays taken.",
-    "It can be brought back, with the keys it had.",
+    "You can bring it back later, with the same keys.",
 )
 
 
@@ -56,7 +56,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
     sortable_by = ()
     actions = None
     change_form_outer_before_template = "integrations/sources/_tabs.html"
-    when_empty = "No source yet. A site, an app or a backend gets a write key here, to send with."
+    when_empty = "No sources yet. Add one to get a write key for a site, an app or a backend."
     when_empty_link = "admin:integrations_source_add"
     when_empty_label = "Add a source"
 
@@ -138,7 +138,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
             "figures": [
                 Figure("Events, last 24 h", compact_number(hours.total.accepted)),
                 Figure("Last event", last_seen_text(source)),
-                Figure("Allowed", rate_limit_text(source), "messages a second"),
+                Figure("Rate limit", rate_limit_text(source), "messages per second"),
             ],
             "chart": chart_json(hours, {"Accepted": ("busy", "accepted")}, now),
             "snippets": [(each, each.key == current_snippet.key) for each in SNIPPETS],
@@ -155,7 +155,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
         if request.method == "POST" and form.is_valid():
             overlap = timedelta(hours=form.cleaned_data["overlap"])
             manage.rotate_write_key(source, overlap=overlap, now=timezone.now())
-            messages.success(request, f"{source} has another write key: the snippets have it.")
+            messages.success(request, f"{source} has a new write key. The snippets now use it.")
             return redirect("admin:source_connect", pk)
         context = {
             **self.admin_site.each_context(request),
@@ -172,11 +172,11 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
             days = form.cleaned_data["days"]
             expires_at = now + timedelta(days=days) if days else None
             manage.add_write_key(source, note=form.cleaned_data["note"], expires_at=expires_at)
-            messages.success(request, "The key is valid from now on, beside those there were.")
+            messages.success(request, "The key is valid now, in addition to the existing ones.")
             return redirect("admin:source_connect", pk)
         context = {
             **self.admin_site.each_context(request),
-            "title": f"Another write key for {source}",
+            "title": f"New write key for {source}",
             "source": source,
             "form": form,
             "back_url": reverse("admin:source_connect", args=[pk]),
@@ -184,12 +184,12 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
         return TemplateResponse(request, "integrations/sources/add_key.html", context)
 
     def archive_view(self, request, pk):
-        """Ask, then let a source send no more."""
+        """Ask for confirmation, then archive a source."""
         source = self._get_changeable_source(request, pk)
         back_url = reverse("admin:source_connect", args=[pk])
         if request.method == "POST":
             manage.archive_source(source, timezone.now())
-            messages.success(request, f"{source} is archived: what it sends is refused.")
+            messages.success(request, f"{source} is archived. Everything it sends is refused.")
             return redirect(back_url)
         context = {
             **self.admin_site.each_context(request),
@@ -206,7 +206,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
             return HttpResponseNotAllowed(["POST"])
         source = self._get_changeable_source(request, pk)
         manage.restore_source(source)
-        messages.success(request, f"{source} may send again, with the keys it had.")
+        messages.success(request, f"{source} is back and can send again with the same keys.")
         return redirect("admin:source_connect", pk)
 
     def revoke_view(self, request, key):
@@ -215,7 +215,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         manage.revoke_write_key(further)
-        messages.success(request, "Revoked: what it sends from now on is refused.")
+        messages.success(request, "The key is revoked. Everything sent with it is refused.")
         return redirect("admin:source_connect", source.pk)
 
     def _get_changeable_source(self, request, pk):
@@ -228,7 +228,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
         return ("write_key",) if obj else ()
 
     def has_delete_permission(self, request, obj=None):
-        return False  # its events are the log
+        return False  # deleting a source would delete its part of the log
 
     def render_change_form(self, request, context, *args, obj=None, **kwargs):
         if obj:
@@ -262,4 +262,4 @@ def last_seen_text(source):
 
 def rate_limit_text(source):
     limit = source.messages_per_second
-    return f"{limit:,}" if limit else "any number"
+    return f"{limit:,}" if limit else "unlimited"

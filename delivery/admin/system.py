@@ -1,4 +1,4 @@
-"""The page of the machinery."""
+"""The System page: processes, lanes, broker, database and retention."""
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -11,7 +11,7 @@ from delivery.status.status_text import StatusText
 
 
 def system_view(request):
-    """Show the machinery to those who may change integrations."""
+    """Show the system to users who may change integrations."""
     if not request.user.has_perm("integrations.change_installation"):
         raise PermissionDenied
     found = get_system_status(timezone.now())
@@ -27,9 +27,9 @@ def system_view(request):
 
 def system_verdict(found: SystemStatus) -> StatusText:
     if found.trouble:
-        return StatusText("attention", "error", "The machinery needs attention", found.trouble)
+        return StatusText("attention", "error", "The system needs attention", found.trouble)
     return StatusText(
-        "well", "check_circle", "Everything runs", "Processes, broker and sweep answer."
+        "well", "check_circle", "Everything is running", "Processes, broker and sweep respond."
     )
 
 
@@ -39,11 +39,11 @@ def system_figures(found: SystemStatus) -> list[Figure]:
     queued = "–" if broker.queued is None else f"{broker.queued:,}"
     return [
         Figure("Clusters", alive, "running", "" if alive else "attention"),
-        Figure("Lanes", lanes.total, f"{lanes.at_work} at work"),
+        Figure("Lanes", lanes.total, f"{lanes.at_work} active"),
         Figure(
             "Waiting lanes", lanes.waiting, "for their vendor", "waiting" if lanes.waiting else ""
         ),
-        Figure("Paused lanes", lanes.paused, "by a person or by credentials"),
+        Figure("Paused lanes", lanes.paused, "manually or after an error"),
         Figure(
             "Wake-ups queued", queued, f"in {broker.name}", "attention" if broker.trouble else ""
         ),

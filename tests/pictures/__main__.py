@@ -148,7 +148,7 @@ def logged_in_page() -> Iterator[Page]:
         page.get_by_label("Username").fill("admin")
         page.get_by_label("Password").fill(SETTINGS["PENSTOCK_ADMIN_PASSWORD"])
         page.get_by_role("button", name="Log in").click()
-        page.get_by_text("What needs a person").wait_for()
+        page.get_by_text("Needs your attention").wait_for()
         yield page
         browser.close()
 

@@ -1,4 +1,4 @@
-"""The pages of an installation's blueprint: the editor with its preview, and the revisions."""
+"""The pages of an installation's blueprint: the editor, its preview, and the revisions."""
 
 from dataclasses import asdict
 
@@ -42,8 +42,8 @@ from integrations.installations import revisions as installation_revisions
 from integrations.installations.revisions import OutdatedRevision, save_revision
 from integrations.models import Revision
 
-PREVIEW_EVENT_CHOICES = 25  # events that are offered for a preview
-REVISIONS_PER_PAGE = 50  # on a page
+PREVIEW_EVENT_CHOICES = 25  # newest events offered for a preview
+REVISIONS_PER_PAGE = 50
 
 
 def blueprint_editor_view(request, pk):
@@ -69,7 +69,7 @@ def blueprint_editor_view(request, pk):
         return _render_editor(
             request, installation, blueprint, conflict=str(error), based_on=based_on
         )
-    messages.success(request, f"Revision {saved.number} is saved, and shapes what is sent now.")
+    messages.success(request, f"Revision {saved.number} is saved and applies from now on.")
     return redirect("admin:installation_blueprint", pk)
 
 
@@ -96,7 +96,7 @@ def _render_editor(request, installation, blueprint, *, problems=(), conflict=""
 
 
 def _as_cards(blueprint):
-    """Return a blueprint as the page's script takes it: each mapping as text, every digit kept."""
+    """Return a blueprint for the page's script, with mappings as text so that no digit is lost."""
     given = blueprint if isinstance(blueprint, dict) else {}
     actions = given.get("actions")
     cards = [
@@ -108,16 +108,16 @@ def _as_cards(blueprint):
 
 
 def _posted_blueprint(request):
-    """Return the blueprint that was posted. Raises BlueprintError when it is no JSON."""
+    """Return the posted blueprint. Raises BlueprintError if it is not JSON."""
     try:
         return msgspec.json.decode(request.POST.get("blueprint", ""))
     except ValueError as error:
-        raise BlueprintError([Problem("", f"it is no JSON: {error}")]) from None
+        raise BlueprintError([Problem("", f"it is not valid JSON: {error}")]) from None
 
 
 @require_POST
 def blueprint_preview_view(request, pk):
-    """Answer with what is wrong with a blueprint, or with what it would send, as HTML."""
+    """Answer with a blueprint's problems, or with what it would send, as HTML."""
     installation = get_viewable_installation(request, pk)
     shown, problems = {}, ()
     try:
@@ -140,7 +140,7 @@ def blueprint_preview_view(request, pk):
 
 @require_POST
 def blueprint_test_event_view(request, pk):
-    """Send a test event by the blueprint that is posted, saved or not; answer with HTML."""
+    """Send a test event with the posted blueprint, saved or not; answer with HTML."""
     installation = get_changeable_installation(request, pk)
     try:
         tried = test_message.send_test_event(
@@ -153,7 +153,7 @@ def blueprint_test_event_view(request, pk):
 
 
 def _posted_message(request):
-    """Return the message that is asked about. Raises NoSuchEvent and Unusable."""
+    """Return the chosen event or the pasted message. Raises NoSuchEvent and InvalidMessage."""
     event_id = keyset.parse_integer(request.POST.get("event_id"))
     if event_id is None:
         try:
@@ -161,7 +161,7 @@ def _posted_message(request):
                 msgspec.json.decode(request.POST.get("message", "")), timezone.now()
             )
         except msgspec.DecodeError as error:
-            raise InvalidMessage(f"It is no JSON: {error}") from None
+            raise InvalidMessage(f"The message is not valid JSON: {error}") from None
     if not (
         request.user.has_perm("delivery.view_event") and body_access.may_see_bodies(request.user)
     ):
@@ -183,7 +183,7 @@ def revision_list_view(request, pk):
 
 
 def revision_view(request, pk, number):
-    """Show a revision beside another: `against`, or the one before it."""
+    """Show a revision compared with another: `against`, or the one before it."""
     installation = get_viewable_installation(request, pk)
     shown = _get_revision_or_404(installation, number)
     against = keyset.parse_integer(request.GET.get("against"))
@@ -213,10 +213,10 @@ def roll_back_view(request, pk, number):
     try:
         saved = installation_revisions.roll_back(installation, number, by=request.user)
     except BlueprintError as error:
-        messages.error(request, f"Revision {number} cannot be used any more. {error}")
+        messages.error(request, f"Revision {number} can no longer be used. {error}")
     else:
         messages.success(
-            request, f"Revision {saved.number} is revision {number} again, and shapes what is sent."
+            request, f"Revision {saved.number} restores revision {number} and applies from now on."
         )
     return redirect("admin:revisions", pk)
 

@@ -1,4 +1,4 @@
-"""How an installation has been doing: what its overview says beside its state."""
+"""The health of an installation, as shown on its overview: success, response times, uptime."""
 
 import math
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from delivery.admin.charts import CHART_SPANS, ChartSpan, short_duration, succes
 from delivery.models import Attempt, Lane
 from integrations.models import Installation
 
-LATENCY_SAMPLE_ATTEMPTS = 200  # requests, the newest
-# title, and the newest points of which series: with the one that is not over
+LATENCY_SAMPLE_ATTEMPTS = 200  # newest requests
+# title, series, and how many of its newest points, including the incomplete one
 HEALTH_PERIODS = (("1 h", "hour", 61), ("24 h", "week", 25), ("7 d", "week", 169))
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodSuccess:
-    """How much was delivered of what was settled in the time before now."""
+    """The success rate of the deliveries settled in a period that ends now."""
 
     title: str
     delivered: int
@@ -31,7 +31,7 @@ class PeriodSuccess:
 
 @dataclass(frozen=True, slots=True)
 class InstallationHealth:
-    """Figures by period, the vendor's response times, and (how, since when) of the state."""
+    """Success by period, the vendor's response times, and since when the state has lasted."""
 
     periods: Sequence[PeriodSuccess]
     response_times: str
@@ -41,7 +41,7 @@ class InstallationHealth:
 def health_series(
     installation: Installation, span: ChartSpan, now: datetime
 ) -> dict[str, MetricSeries]:
-    """Return the series of the period that is shown, and of those of `installation_health`."""
+    """Return the series of the shown period, and those that `installation_health` needs."""
     return {
         key: metrics.read_series(
             since=now - length, until=now, step=step, installation=installation.pk
@@ -54,7 +54,7 @@ def health_series(
 def installation_health(
     installation: Installation, found: dict[str, MetricSeries]
 ) -> InstallationHealth:
-    """Return how an installation from with_state() has been doing, by what health_series() gave."""
+    """Return the health of an installation from with_state(), given its health_series()."""
     periods = [
         _period_success(title, found[key].points[-count:]) for title, key, count in HEALTH_PERIODS
     ]
@@ -68,19 +68,19 @@ def _period_success(title: str, points: Sequence[MetricPoint]) -> PeriodSuccess:
 
 
 def state_since(installation: Installation) -> tuple[str, datetime]:
-    """Return whether it sends, and since when that is so."""
+    """Return a label for the current state, and since when it has lasted."""
     lanes: list[Lane] = list(installation.lanes.all())
     if not installation.enabled and installation.paused_at:
         return "Paused since", installation.paused_at
     troubled = [each.changed_at for each in lanes if each.paused or each.failures]
     if troubled:
-        return "In trouble since", min(troubled)
+        return "Failing since", min(troubled)
     changes = [each.changed_at for each in lanes]
-    return "Without trouble since", max(changes, default=installation.created_at)
+    return "Healthy since", max(changes, default=installation.created_at)
 
 
 def response_times(installation: Installation) -> str:
-    """Return how long the vendor took for its newest answers, or "" when it gave none."""
+    """Return the vendor's response times in its newest responses, or "" without any."""
     newest = Attempt.objects.newest_of(installation)
     rows = newest.values_list("duration_ms", "status", "is_test")
     times = sorted(

@@ -1,4 +1,4 @@
-"""What all pages of one installation share: its state, its tabs and its buttons."""
+"""The parts that all pages of an installation share: state, tabs, buttons and access checks."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -18,11 +18,11 @@ INSTALLATION_TABS = {
     "activity": ("Activity", "installation_activity"),
 }
 TAB_PERMISSIONS = {"activity": "integrations.view_auditentry"}
-INSTALLED_ONLY_TABS = ("settings",)  # there is nothing left to set
+INSTALLED_ONLY_TABS = ("settings",)  # hidden once it is uninstalled
 
 
 def get_viewable_installation(request, pk):
-    """Return an installation with its state; one that was uninstalled is there to be read.
+    """Return an installation with its state, including one that was uninstalled.
 
     Raises PermissionDenied and Http404.
     """
@@ -36,15 +36,15 @@ def get_viewable_installation(request, pk):
 
 
 def get_changeable_installation(request, pk, permission="integrations.change_installation"):
-    """Return an installation for somebody who may change it.
+    """Return an installation that the user may change.
 
-    Raises PermissionDenied, also for one that was uninstalled, and Http404.
+    Raises PermissionDenied, also for an uninstalled one, and Http404.
     """
     installation = get_viewable_installation(request, pk)
     if not request.user.has_perm(permission):
         raise PermissionDenied
     if installation.uninstalled_at:
-        raise PermissionDenied(f"{installation} is uninstalled: it can be read, not changed.")
+        raise PermissionDenied(f"{installation} is uninstalled and can no longer be changed.")
     return installation
 
 

@@ -1,4 +1,4 @@
-"""My Integrations: what is installed, and how it is doing."""
+"""The pages of My Integrations: the list, the overview, settings, activity and uninstalling."""
 
 from datetime import timedelta
 
@@ -56,13 +56,13 @@ from integrations.installations.forms import InstallationEditForm
 from integrations.models import Installation, Source
 
 INSTALLATION_LIST_PERIOD = timedelta(days=1)
-OVERVIEW_ROWS = 8  # deliveries on the overview, and uninstalled ones below the list
+OVERVIEW_ROWS = 8  # deliveries on the overview, and uninstalled installations below the list
 UNINSTALL_CONSEQUENCES = (
-    "It gets no more events, and what is queued for it is cancelled.",
-    "Its secrets are forgotten. Installing it again takes them anew.",
-    "Its log and its figures stay, and its name is free.",
+    "It gets no more events, and its queued deliveries are cancelled.",
+    "Its secrets are deleted. To install it again, enter them again.",
+    "Its log and its figures stay, and its name becomes available.",
 )
-ACTIVITY_ENTRIES = 50  # of the audit log, on the page of activity
+ACTIVITY_ENTRIES = 50  # audit log entries on the Activity tab
 
 
 @admin.register(Installation)
@@ -74,7 +74,7 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
     ordering = ("name",)
     sortable_by = ()
     actions = None
-    when_empty = "Nothing is installed yet. Choose a vendor, and events are delivered to it."
+    when_empty = "Nothing is installed yet. Choose a vendor to deliver events to."
     when_empty_link = "admin:library"
     when_empty_label = "Open the Integration Library"
 
@@ -106,10 +106,10 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
         ]
 
     def has_add_permission(self, request):
-        return False  # the Integration Library is where they come from
+        return False  # installations are added in the Integration Library
 
     def has_delete_permission(self, request, obj=None):
-        return False  # its whole log would go with it, in one request
+        return False  # deleting it would also delete its whole log, in one request
 
     def get_queryset(self, request):
         return with_state(super().get_queryset(request).installed())
@@ -230,10 +230,12 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
         typed, error = request.POST.get("typed", ""), ""
         if request.method == "POST" and typed == installation.name:
             count = installations.uninstall(installation, timezone.now())
-            messages.success(request, f"{typed} is uninstalled; {count:,} queued were cancelled.")
+            messages.success(
+                request, f"{typed} is uninstalled. Queued deliveries cancelled: {count:,}."
+            )
             return redirect("admin:integrations_installation_changelist")
         if request.method == "POST":
-            error = f"Type {installation.name} exactly as it is written."
+            error = f"Type {installation.name} exactly as shown."
         context = {
             **self.admin_site.each_context(request),
             "title": f"Uninstall {installation.name}",
@@ -248,12 +250,12 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
 
     def pause_view(self, request, pk):
         return self._act(
-            request, pk, installations.pause_installation, "is paused: what comes in waits."
+            request, pk, installations.pause_installation, "is paused. New events are queued."
         )
 
     def resume_view(self, request, pk):
         waits = Lane.objects.filter(WAITING, installation=pk).exists()
-        outcome = "is tried now." if waits else "delivers again."
+        outcome = "is being retried now." if waits else "is delivering again."
         return self._act(request, pk, installations.resume_installation, outcome)
 
     def _act(self, request, pk, act, outcome):
@@ -269,7 +271,7 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
 
 
 def overview_figures_context(installation, span, now):
-    """Return the figures and the chart of one installation in the time that is shown."""
+    """Return the figures and the chart of one installation for the period shown."""
     series = health_series(installation, span, now)
     found = series[span.key]
     queue = queues.read_queues([installation.pk]).get(installation.pk, QueueSize())
@@ -283,19 +285,19 @@ def overview_figures_context(installation, span, now):
 
 
 def newest_deliveries_with_status(installation):
-    """Return (delivery, its state) of the newest deliveries."""
+    """Return the newest deliveries as (delivery, status chip)."""
     rows = querysets.newest_deliveries_of(installation.pk)[:OVERVIEW_ROWS]
     return [(each, status_chip(each)) for each in rows]
 
 
 def last_failed_delivery(installation):
-    """Return the newest delivery that failed, or None, by the index of what was not sent."""
+    """Return the newest failed delivery, or None. IS_UNSENT makes it use the partial index."""
     rows = Delivery.objects.filter(IS_UNSENT, installation=installation.pk, state="failed")
     return rows.order_by("-pk").first()
 
 
 def installation_limit_usage(installation, now):
-    """Return how much of the vendor's limits is used; nothing where they cannot be told."""
+    """Return how much of the vendor's limits is used; empty for an uninstalled installation."""
     return (
         []
         if installation.uninstalled_at
@@ -304,7 +306,7 @@ def installation_limit_usage(installation, now):
 
 
 def first_event_context(request):
-    """Return what a page needs to show how a first event is sent."""
+    """Return the context for showing how to send a first event."""
     return {
         "source": Source.objects.order_by("pk").first(),
         "base_url": request.build_absolute_uri("/").rstrip("/"),

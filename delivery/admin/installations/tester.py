@@ -1,4 +1,4 @@
-"""Trying an installation from its page, or before it is one: answers are pieces of a page."""
+"""Tests an installation, saved or not: connection and test event, answered as HTML fragments."""
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse
@@ -20,8 +20,8 @@ from integrations.encryption import SecretsUnreadable
 from integrations.installations.forms import InstallForm
 from integrations.installations.install import InvalidInstallation, build_unsaved_installation
 
-TEST_EVENT_CHOICES = 10  # events that are offered
-SECRETS_UNREADABLE_TEXT = "Its secrets cannot be read: enter them again under Settings."
+TEST_EVENT_CHOICES = 10  # newest events offered
+SECRETS_UNREADABLE_TEXT = "The secrets cannot be decrypted. Enter them again under Settings."
 SAMPLE_MESSAGE = {
     "type": "track",
     "event": "Order Completed",
@@ -37,13 +37,13 @@ SAMPLE_MESSAGE = {
 
 @require_POST
 def unsaved_connection_view(request, key):
-    """Test the connection of what a form would install."""
+    """Test the connection that a form would install."""
     return with_unsaved_installation(request, key, render_connection_findings)
 
 
 @require_POST
 def unsaved_test_event_view(request, key):
-    """Send a test event by what a form would install; nothing is written down of it."""
+    """Send a test event with what a form would install; nothing is stored."""
 
     def send(request, installation):
         blueprint = catalog_blueprint(key, installation.variant)
@@ -53,7 +53,7 @@ def unsaved_test_event_view(request, key):
 
 
 def with_unsaved_installation(request, key, act):
-    """Act on what a form would install, or say what is wrong with the form."""
+    """Act on what a form would install, or answer with the form's problems."""
     if not request.user.has_perm("integrations.add_installation"):
         raise PermissionDenied
     if key not in catalog():
@@ -104,7 +104,7 @@ def render_test_event(request, installation, blueprint=None):
 
 @require_POST
 def test_preview_view(request, pk):
-    """Show what a test event would send, and send nothing."""
+    """Show what a test event would send, without sending it."""
     installation, shown = get_changeable_installation(request, pk), {}
     try:
         shown["preview"] = preview.preview_message(
@@ -116,7 +116,7 @@ def test_preview_view(request, pk):
 
 
 def get_test_message(request, now):
-    """Return the message to try: the stored event that is named, or the sample."""
+    """Return the message to send: the chosen stored event, or the sample."""
     event_id = parse_integer(request.POST.get("event_id"))
     if event_id is None:
         return preview.parse_pasted_message(SAMPLE_MESSAGE, now)
@@ -126,7 +126,7 @@ def get_test_message(request, now):
 
 
 def recent_test_events(user):
-    """Return the newest events for somebody to choose from; none for who does not see bodies."""
+    """Return the newest events to choose from; empty for users who may not see bodies."""
     return Event.objects.order_by("-pk")[:TEST_EVENT_CHOICES] if may_choose_event(user) else []
 
 

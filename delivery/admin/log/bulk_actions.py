@@ -1,5 +1,4 @@
-"""What is done to many deliveries at once, with a page before it: those that are ticked, or all of
-one installation that a search means."""
+"""Bulk actions on the selected deliveries or all matches of a search, after a confirmation page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,16 +20,16 @@ from delivery.actions.resolve import InvalidNote
 from delivery.admin.log.explorer import build_explorer
 from delivery.models import Delivery
 
-CONFIRM_BY_NAME_ABOVE = 10_000  # deliveries, from which on the installation's name has to be typed
+CONFIRM_BY_NAME_ABOVE = 10_000  # deliveries; for more, the installation's name must be typed
 
 
 @dataclass(frozen=True, slots=True)
 class BulkAction:
-    """Something to be done.
+    """An action on many deliveries.
 
-    state_label   what it is done to, in words, and `state` as a state
-    select   a search, and the time → the deliveries that it is for
-    apply     deliveries, note, time, and the search → how many it was done to
+    state_label  the state of the deliveries that it applies to, as text; `state` is the value
+    select       (search, time) → query of the deliveries that it applies to
+    apply        (deliveries, note, time, user, search) → number of deliveries changed
     """
 
     title: str
@@ -54,20 +53,20 @@ def _cancel(rows, note, now, user, search):
 BULK_ACTIONS = {
     "resolve": BulkAction(
         "Mark resolved", "failed", Delivery.State.FAILED,
-        "They stay failed and are not sent, and what needs a person names them no more. "
-        "To deliver one again undoes it.",
+        "They stay failed and are not sent, and the home page no longer lists them. "
+        "Delivering one again undoes this.",
         "marked as resolved.", apply_to_search.select_unresolved, _resolve, takes_note=True,
     ),
     "cancel": BulkAction(
         "Cancel queued deliveries", "queued", Delivery.State.QUEUED,
-        "They are not sent. Deliver again sends what is cancelled.",
-        "cancelled. Deliver again sends what is cancelled.", apply_to_search.select_queued, _cancel,
+        "They are not sent. To send one after all, deliver it again.",
+        "cancelled. To send after all, deliver again.", apply_to_search.select_queued, _cancel,
     ),
 }  # fmt: skip
 
 
 class CheckedSelection:
-    """Deliveries that were ticked one by one."""
+    """Deliveries that were selected one by one."""
 
     name_to_type = search = ""
 
@@ -83,7 +82,7 @@ class CheckedSelection:
 
 
 class SearchSelection:
-    """All deliveries of one installation that a search means."""
+    """All deliveries of one installation that match a search."""
 
     def __init__(self, query, search):
         self.query, self.search = query, str(search)
@@ -95,7 +94,7 @@ class SearchSelection:
 
     @property
     def name_to_type(self):
-        """What has to be typed before it is done, or ""."""
+        """The text that must be typed to confirm, or ""."""
         are_many = not self.total.is_complete or self.total.count > CONFIRM_BY_NAME_ABOVE
         return self.installation if are_many else ""
 
@@ -104,14 +103,14 @@ class SearchSelection:
 
 
 def bulk_action_view(request, action, rows):
-    """Show how many there are, and do it when that is confirmed.
+    """Show how many deliveries are affected, and apply the action once that is confirmed.
 
-    rows  those that are ticked, or None for all that the search `q` means
+    rows  the selected deliveries, or None for all matches of the search `q`
     """
     if not request.user.has_perm("delivery.change_delivery"):
         raise PermissionDenied
     if action not in BULK_ACTIONS:
-        raise Http404(f"Nothing is called {action!r}.")
+        raise Http404(f"There is no bulk action {action!r}.")
     now, params = timezone.now(), request.POST if request.method == "POST" else request.GET
     view, action = build_explorer(params, now), BULK_ACTIONS[action]
     error, selection = "", None
@@ -132,12 +131,12 @@ def _perform(request, action, selection, now):
     if action.takes_note:
         resolve.clean_note(note)
     if selection.name_to_type and request.POST.get("typed") != selection.name_to_type:
-        raise AmbiguousSelection(f"Type {selection.name_to_type} exactly as it is written.")
+        raise AmbiguousSelection(f"Type {selection.name_to_type} exactly as shown.")
     done = selection.apply(
         lambda rows: action.apply(rows, note, now, request.user, selection.search)
     )
     deliveries = "1 delivery is" if done.count == 1 else f"{done.count:,} deliveries are"
-    more = "" if done.is_complete else " There are more: do the same again to go on with them."
+    more = "" if done.is_complete else " There are more. Repeat the action to continue."
     messages.success(request, f"{deliveries} {action.outcome}{more}")
     return redirect(filtered_log_url(request.POST))
 

@@ -1,4 +1,4 @@
-"""Deliveries and attempts: the log."""
+"""The pages of deliveries and attempts."""
 
 from functools import wraps
 
@@ -31,7 +31,7 @@ from integrations.formatting import ago, duration
 
 @admin.register(Delivery)
 class DeliveryAdmin(BodyAdmin):
-    """Where is it, what was sent, what did the vendor say, what should be done now?"""
+    """The log explorer and the page of one delivery, with its actions."""
 
     page_template = "delivery/log/delivery.html"
 
@@ -62,7 +62,7 @@ class DeliveryAdmin(BodyAdmin):
         )
 
     def _require_view_permission(self, view):
-        """Return the view for those only who may see deliveries."""
+        """Return the view, limited to users who may view deliveries."""
 
         @wraps(view)
         def wrapper(request, *args, **kwargs):
@@ -88,12 +88,12 @@ class DeliveryAdmin(BodyAdmin):
         return TemplateResponse(request, "delivery/log/explorer.html", context)
 
     def rows_view(self, request):
-        """Answer with the rows alone: what the live log asks for again and again."""
+        """Answer with the rows only, which the live log polls."""
         context = {"explorer": build_explorer(request.GET, timezone.now())}
         return TemplateResponse(request, "delivery/log/_rows.html", context)
 
     def summary_view(self, request):
-        """Answer with what the view adds up to, alone; nothing where it adds up to nothing."""
+        """Answer with the summary only, or with an empty body if there is none."""
         context = {"explorer": build_explorer(request.GET, timezone.now())}
         return TemplateResponse(request, "delivery/log/_summary.html", context)
 
@@ -106,7 +106,9 @@ class DeliveryAdmin(BodyAdmin):
         params = request.GET
         form = params.get("format", "")
         if form not in export.EXPORT_FORMATS:
-            return HttpResponseBadRequest(f"format: one of {', '.join(export.EXPORT_FORMATS)}.")
+            return HttpResponseBadRequest(
+                f"format must be one of {', '.join(export.EXPORT_FORMATS)}."
+            )
         now = timezone.now()
         whole = build_explorer(params, now).query
         rows = (
@@ -137,7 +139,7 @@ class DeliveryAdmin(BodyAdmin):
         }
 
     def raw_view(self, request, pk):
-        """Answer with all there is about a delivery as a file: what the API says of it."""
+        """Answer with the API's representation of a delivery, as a file."""
         try:
             found = detail.get_delivery_detail(
                 pk, shows_bodies=body_access.may_see_bodies(request.user)
@@ -152,7 +154,7 @@ class DeliveryAdmin(BodyAdmin):
         return request.user.has_perm("delivery.change_delivery")
 
     def selected_again_view(self, request):
-        """Deliver those again that are ticked, and go back to the log as it was."""
+        """Deliver the selected deliveries again, then return to the filtered log."""
         self._deliver_again(request, checked_deliveries(request.POST))
         return redirect_to_log(request)
 
@@ -164,7 +166,7 @@ class DeliveryAdmin(BodyAdmin):
         return redirect("admin:delivery_delivery_change", pk)
 
     def selected_cancel_view(self, request):
-        """Cancel those that are ticked and still queued, and go back to the log as it was."""
+        """Cancel the selected deliveries that are still queued, then return to the filtered log."""
         self._cancel(request, checked_deliveries(request.POST))
         return redirect_to_log(request)
 
@@ -173,23 +175,23 @@ class DeliveryAdmin(BodyAdmin):
         return redirect("admin:delivery_delivery_change", pk)
 
     def ticked_view(self, request, action):
-        """Do something to those that are ticked, after a page that asks."""
+        """Apply a bulk action to the selected deliveries, after a confirmation page."""
         return bulk_actions.bulk_action_view(request, action, checked_deliveries(request.POST))
 
     def all_view(self, request, action):
-        """Do something to all that match, after a page that says how many they are."""
+        """Apply a bulk action to all matches of a search, after a page that shows their number."""
         return bulk_actions.bulk_action_view(request, action, None)
 
     def resolve_view(self, request, pk):
-        """Note that somebody dealt with a failed one elsewhere."""
+        """Mark a failed delivery as resolved, because it was dealt with elsewhere."""
         if not self.has_deliver_again_permission(request):
             raise PermissionDenied
         rows, now = Delivery.objects.filter(pk=pk), timezone.now()
         try:
             if actions_resolve.resolve_deliveries(rows, request.POST.get("note", ""), now):
-                messages.success(request, "It is marked as resolved. Deliver again undoes it.")
+                messages.success(request, "Marked as resolved. Deliver it again to undo this.")
             else:
-                messages.error(request, "It is not failed any more, or resolved already.")
+                messages.error(request, "This delivery is no longer failed or already resolved.")
         except InvalidNote as error:
             messages.error(request, str(error))
         return redirect("admin:delivery_delivery_change", pk)
@@ -201,7 +203,7 @@ class DeliveryAdmin(BodyAdmin):
             rows, f"Cancelled by {request.user}.", timezone.now()
         )
         deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
-        messages.success(request, f"{deliveries} cancelled. Deliver again sends what is cancelled.")
+        messages.success(request, f"{deliveries} cancelled. To send after all, deliver again.")
 
     def _deliver_again(self, request, rows, blueprint=CURRENT_BLUEPRINT):
         if not self.has_deliver_again_permission(request):
@@ -211,7 +213,7 @@ class DeliveryAdmin(BodyAdmin):
 
 
 def lane_waits_for_vendor(delivery, now):
-    """Say whether a delivery is queued in a lane that waits for its vendor."""
+    """Return whether a delivery is queued in a lane that waits for its vendor."""
     due_at = delivery.lane.due_at
     return delivery.state == Delivery.State.QUEUED and due_at is not None and due_at > now
 
@@ -221,14 +223,14 @@ def redirect_to_log(request):
 
 
 def checked_deliveries(params):
-    """Return the deliveries that are ticked, newest first."""
+    """Return the selected deliveries, newest first."""
     ids = filter(None, map(parse_integer, params.getlist("id")))
     return querysets.deliveries_with_relations().filter(pk__in=list(ids)).order_by("-pk")
 
 
 @admin.register(Attempt)
 class AttemptAdmin(BodyAdmin):
-    """One exchange, whole: reached from the deliveries that it carried."""
+    """The page of one attempt, linked from the deliveries that it carried."""
 
     list_display = (
         "started", "installation", "call", "answer", "outcome", "took", "items", "test",
@@ -245,17 +247,17 @@ class AttemptAdmin(BodyAdmin):
         url = format_html('<span class="ps-id" title="{}">{}</span>', attempt.url, attempt.url)
         return format_html("{} {}", attempt.method, url)
 
-    @display(description="Answer")
+    @display(description="Response")
     def answer(self, attempt):
         return attempt.status or "none"
 
-    @display(description="Took")
+    @display(description="Duration")
     def took(self, attempt):
         return duration(attempt.duration_ms)
 
-    @display(description="For")
+    @display(description="Purpose")
     def test(self, attempt):
-        return "a test" if attempt.is_test else "deliveries"
+        return "test event" if attempt.is_test else "delivery"
 
     def page_context(self, request, row, *, shows_bodies, **extra):
         full = AttemptBody.objects.filter(pk=row.pk).first() if shows_bodies else None

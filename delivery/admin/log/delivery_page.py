@@ -1,4 +1,4 @@
-"""A delivery's page: what of its story is worked out only to be shown."""
+"""The context of a delivery's page: timeline, attempts, payload and comparisons."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MAX_TRACED_FIELDS = 400
 
 @dataclass(frozen=True, slots=True)
 class AttemptPanel:
-    """One attempt with request and answer, as text to show and to copy."""
+    """One attempt with its request and response, as text to show and copy."""
 
     attempt: Attempt
     place: str
@@ -40,17 +40,17 @@ class AttemptPanel:
 
     @property
     def truncation_note(self) -> str:
-        """What of the answer's body is not here, or ""."""
+        """A note that the response body was truncated, or ""."""
         if (
             len(self.response_body) < client.MAX_RESPONSE_BYTES // 4
-        ):  # a character has four bytes at most
+        ):  # a character has at most four bytes
             return ""
         names = {name.lower(): value for name, value in self.response_headers.items()}
         return describe_truncation(self.response_body, names.get("content-length", ""))
 
 
 def attempt_panel(sent: DeliveryAttempt) -> AttemptPanel | None:
-    """Return an attempt's exchange, or None when it is not loaded or not kept any more."""
+    """Return an attempt's request and response, or None if not loaded or purged."""
     full, attempt = sent.attempt_body, sent.attempt
     if full is None:
         return None
@@ -75,11 +75,11 @@ def attempt_panel(sent: DeliveryAttempt) -> AttemptPanel | None:
 
 
 def describe_truncation(body: str, length: str) -> str:
-    """Say how much of an answer's body was kept, where that is not all of it."""
+    """Return how much of a response body was kept, or "" if all of it was."""
     if len(body.encode()) < client.MAX_RESPONSE_BYTES:
         return ""
     of = f" of {int(length):,}" if length.isdecimal() else ""
-    return f"Cut: the first {client.MAX_RESPONSE_BYTES:,}{of} bytes were kept."
+    return f"Truncated: only the first {client.MAX_RESPONSE_BYTES:,}{of} bytes were kept."
 
 
 def _headers(text: str) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _headers(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class DeliveryPage:
-    """A delivery's story with what its page adds to it."""
+    """A delivery's details with everything that its page adds."""
 
     detail: DeliveryDetail
     now: datetime
@@ -111,18 +111,18 @@ class DeliveryPage:
 
     @cached_property
     def attempt_comparisons(self) -> list[AttemptComparison]:
-        """Its attempts side by side; none where there is nothing to compare."""
+        """The attempts side by side; empty for fewer than two."""
         found = compare_attempts(self.detail)
         return found if len(found) > 1 else []
 
     @property
     def attempts_differ(self) -> bool:
-        """Whether anything is marked as not as the time before."""
+        """Whether any attempt differs from the one before it."""
         return any(each.changed_fields for each in self.attempt_comparisons)
 
     @cached_property
     def payload(self) -> Any:
-        """What was sent for it last, or what the blueprint makes of it when nothing was."""
+        """The body sent last, or what the blueprint makes of the event if nothing was sent."""
         newest = next((each for each in self.detail.attempts if each.body), None)
         if newest:
             return parse_json_or_text(newest.body[: detail.MAX_BODY_CHARS])
@@ -148,7 +148,7 @@ class DeliveryPage:
 
     @cached_property
     def other_deliveries(self) -> list[tuple[Delivery, StatusText]]:
-        """The same event's deliveries to other installations."""
+        """The event's deliveries to other installations."""
         rows = (
             querysets.deliveries_with_relations()
             .filter(event=self.delivery.event_id)
@@ -158,7 +158,7 @@ class DeliveryPage:
 
     @property
     def kept_until(self) -> tuple[datetime, datetime | None]:
-        """When it is purged, and when what was sent for it last is, if anything was."""
+        """When the delivery is purged, and when its last request body is, if it has one."""
         last = self.delivery.last_attempt
         sent = last.started_at + timedelta(days=settings.KEEP_ATTEMPT_BODIES_DAYS) if last else None
         received_at = self.delivery.event.received_at
@@ -166,7 +166,7 @@ class DeliveryPage:
 
     @property
     def fix_link(self) -> tuple[str, str] | None:
-        """Return where what went wrong is mended, as (words, address), or None."""
+        """The page where the error can be fixed, as (title, URL), or None."""
         error, here = self.delivery.error, [self.delivery.installation_id]
         if error == "CredentialsRejected":
             return "Open its settings", reverse("admin:installation_settings", args=here)

@@ -1,4 +1,4 @@
-"""Events, the people in them, and the messages that were refused."""
+"""The pages of events, profiles and rejected messages."""
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -19,7 +19,7 @@ from delivery.status.deliveries import status_chip
 from integrations.formatting import ago
 
 PROFILE_PAGE_SIZE = 50
-NEARBY_EVENTS = 8  # events of the same person on an event's page
+NEARBY_EVENTS = 8  # other events of the same person on an event's page
 
 
 @admin.register(Event)
@@ -29,7 +29,7 @@ class EventAdmin(PageUrlsMixin, BodyAdmin):
     list_select_related = ("source",)
     page_template = "delivery/log/event.html"
     list_filter = (EventTypeFilter, EventNameFilter, SourceFilter)
-    search_fields = ("message_id",)  # only to have the box; get_search_results() searches
+    search_fields = ("message_id",)  # only to show the box; get_search_results() searches
     search_help_text = "Message id, user id or anonymous id"
     when_empty = "No events yet. Set a source's write key in an SDK, or send one with curl."
 
@@ -85,22 +85,22 @@ class EventAdmin(PageUrlsMixin, BodyAdmin):
         }
 
     def raw_view(self, request, pk):
-        """Answer with an event's body as a file, as it came."""
+        """Answer with an event's body as it arrived, as a file."""
         self._require_view_permission(request)
         if not body_access.may_see_bodies(request.user):
             raise PermissionDenied(body_access.BODIES_HIDDEN_TEXT)
         body = detail.get_event_body(pk)
         if not body:
-            raise Http404(f"There is no event {pk}, or its body is not kept any more.")
+            raise Http404(f"There is no event {pk}, or its body has been purged.")
         return json_attachment(parse_json_or_text(body), f"event-{pk}.json")
 
     def user_view(self, request):
-        """Show one person or visitor, by an id of either kind."""
+        """Show the profile of a person or visitor, found by a user id or an anonymous id."""
         self._require_view_permission(request)
         text, before = request.GET.get("id", ""), parse_integer(request.GET.get("before"))
         person = profiles.find_profile(text) if text else None
         if person is None:
-            raise Http404("No event that is kept has this id.")
+            raise Http404("No stored event has this id.")
         page = person.page(limit=PROFILE_PAGE_SIZE, before=before)
         older = {"id": text, "before": page.rows[-1].pk} if page.has_older else None
         context = {
@@ -120,12 +120,12 @@ class EventAdmin(PageUrlsMixin, BodyAdmin):
 
 
 def truncated_id_html(text):
-    """Return an id that is cut where its column ends; the whole one on hover."""
+    """Return an id that is truncated to its column, with the whole id on hover."""
     return format_html('<span class="ps-id" title="{}">{}</span>', text, text) if text else "–"
 
 
 def events_with_statuses(events):
-    """Return events, each with its deliveries and their chips."""
+    """Return events, each with its deliveries and their status chips."""
     return [
         (event, [(each, status_chip(each)) for each in deliveries])
         for event, deliveries in profiles.pair_events_with_deliveries(events)
@@ -133,7 +133,7 @@ def events_with_statuses(events):
 
 
 def nearby_events(person, event):
-    """Return a person's events around one of them, newest first."""
+    """Return a person's events before and after one of them, newest first."""
     if person is None:
         return []
     rows = person.events.exclude(pk=event.pk)
@@ -144,7 +144,7 @@ def nearby_events(person, event):
 
 @admin.register(Rejection)
 class RejectionAdmin(BodyAdmin):
-    when_empty = "Nothing was refused: every message that came in was understood."
+    when_empty = "No rejected messages. Every message so far was accepted."
     list_display = ("received", "reason", "source")
     list_display_links = ("received", "reason")
     list_select_related = ("source",)

@@ -1,4 +1,4 @@
-"""The log explorer: a search in the address, its newest rows, and what can be done with them."""
+"""The log explorer: a search in the URL, its newest deliveries, and the actions on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,29 +49,32 @@ ERROR_LABELS = {
     "TooLarge": "too large",
 }
 State = Delivery.State
-TRIGGER_LABELS = {  # icon and words
-    Delivery.Trigger.HAND: ("touch_app", "Queued again by hand"),
+TRIGGER_LABELS = {  # icon and text
+    Delivery.Trigger.HAND: ("touch_app", "Queued again manually"),
     Delivery.Trigger.REPLAY: ("replay", "Queued again by replay"),
     Delivery.Trigger.BACKFILL: ("history", "Queued by backfill"),
 }
 JOB_TRIGGERS = (Delivery.Trigger.REPLAY, Delivery.Trigger.BACKFILL)
 SUMMARY_STATES = (State.DELIVERED, State.FAILED, State.QUEUED, State.FILTERED, State.CANCELLED)
-STATES_SHOWN_AT_ZERO = (State.DELIVERED, State.FAILED)  # of these, zero tells, too
-REPLAY_FORM_FIELDS = {  # keys of a search, and the fields of a replay's form that say the same
+STATES_SHOWN_AT_ZERO = (State.DELIVERED, State.FAILED)  # their zero is information, too
+REPLAY_FORM_FIELDS = {  # search key → equivalent field of the replay form
     "installation": "installation", "state": "states", "event": "event", "user": "user_id",
     "anon": "anonymous_id", "message": "message_id", "error": "error", "source": "source",
     "since": "since", "until": "until", "resolved": "resolved",
 }  # fmt: skip
 BULK_ACTION_LINKS = (
-    ("resolve", State.FAILED, "Mark all that match resolved…"),
-    ("cancel", State.QUEUED, "Cancel all that match…"),
+    ("resolve", State.FAILED, "Mark all matches resolved…"),
+    ("cancel", State.QUEUED, "Cancel all matches…"),
 )
-FilterLink = tuple[str, str, bool]  # title, address, whether it is chosen
+FilterLink = tuple[str, str, bool]  # title, URL, whether it is selected
 
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """replay: which one queued it, or None when none did"""
+    """A delivery as a row of the log.
+
+    replay  the id of the replay that queued it, or None
+    """
 
     delivery: Delivery
     replay: int | None
@@ -92,21 +95,21 @@ class DeliveryRow:
 
     @cached_property
     def next_attempt(self) -> datetime | str:
-        """When it is tried next, or why not for now; "" when that need not be said."""
+        """The time of the next attempt, or why there is none for now; "" if neither applies."""
         delivery = self.delivery
         if delivery.state == State.QUEUED and is_on_hold(delivery):
-            return "waits for a person" if delivery.installation.enabled else "paused"
+            return "needs attention" if delivery.installation.enabled else "paused"
         return next_attempt_at(delivery, self.now) or ""
 
     @property
     def gives_up_at(self) -> datetime | None:
-        """How long it is tried; None where it has not been tried in vain, or nobody tries."""
+        """When retrying ends; None before the first failed attempt and while on hold."""
         delivery = self.delivery
         return gives_up_at(delivery) if delivery.attempts and not is_on_hold(delivery) else None
 
     @property
     def trigger(self) -> tuple[str, str] | None:
-        """What queued it, as icon and words; None when its event came in."""
+        """What queued the delivery, as icon and text; None if the arrival of its event did."""
         if self.delivery.trigger not in TRIGGER_LABELS:
             return None
         icon, words = TRIGGER_LABELS[self.delivery.trigger]
@@ -114,7 +117,7 @@ class DeliveryRow:
 
     @property
     def version(self) -> str:
-        """What of it a person sees change."""
+        """A text that changes whenever the visible row does."""
         delivery = self.delivery
         tried = f"{delivery.attempts} {delivery.error} {delivery.last_attempt_id}"
         state = f"{delivery.state} {delivery.current_resolution or ''}"
@@ -123,7 +126,10 @@ class DeliveryRow:
 
 @dataclass(frozen=True)
 class Explorer:
-    """One view of the log; `search_text` is the search as it was typed, to be corrected."""
+    """One view of the log.
+
+    search_text  the search as it was typed if it has problems, so that it can be corrected
+    """
 
     search: Search
     search_text: str
@@ -156,7 +162,7 @@ class Explorer:
 
     @cached_property
     def count(self) -> str:
-        """How many there are in all, as far as that can be told without reading the log."""
+        """The number of all matches, or "" if counting them would mean scanning the log."""
         page = self.page
         if not (page.has_newer or page.has_older):
             return format_bounded_count(len(page.rows))
@@ -164,7 +170,7 @@ class Explorer:
 
     @cached_property
     def summary(self) -> Summary | None:
-        """What the view adds up to; only beside its newest page."""
+        """The summary of all matches; None except on the newest page."""
         if self.before is not None or self.after is not None:
             return None
         found = (
@@ -174,7 +180,7 @@ class Explorer:
 
     @property
     def figures(self) -> Iterator[tuple[str, str, str, datetime | None]]:
-        """Yield what is added up: label, number, address of the search for these, a time beside."""
+        """Yield the figures of the summary: label, number, URL of the search, and a time."""
         found = self.summary
         if found is None:
             return
@@ -190,7 +196,7 @@ class Explorer:
 
     @property
     def groups(self) -> Iterator[tuple[ErrorGroup, str]]:
-        """Yield errors that are alike, with the address of the search for them."""
+        """Yield groups of similar errors, each with the URL of the search for them."""
         for group in self.summary.groups if self.summary else ():
             keys = {term.key for term in group.terms}
             others = tuple(term for term in self.search.terms if term.key not in keys)
@@ -198,12 +204,12 @@ class Explorer:
 
     @cached_property
     def trend(self) -> str:
-        """What was settled over time, drawn; "" where there is nothing to draw."""
+        """The settled deliveries over time as an SVG, or "" if there are none."""
         return trend_svg(self.summary.bars) if self.summary else ""
 
     @property
     def search_without_times(self) -> Search:
-        """The search without times: a part of the trend that is marked puts its own there."""
+        """The search without times, to which a selection on the trend adds its own."""
         return self.search.only("since").only("until")
 
     # --- links ---
@@ -227,8 +233,10 @@ class Explorer:
 
     @cached_property
     def replay_url(self) -> str:
-        """The address of a new replay of all that match, or "" where none can say the same: of
-        several installations, or of all states but one."""
+        """The URL of a new replay of all matches, or "" if a replay cannot express the search.
+
+        Examples are a search of several installations, and one that excludes a state.
+        """
         search = self.search
         of_fields = [term for term in search.terms if self._has_field(term)]
         rest = search.without(*of_fields)
@@ -240,13 +248,13 @@ class Explorer:
         return f"{reverse('admin:delivery_replay_new')}?{urlencode(params)}"
 
     def _has_field(self, term: Term) -> bool:
-        """Say whether the form of a replay has a field that says the same."""
+        """Return whether the replay form has a field that is equivalent to the term."""
         once = term.key == "state" or len(self.search.values(term.key)) == 1
         return term.key in REPLAY_FORM_FIELDS and once and not term.negated
 
     @property
     def bulk_actions(self) -> Iterator[tuple[str, str]]:
-        """Yield what can be done to all that match in one installation, as title and address."""
+        """Yield the actions on all matches in one installation, as title and URL."""
         states = self.search.values("state")
         if self.search.problems or len(self.search.values("installation")) != 1:
             return
@@ -265,7 +273,8 @@ class Explorer:
 
     @property
     def chips(self) -> list[tuple[Term, str]]:
-        """Each term with the address of the search without it; what is chosen above stays there."""
+        """Each term with the URL of the search without it, except those selected above the
+        table."""
         above = self._selected_choice("state"), self._selected_choice("since")
         return [
             (term, explorer_link(self.search.without(term)))
@@ -274,7 +283,7 @@ class Explorer:
         ]
 
     def _selected_choice(self, key: str) -> tuple[str, str]:
-        """Return the only value of a key, where it is one to choose from above the table."""
+        """Return the only value of a key if it is among the choices above the table."""
         choices, values = (
             dict(LOG_STATE_CHOICES if key == "state" else LOG_TIME_CHOICES),
             self.search.values(key),
@@ -297,14 +306,14 @@ class Explorer:
 
     @property
     def empty_reason(self) -> str:
-        """What the log waits for: "installation", "event" or, events having come, "wanted"."""
+        """What is missing: "installation", "event", or "wanted" if no event was wanted."""
         if not Installation.objects.exists():
             return "installation"
         return "wanted" if querysets.has_events() else "event"
 
     @property
     def keys(self) -> list[dict[str, object]]:
-        """What the search box suggests before anything is asked of the server."""
+        """The suggestions of the search box that need no request."""
         return [
             {"key": key.name, "help": key.help, "choices": key.choices}
             for key in SEARCH_KEYS.values()
@@ -312,7 +321,7 @@ class Explorer:
 
 
 def build_explorer(params: QueryDict, now: datetime) -> Explorer:
-    """Return the view that an address asks for: `q`, or single keys as other pages link them."""
+    """Return the view for the parameters of a URL: `q`, or single keys as other pages link them."""
     single = [(key, value) for key in SEARCH_KEYS for value in params.getlist(key) if value]
     if params.get("received"):
         single.append(("since", params["received"]))

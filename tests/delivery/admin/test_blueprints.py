@@ -161,7 +161,7 @@ def test_the_revisions_are_listed_compared_and_rolled_back(admin, heap):
     assert "ps-minus" in page
     assert "nothing" not in admin.get(address(heap, "revisions/1/?against=2")).content.decode()
     answer = admin.post(address(heap, "revisions/1/roll-back/"), follow=True)
-    assert "Revision 3 is revision 1 again" in answer.content.decode()
+    assert "Revision 3 restores revision 1" in answer.content.decode()
     assert admin.get(address(heap, "revisions/9/")).status_code == 404
     assert admin.get(address(heap, "revisions/1/roll-back/")).status_code == 405
 

@@ -211,7 +211,7 @@ def test_uninstalling_asks_for_the_name_and_says_what_follows(client):
     assert "exactly as shown" in wrong.content.decode()
     assert Installation.objects.installed().exists()
     answer = client.post(address, {"typed": installation.name}, follow=True)
-    assert "1 queued were cancelled" in answer.content.decode()
+    assert "Queued deliveries cancelled: 1." in answer.content.decode()
     assert not Installation.objects.installed().exists()
     assert (
         "its log, metrics and revisions are kept"
