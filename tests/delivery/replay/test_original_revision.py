@@ -206,7 +206,7 @@ def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     )
     given["states"] = ["delivered", "cancelled"]
     page = client.post(new, {**given, "preview": "1"}).content.decode()
-    assert "<strong>1</strong> more, never shaped, left out" in page
+    assert "<strong>1</strong> more are left out" in page
     client.post(new, given)
     page = client.get(f"/admin/delivery/replay/{Replay.objects.get().pk}/change/").content.decode()
     assert "As before: the revision that last shaped each delivery" in page
