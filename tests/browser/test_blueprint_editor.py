@@ -72,7 +72,7 @@ def test_a_trigger_is_edited_mended_previewed_saved_and_rolled_back(editor, heap
     expect(editor.locator(".ps-plus")).to_contain_text("Order Paid")
     editor.get_by_role("link", name="All revisions").click()
     editor.get_by_role("button", name="Roll back to revision 1").click()
-    expect(editor.get_by_text("Revision 3 is revision 1 again")).to_be_visible()
+    expect(editor.get_by_text("Revision 3 restores revision 1")).to_be_visible()
     back = Installation.objects.get().revision
     assert (back.number, back.blueprint) == (3, heap.revision.blueprint)
 

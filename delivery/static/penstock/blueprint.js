@@ -1,8 +1,8 @@
-// The editor of a blueprint: actions as cards, each with a trigger and a mapping, and a preview of
-// what they make of an event. The server says what is wrong and what would be sent; see
+// The blueprint editor: actions as cards, each with a trigger and a mapping, and a preview of what
+// they make of an event. The server validates the blueprint and renders the preview; see
 // delivery/admin/installations/blueprints.py. The code editor is CodeMirror, built by `make editor`.
 
-const QUIET_MS = 350; // without typing, then the server is asked
+const QUIET_MS = 350; // pause in typing after which the server is asked
 
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("blueprint");
@@ -55,8 +55,8 @@ class Editor {
     });
   }
 
-  // The blueprint as JSON. Mappings go into it as the text they are: JavaScript would round their
-  // large numbers.
+  // The blueprint as JSON. Mappings are inserted as text, because JavaScript would round large
+  // numbers in them.
   text() {
     const actions = this.cards.map((card) => card.text());
     return `{"version":1,"actions":[${actions.join(",")}],"otherwise":${JSON.stringify(this.otherwise.value)}}`;
@@ -91,7 +91,7 @@ class Editor {
     this.changed();
     const undo = document.getElementById("undo");
     undo.hidden = false;
-    undo.firstElementChild.textContent = `“${card.part("name").value}” is removed.`;
+    undo.firstElementChild.textContent = `“${card.part("name").value}” removed.`;
     undo.lastElementChild.onclick = () => {
       undo.hidden = true;
       this.cards.splice(at, 0, card);
@@ -110,7 +110,7 @@ class Editor {
     });
   }
 
-  // --- what is wrong, and what would be sent ---
+  // --- problems and preview ---
 
   changed({ at = QUIET_MS } = {}) {
     if (this.before === undefined) return; // still being built
@@ -125,10 +125,10 @@ class Editor {
     const broken = this.cards.filter((card) => !card.readable());
     this.cards.forEach((card) => card.show([]));
     broken.forEach((card) => card.verdict(""));
-    if (broken.length) return this.conclude([{ text: "A mapping is no JSON yet." }]);
+    if (broken.length) return this.conclude([{ text: "A mapping is not valid JSON." }]);
     const asked = this.text();
     const answer = await this.post(this.form.dataset.preview);
-    if (!answer || asked !== this.text()) return; // typed on meanwhile: another answer is coming
+    if (!answer || asked !== this.text()) return; // edited since, so another response is coming
     this.cards.forEach((card, index) => {
       card.show(answer.problems.filter(({ place }) => `${place}/`.startsWith(`actions/${index}/`)));
       card.verdict(answer.triggered ? (answer.triggered[index] ? "triggered" : "not triggered") : "");
@@ -142,9 +142,9 @@ class Editor {
     this.say();
     if (!problems.length) return;
     const shown = document.getElementById("shown");
-    const count = problems.length === 1 ? "1 thing is" : `${problems.length} things are`;
+    const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
     shown.innerHTML = '<p class="ps-error" role="status"></p>';
-    shown.firstChild.textContent = `${count} to be mended first.`;
+    shown.firstChild.textContent = `Fix ${count} to see the preview.`;
   }
 
   say() {
@@ -153,7 +153,7 @@ class Editor {
     if (save) save.disabled = !this.dirty || broken;
     const test = document.getElementById("test");
     if (test) test.disabled = broken;
-    document.getElementById("saved-state").textContent = this.dirty ? (broken ? "Not saved; cannot be saved yet" : "Not saved") : "";
+    document.getElementById("saved-state").textContent = this.dirty ? (broken ? "Not saved. Fix the problems first." : "Not saved") : "";
   }
 
   async post(url, more = {}) {
@@ -252,7 +252,7 @@ class Card {
     return `${JSON.stringify(others).slice(0, -1)},"mapping":${mapping}}`;
   }
 
-  // Say whether the mapping is JSON; what is wrong with it is shown where it is.
+  // Returns whether the mapping is JSON, and marks a problem where it is.
   readable() {
     const wrong = CodeMirror.jsonParseLinter()(this.mapping);
     this.unreadable = wrong.map((each) => ({ ...each, to: Math.min(each.to + 1, this.mapping.state.doc.length) }));
@@ -310,7 +310,7 @@ function codeEditor({ parent, label, text, language, complete, changed }) {
     CM.EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
     CM.EditorView.updateListener.of((update) => update.docChanged && changed()),
     complete ? CM.autocompletion({ override: [complete], icons: false }) : [],
-    // no Tab: who goes by keyboard must be able to leave
+    // no Tab binding, so that keyboard users can leave the editor
     CM.keymap.of([...CM.closeBracketsKeymap, ...CM.completionKeymap, ...CM.lintKeymap, ...CM.historyKeymap, ...CM.defaultKeymap]),
   ];
   return new CM.EditorView({ parent, state: CM.EditorState.create({ doc: text, extensions }) });
@@ -325,11 +325,11 @@ function atPosition(view, { position, text }) {
   const doc = view.state.doc.toString();
   const start = Math.min([...doc].slice(0, (position ?? 1) - 1).join("").length, doc.length);
   const word = /^\S+/.exec(doc.slice(start))?.[0].length ?? 0;
-  // at the end there is nothing to underline but what stands before it
+  // at the end, underline the character before it
   return { from: word ? start : Math.max(start - 1, 0), to: start + word, severity: "error", message: text };
 }
 
-// The range of a mapping's problem: of the deepest key of its place that is there.
+// The range of a mapping's problem: the deepest key on its path that exists.
 function atPlace(view, { place, text }) {
   let node = CM.syntaxTree(view.state).topNode.firstChild;
   let range = node ?? { from: 0, to: view.state.doc.length };
@@ -341,7 +341,7 @@ function atPlace(view, { place, text }) {
   return { from: range.from, to: Math.min(range.to, range.from + 200), severity: "error", message: text };
 }
 
-// Return what to underline for a key of an object or a list, and the value that stands there.
+// Returns what to underline for a key of an object or a list, and the value there.
 function below(view, node, key) {
   if (node.name === "Array") {
     let item = node.firstChild?.nextSibling; // past the bracket
@@ -406,7 +406,7 @@ function completeMapping(context, { fields, directives }) {
   return { from: key ? key.to - key.text.replace('"', "").length : context.pos, options, validFor: /^@\w*$/ };
 }
 
-// Return what puts a directive in, with the quotes around it that may be there already.
+// Returns a function that inserts a directive and replaces quotes already typed around it.
 function put(name) {
   const insert = `"${name}": ${SKELETONS[name] ?? "{}"}`;
   const inside = insert.length - (/["}\]]+$/.exec(insert)?.[0].length ?? 0);
@@ -422,9 +422,9 @@ function paths(fields, from, written) {
   return { from, options, validFor: /^[^"{}]*$/ };
 }
 
-// --- how code looks ---------------------------------------------------------------------------------
+// --- syntax highlighting ----------------------------------------------------------------------------
 
-// The trigger language, as far as colours need it.
+// The trigger language, as far as highlighting needs it.
 const TRIGGERS = CM.StreamLanguage.define({
   token(stream) {
     if (stream.eatSpace()) return null;

@@ -1,4 +1,4 @@
-// What the pages do beyond links and forms. Nothing is inline: the content security policy forbids it.
+// Behaviour of the pages beyond links and forms. The content security policy forbids inline scripts.
 
 document.addEventListener("DOMContentLoaded", () => {
   makeOperable();
@@ -37,7 +37,7 @@ function filterAsOneTypes(library) {
     apply();
     text.focus();
   });
-  apply(); // the browser may have kept what was typed before
+  apply(); // the browser may have restored earlier input
 }
 
 function copyOnClick(button) {
@@ -54,13 +54,13 @@ async function copy(block) {
     await navigator.clipboard.writeText(block.textContent);
     return true;
   } catch {
-    // Without https browsers offer no clipboard: then it is at least selected.
+    // Without HTTPS, browsers offer no clipboard, so select the text instead.
     getSelection().selectAllChildren(block);
     return false;
   }
 }
 
-// A variant brings starting values: they go into the fields that nobody has changed.
+// A variant has initial values, which go into the fields that were not changed.
 function fillInOnChoice(radio) {
   radio.addEventListener("change", () => {
     const starts = JSON.parse(radio.closest("[data-starts]").dataset.starts);
@@ -72,7 +72,7 @@ function fillInOnChoice(radio) {
   radio.form.addEventListener("input", (event) => (event.target.dataset.touched = "yes"));
 }
 
-// The server's own rules, asked while the form is filled in. Only what was touched is marked.
+// Validates the form on the server while it is filled in. Only touched fields are marked.
 function checkAsOneTypes(form) {
   const touched = new Set();
   let timer, asked = 0;
@@ -102,20 +102,20 @@ function mark(field, problem) {
   icon.className = "material-symbols-outlined";
   icon.setAttribute("aria-hidden", "true");
   icon.textContent = problem ? "error" : "check";
-  line.append(icon, problem || "Looks right");
+  line.append(icon, problem || "Looks good");
   input.setAttribute("aria-invalid", problem ? "true" : "false");
   field.classList.toggle("errors", problem !== "");
   field.classList.toggle("group", problem !== "");
   field.querySelector("[data-problem]").replaceChildren(line);
 }
 
-// Posts the form around a button to data-ask, and shows the answer, a piece of a page, below it.
+// Posts the form around a button to data-ask and shows the response, an HTML fragment, below it.
 function askOnClick(button) {
   const form = button.closest("form");
   button.addEventListener("click", async () => {
     const place = form.querySelector("[data-answer]");
     button.disabled = true;
-    place.textContent = "Asking…";
+    place.textContent = "Loading…";
     try {
       const answer = await fetch(button.dataset.ask, { method: "POST", body: new FormData(form) });
       place.innerHTML = await answer.text();
@@ -127,18 +127,18 @@ function askOnClick(button) {
   });
 }
 
-// The theme's switches answer to a click alone, and its parts have no roles.
+// The theme's switches only react to clicks, and its regions have no roles.
 function makeOperable() {
   document.getElementById("main")?.setAttribute("role", "main");
   document.querySelectorAll(".material-symbols-outlined:not([x-on\\:click])").forEach((icon) => {
     icon.setAttribute("aria-hidden", "true");
   });
   document.getElementById("searchbar-submit")?.setAttribute("aria-label", "Search");
-  const labels = { dock_to_right: "Navigation", close: "Close the navigation" };
+  const labels = { dock_to_right: "Navigation", close: "Close navigation" };
   const switches = "span[x-on\\:click], a[x-on\\:click]:not([href]), div[x-on\\:click].cursor-pointer";
   for (const each of document.querySelectorAll(switches)) {
     const opensRelated = each.getAttribute("x-on:click").includes("openRelatedWidget");
-    const label = opensRelated ? "Add or change what can be chosen" : labels[each.textContent.trim()];
+    const label = opensRelated ? "Add or change options" : labels[each.textContent.trim()];
     if (label) each.setAttribute("aria-label", label);
     each.setAttribute("role", "button");
     each.tabIndex = 0;
@@ -150,7 +150,7 @@ function makeOperable() {
   }
 }
 
-// --- times: in the viewer's zone, the exact one and UTC on hover ---------------------------------
+// --- times: in the viewer's time zone, with exact time and UTC on hover ---------------------------
 
 const ZONE = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
 const two = (number) => String(number).padStart(2, "0");
@@ -179,14 +179,14 @@ function clockOf(at) {
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
-// "Europe/Zurich (GMT+1)", or the name alone where that says it all
+// "Europe/Zurich (GMT+1)", or the name alone when both are the same
 function zoneInWords() {
   const { timeZone } = ZONE.resolvedOptions();
   const short = zoneOf(new Date());
   return timeZone === short ? timeZone : `${timeZone} (${short})`;
 }
 
-// As the filter `left` says it.
+// The same text as the template filter `left`.
 function left(at) {
   const away = at - Date.now();
   const span = relative(at).replace("in ", "") || `${Math.round(away / 86_400_000)} d`;
@@ -197,7 +197,7 @@ function zoneOf(at) {
   return ZONE.formatToParts(at).find((part) => part.type === "timeZoneName").value;
 }
 
-// As integrations/templatetags/penstock.py says it: "12 s ago", "in 5 min", "" beyond a week.
+// The same text as integrations/templatetags/penstock.py: "12 s ago", "in 5 min", "" beyond a week.
 function relative(at) {
   const seconds = (Date.now() - at) / 1000;
   const steps = [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"], [604800, 86400, "d"]];
@@ -210,8 +210,8 @@ function relative(at) {
 // --- charts ---------------------------------------------------------------------------------------
 
 // data-chart: {"at": [times], "isOpen", "sets": [{"label", "level", "kind": "bar" or "line", "values"}]}.
-// A level is a state's colour; what it is comes from the stylesheet, so it fits the theme. isOpen:
-// the last step is not over; its bars are paler.
+// A level is the colour of a status, taken from the stylesheet so that it fits the theme. isOpen: the
+// last step is incomplete, and its bars are paler.
 function drawChart(canvas) {
   const { at, sets, isOpen } = JSON.parse(canvas.dataset.chart);
   const style = getComputedStyle(document.documentElement);
@@ -264,10 +264,10 @@ function drawChart(canvas) {
   new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["class"] });
 }
 
-// --- what goes on while one looks -----------------------------------------------------------------
+// --- live parts of a page -------------------------------------------------------------------------
 
-// A part of a page that is asked for anew each `data-refresh` milliseconds, by its id, until it
-// comes without that attribute. What has the focus in it keeps it.
+// Reloads an element, by its id, every `data-refresh` milliseconds, until it comes without that
+// attribute. An element with the focus keeps it.
 function keepFresh(part) {
   const again = () => setTimeout(refresh, Number(part.dataset.refresh));
   async function refresh() {
@@ -281,7 +281,7 @@ function keepFresh(part) {
       part = fresh;
       showTimes(part);
     } catch {
-      // the server is away for a moment
+      // the server is unreachable for a moment
     }
     if (part.dataset.refresh) again();
   }
