@@ -267,9 +267,11 @@ def test_an_answer_that_is_longer_than_what_is_kept_says_so(client):
     AttemptBody.objects.filter(attempt=attempt).update(
         response_headers='{"content-length": "70000"}'
     )
-    assert "Truncated: only the first 65,536 of 70,000 bytes were kept." in story_of(client, delivery)
+    assert "Truncated: only the first 65,536 of 70,000 bytes were kept." in story_of(
+        client, delivery
+    )
     AttemptBody.objects.filter(attempt=attempt).update(response_body="x" * (MAX_RESPONSE_BYTES - 1))
-    assert "Cut:" not in story_of(client, delivery)
+    assert "Truncated:" not in story_of(client, delivery)
 
 
 def test_attempts_that_differ_in_nothing_are_not_said_to_be_marked(client):

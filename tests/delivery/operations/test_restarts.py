@@ -62,9 +62,7 @@ def test_they_are_no_clusters():
 def test_doctor_says_that_there_were_none():
     happened("old", timedelta(hours=25))
 
-    assert found() == doctor.CheckResult(
-        "Restarts", "none in the last 24 hours"
-    )
+    assert found() == doctor.CheckResult("Restarts", "none in the last 24 hours")
 
 
 def test_doctor_names_the_last_one_with_its_reason():

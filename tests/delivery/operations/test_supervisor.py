@@ -332,7 +332,7 @@ class TestCluster:
         supervisor.wait_for_database(stop)
 
         assert len(tries) == 3
-        assert caplog.text.count("Waiting for the database before starting the cluster: connection refused") == 1
+        assert caplog.text.count("before starting the cluster: connection refused") == 1
 
     @pytest.mark.django_db
     def test_a_sweep_that_is_late_is_rung_for_before_anything_is_restarted(self, cluster):
