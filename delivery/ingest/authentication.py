@@ -1,4 +1,4 @@
-"""Which source sends: by its write key, wherever its SDK puts it, or by its signature."""
+"""Authenticates the sending source by its write key or its signature."""
 
 import time
 from base64 import b64decode
@@ -10,9 +10,9 @@ from delivery.ingest import signatures
 from delivery.ingest.errors import NotAllowed
 from integrations.models import Source, WebhookSource, WriteKey
 
-MAX_SOURCE_ID = 2**63 - 1  # of an id
+MAX_SOURCE_ID = 2**63 - 1
 SOURCE_CACHE_SECONDS = (
-    5.0  # seconds for which a process keeps what it read of a source: a sixth of a request
+    5.0  # how long a process caches a source; the lookup is a sixth of an ingest request's cost
 )
 
 # write key -> (source, monotonic time at which it expires); unknown keys are not cached
@@ -22,8 +22,8 @@ _cached_sources = {}
 def authenticate_by_write_key(request, envelope=None):
     """Return the source of the first write key found. Raises NotAllowed.
 
-    The order of the places is that of the SDKs: header, query, body. Jitsu masks the key in the
-    body, so that one must not be believed before its header.
+    The header is tried first, then the query, then the body. Jitsu masks the key in the body, so
+    the header must win.
     """
     for key in iter_request_write_keys(request, envelope):
         return get_source_by_write_key(key)
@@ -35,11 +35,11 @@ def get_source_by_write_key(key):
     source, until = _cached_sources.get(key, (None, 0.0))
     if time.monotonic() < until:
         return source
-    source = None if "\x00" in key else _find_source_by_write_key(key)  # PostgreSQL takes no NUL
+    source = None if "\x00" in key else _find_source_by_write_key(key)  # PostgreSQL has no NUL
     if source is None:
         raise NotAllowed(
             "invalid_write_key",
-            "The write key is missing, unknown or revoked. Give it as the user name of Basic "
+            "The write key is missing, unknown or revoked. Send it as the user name of Basic "
             'authentication, as a Bearer token, or as "writeKey" in the body.',
         )
     _cached_sources[key] = (source, time.monotonic() + SOURCE_CACHE_SECONDS)
@@ -53,14 +53,14 @@ def _find_source_by_write_key(key):
 
 
 def clear_source_cache():
-    """Read every source anew."""
+    """Forget all cached sources."""
     _cached_sources.clear()
 
 
 def authenticate_by_signature(request, envelope, now):
-    """Return the source that `X-Source` names, by id or name, if the request has its signature.
+    """Return the source that `X-Source` names by id or name, if the signature is that source's.
 
-    Without that header it is the source of the write key. Raises NotAllowed.
+    Without `X-Source`, the write key names the source. Raises NotAllowed.
     """
     named = request.META.get("HTTP_X_SOURCE")
     source = (
@@ -69,7 +69,7 @@ def authenticate_by_signature(request, envelope, now):
     if source is None or not source.signing_secret:
         raise NotAllowed(
             "invalid_signature",
-            "X-Source names no source that has a signing secret: give the id or the name of one.",
+            "X-Source must be the id or name of a source with a signing secret.",
         )
     signatures.check_penstock(request.headers, request.body, source.signing_secret, now)
     return source
@@ -87,12 +87,12 @@ def _find_source_by_id_or_name(text):
 
 
 def get_webhook_source(key):
-    """Return the webhook source of the key in its address. Raises NotAllowed."""
+    """Return the webhook source with this key. Raises NotAllowed."""
     try:
         known = WebhookSource.objects.filter(source__archived_at=None).select_related("source")
         return known.get(key="" if "\x00" in key else key)
     except WebhookSource.DoesNotExist:
-        message = "The address names no webhook source: it ends in ?source=wh_…"
+        message = "No webhook source has this key. The URL must end in ?source=wh_…"
         raise NotAllowed("unknown_webhook", message) from None
 
 

@@ -1,4 +1,4 @@
-"""What browsers need of us: leave to send from other origins, a cookie, their SDKs' settings."""
+"""Browser support for ingest: allowed origins, CORS headers and the visitor cookie."""
 
 import re
 from uuid import uuid4
@@ -6,36 +6,36 @@ from uuid import uuid4
 from delivery.ingest.errors import NotAllowed
 
 PREFLIGHT_MAX_AGE = (
-    86_400  # seconds a browser may remember our leave; Chromium asks after two hours
+    86_400  # seconds a browser may cache the preflight response; Chromium caps it at two hours
 )
 VISITOR_COOKIE_NAME = "_psid"
-VISITOR_COOKIE_MAX_AGE = 400 * 86_400  # seconds; the most that browsers keep one
+VISITOR_COOKIE_MAX_AGE = 400 * 86_400  # seconds; the longest that browsers keep a cookie
 VISITOR_ID_PATTERN = re.compile(r"[0-9a-f-]{36}")
 ALLOW_ORIGIN_HEADER = "Access-Control-Allow-Origin"
 
 
 def check_origin(request, source):
-    """Raise NotAllowed when a page sends that the source does not list.
+    """Raise NotAllowed when the page's origin is not in the source's list.
 
-    Only browsers name an origin, and only they cannot lie about it: the list keeps the pages of
-    other sites out, not programs.
+    Browsers send an Origin header that pages cannot forge. Other programs can forge or omit it, so
+    the list keeps out pages of other sites and nothing else.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and not source.allows(origin):
         raise NotAllowed(
             "origin_not_allowed",
-            f"Pages of {origin} may not send: the source's list of origins does not have it.",
+            f"Pages of {origin} may not send. Add the origin to the source's allowed origins.",
             status=403,
         )
 
 
 def is_browser(request):
-    """Say whether a browser sends, on behalf of the user in front of it."""
+    """Return whether the request comes from a user's browser."""
     return "HTTP_ORIGIN" in request.META or "HTTP_SEC_FETCH_MODE" in request.META
 
 
 def get_or_create_visitor_id(request, source):
-    """Return the id of the cookie, a new one for a new visitor, or "" when none is wanted."""
+    """Return the cookie's visitor id, a new id without a cookie, or "" if the source sets none."""
     if not source.visitor_cookie:
         return ""
     known = request.COOKIES.get(VISITOR_COOKIE_NAME, "")
@@ -43,7 +43,7 @@ def get_or_create_visitor_id(request, source):
 
 
 def set_visitor_cookie(answer, visitor_id):
-    """Set the cookie, for another 400 days."""
+    """Set the visitor cookie for another 400 days."""
     answer.set_cookie(
         VISITOR_COOKIE_NAME,
         visitor_id,
@@ -55,13 +55,13 @@ def set_visitor_cookie(answer, visitor_id):
 
 
 def add_preflight_headers(request, answer):
-    """Give leave to ask with any header: who may send is decided by what is sent.
+    """Allow any origin and any header in a preflight; the actual request is what gets checked.
 
-    The headers asked for are echoed. SDKs add some when they send again (`X-Retry-Count`,
-    `RSA-…`), so that a list would let the first try through and block every other one.
+    The requested headers are echoed. SDKs add some when they retry (`X-Retry-Count`, `RSA-…`), so
+    a fixed list would allow the first attempt and block every retry.
     """
     answer[ALLOW_ORIGIN_HEADER] = request.META.get("HTTP_ORIGIN", "*")
-    answer["Access-Control-Allow-Credentials"] = "true"  # the answer itself says whether it is
+    answer["Access-Control-Allow-Credentials"] = "true"  # the actual response decides
     answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
     asked = request.META.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
     if asked:
@@ -72,9 +72,9 @@ def add_preflight_headers(request, answer):
 
 
 def add_cors_headers(request, answer, *, with_cookie=False):
-    """Let the page that asked read the answer, and when to come again.
+    """Let the requesting page read the response and its Retry-After.
 
-    A browser takes a cookie along, and keeps one, only when the answer names the page's origin.
+    A browser sends and stores cookies only when the response names the page's origin.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and answer.status_code != 403 and ALLOW_ORIGIN_HEADER not in answer:

@@ -1,4 +1,4 @@
-"""What we know about a message that it does not say. Bodies stay as they came. Pure."""
+"""Adds context that the request reveals about its messages. Bodies are not changed. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 
-ANONYMISED_PREFIX_BITS = {4: 24, 6: 48}  # of an address that is anonymised
+ANONYMISED_PREFIX_BITS = {4: 24, 6: 48}  # bits kept of an anonymised address, by IP version
 DIRECT_FLAG_PATTERN = re.compile(
     r'"direct"\s*:\s*true'
-)  # a server's SDK asks for the address of the request
-MAX_USER_AGENT_CHARS = 500  # characters of a user agent; real ones have about 150
+)  # set by server SDKs that want the request's IP address
+MAX_USER_AGENT_CHARS = 500  # real user agents have about 150
 
 
 @dataclass(frozen=True, slots=True)
 class AddedContext:
     """Context to add, as JSON text or "".
 
-    to_all      what every message gets
-    to_clients  what a message of the very device gets on top: of a server, address and user agent
-                say nothing about the user
+    to_all      the context of every message
+    to_clients  the context of messages sent by the user's own device; the IP address and user agent
+                of a server say nothing about the user
     """
 
     to_all: str = ""
@@ -29,7 +29,7 @@ class AddedContext:
     from_client: bool = False
 
     def for_message(self, text: str) -> str:
-        """Return what a message gets, given as its JSON."""
+        """Return the context to add to a message, given as JSON text."""
         return (
             self.to_clients if self.from_client or DIRECT_FLAG_PATTERN.search(text) else self.to_all
         )
@@ -41,7 +41,7 @@ NO_ADDED_CONTEXT = AddedContext()
 def build_added_context(
     meta: Mapping[str, Any], default: Mapping[str, Any], *, from_client: bool, anonymise: bool
 ) -> AddedContext:
-    """Return what to add: the default context, and what the request tells by its `meta`."""
+    """Return the context to add: the source's default, and the request's IP and user agent."""
     user_agent = meta.get("HTTP_USER_AGENT", "")[:MAX_USER_AGENT_CHARS]
     seen = {"ip": client_ip(meta, anonymise=anonymise), "userAgent": user_agent}
     client = {**{name: value for name, value in seen.items() if value}, **default}
@@ -49,10 +49,10 @@ def build_added_context(
 
 
 def client_ip(meta: Mapping[str, Any], *, anonymise: bool) -> str:
-    """Return the client's address, or "" when there is none; anonymised, only its network."""
+    """Return the client's IP address, or only its network if anonymised; "" if there is none."""
     try:
         address = ip_address(meta.get("REMOTE_ADDR", ""))
-    except ValueError:  # a socket in the file system has none
+    except ValueError:  # a Unix socket has no address
         return ""
     plain = getattr(address, "ipv4_mapped", None) or address
     return str(_anonymise(plain) if anonymise else plain)

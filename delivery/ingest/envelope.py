@@ -1,4 +1,4 @@
-"""From the bytes of a request to its envelope: the list of raw messages and what they share."""
+"""Parses a request body into its envelope: the raw messages and the fields they share."""
 
 import gzip
 import io
@@ -14,23 +14,23 @@ from delivery.ingest.errors import UnreadableRequest
 
 MAX_NESTING_LEVELS = 64  # of arrays and objects in one message
 
-NESTING_MARGIN = 4  # levels more than a message may have, and it is still too deep when cut there
+NESTING_MARGIN = 4  # extra levels kept when cutting, so that a cut message is still too deep
 
 WRITE_KEY_PATTERN = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Envelope(msgspec.Struct):
-    """What stands around the messages of a request; each message stays raw bytes."""
+    """The fields around the messages of a request; each message stays raw bytes."""
 
     batch: list[msgspec.Raw] | None = None
-    writeKey: Any = None  # noqa: N815  (names of the wire)
+    writeKey: Any = None  # noqa: N815  (names of the JSON fields)
     sentAt: Any = None  # noqa: N815
     context: msgspec.Raw = msgspec.Raw()
     integrations: msgspec.Raw = msgspec.Raw()
 
 
 class WriteKeyOnly(msgspec.Struct):
-    """Of a message, only the key that some SDKs repeat in it."""
+    """The write key that some SDKs repeat in each message."""
 
     writeKey: Any = None  # noqa: N815
 
@@ -43,45 +43,48 @@ _raw_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decompress_body(body: bytes, encoding: str, *, limit: int) -> bytes:
-    """Return the body unpacked. Raises Unreadable when it is broken, or too large unpacked.
+    """Return the decompressed body. Raises UnreadableRequest when it is corrupt or too large.
 
-    limit  bytes; a gzip bomb is unpacked no further than that
+    limit  bytes; decompression stops there, which defuses gzip bombs
     """
     if encoding.strip().lower() in ("gzip", "x-gzip"):
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
                 body = unpacked.read(limit + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise UnreadableRequest("invalid_encoding", f"The body is not gzip: {error}") from None
+            raise UnreadableRequest(
+                "invalid_encoding", f"The body is not valid gzip: {error}"
+            ) from None
     if len(body) > limit:
-        message = f"The request is larger than {limit:,} bytes. Send fewer messages in one."
+        message = f"The request is larger than {limit:,} bytes. Send fewer messages per request."
         raise UnreadableRequest("too_large", message, status=413, text=body)
     return body
 
 
 def parse_envelope(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
-    """Return the body as JSON that can be split, its envelope, and notes on what was repaired.
+    """Return the body as decodable JSON, its envelope, and notes on repairs.
 
-    One message must not cost the others: what is nested too deeply for any decoder is cut, so that
-    only its message is rejected, and JSON that is not strict is repaired. Raises Unreadable.
+    One bad message must not reject the others, so values nested too deeply for the decoder are cut
+    (which rejects only their message) and JSON that is not strict is repaired. Raises
+    UnreadableRequest.
     """
     try:
         return json_repair.decode_or_repair(
             body, _decode_envelope, levels=MAX_NESTING_LEVELS + NESTING_MARGIN
         )
     except (ValueError, RecursionError) as error:
-        message = f"The body is not usable: {error.__cause__}"
+        message = f"The body is not valid JSON: {error.__cause__}"
         raise UnreadableRequest("invalid_json", message, text=body) from None
 
 
 def _decode_envelope(body: bytes) -> Envelope:
     if not body.isascii():
-        body.decode()  # the envelope's messages stay raw, and are not looked at
+        body.decode()  # check the encoding: the decoder does not look into raw messages
     return _envelope_decoder.decode(body)
 
 
 def iter_envelope_write_keys(envelope: Envelope) -> Iterator[str]:
-    """Return the write keys that stand in the body: of the envelope, then of the first message."""
+    """Yield the write keys in the body: the envelope's, then the first message's."""
     if isinstance(envelope.writeKey, str):
         yield envelope.writeKey
     if envelope.batch:
@@ -95,13 +98,13 @@ def iter_envelope_write_keys(envelope: Envelope) -> Iterator[str]:
 
 def raw_messages(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:
     if envelope.batch is None:
-        message = 'The body needs "batch": a list of messages.'
+        message = 'The body must have "batch", a list of messages.'
         raise UnreadableRequest("missing_batch", message, text=body)
     return envelope.batch
 
 
 def shared_fields(envelope: Envelope) -> bytes:
-    """Return the context and integrations of the whole batch as JSON members, or nothing."""
+    """Return the context and integrations of the whole batch as JSON members; empty if none."""
     members = [
         b'"%s":%s' % (name.encode(), value)
         for name in ("context", "integrations")
@@ -111,7 +114,7 @@ def shared_fields(envelope: Envelope) -> bytes:
 
 
 def with_shared_fields(shared: bytes, raw: bytes) -> bytes:
-    """Return the message with what its batch shares; its own context is laid over the batch's."""
+    """Return the message merged with the batch's shared fields; the message's own values win."""
     if not shared:
         return raw
     try:

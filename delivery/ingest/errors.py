@@ -1,21 +1,21 @@
 """
-Why a request is refused as a whole. One bad message of a batch is no reason.
+Errors that reject a whole request. A bad message rejects only itself, not its batch.
 
-    RequestRefused          base: a status, a code for programs, a text for people
-    ├── Unreadable          400, 413   its bytes make no messages
-    ├── NotAllowed          401, 403   who sends is unknown, or may not
-    └── TooMuch             429        it may come again
+    RequestRejected         base: a status, a code for programs, a text for people
+    ├── UnreadableRequest   400, 413   the body cannot be parsed into messages
+    ├── NotAllowed          401, 403   the sender is unknown or not allowed; 409: a replay
+    └── RateLimitExceeded   429        the sender may retry
 """
 
 
 class RequestRejected(Exception):
     """Nothing of the request was stored; `code` is for programs.
 
-    text   the start of what was sent, where that helps to find the sender's mistake
+    text   the start of the body, when it helps to find the sender's mistake
     """
 
     status = 400
-    retry_after = 0  # seconds; 0: it would not help to come again
+    retry_after = 0  # seconds; 0: retrying would not help
 
     def __init__(self, code: str, message: str, *, status: int | None = None, text: bytes = b""):
         super().__init__(message)
@@ -29,13 +29,13 @@ class UnreadableRequest(RequestRejected):
 
 
 class NotAllowed(RequestRejected):
-    """The source is unknown, or this sender may not speak for it."""
+    """The source is unknown, or the sender is not allowed to send for it."""
 
     status = 401
 
 
 class RateLimitExceeded(RequestRejected):
-    """The source sends faster than it may. Its sender keeps the messages, so we do not."""
+    """The source is over its rate limit. The sender keeps the messages, so they are not stored."""
 
     status = 429
 

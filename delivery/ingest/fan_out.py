@@ -15,7 +15,7 @@ from delivery.transform.triggers import blueprint_or_none, wants_message
 from integrations.blueprints import NAME_FIELDS, Blueprint, MessageView, build_message_view
 from integrations.messages import Message
 
-ReceivedMessage = tuple[ParsedMessage, datetime]  # a message, and when it came
+ReceivedMessage = tuple[ParsedMessage, datetime]  # a message, and when it was received
 
 NEW_DELIVERY_COLUMNS = (
     "event_id", "installation_id", "lane_id", "state", "queued_at", "attempts", "failures", "error",
@@ -24,9 +24,9 @@ NEW_DELIVERY_COLUMNS = (
 
 
 class IncomingMessage:
-    """A message that has just come in, to be asked which blueprints want it.
+    """A message that was just received, as blueprint triggers read it.
 
-    Its body is decoded only for a trigger that reads what no column holds, and then once.
+    Its body is decoded at most once, and only for a trigger that reads a field without a column.
     """
 
     def __init__(self, parsed: ParsedMessage, now: datetime):
@@ -37,7 +37,7 @@ class IncomingMessage:
         return self.parsed.user_id or self.parsed.anonymous_id
 
     def is_wanted(self, blueprint: Blueprint | None) -> bool:
-        """Return whether a blueprint wants it, or errs."""
+        """Return whether a blueprint wants it; True when the blueprint raises."""
         reads = blueprint.reads(self.parsed.type) if blueprint else frozenset()
         return wants_message(blueprint, lambda: self._view_of(reads), self.parsed.message_id)
 
@@ -45,7 +45,7 @@ class IncomingMessage:
         return self.columns if self._columns_suffice(fields) else self.view
 
     def _columns_suffice(self, reads: frozenset[str]) -> bool:
-        """Say whether the columns hold these fields whole."""
+        """Return whether the columns hold these fields untruncated."""
         if not reads:
             return True
         longest = max(map(len, (self.parsed.name, self.parsed.user_id, self.parsed.anonymous_id)))
@@ -90,9 +90,9 @@ def fan_out(
     routes: Sequence[lanes_routes.Route],
     transaction: bulk.Transaction,
 ) -> list[int]:
-    """Queue a delivery for each installation that wants an event, count the others.
+    """Queue a delivery for each installation that wants an event, and count the unwanted events.
 
-    Return the lanes that have something new.
+    Return the lanes with new deliveries.
     """
     arrivals = {pk: IncomingMessage(*came) for pk, came in new}
     rows, unwanted = [], {}
@@ -105,7 +105,7 @@ def fan_out(
         ]  # fmt: skip
         unwanted[route.installation_id] = len(new) - len(wanted)
     if rows:
-        rows.sort()  # by event, so that deliveries of all lanes rise together
+        rows.sort()  # by event, so that delivery ids follow event ids in every lane
         transaction.do(bulk.insert_statement(Delivery, NEW_DELIVERY_COLUMNS, rows))
     at = max(now for _, (_, now) in new)
     tally = (source, at, len(new), msgspec.json.encode(unwanted).decode())

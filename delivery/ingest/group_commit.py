@@ -1,10 +1,10 @@
 """Group commit: concurrent requests share one transaction.
 
-A transaction costs nearly the same for one message as for twenty, and most requests bring one. So
-while one thread of this process stores, what its other threads bring waits for the next
-transaction, and shares it. After a shared transaction, the next one waits for as many again, for
-at most LINGER_SECONDS; otherwise the threads would split into two halves that take turns. A request
-that comes alone never waits.
+A transaction costs nearly the same for one message as for twenty, and most requests carry one. So
+while one thread of this process writes, the writes of its other threads queue for the next
+transaction and share it. After a shared transaction, the next leader waits for as many writes
+again, for at most LINGER_SECONDS; otherwise the threads would split into two halves that take
+turns. A single request never waits.
 """
 
 import threading
@@ -13,23 +13,23 @@ from typing import Generic, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
-# Seconds to wait for a turn. Then comes the transaction itself (config.timeouts.WEB), and SDKs
-# hang up after 10 s.
+# Seconds to wait for a turn. Then comes the transaction itself
+# (config.timeouts.WEB_DATABASE_SECONDS), and SDKs hang up after 10 s.
 TURN_TIMEOUT_SECONDS = 2.0
-LINGER_SECONDS = 0.001  # seconds to wait for as many as came last time
+LINGER_SECONDS = 0.001  # how long a leader waits for as many writes as last time
 
 Item = TypeVar("Item")
 
 
 class LeaderFailed(OperationalError):
-    """Whose turn it was died of something that is no error of the work."""
+    """The leading thread ended before it could report a result."""
 
 
 class PendingWrite(Generic[Item]):
-    """What one thread brought, and what became of it.
+    """One thread's item and its result.
 
-    is_leader   this thread does the work that waits, its own included
-    ready  it leads, or its work was done
+    is_leader  whether this thread writes everything that is waiting, its own item included
+    ready      set when this thread becomes the leader, or when its item has been written
     """
 
     def __init__(self, item: Item):
@@ -40,25 +40,25 @@ class PendingWrite(Generic[Item]):
 
 
 class GroupCommit(Generic[Item]):
-    """Threads take turns, and whose turn it is works for all that wait.
+    """Lets one thread at a time write the items of all waiting threads.
 
-    work  does what several brought, in order: all of it, or nothing and an error
+    work  writes several items in order: all of them, or none and raises
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], None]):
         self.work = work
         self.lock = threading.Lock()
         self.arrival = threading.Condition(self.lock)
-        self.expected = 0  # how many came last time
+        self.expected = 0  # how many items the last turn had
         self.is_busy = False
         self.waiting: list[PendingWrite[Item]] = []
 
     def do(self, item: Item) -> None:
-        """Return when the work was done. Raises what it raised."""
+        """Return once the item is written. Raises whatever `work` raised."""
         pending = PendingWrite(item)
         self._join(pending)
         if not pending.ready.wait(TURN_TIMEOUT_SECONDS) and self._leave(pending):
-            self.work([item])  # whose turn it is waits for the database
+            self.work([item])  # the leader is stuck waiting for the database
             return
         pending.ready.wait()
         if pending.is_leader:
@@ -74,7 +74,7 @@ class GroupCommit(Generic[Item]):
                 self._promote_next()
 
     def _leave(self, pending: PendingWrite[Item]) -> bool:
-        """Say whether it still waited for somebody to take it along; now it does no more."""
+        """Withdraw an item from the queue; return whether it was still waiting for a leader."""
         with self.lock:
             is_waiting = pending in self.waiting and not pending.is_leader
             if is_waiting:
@@ -95,7 +95,7 @@ class GroupCommit(Generic[Item]):
                 each.ready.set()
 
     def _promote_next(self) -> None:
-        """Let who waits longest lead. To be called with the lock."""
+        """Make the longest-waiting thread the leader. The caller holds the lock."""
         self.is_busy = bool(self.waiting)
         if self.waiting:
             self.waiting[0].is_leader = True
@@ -106,7 +106,7 @@ class GroupCommit(Generic[Item]):
         try:
             self.work([each.item for each in group])
         except (OperationalError, InterfaceError) as away:
-            error = away  # the database's fault, not that of one of them
+            error = away  # the database is at fault, not one of the items
         except Exception as fault:
             if len(group) > 1:
                 for each in group:

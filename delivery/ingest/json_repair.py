@@ -1,4 +1,4 @@
-"""JSON as senders write it, made strict; and how deep and wide it is before it is decoded."""
+"""Repairs JSON that is not strict, and checks its depth and key count before decoding."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Decoded = TypeVar("Decoded")
 REPAIR_NOTE = (
-    "It came as no strict JSON: NaN, Infinity and numbers too large became null, broken characters "
+    "It was not strict JSON: NaN, Infinity and numbers too large became null, invalid characters "
     "were replaced."
 )
 
@@ -23,12 +23,12 @@ NESTING_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 def decode_or_repair(
     text: bytes, decode: Callable[[bytes], Decoded], *, levels: int | None = None
 ) -> tuple[bytes, Decoded, tuple[str, ...]]:
-    """Decode JSON, and repair it first where the decoder refuses it.
+    """Decode JSON, repairing it first if the decoder rejects it.
 
-    levels  what is nested deeper is cut before anything else, for a decoder that recurses
+    levels  values nested deeper are cut before anything else, for a decoder that recurses
 
-    Return the text that was decoded, its value and notes on what was repaired. Raises ValueError or
-    RecursionError when it is no JSON even then; the cause is the first complaint.
+    Return the decoded text, its value and notes on repairs. Raises ValueError or RecursionError
+    when even the repaired text is not JSON; the cause is the first error.
     """
     try:
         return text, decode(text), ()
@@ -40,7 +40,7 @@ def decode_or_repair(
             try:
                 return text, decode(text), ()
             except ValueError:
-                pass  # it is not strict either
+                pass  # it is not strict JSON either
         text = to_strict_json(text)
         return text, decode(text), (REPAIR_NOTE,)
     except (ValueError, RecursionError) as error:
@@ -48,22 +48,22 @@ def decode_or_repair(
 
 
 def is_nested_deeper(text: bytes, levels: int) -> bool:
-    """Say whether arrays and objects are nested deeper than that."""
+    """Return whether arrays and objects are nested deeper than `levels`."""
     if text.count(b"{") + text.count(b"[") <= levels:
-        return False  # nearly every message: no need to look closer
+        return False  # true of nearly every message, and cheap
     brackets = JSON_STRING_PATTERN.sub(b"", text).translate(None, NON_BRACKET_BYTES)
     return max(accumulate(map(NESTING_STEPS.__getitem__, brackets)), default=0) > levels
 
 
 def has_more_keys(text: bytes, number: int) -> bool:
-    """Say whether its objects have more keys than that, all together."""
+    """Return whether all its objects together have more than `number` keys."""
     return text.count(b":") > number and JSON_STRING_PATTERN.sub(b"", text).count(b":") > number
 
 
 def cut_deep_values(text: bytes, levels: int) -> bytes:
-    """Return the JSON with null in the place of whatever is nested deeper than that.
+    """Return the JSON with null in place of every value nested deeper than `levels`.
 
-    Decoders recurse, and give up on the whole when any part is too deep.
+    Decoders recurse and reject the whole text when any part is too deep.
     """
     kept, level, done = [], 0, 0
     for piece in JSON_TOKEN_PATTERN.finditer(text):
@@ -79,10 +79,10 @@ def cut_deep_values(text: bytes, levels: int) -> bytes:
 
 
 def to_strict_json(text: bytes) -> bytes:
-    """Return strict JSON: NaN and Infinity as null, broken characters replaced.
+    """Return strict JSON: NaN and Infinity become null, invalid characters are replaced.
 
-    Python's SDKs send the former, JavaScript's send halves of surrogate pairs. Raises ValueError
-    when it is no JSON even so.
+    Python SDKs send NaN and Infinity, JavaScript SDKs send halves of surrogate pairs. Raises
+    ValueError when the text is still not JSON.
     """
     readable = text.decode("utf-8", "replace")
     data = json.loads(readable, parse_constant=lambda name: None, parse_float=_finite_or_none)

@@ -1,7 +1,7 @@
-"""From the bytes of a request to messages ready to be stored. Pure: no database, no clock.
+"""Parses a request body into valid messages. Pure: no database, no clock.
 
-What the SDKs send, and what they make of our answers, was recorded from the real packages; the
-facts named in the comments are from those recordings (November 2026).
+The SDKs' requests and their handling of responses were recorded from the real packages (November
+2026); the facts in the comments come from those recordings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,13 +28,13 @@ from delivery.ingest.errors import UnreadableRequest
 from delivery.ingest.timestamps import correct_clock_skew, read_time
 from integrations.messages import MESSAGE_TYPES, normalize_id
 
-MAX_COLUMN_CHARS = 255  # characters of an id or a name that its column holds; the body holds all
-MAX_MESSAGE_KEYS = 2_000  # of all objects of one message
+MAX_COLUMN_CHARS = 255  # size of an id or name column; the body keeps the full text
+MAX_MESSAGE_KEYS = 2_000  # in all objects of one message together
 OBJECT_FIELDS = ("properties", "traits", "context")
 
 
 class IngestLimits(NamedTuple):
-    """Most bytes of a message, most messages of a request, most bytes of a request."""
+    """Maximum bytes of a message, messages of a request, and bytes of a request."""
 
     message_bytes: int
     messages: int
@@ -43,14 +43,14 @@ class IngestLimits(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """What is known of a request besides its body.
+    """Everything about a request except its body.
 
-    now      when we received it
-    implied_type  the type that the address stands for, or ""
-    is_single   whether the body is one message, as it is with an implied type
-    visitor_id  the anonymous id of messages that have none, or ""
-    added_context    context that lies under that of the messages
-    repair_notes   notes for every message: what had to be mended of the whole
+    now            when it was received
+    implied_type   the message type that the URL implies, or ""
+    is_single      whether the body is one message; always so with an implied type
+    visitor_id     the anonymous id for messages that have none, or ""
+    added_context  context to merge beneath the messages' own
+    repair_notes   notes for every message: repairs of the whole body
     """
 
     now: datetime
@@ -63,11 +63,14 @@ class RequestContext:
 
 
 class MessageRejected(Exception):
-    """One message cannot be taken; the reason names the field and the fix."""
+    """One message is rejected; the text names the field and the fix."""
 
 
 class MessageFields(msgspec.Struct):
-    """What we look at of a message. Any type: a wrong one is refused with its name, or mended."""
+    """The fields of a message that ingest reads.
+
+    Each accepts any type, so that a wrong type is rejected by field name, or converted.
+    """
 
     type: Any = None
     event: Any = None
@@ -87,10 +90,10 @@ class MessageFields(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedMessage:
-    """A valid message, as it will be stored. Ids and names are cut to their columns.
+    """A valid message, ready to be stored. Ids and names are truncated to their columns.
 
-    text           JSON as it came, or as it was mended; notes say what was
-    added_context  JSON of what lies under its context, or ""
+    text           JSON as received, or as repaired; notes list the repairs
+    added_context  JSON of the context to merge beneath its own, or ""
     """
 
     message_id: str
@@ -106,19 +109,19 @@ class ParsedMessage:
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """What a request held."""
+    """The valid and the rejected messages of a request."""
 
     messages: list[ParsedMessage] = field(default_factory=list)
     rejected: list[tuple[int, str, str]] = field(default_factory=list)  # (index, reason, text)
 
 
 def parse_messages(body: bytes, envelope: Envelope, request: RequestContext) -> ParsedBatch:
-    """Return the messages of a request: all that are valid, and why the others are not.
+    """Return the valid messages of a request, and the reasons for rejecting the others.
 
-    They come in the order in which they happened: that of a batch is not always the order of the
-    calls, and what is stored first is delivered first.
+    Messages are sorted by timestamp, because SDKs do not always batch them in the order of the
+    calls, and events are delivered in the order in which they are stored.
 
-    Raises Unreadable when there is no message to look at, or there are too many.
+    Raises UnreadableRequest when the body has no batch, too many messages, or is too large.
     """
     is_single, limits = request.is_single or bool(request.implied_type), request.limits
     raws = [body] if is_single else raw_messages(body, envelope)
@@ -140,7 +143,8 @@ def parse_messages(body: bytes, envelope: Envelope, request: RequestContext) -> 
 
 
 def _check_request(body: bytes, messages: int, shared: bytes, limits: IngestLimits) -> None:
-    """Raise Unreadable when the request is too large as a whole, or would be once taken apart."""
+    """Raise UnreadableRequest when the request is too large, as sent or with its shared context
+    copied into each message."""
     if messages > limits.messages:
         message = f"{messages:,} messages in one request; send at most {limits.messages:,}."
         raise UnreadableRequest("too_many_messages", message, text=body)
@@ -148,12 +152,12 @@ def _check_request(body: bytes, messages: int, shared: bytes, limits: IngestLimi
         message = f"{messages:,} messages cannot share a context of {len(shared):,} bytes."
         raise UnreadableRequest("too_large", message, status=413, text=body)
     if json_repair.is_nested_deeper(shared, MAX_NESTING_LEVELS):
-        message = f"The context that is shared is nested deeper than {MAX_NESTING_LEVELS} levels."
+        message = f"The shared context is nested deeper than {MAX_NESTING_LEVELS} levels."
         raise UnreadableRequest("too_deep", message, text=body)
 
 
 def _check_message(raw: bytes, shared: int, limits: IngestLimits) -> None:
-    """Raise Refused for a message that must not be decoded at all."""
+    """Raise MessageRejected for a message that is not safe to decode."""
     size = len(raw) + shared
     if size > limits.message_bytes:
         raise MessageRejected(f"The message has {size:,} bytes; at most {limits.message_bytes:,}.")
@@ -194,80 +198,83 @@ def _parse_message(raw: bytes, request: RequestContext, sent_at: datetime | None
 
 
 def _decode_message(raw: bytes) -> tuple[bytes, MessageFields, tuple[str, ...]]:
-    """Return a message as strict JSON, its fields that we read, and notes on what was repaired.
+    """Return a message as strict JSON, the fields that ingest reads, and notes on repairs.
 
-    All of it is decoded here once: what is stored, the worker can read.
+    The whole message is decoded here, so that the worker can decode everything that is stored.
     """
     try:
         raw, data, notes = json_repair.decode_or_repair(raw, msgspec.json.decode)
         return raw, msgspec.convert(data, MessageFields), notes
     except ValueError as error:
-        raise MessageRejected(f"The message is not usable: {error}") from None
+        raise MessageRejected(f"The message is not valid JSON: {error}") from None
 
 
 def _unread_value_notes(fields: MessageFields, columns: str) -> Iterator[str]:
-    """Return notes about what is taken but will not be seen as it was sent."""
+    """Yield notes about values that are accepted but ignored or changed."""
     for name in OBJECT_FIELDS:
         value = getattr(fields, name)
         if value is not None and not isinstance(value, dict):
-            yield f"{name}: it is no object, so nothing of it is read."
+            yield f"{name}: ignored because it is not an object."
     if "\x00" in columns:
-        yield "NUL characters in its ids or its name are shown as �."
+        yield "NUL characters in its ids or name were replaced by �."
 
 
 def _event_name(kind: str, fields: MessageFields, user_id: str, anonymous_id: str) -> str:
-    """Return the name of what happened. Raises Refused when the type's own fields are missing."""
+    """Return the event's name. Raises MessageRejected when a field of its type is missing."""
     if not (user_id or anonymous_id):
-        raise MessageRejected("userId or anonymousId: one of them is needed.")
+        raise MessageRejected("userId or anonymousId: one of them is required.")
     if kind == "track":
         name = normalize_id(fields.event)
         if not name:
-            raise MessageRejected("event: a track needs the name of its event.")
+            raise MessageRejected("event: required for a track.")
         return name
     if kind == "group" and not normalize_id(fields.groupId):
-        raise MessageRejected("groupId: a group needs it.")
+        raise MessageRejected("groupId: required for a group.")
     if kind == "alias" and not normalize_id(fields.previousId):
-        raise MessageRejected("previousId: an alias needs it.")
+        raise MessageRejected("previousId: required for an alias.")
     return normalize_id(fields.name) if kind in ("page", "screen") else ""
 
 
 def _message_id(given: str) -> str:
-    """Return the id under which a message is stored once: ours when the source gave none."""
+    """Return the id that deduplicates a message; a generated one when the source gave none."""
     if not given:
         return f"ps-{uuid4()}"
     if len(given) <= MAX_COLUMN_CHARS and "\x00" not in given:
         return given
-    # a cut, or a replacement, would make two different ids one
+    # Truncating it or replacing characters could make two different ids equal.
     return f"sha256-{sha256(given.encode()).hexdigest()}"
 
 
 def _fit_column(text: str) -> str:
-    return text[:MAX_COLUMN_CHARS].replace("\x00", "�")  # PostgreSQL keeps no NUL in a text
+    return text[:MAX_COLUMN_CHARS].replace("\x00", "�")  # PostgreSQL cannot store NUL
 
 
 def _event_timestamp(
     fields: MessageFields, now: datetime, sent_at: datetime | None
 ) -> tuple[datetime, tuple[str, ...]]:
-    """Return when it happened by our clock, and a note when that is not what the sender said."""
+    """Return the event's time by the server's clock, with a note if that is not the sent time."""
     name, given = _given_time(fields)
     if not name:
         return now, ()
     at = read_time(given)
     if at is None:
-        note = f"{name} {str(given)[:40]!r} is no time we can read: the time of receipt is used."
+        note = f"{name} {str(given)[:40]!r} is not a valid time; the time of receipt is used."
         return now, (note,)
-    # the envelope's is of the sending itself; a message that waited may carry an older one
+    # The envelope's sentAt is the time of this request; a queued message may carry an older one.
     ours = correct_clock_skew(at, sent_at or read_time(fields.sentAt), now)
     if ours == at:
         return at, ()
     off = (at - ours).total_seconds()
-    note = f"The sender's clock was {abs(off):.0f} s {'fast' if off > 0 else 'slow'}: corrected."
+    note = f"The sender's clock was {abs(off):.0f} s {'fast' if off > 0 else 'slow'}; corrected."
     return ours, (note,)
 
 
 def _given_time(fields: MessageFields) -> tuple[str, Any]:
-    """RudderStack's browser SDK gives `originalTimestamp` only; with both, `timestamp` is the
-    caller's own."""
+    """Return the name and value of the message's time, or two empty strings.
+
+    RudderStack's browser SDK sends `originalTimestamp` only; when both are present, `timestamp` was
+    set by the caller.
+    """
     for name in ("timestamp", "originalTimestamp"):
         given = getattr(fields, name)
         if given is not None and given != "":
@@ -276,5 +283,5 @@ def _given_time(fields: MessageFields) -> tuple[str, Any]:
 
 
 def encode_notes(notes: Sequence[str]) -> str:
-    """Return notes as their column keeps them: a JSON list, or nothing."""
+    """Return notes as a JSON list; "" when there are none."""
     return msgspec.json.encode(notes).decode() if notes else ""

@@ -1,4 +1,4 @@
-"""Events from an image's address: mails, AMP pages, pages without scripts. Pure."""
+"""Builds messages from pixel URLs, for emails, AMP pages and pages without scripts. Pure."""
 
 from base64 import b64decode
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ NO_STORE_HEADERS = {
     "Cache-Control": "no-store, no-cache, must-revalidate",
     "Pragma": "no-cache",
     "Expires": "0",
-    "Cross-Origin-Resource-Policy": "cross-origin",  # pages may refuse images that do not say so
+    "Cross-Origin-Resource-Policy": "cross-origin",  # some pages block images without this header
 }
 PIXEL_FIELDS = {
     "e": "event", "n": "name", "uid": "userId", "aid": "anonymousId", "gid": "groupId",
@@ -22,9 +22,9 @@ PIXEL_OBJECT_PREFIXES = {"p.": "properties", "t.": "traits"}
 
 
 def build_pixel_message(kind: str, query: Mapping[str, str], page: str) -> bytes:
-    """Return the message that an address stands for, as JSON. All values are texts.
+    """Return the message that a pixel's query encodes, as JSON. All values are strings.
 
-    page  the address of the page that shows the image, or ""
+    page  the URL of the page that shows the image, or ""
     """
     message = {
         PIXEL_FIELDS[name]: value for name, value in query.items() if name in PIXEL_FIELDS and value

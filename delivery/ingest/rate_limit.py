@@ -1,17 +1,17 @@
-"""How fast a source may send."""
+"""Enforces each source's rate limit."""
 
 import math
 
 from delivery.ingest.errors import RateLimitExceeded
 from integrations.rate_limits import token_bucket
 
-BURST_SECONDS = 2.0  # seconds
+BURST_SECONDS = 2.0  # how many seconds of its rate a source may send at once
 
 
 def check_rate(source, messages):
-    """Take that many messages from the source's bucket. Raises TooMuch when it does not have them.
+    """Take `messages` tokens from the source's bucket. Raises RateLimitExceeded if too few.
 
-    What is refused costs nothing.
+    A rejected request takes no tokens.
     """
     rate = source.messages_per_second
     if not rate:

@@ -2,10 +2,11 @@
 
 
 def segment_settings(request, source, integration):
-    """Return what Segment's browser SDK loads before it sends anything.
+    """Return the settings that Segment's browser SDK loads before it sends anything.
 
-    Exactly one integration: with two it fetches code from Segment's servers and never starts,
-    and without its own one it sends to Segment. Measured with @segment/analytics-next 1.84.3 and
+    They name exactly one integration: with two, the SDK fetches code from Segment's servers and
+    never starts, and without its own it sends to Segment. Measured with
+    @segment/analytics-next 1.84.3 and
     @customerio/cdp-analytics-browser 0.5.11, November 2026.
     """
     ours = {
@@ -17,7 +18,7 @@ def segment_settings(request, source, integration):
 
 
 def rudder_settings(source):
-    """Return what RudderStack's browser SDK loads: a source without any destination of its own.
+    """Return the settings that RudderStack's browser SDK loads: a source without destinations.
 
     Measured with @rudderstack/analytics-js 3.34.1, November 2026.
     """

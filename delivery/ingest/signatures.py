@@ -1,4 +1,4 @@
-"""Signatures of requests. Pure: what is signed with which secret, and whether that fits.
+"""Verifies request signatures. Pure.
 
 Each check raises NotAllowed, and compares in constant time.
 """
@@ -11,13 +11,13 @@ from hashlib import sha256
 
 from delivery.ingest.errors import NotAllowed
 
-SIGNATURE_TOLERANCE = timedelta(minutes=5)  # how far a signed time may be from ours, either way
+SIGNATURE_TOLERANCE = timedelta(minutes=5)  # most that a signed time may differ from the server's
 
-Headers = Mapping[str, str]  # in any case
+Headers = Mapping[str, str]  # case-insensitive
 
 
 def check_penstock(headers: Headers, body: bytes, secret: str, now: datetime) -> None:
-    """Check `X-Signature: sha256=HEX`: of `X-Timestamp` (unix ms), a dot and the body, as sent."""
+    """Check `X-Signature: sha256=HEX` over `X-Timestamp` (unix ms), a dot and the body as sent."""
     timestamp = headers.get("X-Timestamp", "")
     _require_recent_time(timestamp, 1_000, now)
     expected = _hmac(secret, timestamp.encode() + b"." + body).hex()
@@ -25,7 +25,7 @@ def check_penstock(headers: Headers, body: bytes, secret: str, now: datetime) ->
 
 
 def check_stripe(headers: Headers, body: bytes, secret: str, now: datetime) -> None:
-    """Check `Stripe-Signature: t=SECONDS,v1=HEX`; there are two v1 while a secret is replaced.
+    """Check `Stripe-Signature: t=SECONDS,v1=HEX`; it has two v1 while a secret is rotated.
 
     Source: https://docs.stripe.com/webhooks#verify-manually (seen 2026-11).
     """
@@ -37,7 +37,7 @@ def check_stripe(headers: Headers, body: bytes, secret: str, now: datetime) -> N
 
 
 def check_shopify(headers: Headers, body: bytes, secret: str) -> None:
-    """Check `X-Shopify-Hmac-Sha256`, base64, of the body; no time is signed.
+    """Check `X-Shopify-Hmac-Sha256`, base64, over the body; no time is signed.
 
     Source: https://shopify.dev/docs/apps/build/webhooks/subscribe/https (seen 2026-11).
     """
@@ -47,7 +47,7 @@ def check_shopify(headers: Headers, body: bytes, secret: str) -> None:
 def check_hubspot(
     headers: Headers, body: bytes, secret: str, now: datetime, *, method: str, url: str
 ) -> None:
-    """Check `X-HubSpot-Signature-v3`, base64, of method, address, body and time (unix ms).
+    """Check `X-HubSpot-Signature-v3`, base64, over method, URL, body and time (unix ms).
 
     Source: https://developers.hubspot.com/docs/api/webhooks/validating-requests (seen 2026-11).
     """
@@ -58,27 +58,32 @@ def check_hubspot(
 
 
 def check_hmac(headers: Headers, body: bytes, secret: str, *, header: str) -> None:
-    """Check a header that has the body's HMAC-SHA256 in hex; `sha256=` may stand before it."""
+    """Check a header with the body's HMAC-SHA256 in hex, optionally prefixed with `sha256=`."""
     given = headers.get(header, "").strip().removeprefix("sha256=").lower()
     _require_signature(_hmac(secret, body).hex(), [given])
 
 
 def _require_recent_time(text: str, unit: int, now: datetime) -> None:
-    """`unit` is how many of the number make a second."""
+    """Raise NotAllowed unless a signed time is recent. `unit` is the number of units a second."""
     try:
         at = datetime.fromtimestamp(int(text) / unit, UTC)
     except (ValueError, OverflowError, OSError):
-        raise NotAllowed("invalid_signature", "The time that is signed is missing.") from None
+        raise NotAllowed(
+            "invalid_signature", "The signed timestamp is missing or invalid."
+        ) from None
     if abs(now - at) > SIGNATURE_TOLERANCE:
         raise NotAllowed(
             "expired_signature",
-            f"The signed time is more than {SIGNATURE_TOLERANCE.seconds // 60} minutes from ours.",
+            f"The signed time is more than {SIGNATURE_TOLERANCE.seconds // 60} minutes "
+            "from the server's time.",
         )
 
 
 def _require_signature(expected: str, given: Iterable[str]) -> None:
     if not any(hmac.compare_digest(expected.encode(), each.encode()) for each in given):
-        raise NotAllowed("invalid_signature", "The signature is not of this body and our secret.")
+        raise NotAllowed(
+            "invalid_signature", "The signature does not match the body and the secret."
+        )
 
 
 def _hmac(secret: str, data: bytes) -> bytes:

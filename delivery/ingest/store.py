@@ -1,4 +1,4 @@
-"""Store messages and queue their deliveries, in one transaction."""
+"""Stores messages and queues their deliveries in one transaction."""
 
 import logging
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from integrations.models import Source
 
 logger = logging.getLogger(__name__)
 
-GROUP_COMMIT_MAX_MESSAGES = 25  # messages of a request that does not have a transaction to itself
+GROUP_COMMIT_MAX_MESSAGES = 25  # a request with more messages gets its own transaction
 SIGNATURE_RETENTION = 2 * SIGNATURE_TOLERANCE + timedelta(
     minutes=1
-)  # a signed time may be SIGNATURE_TOLERANCE ahead of ours
+)  # a signed time may be SIGNATURE_TOLERANCE ahead of the server's
 
 NEW_EVENT_COLUMNS = (
     "source_id", "message_id", "type", "name", "user_id", "anonymous_id", "timestamp",
@@ -31,10 +31,10 @@ NEW_EVENT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
-    """What one request held.
+    """The messages of one request.
 
-    rejected  (index, reason, text) of each message that is not taken
-    now      when it came
+    rejected  (index, reason, text) of each rejected message
+    now       when the request was received
     """
 
     source: Source
@@ -51,11 +51,11 @@ def store_messages(
     now: datetime,
     signature: str = "",
 ) -> None:
-    """Store what a request held and queue its deliveries, in one transaction.
+    """Store the messages of a request and queue their deliveries, in one transaction.
 
-    The same message_id from the same source is one event, however often and at once it is sent.
-    Lanes are woken after the commit. Small requests that come at once share a transaction. Raises
-    NotAllowed when the request's signature was taken before.
+    The same message_id from the same source is one event, however often and however concurrently
+    it is sent. Lanes are woken after the commit. Small concurrent requests share a transaction.
+    Raises NotAllowed when a request with the same signature was already accepted.
     """
     request = IngestRequest(source, messages, rejected, now)
     if signature or len(messages) > GROUP_COMMIT_MAX_MESSAGES:
@@ -84,7 +84,8 @@ _group_commit = GroupCommit(_store_requests)
 
 
 def _group_by_source(requests: Sequence[IngestRequest]) -> list[list[IngestRequest]]:
-    """Return each source's, always in the same order: transactions that meet would deadlock."""
+    """Return the requests of each source, ordered by source id so that concurrent transactions
+    cannot deadlock."""
     found: dict[int, list[IngestRequest]] = {}
     for each in requests:
         found.setdefault(each.source.pk, []).append(each)
@@ -94,7 +95,7 @@ def _group_by_source(requests: Sequence[IngestRequest]) -> list[list[IngestReque
 def _store_from_source(
     requests: Sequence[IngestRequest], transaction: bulk.Transaction
 ) -> list[int]:
-    """Store what came from one source; return the lanes that have something new."""
+    """Store the messages of one source; return the lanes with new deliveries."""
     source = requests[0].source.pk
     _insert_rejections(source, requests, transaction)
     came = [(message, request.now) for request in requests for message in request.messages]
@@ -126,18 +127,22 @@ def _insert_rejections(
 
 
 def _claim_signature(signature: str, now: datetime, transaction: bulk.Transaction) -> None:
-    """In the transaction of what was signed: what could not be stored may come again."""
+    """Record a signature so that it is accepted once. Raises NotAllowed if it was already used.
+
+    Runs in the transaction of the signed messages, so that a request that was not stored can be
+    retried.
+    """
     names, row = ("text", "received_at"), (signature, now)
     statement = bulk.insert_statement(
         Signature, names, [row], ignore_conflicts=True, returning=("id",)
     )
     if transaction.rows(statement) == [[]]:
-        message = "This very request was taken before. Sign what you send again anew."
+        message = "This signed request was already accepted. Sign it again to resend it."
         raise NotAllowed("replayed", message, status=409)
 
 
 def _event_insert_statement(source: int, came: Sequence[ReceivedMessage]) -> bulk.Statement:
-    """Return what inserts the messages we did not have, and gives their ids."""
+    """Return the statement that inserts the new messages and returns their ids."""
     rows = [
         (source, m.message_id, m.type, m.name, m.user_id, m.anonymous_id, m.timestamp, now,
          encode_notes(m.notes), m.added_context)

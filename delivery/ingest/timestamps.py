@@ -1,13 +1,13 @@
-"""Times as senders write them. Pure."""
+"""Parses senders' timestamps and corrects their clock skew. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-CLOCK_TOLERANCE = timedelta(seconds=5)  # clocks that differ by less agree: the rest is the network
+CLOCK_TOLERANCE = timedelta(seconds=5)  # a smaller difference counts as network delay
 
-# From here on a number is unix time in that fraction of a second; seconds reach to the year 5138.
+# (smallest number, units a second): how a number is read as unix time. Seconds reach to year 5138.
 UNIX_TIME_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
 UNIX_TIME_PATTERN = re.compile(r"-?\d{1,20}(\.\d+)?")
 JS_DATE_PATTERN = re.compile(
@@ -16,10 +16,10 @@ JS_DATE_PATTERN = re.compile(
 
 
 def read_time(value: Any) -> datetime | None:
-    """Return the moment that a sender named, or None when it cannot be told.
+    """Return a sender's timestamp as a datetime, or None when it cannot be parsed.
 
-    Understood: ISO 8601 (without a zone it is UTC), unix time in s, ms, µs or ns as a number or as
-    text, RFC 2822 as in mails and HTTP, and what JavaScript's Date.toString() gives.
+    Accepts ISO 8601 (UTC if without a zone), unix time in s, ms, µs or ns as a number or as text,
+    RFC 2822 as in email and HTTP, and the output of JavaScript's Date.toString().
     """
     try:
         if isinstance(value, str):
@@ -32,11 +32,11 @@ def read_time(value: Any) -> datetime | None:
 
 
 def correct_clock_skew(at: datetime, sent_at: datetime | None, received_at: datetime) -> datetime:
-    """Return when it happened by our clock: `received_at - (sent_at - at)`, as Segment does.
+    """Return a time by the server's clock: `received_at - (sent_at - at)`, as Segment does.
 
-    A sender whose clock agrees with ours is left alone, so that times stay as they were given and
-    slow requests do not change the order of a visitor's events. So is a time later than `sent_at`:
-    it was not read from the clock that `sent_at` was.
+    When the clocks agree, `at` is returned unchanged, so that times stay as sent and slow requests
+    do not change the order of a visitor's events. A time later than `sent_at` is unchanged too,
+    because it was not read from the same clock as `sent_at`.
 
     Source: "Timestamps" in https://www.twilio.com/docs/segment/connections/spec/common (2026-11).
     """
@@ -48,12 +48,12 @@ def correct_clock_skew(at: datetime, sent_at: datetime | None, received_at: date
         return at
     try:
         return received_at - (sent_at - at)
-    except OverflowError:  # a time at the end of all times
+    except OverflowError:  # the result is outside datetime's range
         return at
 
 
 def _from_text(text: str) -> datetime:
-    if UNIX_TIME_PATTERN.fullmatch(text) and len(text) > 8:  # 20261121 is a day
+    if UNIX_TIME_PATTERN.fullmatch(text) and len(text) > 8:  # 20261121 is a date
         return _from_number(float(text) if "." in text else int(text))
     try:
         at = datetime.fromisoformat(text)

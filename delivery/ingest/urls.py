@@ -1,7 +1,7 @@
-"""Where SDKs send to: Segment's addresses, and those of the SDKs that speak its language.
+"""URLs that SDKs send to: Segment's, and those of the SDKs with a compatible API.
 
-A slash at the end is taken as well, and none is redirected: a 301 turns every client's POST into
-a GET without a body, and the events are gone.
+Each URL works with and without a trailing slash. None is redirected, because a 301 turns every
+client's POST into a GET without a body, which loses the events.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ BATCH_PATHS = ("v1/batch", "v1/import", "v1/b", "beacon/v1/batch")  # the last t
 
 
 def _message_paths(kind: str) -> tuple[str, ...]:
-    """`/v1/track`, `/v1/t` of Segment's browser SDK, `/api/s/track` and s2s of Jitsu's."""
+    """Return `/v1/track`, `/v1/t` (Segment's browser SDK), `/api/s/track` and s2s (Jitsu)."""
     return (f"v1/{kind}", f"v1/{kind[0]}", f"api/s/{kind}", f"api/s/s2s/{kind}")
 
 
@@ -57,7 +57,7 @@ urlpatterns = [
     *_with_and_without_slash("v1/webhook", WebhookView.as_view()),
     *_with_and_without_slash("v1/m", IgnoredView.as_view()),
     *_with_and_without_slash("v1/projects/<str:key>/settings", SegmentSettingsView.as_view()),
-    # The same address, but its SDK starts only from settings under its own name: cdnURL HOST/cio
+    # Customer.io's SDK starts only from settings under its own name, with cdnURL set to HOST/cio.
     *_with_and_without_slash(
         "cio/v1/projects/<str:key>/settings",
         SegmentSettingsView.as_view(integration=CUSTOMER_IO_INTEGRATION),
@@ -66,7 +66,7 @@ urlpatterns = [
     path("healthz", healthz),
 ]
 
-# The view of each address that has no variable part.
+# The view of each URL without parameters.
 views_by_path: dict[str, Callable[..., HttpResponse]] = {
     f"/{each.pattern}": partial(each.callback, **each.default_args)
     for each in urlpatterns

@@ -1,4 +1,4 @@
-"""The endpoints that SDKs send to."""
+"""HTTP endpoints that receive messages from SDKs, pixels and webhooks."""
 
 import logging
 from contextlib import suppress
@@ -30,19 +30,19 @@ SDK_SETTINGS_MAX_AGE = 300  # seconds for which an SDK may keep its settings
 
 
 class IngestEndpoint(APIView):
-    """What every address for SDKs has: leave for pages to ask, and errors that SDKs understand.
+    """Base of all SDK endpoints: CORS headers and error responses that SDKs understand.
 
-    Exactly 200, and errors with `code` and `message`: three SDKs send everything else again. Of
-    DRF's way of a request only what is needed here: the write key may stand in the body, the body
-    is JSON whatever its type says, and there is one form of answer.
+    Responses are exactly 200, or errors with `code` and `message`, because three SDKs retry
+    everything else. DRF's authentication, parsers and renderers are off: the write key may be in
+    the body, the body is JSON whatever its Content-Type says, and there is one response format.
     """
 
     authentication_classes = ()
     permission_classes = ()
     parser_classes = ()
     schema = None  # openapi.py writes it
-    source = None  # who sends, as soon as it is known
-    visitor_id = ""  # the id of the cookie to set
+    source = None  # the sending source, once it is authenticated
+    visitor_id = ""  # the value of the cookie to set
 
     def initial(self, request, *args, **kwargs):
         self.now = timezone.now()
@@ -53,10 +53,10 @@ class IngestEndpoint(APIView):
                 return self.reject_request(exc)
             raise exc
         except (DatabaseError, InterfaceError) as error:
-            # while the database is away a line is enough: a trace for each request fills the disk
+            # While the database is down, log one line: a traceback per request would fill the disk.
             away = isinstance(error, OperationalError | InterfaceError)
-            logger.error("Nothing could be stored: %s", error, exc_info=not away)
-            answer = self.build_error(503, "unavailable", "Nothing was stored. Send it again.")
+            logger.error("Could not store the request: %s", error, exc_info=not away)
+            answer = self.build_error(503, "unavailable", "Nothing was stored. Retry the request.")
             answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
             return answer
 
@@ -76,8 +76,7 @@ class IngestEndpoint(APIView):
         return error_response(status, code, message)
 
     def save_rejection(self, rejection):
-        """Write down what was refused as a whole, if it is known whose it is and is not to come
-        again."""
+        """Store a rejected request, unless its source is unknown or the sender will retry it."""
         if self.source and not rejection.retry_after:
             text = rejection.text[: settings.MAX_MESSAGE_BYTES].decode("utf-8", "replace")
             store_messages(self.source, [], [(0, str(rejection), text)], now=self.now)
@@ -87,16 +86,16 @@ class IngestEndpoint(APIView):
 
     def http_method_not_allowed(self, request, *args, **kwargs):
         allowed = ", ".join(self._allowed_methods())
-        answer = error_response(405, "method_not_allowed", f"Only {allowed} is understood here.")
+        answer = error_response(405, "method_not_allowed", f"Only {allowed} is allowed here.")
         answer["Allow"] = allowed
         return answer
 
 
 class MessageEndpoint(IngestEndpoint):
-    """An address that takes messages."""
+    """Base of the endpoints that accept messages."""
 
     def accept_messages(self, opened, *, from_client, signature="", **options):
-        """Store what an opened body holds for self.source, and return what it was."""
+        """Store the messages of a parsed body for self.source; return the parsed batch."""
         body, envelope, repair_notes = opened
         source, now = self.source, self.now
         check_rate(source, len(envelope.batch or [body]))
@@ -124,17 +123,18 @@ class MessageEndpoint(IngestEndpoint):
 
 
 class IngestView(MessageEndpoint):
-    """Accept messages from a source, whatever the Content-Type says: one, or `{"batch": […]}`.
+    """Accept one message or `{"batch": […]}` from a source, whatever the Content-Type says.
 
-    200  stored and committed; what was refused of a batch is named with its place
+    200  stored and committed; rejected messages of a batch are listed by index
     400  the request cannot be read; 413 it is too large
-    401  no or unknown write key, or the signature does not fit; 403 a page that may not send
-    409  this very request, signed, was taken before
-    429  more than the source may send: come again (Retry-After, seconds)
-    503  nothing could be stored: come again (Retry-After, seconds)
+    401  the write key is missing or unknown, or the signature does not match
+    403  the page's origin is not allowed
+    409  this signed request was already accepted
+    429  the source is over its rate limit; retry after Retry-After seconds
+    503  nothing could be stored; retry after Retry-After seconds
     """
 
-    implied_type = ""  # the type of message, set by the address
+    implied_type = ""  # the message type that the URL implies
     is_single = False  # whether the body is one message that names its type
 
     def post(self, request):
@@ -170,11 +170,11 @@ class IngestView(MessageEndpoint):
 
 
 class PixelView(MessageEndpoint):
-    """Accept a message in the address of an image, and answer with the image.
+    """Accept a message from the query string of an image URL, and respond with the image.
 
-    200  stored, or refused: nobody who reads a mail can do anything about a broken image. What
-         was refused says `X-Penstock-Refused`, and is kept if the write key was known
-    503  nothing could be stored; the image comes nevertheless
+    200  stored or rejected, because the reader of an email cannot fix a broken image. A rejection
+         is named in `X-Penstock-Refused`, and stored if the write key is known
+    503  nothing could be stored; the response is the image too
     """
 
     def get(self, request, kind):
@@ -188,7 +188,7 @@ class PixelView(MessageEndpoint):
         return pixel_response()
 
     def head(self, request, kind):
-        return pixel_response()  # who only looks whether there is something has seen nothing
+        return pixel_response()  # a HEAD request displays no image, so it is no event
 
     def build_error(self, status, code, message):
         answer = pixel_response(503 if status == 503 else 200)
@@ -197,10 +197,11 @@ class PixelView(MessageEndpoint):
 
 
 class WebhookView(MessageEndpoint):
-    """Accept what a third party calls us with; the address names the webhook source.
+    """Accept a webhook call of a third party; the `source` parameter names the webhook source.
 
-    200  taken; what makes no message is kept as rejected: to send it again would not mend it
-    400  no JSON; 401 unknown address, or the signature does not fit
+    200  accepted; an entry that makes no valid message is stored as rejected, because sending it
+         again would not help
+    400  not JSON; 401 unknown webhook source, or the signature does not match
     """
 
     def post(self, request):
@@ -214,14 +215,14 @@ class WebhookView(MessageEndpoint):
 
 
 class IgnoredView(IngestEndpoint):
-    """Answer 200 to what SDKs report about themselves; it is no event of anyone."""
+    """Accept and discard the SDKs' telemetry about themselves."""
 
     def post(self, request):
         return json_response({"success": True})
 
 
 class SegmentSettingsView(IngestEndpoint):
-    """Tell Segment's browser SDK, and Customer.io's fork of it, to send here; 401 unknown key."""
+    """Serve the settings of Segment's browser SDK and Customer.io's fork; 401 unknown key."""
 
     integration = "Segment.io"
 
@@ -233,7 +234,7 @@ class SegmentSettingsView(IngestEndpoint):
 
 
 class RudderSettingsView(IngestEndpoint):
-    """Tell RudderStack's browser SDK that its source exists; 401 no or unknown write key."""
+    """Serve the settings of RudderStack's browser SDK; 401 missing or unknown write key."""
 
     def get(self, request):
         return set_private_caching(
@@ -242,11 +243,13 @@ class RudderSettingsView(IngestEndpoint):
 
 
 def read_request_body(request):
-    """Return the body, gunzipped. Raises Unreadable."""
+    """Return the decompressed body. Raises UnreadableRequest."""
     size = int(request.META.get("CONTENT_LENGTH") or 0)
     most = settings.MAX_REQUEST_BYTES
     if size > most:
-        raise UnreadableRequest("too_large", f"More than {most:,} bytes.", status=413)
+        raise UnreadableRequest(
+            "too_large", f"The request is larger than {most:,} bytes.", status=413
+        )
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
     return ingest_envelope.decompress_body(request.body, encoding, limit=most)
 
@@ -258,7 +261,7 @@ def get_ingest_limits():
 
 
 def batch_response(batch):
-    """Return the answer to a batch: how many messages are stored, and which were refused."""
+    """Return the response to a batch: the number of stored messages, and the rejected ones."""
     refused = [{"index": at, "message": reason} for at, reason, _ in batch.rejected]
     result = {"success": True, "accepted": len(batch.messages)}
     return json_response({**result, "rejected": refused} if refused else result)
@@ -282,5 +285,5 @@ def set_private_caching(answer):
 
 
 def healthz(request):
-    """Answer that the web server is up."""
+    """Respond that the web server is up."""
     return HttpResponse("ok", content_type="text/plain")

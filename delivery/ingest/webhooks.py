@@ -1,4 +1,4 @@
-"""What third parties call us with, as messages. Pure."""
+"""Turns webhook calls of third parties into messages. Pure."""
 
 from datetime import datetime
 from hashlib import sha256
@@ -20,7 +20,7 @@ SourceType = WebhookSource.SourceType
 def check_webhook_signature(
     webhook: WebhookSource, headers: Headers, body: bytes, now: datetime, *, method: str, url: str
 ) -> None:
-    """Raise NotAllowed when the call is not from whom the webhook is for."""
+    """Raise NotAllowed unless the call has the signature of the webhook source's third party."""
     secret = webhook.secret
     if webhook.source_type == SourceType.STRIPE:
         signatures.check_stripe(headers, body, secret, now)
@@ -33,10 +33,10 @@ def check_webhook_signature(
 
 
 def build_webhook_batch(webhook: WebhookSource, headers: Headers, body: bytes) -> bytes:
-    """Return the batch that a call stands for: a message for each entry when it is a list.
+    """Return a webhook call as a batch, with one message per entry when the body is a list.
 
-    Raises Unreadable. A call that comes again has the same message ids: the mapping's, or else
-    made of the bytes.
+    A repeated call has the same message ids, either from the mapping or from a hash of the body.
+    Raises UnreadableRequest.
     """
     data = _decode_body(body)
     digest = sha256(body).hexdigest()
@@ -71,7 +71,7 @@ def _build_message(webhook: WebhookSource, entry: Any, headers: Headers) -> dict
 
 
 def _first_value(places: str | list[str], entry: Any, headers: Headers) -> Any:
-    """Return the first value that is there: at a path, in a header, or the text itself."""
+    """Return the first value found; each place is a path, a header, or a literal value."""
     for place in [places] if isinstance(places, str) else places:
         value = _value_at(place, entry, headers)
         if value is not NOT_FOUND and value is not None:

@@ -300,7 +300,7 @@ def test_when_nothing_can_be_stored_the_sdk_is_asked_to_come_again(
     assert answer["Access-Control-Allow-Origin"] == "*"
     assert answer["Access-Control-Expose-Headers"] == "Retry-After"
     assert answer.json().keys() >= {"code", "message"}
-    assert "Nothing could be stored: the database is away" in caplog.text
+    assert "Could not store the request: the database is away" in caplog.text
     assert "Traceback" not in caplog.text
 
 

@@ -234,7 +234,7 @@ def test_odd_values_are_compared_too(event, payload):
         ('{"anonymousId": ""}', "userId or anonymousId: one is needed.", '  "anonymousId": ""'),
         ('{"a": 1, "b": {"a": [0]}}', "Expected `str` - at `$.b.a`", '    "a": ['),
         ('{"a": 1,\n "b": }', "JSON is malformed: invalid character (byte 15)", ' "b": }'),
-        ('{"userId": "x"}', "event: a track needs the name of its event.", None),
+        ('{"userId": "x"}', "event: required for a track.", None),
         ("", "The message is not usable.", None),
     ],
 )  # fmt: skip
