@@ -14,38 +14,39 @@ logger = logging.getLogger(__name__)
 
 LEASE_DURATION = timedelta(
     seconds=25
-)  # must outlast one exchange (client.TOTAL_TIMEOUT) and its settling
-LEASE_HORIZON = LEASE_DURATION + timedelta(
-    minutes=10
-)  # more than the clocks of two machines differ by
-CAREFUL_AFTER_CRASHES = 2  # workers that died in a row, from which on we note what each is at
-POISON_AFTER_CRASHES = 2  # workers in a row that died over the same delivery
+)  # must outlast one exchange (client.TOTAL_TIMEOUT) and settling it
+LEASE_HORIZON = LEASE_DURATION + timedelta(minutes=10)  # more than two machines' clocks can differ
+CAREFUL_AFTER_CRASHES = 2  # consecutive crashes after which each delivery is marked as a suspect
+POISON_AFTER_CRASHES = 2  # consecutive crashes on one delivery after which it fails
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a lane, and the proof of it: a token that every write must match."""
+    """The exclusive right to deliver a lane; every write must match its token."""
 
     lane_id: int
     token: uuid.UUID
 
 
 class LeaseLost(Exception):
-    """Another worker has the lane now; nothing was written."""
+    """Another worker has acquired the lane; nothing was written."""
 
 
 def unleased_q(now: datetime) -> Q:
-    """Lanes without a worker. A lease that ends far ahead was made before a clock was set back."""
+    """Return the condition for lanes without a worker.
+
+    A lease that ends beyond LEASE_HORIZON was acquired before a clock was set back.
+    """
     return Q(lease__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE_HORIZON)
 
 
 def workable_q(now: datetime) -> Q:
-    """Lanes that may be worked on now, leased or not."""
+    """Return the condition for lanes that may send now, leased or not."""
     due = Q(due_at__isnull=True) | Q(due_at__lte=now)
     return due & Q(paused=False, installation__enabled=True)
 
 
-# A lease that nobody let go of was a worker's that died, or as good as that.
+# A lease that was never released belongs to a crashed worker.
 NEXT_CRASH_COUNT = Case(
     When(lease__isnull=False, then=F("deaths") + 1),
     default=F("deaths"),
@@ -54,11 +55,11 @@ NEXT_CRASH_COUNT = Case(
 
 
 def acquire_lease(lane_id: int, now: datetime) -> Lease | None:
-    """Take the lane, or return None when another worker has it or it must wait."""
+    """Acquire the lane's lease; None when another worker has it or the lane must wait."""
     token = uuid.uuid4()
     candidates = Lane.objects.filter(workable_q(now), pk=lane_id)
-    # Not among the candidates: when another worker takes the lane in this very moment, PostgreSQL
-    # waits for it and then looks again at the row's own columns, but at no row of a subquery.
+    # Do not move unleased_q into the subquery: when another worker acquires the lane at the same
+    # moment, PostgreSQL waits for it and then rechecks the row's own columns, but no subquery.
     taken = Lane.objects.filter(unleased_q(now), pk__in=candidates.values("pk")).update(
         lease=token,
         lease_until=now + LEASE_DURATION,
@@ -70,15 +71,15 @@ def acquire_lease(lane_id: int, now: datetime) -> Lease | None:
 
 
 def renew_lease(held: Lease, now: datetime) -> None:
-    """Hold the lane for another LEASE_DURATION. Raises LeaseLost."""
+    """Extend the lease by LEASE_DURATION from now. Raises LeaseLost."""
     if not leased_lane(held).update(lease_until=now + LEASE_DURATION):
         raise LeaseLost(f"lane {held.lane_id}")
 
 
 def mark_suspect(held: Lease, delivery_id: int | None, times: int, now: datetime) -> None:
-    """Note which delivery is being worked on, in case the worker dies of it. Raises LeaseLost.
+    """Record the delivery that is being shaped, in case the worker crashes on it. Raises LeaseLost.
 
-    times  how often in a row it has been this one
+    times  how often in a row this delivery was recorded
     """
     noted = leased_lane(held).update(
         suspect=delivery_id, suspected=times, lease_until=now + LEASE_DURATION
@@ -88,19 +89,19 @@ def mark_suspect(held: Lease, delivery_id: int | None, times: int, now: datetime
 
 
 def clear_crash_count(held: Lease) -> None:
-    """Forget the deaths: whatever workers may have died of lies behind."""
+    """Reset the crash counter: the batch that crashed workers has been delivered."""
     leased_lane(held).filter(deaths__gt=0).update(deaths=0, suspect=None, suspected=0)
 
 
 def release_lease(held: Lease) -> None:
-    """Let go of the lane, if it is still ours."""
+    """Release the lane, unless another worker has acquired it."""
     leased_lane(held).update(
         lease=None, lease_until=None, holder="", deaths=0, suspect=None, suspected=0
     )
 
 
 def seconds_to_wait(lane_id: int, now: datetime) -> float | None:
-    """Return for how long a lane must not be worked on; None while a person holds it up."""
+    """Return how long the lane must wait; None while it is paused or its installation disabled."""
     lane = Lane.objects.select_related("installation").get(pk=lane_id)
     if lane.paused or not lane.installation.enabled:
         return None
@@ -108,7 +109,7 @@ def seconds_to_wait(lane_id: int, now: datetime) -> float | None:
 
 
 def lease_holder() -> str:
-    """Return the name of this process's cluster, as leases carry it."""
+    """Return the name of this process's cluster, which leases record as their holder."""
     return os.environ.get("PENSTOCK_CLUSTER", "")
 
 
@@ -117,9 +118,9 @@ def count_live_leases(cluster: str, now: datetime) -> int:
 
 
 def release_cluster_leases(cluster: str, *, died: bool = True) -> int:
-    """Free the lanes of a cluster whose processes are certainly dead; return how many.
+    """Release the lanes of a cluster whose processes are certainly dead; return how many.
 
-    died  whether one of their messages may be why; not when the database went away under them
+    died  whether a message may have crashed them; False when the database became unavailable
     """
     held = Lane.objects.filter(holder=cluster, lease__isnull=False)
     deaths = F("deaths") + int(died)

@@ -1,4 +1,4 @@
-"""Routes: which lane of which installation takes an event."""
+"""Routes: the installations that a source feeds, and the lane for each person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from django.utils import timezone
 from delivery import bulk
 from delivery.models import Lane
 
-# Numbers of the lanes that replays use, beyond any that live traffic can have.
+# Numbers of the lanes for replays, above any number that live traffic uses.
 REPLAY_LANE_NUMBER = 1_000
 
-ORIGINAL_REVISION_LANE_NUMBER = 1_001  # what is in it is shaped by the revision that shaped it last
+ORIGINAL_REVISION_LANE_NUMBER = 1_001  # its deliveries keep the revision that shaped them last
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an installation's deliveries go: its revision, and its lanes by number."""
+    """An installation's current revision, and its live lanes in the order of their numbers."""
 
     installation_id: int
     revision_id: int
     lanes: tuple[int, ...]
 
     def lane_of(self, person: str) -> int:
-        """Return the lane of a person: always the same one, so that their order is kept."""
+        """Return the lane of a person; always the same one, so that their order is kept."""
         return self.lanes[crc32(person.encode()) % len(self.lanes)]
 
 
 def get_replay_lane(installation_id: int, number: int = REPLAY_LANE_NUMBER) -> Lane:
-    """Return a lane beside the live ones, so that what is sent again delays nothing new."""
+    """Return a lane apart from the live ones, so that replays do not delay new events."""
     return Lane.objects.get_or_create(installation_id=installation_id, number=number)[0]
 
 
@@ -42,10 +42,10 @@ def routes_statement(source_id: int | None = None) -> bulk.Statement:
 def plan_routes(
     source_id: int | None = None, rows: Sequence[tuple[Any, ...]] | None = None
 ) -> list[Route]:
-    """Return the route of every installation that a source feeds, making lanes that are missing.
+    """Return the routes of the installations that a source feeds; all of them without a source.
 
-    Without a source: of every installation. Read anew by each ingest request: an installation made
-    a moment ago misses nothing.
+    Missing lanes are created. Each ingest request reads the routes again, so that a new
+    installation misses no event.
     """
     rows = bulk.fetch_rows(routes_statement(source_id)) if rows is None else rows
     wanted = list(dict.fromkeys(row[:3] for row in rows))
