@@ -5,7 +5,7 @@ class DeliveryConfig(AppConfig):
     name = "delivery"
 
     def ready(self) -> None:
-        from delivery import checks  # noqa: F401  (it registers its own)
+        from delivery import checks  # noqa: F401  (importing it registers the checks)
         from delivery.actions.installations import resume_lanes
         from integrations.installations import observers
 

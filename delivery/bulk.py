@@ -1,7 +1,7 @@
-"""Many rows in one statement: the rows travel as one JSON parameter, on both databases.
+"""Bulk SQL: inserts and updates many rows in one statement, on both databases.
 
-A list of Python arrays as parameters costs about ten times as much on PostgreSQL, and a statement
-per row more still.
+The rows are sent as one JSON parameter. Python lists as array parameters cost about ten times as
+much on PostgreSQL, and a statement per row even more.
 """
 
 import math
@@ -20,10 +20,10 @@ from django.db.transaction import atomic
 Rows = Iterable[Sequence[Any]]
 
 CONNECTION_TRUST_SECONDS = (
-    1.0  # seconds after a transaction in which its connection is believed to be alive
+    1.0  # seconds after a transaction during which its connection is assumed to be alive
 )
 
-_last_transaction = threading.local()  # at: monotonic time of this thread's last transaction
+_last_transaction = threading.local()  # .at: monotonic time of this thread's last transaction
 
 
 class Statement(NamedTuple):
@@ -41,7 +41,7 @@ def insert(
     ignore_conflicts: bool = False,
     returning: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
-    """Insert rows of the named columns, in order, in one statement: see `insert_statement`."""
+    """Insert rows of the named columns, in order, in one statement. See `insert_statement`."""
     return fetch_rows(
         insert_statement(model, names, rows, ignore_conflicts=ignore_conflicts, returning=returning)
     )
@@ -58,11 +58,11 @@ def insert_statement(
 ) -> Statement:
     """Return the statement that inserts rows of the named columns, in order.
 
-    ignore_conflicts   leave out rows that a unique constraint refuses, instead of failing
-    returning    columns to give back of each row inserted, in the order of the rows
-    lock_order      a text column of that constraint: statements with the same rows in different
-                 orders then wait for one another, instead of each for the other. Ids rise in the
-                 order of the rows nevertheless, but rows come back in another
+    ignore_conflicts  skip rows that violate a unique constraint, instead of failing
+    returning         columns to return for each inserted row, in the order of the rows
+    lock_order        a text column of that constraint, by which rows are inserted, so that
+                      concurrent statements with the same rows cannot deadlock. Ids still rise in
+                      the order of the rows, but rows are returned in another order
     """
     sql = _insert_sql(
         connection.vendor, model, tuple(names), ignore_conflicts, tuple(returning), lock_order
@@ -83,7 +83,7 @@ def _insert_sql(
     if lock_order and vendor == "postgresql":
         source, columns = _numbered_source(model, source), f"id, {columns}"
         order = f' ORDER BY {lock_order} COLLATE "C"'
-    # WHERE: without it SQLite takes ON for the beginning of a join
+    # Without WHERE, SQLite parses ON CONFLICT as a join condition.
     selected = f"SELECT {columns} FROM {source} WHERE true{order}"  # noqa: S608
     sql = f"INSERT INTO {_table(model)} ({columns}) {selected}"  # noqa: S608
     if ignore_conflicts:
@@ -102,12 +102,12 @@ def update(
     fill: Sequence[str] = (),
     where: str = "",
 ) -> int:
-    """Change the rows whose `id` is given, in one statement; return how many there were.
+    """Update rows by `id` in one statement; return how many were updated.
 
-    names   columns to set, in the order in which each row gives them after the id
-    add     of these: to be added to what is there
-    fill    of these: null leaves what is there
-    where   a condition in SQL that the row must meet, or it stays as it is
+    names   columns to set, in the order of each row's values after the id
+    add     the columns, of `names`, whose values are added to the stored ones
+    fill    the columns, of `names`, where null keeps the stored value
+    where   an SQL condition; rows that do not meet it are not updated
     """
     table = _table(model)
     values = {
@@ -127,9 +127,9 @@ def update(
 
 
 class Transaction:
-    """Statements of one transaction, sent in as few messages as possible.
+    """The statements of one transaction, sent in as few round trips as possible.
 
-    Each wait for the database costs a message that comes alone as much as all of its parsing.
+    For a single ingested message, one round trip costs as much as all of its parsing.
     """
 
     def __init__(self) -> None:
@@ -138,24 +138,28 @@ class Transaction:
         self.on_commit_rows: list[list[tuple[Any, ...]]] = []
 
     def do(self, statement: Statement) -> None:
-        """Send it before the next one whose rows are waited for, or at the end."""
+        """Queue a statement; it is sent with the next `rows` call, or at the end."""
         self.queue.append(statement)
 
     def rows(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
-        """Return the rows of each of these statements."""
+        """Send the queued statements and these; return the rows of each of these."""
         queue, self.queue = [*self.queue, *statements], []
         return _execute_all(queue)[len(queue) - len(statements) :]
 
     def on_commit(self, statements: Iterable[Statement]) -> None:
-        """Send the statements after the commit; `on_commit_rows` are the rows of each.
+        """Send statements after the commit; `on_commit_rows` then holds the rows of each.
 
-        Together they are a transaction of their own, whose errors are raised, too."""
+        They run in a second transaction, and its errors are raised too.
+        """
         self.on_commit_statements += statements
 
 
 @contextmanager
 def transaction() -> Iterator[Transaction]:
-    """A transaction in few messages. Django's `atomic` may stand around it, but not within."""
+    """Open a transaction that needs few round trips.
+
+    It may be nested in Django's `atomic`, but must not contain one.
+    """
     whole = Transaction()
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         with atomic():
@@ -164,9 +168,9 @@ def transaction() -> Iterator[Transaction]:
         whole.on_commit_rows = _execute_all(whole.on_commit_statements)
         return
     if time.monotonic() - getattr(_last_transaction, "at", -math.inf) < CONNECTION_TRUST_SECONDS:
-        connection.health_check_done = True  # type: ignore[attr-defined]  # one wait less
+        connection.health_check_done = True  # type: ignore[attr-defined]  # saves a round trip
     try:
-        whole.do(Statement("BEGIN"))  # Django's own would be waited for
+        whole.do(Statement("BEGIN"))  # Django's BEGIN costs a round trip
         yield whole
         _, *whole.on_commit_rows = whole.rows(Statement("COMMIT"), *whole.on_commit_statements)
     except BaseException:
@@ -179,34 +183,34 @@ def _roll_back_or_close() -> None:
     try:
         connection.rollback()
     except Error:
-        connection.close()  # whoever comes next gets a new one
+        connection.close()  # the next query opens a new one
 
 
 def fetch_rows(statement: Statement) -> list[tuple[Any, ...]]:
-    """Return the rows that a statement gives."""
+    """Run a statement; return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(*statement)
         return list(cursor.fetchall()) if cursor.description else []
 
 
 def _execute_all(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
-    """Send statements, to PostgreSQL in one message; return the rows of each."""
+    """Send statements, in one round trip on PostgreSQL; return the rows of each."""
     if connection.vendor != "postgresql" or not statements:
         return [fetch_rows(each) for each in statements]
     values = [value for each in statements for value in each.values]
     with connection.cursor() as cursor:
         cursor.execute("; ".join(each.sql for each in statements), values)
-        return list(_iter_results(cursor.cursor))  # all has come: nothing is left that could fail
+        return list(_iter_results(cursor.cursor))  # read all, so that errors surface here
 
 
 def _iter_results(cursor: Any) -> Iterator[list[tuple[Any, ...]]]:
-    """Return the rows of each statement that PostgreSQL was sent in one message.
+    """Yield the rows of each statement that was sent to PostgreSQL in one round trip.
 
-    cursor  the driver's own: Django's takes longer for each look than PostgreSQL for a row
+    cursor  the driver's cursor; Django's wrapper costs more per call than PostgreSQL per row
     """
     while True:
-        if cursor.statusmessage == "ROLLBACK":  # so ends a COMMIT of what had failed, in silence
-            raise OperationalError("The transaction had failed before its end.")
+        if cursor.statusmessage == "ROLLBACK":  # COMMIT of a failed transaction raises no error
+            raise OperationalError("The transaction failed before its commit.")
         yield cursor.fetchall() if cursor.pgresult.nfields else []
         if not cursor.nextset():
             return
@@ -217,11 +221,11 @@ def _table(model: type[models.Model]) -> str:
 
 
 def _rows_source(model: type[models.Model], names: Sequence[str]) -> str:
-    """Return the SQL of a table `new` made of the JSON parameter."""
+    """Return the SQL that reads the JSON parameter as a table `new`."""
     return _rows_source_sql(connection.vendor, model, tuple(names))
 
 
-@cache  # to ask each field for its type took an eighth of an ingest request
+@cache  # looking up the field types took an eighth of an ingest request
 def _rows_source_sql(vendor: str, model: type[models.Model], names: tuple[str, ...]) -> str:
     if vendor == "postgresql":
         types = {f.column: f.cast_db_type(connection) for f in model._meta.concrete_fields}
@@ -231,7 +235,7 @@ def _rows_source_sql(vendor: str, model: type[models.Model], names: tuple[str, .
 
 
 def _numbered_source(model: type[models.Model], source: str) -> str:
-    """Return the SQL of the table `new` with an `id` for each row, in the order of the rows."""
+    """Return the SQL of the table `new` with a new `id` for each row, in the order of the rows."""
     sequence = f"pg_get_serial_sequence('{model._meta.db_table}', 'id')"
     return f"(SELECT nextval({sequence}) AS id, new.* FROM {source} OFFSET 0) AS new"  # noqa: S608
 
@@ -242,13 +246,13 @@ def _encode_rows(names: Sequence[str], rows: Rows) -> str:
 
 
 def to_database_value(value: Any) -> Any:
-    """Return a value as the database keeps it."""
-    # Django keeps times in SQLite as text without a zone, in UTC.
+    """Return a value as the database stores it."""
+    # In SQLite, Django stores times as text, in UTC and without a zone.
     if isinstance(value, datetime) and connection.vendor == "sqlite":
         return str(value.astimezone(UTC).replace(tzinfo=None))
     return value
 
 
 def from_database_time(value: Any) -> Any:
-    """Return a time, or None, from a row of our own SQL: the inverse of `to_database_value`."""
+    """Return a time, or None, read with raw SQL; the inverse of `to_database_value`."""
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What must be right in the settings; `manage.py check` says it with the fix."""
+"""System checks of the settings; `manage.py check` reports each problem with its fix."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -21,7 +21,7 @@ def check_allowed_networks(**kwargs: Any) -> list[CheckMessage]:
     hint = "Write networks or addresses, separated by commas: 10.0.0.0/8,192.168.1.7,fd00::/8."
     return [
         Error(
-            f"PENSTOCK_ALLOWED_NETWORKS holds {each!r}, which is no network.",
+            f"PENSTOCK_ALLOWED_NETWORKS holds {each!r}, which is not a network.",
             hint=hint,
             id="penstock.E016",
         )
@@ -34,7 +34,7 @@ def check_allowed_networks(**kwargs: Any) -> list[CheckMessage]:
 def check_cluster_nice(**kwargs: Any) -> list[CheckMessage]:
     if 0 <= settings.CLUSTER_NICE <= 19:
         return []
-    hint = "0: the cluster does not give way to the web server; 19: most."
+    hint = "Use 0 for the web server's priority, up to 19 for the lowest."
     return [Error("PENSTOCK_CLUSTER_NICE is not between 0 and 19.", hint=hint, id="penstock.E017")]
 
 
@@ -51,11 +51,15 @@ def _check_alert_emails() -> list[CheckMessage]:
         return []
     wrong = [each for each in settings.ALARM_EMAILS if not _is_email_address(each)]
     if wrong:
-        message = f"PENSTOCK_ALARM_EMAILS holds {wrong[0]!r}, which is no address."
+        message = f"PENSTOCK_ALARM_EMAILS holds {wrong[0]!r}, which is not an email address."
         return [Error(message, hint="Separate addresses by commas.", id="penstock.E010")]
     if not settings.EMAIL_URL:
         hint = "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587."
-        return [Error("PENSTOCK_ALARM_EMAILS has no mail server.", hint=hint, id="penstock.E011")]
+        return [
+            Error(
+                "PENSTOCK_ALARM_EMAILS is set, but EMAIL_URL is not.", hint=hint, id="penstock.E011"
+            )
+        ]
     return []
 
 
@@ -74,10 +78,10 @@ def _check_alert_webhook() -> list[CheckMessage]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         hint = "Write it with its scheme: https://hooks.example.com/penstock."
-        return [Error("PENSTOCK_ALARM_WEBHOOK_URL is no URL.", hint=hint, id="penstock.E012")]
+        return [Error("PENSTOCK_ALARM_WEBHOOK_URL is not a URL.", hint=hint, id="penstock.E012")]
     if not settings.ALARM_WEBHOOK_SECRET:
-        hint = "Set PENSTOCK_ALARM_WEBHOOK_SECRET, so that its receiver can tell who calls."
-        return [checks.Warning("The alarms' webhook is not signed.", hint=hint, id="penstock.W013")]
+        hint = "Set PENSTOCK_ALARM_WEBHOOK_SECRET, so that the receiver can verify the sender."
+        return [checks.Warning("The alarm webhook is not signed.", hint=hint, id="penstock.W013")]
     return []
 
 
@@ -88,12 +92,12 @@ def _check_alert_limits() -> list[CheckMessage]:
         "PENSTOCK_ALARM_SILENT_MINUTES": settings.ALARM_SILENT_MINUTES,
     }
     found: list[CheckMessage] = [
-        Error(f"{name} is below 0.", hint="0 switches it off.", id="penstock.E014")
+        Error(f"{name} is below 0.", hint="Use 0 to switch it off.", id="penstock.E014")
         for name, value in limits.items()
         if value < 0
     ]
     if settings.ALARM_FAILURE_PERCENT > 100:
-        hint = "It is a share of what was sent: at most 100."
+        hint = "It is a percentage, so it must be at most 100."
         found.append(
             Error("PENSTOCK_ALARM_FAILURE_PERCENT is over 100.", hint=hint, id="penstock.E015")
         )

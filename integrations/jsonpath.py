@@ -35,7 +35,7 @@ def parse_jsonpath(path: str) -> tuple[str | int, ...]:
 
 
 def find_value(path: str, document: Any) -> Any:
-    """Return the value at a path, or MISSING. Raises ValueError when the path is none."""
+    """Return the value at a path, or NOT_FOUND. Raises ValueError when the path is none."""
     for step in parse_jsonpath(path):
         document = _step(document, step)
     return document

@@ -72,8 +72,8 @@ def filter_time_range(
 ) -> QuerySet[Any]:
     """Return the rows whose `column` is in [since, until).
 
-    Times have no index. Ids rise with them but for SKEW, so the ends of the range are looked up
-    by key first, and the log outside of it is not read.
+    Times have no index. Ids rise with them but for ID_TIME_SKEW, so the ends of the range are
+    looked up by key first, and the log outside of it is not read.
     """
     if since is not None:
         first = first_id(rows.model, column, since - ID_TIME_SKEW)

@@ -153,12 +153,12 @@ class _StepRange:
         count = (self.until - self.since) // self.length
         if count > MAX_SERIES_POINTS:
             raise StepTooShort(
-                f"That is {count:,} points of at most {MAX_SERIES_POINTS:,}. Ask for longer steps."
+                f"That is {count:,} points; at most {MAX_SERIES_POINTS:,} fit. Use a longer step."
             )
         if self.since < datetime.now(UTC) - METRIC_RETENTION[step] - self.length:
             raise StepTooShort(
-                f"By {step.label.lower()}, {METRIC_RETENTION[step].days} days are kept. "
-                "Ask for longer steps."
+                f"Metrics by {step.label.lower()} are kept for {METRIC_RETENTION[step].days} days. "
+                "Use a longer step."
             )
 
     def series(self, entries: Iterable[MetricEntry], *, of_one: bool) -> MetricSeries:

@@ -168,7 +168,7 @@ def list_discrepancies(now: datetime) -> list[Discrepancy]:
         if count > MAX_DISCREPANCY_EXAMPLES
     }
     return named + [
-        Discrepancy(kind, f"And {count:,} more of these.") for kind, count in more.items()
+        Discrepancy(kind, f"{count:,} more of this kind.") for kind, count in more.items()
     ]
 
 
@@ -185,13 +185,15 @@ def _missing_events_and_deliveries(start: datetime) -> Iterator[Discrepancy]:
     for (installation, source, at), count in sorted(offered.items()):
         where = f"{sources.get(source, source)}, {at:%Y-%m-%d %H:00}"
         if installation == ALL_ID and count > stored[source, at]:
-            text = f"{where}: {count:,} events were accepted, {stored[source, at]:,} are there."
+            text = f"{where}: {count:,} events were accepted, {stored[source, at]:,} are stored."
             yield Discrepancy("event missing", text)
         if installation in names:
             place = (installation, source, at)
             missing = count - unwanted[place] - made[place]
             if missing > 0:
-                text = f"{where}: {missing:,} of {count:,} have none to {names[installation]}."
+                text = (
+                    f"{where}: {missing:,} of {count:,} were not queued for {names[installation]}."
+                )
                 yield Discrepancy("event without a delivery", text)
 
 
@@ -206,7 +208,9 @@ def _deliveries_without_event() -> Iterator[Discrepancy]:
     event = Event.objects.filter(pk=OuterRef("event_id"))
     rows = Delivery.objects.filter(~Exists(event)).order_by("pk")
     for pk, event_id in rows.values_list("pk", "event_id").iterator(chunk_size=10_000):
-        yield Discrepancy("delivery without an event", f"Delivery {pk} is of event {event_id}.")
+        yield Discrepancy(
+            "delivery without an event", f"Delivery {pk} refers to missing event {event_id}."
+        )
 
 
 def _overstated_attempts(start: datetime) -> Iterator[Discrepancy]:
@@ -214,5 +218,5 @@ def _overstated_attempts(start: datetime) -> Iterator[Discrepancy]:
     rows = Attempt.objects.filter(pk__gte=first_id(Attempt, "started_at", start), is_test=False)
     counted = rows.annotate(n=Coalesce(Sum("carried__items"), 0)).filter(n__lt=F("items"))
     for pk, items, n in counted.order_by("pk").values_list("pk", "items", "n"):
-        text = f"Attempt {pk} says that it carried {items:,} items; {n:,} are written down."
+        text = f"Attempt {pk} claims {items:,} items; {n:,} are recorded."
         yield Discrepancy("attempt that claims too much", text)

@@ -1,11 +1,13 @@
-"""Which addresses may be connected to: public ones, and those that the operator named.
+"""Restricts outbound connections to public addresses and those that the operator allows.
 
-A destination may take a URL from a person, who could point it at our own network: at a database, at
-the page on which a cloud tells a machine its secrets. So a name is resolved once, each address that
-comes back is judged, and the connection goes to one of those: a name that says another address when
-it is asked again gains nothing, nor does one that says a public and a private address at once.
+Users can enter URLs in a destination's settings, and could point them at the internal network, such
+as a database or a cloud's metadata service with the machine's secrets. So a name is resolved once,
+every returned address is checked, and the connection goes to one of the checked addresses. This
+also defeats a name that resolves to a different address the second time, and one that resolves to a
+public and a private address at once.
 
-The operator's own URLs, in the environment, may be anywhere: who sets them has the machine.
+The operator's own URLs, in the environment, are not restricted, because whoever sets them controls
+the machine.
 """
 
 import socket
@@ -20,7 +22,7 @@ IpAddress = IPv4Address | IPv6Address
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# Not public either, whatever this version of Python says of them.
+# Not public, although some versions of Python consider them global.
 # Source: https://www.iana.org/assignments/iana-ipv4-special-registry and
 # https://www.iana.org/assignments/iana-ipv6-special-registry (seen 2026-11).
 SPECIAL_NETWORKS = tuple(
@@ -30,9 +32,9 @@ SPECIAL_NETWORKS = tuple(
         "240.0.0.0/4", "2001::/23", "2001:db8::/32", "3fff::/20",
     )
 )  # fmt: skip
-UNICAST_NETWORK = ip_network("2000::/3")  # all that was given out of IPv6 so far
+UNICAST_NETWORK = ip_network("2000::/3")  # all of IPv6 that is allocated so far
 NAT64_NETWORK = ip_network("64:ff9b::/96")
-ISATAP_MARKERS = (0x0000_5EFE, 0x0200_5EFE)  # the third quarter of its addresses
+ISATAP_MARKERS = (0x0000_5EFE, 0x0200_5EFE)  # the third 32 bits of an ISATAP address
 
 
 class AddressForbidden(OSError):
@@ -40,7 +42,7 @@ class AddressForbidden(OSError):
 
 
 def resolve_allowed_addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of a host that may be connected to, in the resolver's order.
+    """Return the addresses of a host, in the resolver's order, if all of them are allowed.
 
     Raises AddressForbidden when any is not allowed, and socket.gaierror when there are none.
     """
@@ -51,16 +53,16 @@ def resolve_allowed_addresses(host: str, port: int) -> list[str]:
         return found
     for each in found:
         if not is_address_allowed(ip_address(each)):
-            said = host if host == each else f"{host} is {each}"
+            name = host if host == each else f"{host} ({each})"
             raise AddressForbidden(
-                f"{said}: no public address. Add it to PENSTOCK_ALLOWED_NETWORKS if what is "
-                "delivered may go there."
+                f"{name} is not a public address. Add it to PENSTOCK_ALLOWED_NETWORKS if "
+                "deliveries may go there."
             )
     return found
 
 
 def is_address_allowed(address: IpAddress) -> bool:
-    """Say whether an address is public, or in a network that the operator allows."""
+    """Return whether an address is public, or in a network that the operator allows."""
     inner = _embedded_addresses(address)
     networks = [ip_network(each, strict=False) for each in settings.ALLOWED_NETWORKS]
     if any(each in network for each in (address, *inner) for network in networks):
@@ -71,7 +73,7 @@ def is_address_allowed(address: IpAddress) -> bool:
 def _is_public(address: IpAddress) -> bool:
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped or address in NAT64_NETWORK:
-            return True  # only the address in it says anything
+            return True  # only the embedded IPv4 address matters
         if address not in UNICAST_NETWORK:
             return False
     special = any(address in network for network in SPECIAL_NETWORKS)
@@ -79,7 +81,7 @@ def _is_public(address: IpAddress) -> bool:
 
 
 def _embedded_addresses(address: IpAddress) -> Sequence[IPv4Address]:
-    """Return the IPv4 address that an IPv6 address stands for or leads to, if there is one."""
+    """Return the IPv4 address that an IPv6 address maps or tunnels to, if any."""
     if isinstance(address, IPv4Address):
         return ()
     number = int(address)
@@ -91,6 +93,6 @@ def _embedded_addresses(address: IpAddress) -> Sequence[IPv4Address]:
 
 
 def _operator_hosts() -> set[tuple[str, int]]:
-    """Return host and port of the URLs that the operator set."""
+    """Return host and port of the URLs in the operator's settings."""
     urls = map(urlsplit, (settings.SANDBOX_URL, settings.ALARM_WEBHOOK_URL))
     return {(url.hostname or "", url.port or DEFAULT_PORTS.get(url.scheme, 0)) for url in urls}

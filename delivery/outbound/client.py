@@ -1,4 +1,4 @@
-"""send_request(): the only place that opens a connection to a vendor."""
+"""The HTTP client for vendors; no other module opens a connection to a vendor."""
 
 import http.client
 import math
@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 import urllib3
-from requests import Session as Session  # for those who hold one
+from requests import Session as Session  # re-exported for annotations
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -25,17 +25,19 @@ from integrations.errors import VendorUnavailable
 CONNECT_TIMEOUT = 3.05  # seconds
 READ_TIMEOUT = 10.0  # seconds between two bytes
 TOTAL_TIMEOUT = 15.0  # seconds for the whole exchange; leases.LEASE_DURATION must outlast it
-MAX_RESPONSE_BYTES = 65_536  # bytes that are read and kept of an answer
-POOL_CONNECTIONS = 32  # connections to one host that are kept
+MAX_RESPONSE_BYTES = 65_536  # bytes of a response body that are read and stored
+POOL_CONNECTIONS = 32  # connections to one host that are kept open
 USER_AGENT = "Penstock/0.1"
 
 
-_thread = threading.local()  # .connections: what the exchange of this thread has opened or reused
+_thread = threading.local()  # .connections: opened or reused by this thread's exchange
 
 
 class _ResponseHead:
-    """The head of an answer, line by line: http.client takes a head cut off in the middle for
-    whole, and an answer that never came for an empty one."""
+    """Reads the head of a response and raises if the connection closes within it.
+
+    http.client would accept a truncated head as complete, and a missing response as an empty one.
+    """
 
     def __init__(self, file: Any):
         self.file = file
@@ -46,7 +48,7 @@ class _ResponseHead:
     def readline(self, limit: int = -1) -> bytes:
         line: bytes = self.file.readline(limit)
         if not line.endswith(b"\n") and len(line) != limit:
-            raise http.client.RemoteDisconnected("The connection was closed in mid-answer")
+            raise http.client.RemoteDisconnected("The connection was closed in mid-response")
         return line
 
 
@@ -61,14 +63,17 @@ class _HTTPResponse(http.client.HTTPResponse):
                 self.fp = file
 
     def _read_status(self) -> tuple[str, int, str]:
-        """http.client skips 100 only: after any other 1xx it would take the real answer for that
-        to the next request of the connection."""
+        """Report every 1xx status as 100, because http.client skips only 100.
+
+        After any other 1xx it would take the final response for that of the connection's next
+        request.
+        """
         version, status, reason = super()._read_status()  # type: ignore[misc]
         return version, http.client.CONTINUE if 100 <= status < 200 else status, reason
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """Leaves itself where the deadline can find its socket, and connects to what is allowed."""
+    """Connects only to allowed addresses, and registers itself so the deadline can close it."""
 
     response_class = _HTTPResponse
     wire: socket.socket | None = None
@@ -77,10 +82,10 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.wire = None
         _thread.connections.append(self)
         super().request(*args, **kwargs)
-        self.wire = self.sock  # http.client lets go of it while the last answer is still read
+        self.wire = self.sock  # http.client drops it before the last response is read
 
     def _new_conn(self) -> socket.socket:
-        """Connect to an address that was judged: asked again, the name could say another."""
+        """Connect to a checked address; resolving the name again could return another."""
         name = self._dns_host
         try:
             *others, last = resolve_allowed_addresses(name, self.port)
@@ -93,7 +98,7 @@ class _Connection(urllib3.connection.HTTPConnection):
             self._dns_host = last
             return super()._new_conn()
         finally:
-            self._dns_host = name  # the certificate must be the name's
+            self._dns_host = name  # the certificate is checked against the name
 
 
 class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
@@ -102,7 +107,7 @@ class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """End an exchange that drips: a read timeout starts anew with every byte."""
+    """Abort an exchange after `seconds`; a read timeout alone restarts with every byte."""
     connections = _thread.connections = []
     timer = threading.Timer(seconds, _shut_down, [connections])
     timer.daemon = True
@@ -118,7 +123,7 @@ def _shut_down(connections: list[_Connection]) -> None:
         wire = connection.sock or connection.wire
         with suppress(OSError):
             if wire is not None:
-                # wakes the thread that reads from it, which close() would not
+                # Unlike close(), this wakes the thread that reads from the socket.
                 wire.shutdown(socket.SHUT_RDWR)
 
 
@@ -133,11 +138,11 @@ class _Adapter(HTTPAdapter):
 
 
 def new_session() -> Session:
-    """Return a session that keeps its connections and reads no ~/.netrc or proxy variables."""
+    """Return a session that keeps connections open and ignores ~/.netrc and proxy variables."""
     session = Session()
     session.trust_env = False
     session.headers.clear()
-    # one vendor serves many installations: a cookie of one must not reach another
+    # Installations of one vendor share the session; a cookie of one must not reach another.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(pool_maxsize=POOL_CONNECTIONS))
@@ -145,16 +150,16 @@ def new_session() -> Session:
 
 
 def build_headers(request: Request) -> dict[str, str]:
-    """Return the headers a request is sent with; the connection adds Host and Content-Length."""
+    """Return the headers of a request; the connection adds Host and Content-Length."""
     return {"User-Agent": USER_AGENT, **request.headers}
 
 
 def send_request(request: Request, session: Session, *, total: float = TOTAL_TIMEOUT) -> Response:
-    """Make one exchange and return the answer, whatever its status; redirects are not followed.
+    """Make one exchange and return the response, whatever its status. Redirects are not followed.
 
-    total  seconds after which the exchange is ended, however lively it drips
+    total  time limit (s) of the exchange, even while bytes still arrive
 
-    Raises VendorUnavailable when no whole answer came: name, connection, timeout, reset.
+    Raises VendorUnavailable when no complete response arrived: DNS, connection, timeout or reset.
     """
     started = time.monotonic()
     try:
@@ -169,11 +174,11 @@ def send_request(request: Request, session: Session, *, total: float = TOTAL_TIM
                 stream=True,
             )
             body = _read_body_start(answer)
-        if time.monotonic() - started >= total:  # cut, in a body of no announced length
-            raise VendorUnavailable(f"No whole answer within {total:.0f} s.")
+        if time.monotonic() - started >= total:  # aborted in a body without Content-Length
+            raise VendorUnavailable(f"No complete response within {total:.0f} s.")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if time.monotonic() - started >= total:
-            raise VendorUnavailable(f"No whole answer within {total:.0f} s.") from error
+            raise VendorUnavailable(f"No complete response within {total:.0f} s.") from error
         raise VendorUnavailable(_describe_error(error)) from error
     return Response(
         status=answer.status_code,
@@ -184,7 +189,7 @@ def send_request(request: Request, session: Session, *, total: float = TOTAL_TIM
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return what Retry-After asks for, from seconds or an HTTP date; None when unreadable."""
+    """Return the seconds of Retry-After (seconds or an HTTP date); None when it is unreadable."""
     asked = headers.get("Retry-After", "").strip()
     with suppress(ValueError):
         return max(float(asked), 0.0) if math.isfinite(float(asked)) else None
@@ -196,19 +201,19 @@ def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | N
 
 
 def _read_body_start(answer: requests.Response) -> str:
-    """Return the start of the body as text; a connection with more to come is closed."""
+    """Return the start of the body as text; a connection with unread bytes is closed."""
     with answer:
         body = answer.raw.read(MAX_RESPONSE_BYTES, decode_content=True)
-    # PostgreSQL keeps no NUL in a text
+    # PostgreSQL cannot store NUL.
     return str(body, "utf-8", "replace").replace("\x00", "�")
 
 
 def _describe_error(error: Exception) -> str:
-    """Return what went wrong without the noise of three libraries around it."""
+    """Return the root cause of an error, without the wrappers of three libraries."""
     if isinstance(error, requests.ConnectTimeout):
         return f"No connection within {CONNECT_TIMEOUT} s."
     if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
-        return f"No answer within {READ_TIMEOUT:.0f} s."
+        return f"No response within {READ_TIMEOUT:.0f} s."
     cause: BaseException = error
     while cause.__context__ is not None:
         cause = cause.__context__

@@ -1,4 +1,4 @@
-"""Calling a destination's code: a bug in it ends what it was asked for, with words, and no more."""
+"""Guards calls into a destination's code, so that a bug there becomes a readable error."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,21 +13,22 @@ logger = logging.getLogger(__name__)
 
 
 class DestinationCodeError(Exception):
-    """A destination's code failed where no single message is to blame: on the settings, as a rule.
+    """A destination's code failed, and not because of a single message; usually on the settings.
 
-    It would fail again in every turn, without an attempt that anybody could see.
+    It would fail again on every batch, without an attempt that shows in the log.
     """
 
 
 class DestinationMissing(DestinationCodeError):
-    """There is no code: the destination is not in this version's catalog."""
+    """The destination is not in this version's catalog."""
 
 
 @contextmanager
 def guarded_destination(destination: Destination) -> Iterator[None]:
-    """Let a bug of a destination, or settings that it cannot work with, be an error in words.
+    """Turn a bug of a destination, or settings it cannot use, into DestinationCodeError.
 
-    The words may repeat what the code was given: mask them. Raises Unworkable and Missing.
+    The error's text may contain the code's input, so mask secrets in it. Raises DestinationMissing
+    when the catalog lacks the destination.
     """
     if destination.is_missing:
         raise DestinationMissing(destination.description)
@@ -37,13 +38,12 @@ def guarded_destination(destination: Destination) -> Iterator[None]:
         raise
     except Exception as error:
         logger.exception("The code of the destination %s failed", destination.key)
-        text = f"{destination.name}'s code here cannot work with this, or has a bug: {error!r}"
+        text = f"{destination.name}'s code here cannot use its settings, or has a bug: {error!r}"
         raise DestinationCodeError(text) from error
 
 
 def get_vendor_limits(installation: Installation) -> Sequence[Limit]:
-    """Return a vendor's limits; none where its code or its secrets cannot be used, which the lane
-    says."""
+    """Return a vendor's limits; none if they cannot be read, which the lane reports."""
     try:
         config = installation.settings()
         with guarded_destination(installation.destination):

@@ -19,13 +19,13 @@ class PlannedRequest:
 def pack_requests(
     parcels: Iterable[tuple[int, str, Sequence[Item]]], destination: Destination
 ) -> list[PlannedRequest]:
-    """Return as few requests as carry everything and still keep each person's order.
+    """Return the fewest requests that carry all items and keep each person's order.
 
     parcels  (delivery id, person, items), in the order in which they must arrive
 
-    A person's items go to rising levels: the next one stays on its level when it is for the
-    same endpoint, and goes one up when not. Levels are sent one after another, so nothing can
-    overtake; items of different people share requests freely.
+    Each person's items get non-decreasing levels: an item stays on the level of the previous one
+    if both are for the same endpoint, otherwise it goes one level up. Levels are sent one after
+    another, so no item overtakes another of the same person; people share requests freely.
     """
     packed: dict[tuple[int, str], list[PlannedRequest]] = {}
     reached: dict[str, tuple[int, str]] = {}
@@ -43,11 +43,11 @@ def pack_requests(
 def with_idempotency_key(
     request: Request, endpoint: Endpoint, items: Sequence[tuple[int, Item]]
 ) -> Request:
-    """Return the request with its idempotency key in the header that the vendor takes it in.
+    """Return the request with its idempotency key, in the header that the vendor reads.
 
-    The key says which items of which deliveries it carries and what they say: the same when it is
-    sent again, and another one when the blueprint was changed meanwhile, since vendors refuse a
-    known key with another body.
+    The key is a hash of the delivery ids and the items. It is the same when the request is sent
+    again, and different after a change of the blueprint, because vendors reject a known key with a
+    different body.
     """
     if not endpoint.idempotency_header:
         return request

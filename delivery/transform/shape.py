@@ -1,5 +1,7 @@
-"""From queued messages to the requests that carry them. No network; the database is only asked
-which facts a vendor was told already."""
+"""Shapes messages into the items that a vendor receives.
+
+No network; the database is read only for the facts that a vendor already knows.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -15,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ShapedDelivery:
-    """What one delivery sends: its items in order, and what was changed to make them."""
+    """The items that one delivery sends, in order, and notes on what was changed for the vendor."""
 
     items: list[Item] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -25,8 +27,8 @@ class ShapedDelivery:
 def shape_message(
     message: Message, blueprint: Blueprint, destination: Destination, config: Config
 ) -> ShapedDelivery:
-    """Return what a message becomes. Raises DestinationError when it cannot be sent at all."""
-    parcel = ShapedDelivery(nothing="No action of the blueprint is triggered by it.")
+    """Return the shaped message. Raises DestinationError when it cannot be sent at all."""
+    parcel = ShapedDelivery(nothing="It triggers no action of the blueprint.")
     for action in blueprint.apply(build_message_view(message)):
         shaped = destination.items(action, message, config)
         parcel.items += shaped.items
@@ -36,7 +38,7 @@ def shape_message(
 
 
 def leave_out_known_facts(installation_id: int, parcels: Iterable[ShapedDelivery]) -> None:
-    """Take out items whose fact the vendor was told before, or is told earlier in this batch."""
+    """Drop items whose fact the vendor already knows, or receives earlier in this batch."""
     parcels = list(parcels)
     keys = {item.once[0] for parcel in parcels for item in parcel.items if item.once}
     if not keys:
@@ -45,7 +47,7 @@ def leave_out_known_facts(installation_id: int, parcels: Iterable[ShapedDelivery
     known_facts = dict(rows.values_list("key", "value"))
     for parcel in parcels:
         parcel.items = [item for item in parcel.items if _is_new_fact(item, known_facts, parcel)]
-        parcel.nothing = parcel.nothing or "The vendor was told this before."
+        parcel.nothing = parcel.nothing or "The vendor already knows this fact."
 
 
 def _is_new_fact(item: Item, known_facts: dict[str, str], parcel: ShapedDelivery) -> bool:
@@ -57,7 +59,7 @@ def _is_new_fact(item: Item, known_facts: dict[str, str], parcel: ShapedDelivery
         return True
     if known_facts[key] != value:
         parcel.notes.append(
-            f"Not sent: {key} = {value}. The vendor was told {known_facts[key]} before, and would "
-            "ignore another value."
+            f"Not sent: {key} = {value}. The vendor already has {known_facts[key]} and ignores "
+            "another value."
         )
     return False

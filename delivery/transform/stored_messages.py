@@ -12,7 +12,7 @@ from integrations.messages import Message, normalize_id
 from integrations.models import Revision
 
 STORED_ID_CHARS = (
-    255  # characters; ids as long as that were cut in their column, and stand whole in the body
+    255  # size of an id column; an id this long may be truncated, and the body has the full text
 )
 
 
@@ -24,11 +24,11 @@ def compile_revision_by_id(revision_id: int) -> Blueprint:
 
 @lru_cache(maxsize=256)
 def compile_revision(revision: Revision) -> Blueprint:
-    """Return the same of a revision that is at hand: models are equal when their ids are."""
+    """Return the blueprint of a loaded revision; cached by id, because models compare by id."""
     return compile_blueprint(revision.blueprint)
 
 
-# What `decode_stored_message` needs of an event; the body's text comes first.
+# The columns of an event that `decode_stored_message` needs, in its order of arguments.
 STORED_MESSAGE_COLUMNS = (
     "body__text", "type", "message_id", "name", "user_id", "anonymous_id", "timestamp",
     "received_at", "added_context", "source_id",
@@ -47,7 +47,7 @@ def decode_stored_message(
     added_context: str = "",
     source_id: int = 0,
 ) -> Message:
-    """Return a stored event, given as its STORED_MESSAGE_COLUMNS, as destinations read it."""
+    """Return the message of a stored event, given as its STORED_MESSAGE_COLUMNS."""
     body = msgspec.json.decode(text)
     if added_context:
         body["context"] = _merge_context(body.get("context"), msgspec.json.decode(added_context))

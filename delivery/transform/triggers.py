@@ -1,7 +1,7 @@
-"""Asks a blueprint whether it wants a message. Whatever errs counts as wanting it.
+"""Decides whether a blueprint wants a message. An error counts as wanting it.
 
-The message is then queued, and its delivery fails with the reason where a person sees it. Counting
-an error as "not wanted" would lose messages in silence.
+The message is then queued, and its delivery fails with a reason that shows in the log. Counting an
+error as "not wanted" would lose messages silently.
 """
 
 import logging
@@ -25,11 +25,11 @@ def blueprint_or_none(revision_id: int) -> Blueprint | None:
 def wants_message(
     blueprint: Blueprint | None, read_view: Callable[[], MessageView], message_id: str
 ) -> bool:
-    """Return whether a blueprint wants a message, or errs."""
+    """Return whether a blueprint wants a message; True when it raises."""
     if blueprint is None:
         return True
     try:
         return blueprint.wants(read_view())
     except (LookupError, TypeError, ValueError, RecursionError):
-        logger.exception("A trigger erred for message %s", message_id)
+        logger.exception("A trigger failed on message %s", message_id)
         return True

@@ -1,4 +1,4 @@
-"""One attempt: send a request, let the destination judge the response, and record both."""
+"""Makes one attempt: sends a request, judges the response, and returns the record of both."""
 
 import time
 from collections import Counter
@@ -41,7 +41,7 @@ def make_attempt(
 
     carried   the delivery of each item, in order; empty for a test event
     taken_at  when these deliveries were taken from the queue
-    total     seconds for the whole exchange; the client's own limit when None
+    total     time limit (s) of the whole exchange; the client's default when None
     """
     started_at, clock = timezone.now(), time.monotonic()
     response, error = None, None
@@ -80,7 +80,7 @@ def attempt_record(
     carried: Sequence[int] = (),
     taken_at: datetime | None = None,
 ) -> AttemptRecord:
-    """Return an attempt as the log keeps it, with secrets masked."""
+    """Return an attempt as the log stores it, with secrets masked."""
 
     def safe(text: str) -> str:
         return mask_secrets(text, secrets)

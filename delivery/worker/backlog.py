@@ -1,4 +1,4 @@
-"""Reading the queue of a lane."""
+"""Reads the backlog of a lane."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class QueuedDelivery:
-    """A delivery read from the queue; `event` as `decode_stored_message` takes it."""
+    """A delivery read from the queue; `event` holds the arguments of `decode_stored_message`."""
 
     id: int
     queued_at: datetime
     failures: int
-    revision_id: int | None  # that shaped it last
+    revision_id: int | None  # the revision that shaped it last
     event: Sequence[Any]
 
     @property
@@ -37,7 +37,7 @@ def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[QueuedDeliver
 
 
 def deferred_people(lane_id: int, now: datetime) -> dict[str, datetime]:
-    """Return the people whose deliveries wait for a limit of their own, and until when."""
+    """Return the users with deferred deliveries, and until when each is deferred."""
     rows = (
         Delivery.objects.filter(
             lane=lane_id, state=Delivery.State.QUEUED, due_at__gt=now, failures=0

@@ -1,4 +1,4 @@
-"""One batch of a lane: shape, plan, send, collect the outcome, settle."""
+"""Delivers one batch of a lane: shape, plan, send, collect the outcome, settle."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from integrations.errors import CredentialsRejected, VendorUnavailable
 
 CAREFUL_BATCH_SIZE = 100  # deliveries
 MISSING_DESTINATION_WAIT = (
-    60.0  # seconds until a destination that the catalog lacks is looked for again
+    60.0  # seconds until the next check for a destination that the catalog lacks
 )
 
 State = Delivery.State
@@ -34,7 +34,7 @@ def deliver_batch(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
 
     Return how many deliveries left the queue; None when nothing was due. Raises LeaseLost.
 
-    go_on  is asked before each request
+    go_on  is called before each request; the batch ends when it returns False
     """
     lane = Lane.objects.select_related("installation__revision").get(pk=held.lane_id)
     batch = next_batch(lane.pk, limit=_size(lane), now=timezone.now())
@@ -46,7 +46,10 @@ def deliver_batch(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
 
 
 def _size(lane: Lane) -> int:
-    """Return how many deliveries to take: few while each of them has to be marked."""
+    """Return how many deliveries to take.
+
+    One while the lane probes its vendor, and few while each delivery is marked as a suspect.
+    """
     if lane.failures >= PROBE_AFTER_FAILURES:
         return 1
     careful = lane.deaths >= leases.CAREFUL_AFTER_CRASHES
@@ -94,7 +97,7 @@ def _trouble_recorded(outcome: BatchOutcome) -> Iterator[None]:
         outcome.hold_back(MISSING_DESTINATION_WAIT, str(error))
     except (SecretsUnreadable, DestinationCodeError) as error:
         outcome.pause(str(error))
-    except BlueprintError as error:  # saved by an older version: a new one was checked
+    except BlueprintError as error:  # saved by an older version; this one checks on save
         outcome.pause(f"The blueprint cannot be used. {error}")
 
 
@@ -122,7 +125,7 @@ def _shape(
 
 
 def _crash_marker(held: Lease, lane: Lane) -> Callable[[int], None] | None:
-    """Return what marks the delivery that is being worked on, after workers crashed in a row."""
+    """Return a function that marks the current delivery as a suspect, if workers crashed before."""
     if lane.deaths < leases.CAREFUL_AFTER_CRASHES:
         return None
 
@@ -139,4 +142,6 @@ def _hold_back_deferred_people(lane: Lane, shaped: ShapedBatch, outcome: BatchOu
     for delivery_id, person in list(shaped.people.items()) if waiting else ():
         if person in waiting:
             del shaped.deliveries[delivery_id]
-            outcome.defer(delivery_id, "Its user's earlier deliveries wait.", waiting[person])
+            outcome.defer(
+                delivery_id, "Earlier deliveries of its user are deferred.", waiting[person]
+            )

@@ -1,4 +1,4 @@
-"""The send phase of a batch: make the planned requests and record each answer in the outcome."""
+"""Sends the planned requests of a batch and records each response in the outcome."""
 
 import time
 from collections import Counter
@@ -21,13 +21,13 @@ from integrations.destination import Item, Limit
 from integrations.errors import DestinationError, MessageRejected, TooLarge, VendorFailed
 
 SETTLE_AFTER = 2.0  # seconds of sending after which results are settled
-SUSPECT_AFTER = 2  # failures of the lane in a row, from which on one message may be at fault
+SUSPECT_AFTER = 2  # consecutive failures of the lane after which one message may be at fault
 
 Items = Sequence[tuple[int, Item]]  # each with the id of its delivery
 
 
 class LimitReached(Exception):
-    """The vendor's rate limit is used up for so many seconds."""
+    """A rate limit of the whole account is used up for `seconds`."""
 
     def __init__(self, limit: Limit, seconds: float):
         super().__init__(limit.name)
@@ -61,7 +61,8 @@ class BatchSender:
     def send(self, planned: PlannedRequest) -> None:
         """Make a request, and halve it while it is rejected.
 
-        Raises VendorUnavailable, CredentialsRejected, LimitReached, Unworkable and LeaseLost.
+        Raises VendorUnavailable, CredentialsRejected, LimitReached, DestinationCodeError and
+        LeaseLost.
         """
         for items, error in bisect(planned.items, partial(self._attempt, planned.endpoint)):
             if error is None:
@@ -70,12 +71,12 @@ class BatchSender:
                 self._record_rejected(items[0], error)
 
     def conclude(self) -> None:
-        """Decide on the suspects that are left. Raises VendorFailed when the vendor is at fault."""
+        """Decide on the remaining suspects. Raises VendorFailed when the vendor is at fault."""
         for delivery_id, error in self.suspects.conclude().items():
             self.outcome.set_aside(delivery_id, error)
 
     def _attempt(self, endpoint: str, items: Items) -> tuple[Items, DestinationError | None]:
-        """Make one request; return the items it carried and why they were rejected, if so."""
+        """Make one request; return the items it carried, and the error if they were rejected."""
         if time.monotonic() - self.outcome.settled_at > SETTLE_AFTER:
             self.settle()
         items = self._within_limits(endpoint, items)
@@ -164,8 +165,8 @@ class BatchSender:
             key = rate_limits.month_bucket(allowance, self.people[delivery_id], timezone.now())
             if rate_limits.items_counted(key) + self.outcome.record_use(key) > allowance.items:
                 note = (
-                    f"Sent to {item.endpoint}, but {self.destination.name} ignores it: it takes "
-                    f"{allowance.name}, and they are used up."
+                    f"Sent to {item.endpoint}, but {self.destination.name} ignores it, because its "
+                    f"allowance of {allowance.name} is used up."
                 )
                 self.outcome.notes[delivery_id].append(note)
 

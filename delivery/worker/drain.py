@@ -1,4 +1,4 @@
-"""One lane, from lease to release: batch after batch, and the waits between them."""
+"""Drains one lane: acquires its lease, delivers batch after batch, and releases it."""
 
 import logging
 import time
@@ -15,10 +15,10 @@ from delivery.worker.stop import is_stopping
 
 logger = logging.getLogger(__name__)
 
-LANE_BUDGET = 20.0  # seconds of work with one lane before others have their turn
-IDLE_STAY = 0.5  # seconds with an empty lane: cheaper than another wake-up
-SHORT_WAIT = 35.0  # seconds that are waited out with the lease; longer waits are the watch's
-WAIT_STEP = 1.0  # seconds between two looks at a lane that waits: somebody may have resumed it
+LANE_BUDGET = 20.0  # seconds of work on one lane before another lane gets a turn
+IDLE_STAY = 0.5  # seconds to stay with an empty lane, which is cheaper than another wake-up
+SHORT_WAIT = 35.0  # longest wait (s) that keeps the lease; the supervisor ends longer waits
+WAIT_STEP = 1.0  # seconds between two checks whether a waiting lane was resumed
 
 idle_poller = IdleLanePoller(
     lambda lane_ids: wakeups.lanes_with_due_deliveries(lane_ids, timezone.now())
@@ -26,7 +26,7 @@ idle_poller = IdleLanePoller(
 
 
 def drain_lane(lane_id: int) -> int:
-    """Work on a lane until it is empty, must wait for long, or the budget is used up.
+    """Deliver a lane until it is empty, has a long wait ahead, or has used up its budget.
 
     Return how many deliveries left the queue; 0 when another worker has the lane.
     """
@@ -39,11 +39,11 @@ def drain_lane(lane_id: int) -> int:
     try:
         done = deliver_batches(held)
     except leases.LeaseLost:
-        logger.warning("Lane %s: the lease was lost; another worker goes on.", lane_id)
+        logger.warning("Lane %s: lost the lease to another worker.", lane_id)
         return 0
     finally:
         leases.release_lease(held)
-    # what came while we let go, or is left over
+    # Deliveries were queued during the release, or are left over.
     if not is_stopping() and wakeups.needs_a_worker(lane_id, timezone.now()):
         wakeups.wake_lanes([lane_id])
     return done
@@ -62,26 +62,27 @@ def deliver_batches(held: Lease) -> int:
             if not wait_for_more(held):
                 break
             continue
-        if done < settings.BATCH_SIZE <= done + sent:  # as much as any of the dead could have had
+        if done < settings.BATCH_SIZE <= done + sent:  # at least the batch that crashed workers
             leases.clear_crash_count(held)
         done += sent
         waited = wait_for_vendor(held)
         if waited is None:
             break
-        until += waited  # waiting takes nobody's turn
+        until += waited  # waiting blocks no other lane
     return done
 
 
 def wait_for_more(held: Lease) -> bool:
-    """Stay with an empty lane for a moment; say whether something came."""
+    """Stay with an empty lane for a moment; return whether a delivery became due."""
     with lane_threads.yielding_worker(at_once=True):
         return idle_poller.wait(held.lane_id, IDLE_STAY)
 
 
 def wait_for_vendor(held: Lease) -> float | None:
-    """Wait until the lane may be worked on; return the seconds that took.
+    """Wait until the lane may send again; return the seconds waited.
 
-    None when it may not for long: paused, a long wait, or others need the seat. Raises LeaseLost.
+    None when the lane is paused, the wait is long, or another lane needs the thread. Raises
+    LeaseLost.
     """
     started = time.monotonic()
     while (seconds := leases.seconds_to_wait(held.lane_id, timezone.now())) != 0.0:

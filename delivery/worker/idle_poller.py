@@ -1,25 +1,25 @@
-"""Waiting for work on behalf of lanes that are empty: one question for all of a process.
+"""Polls the database for new work on behalf of all idle lanes of a process.
 
-A lane that is empty keeps its lease for a moment, because what comes next comes soon. If each asked
-for itself, fifty of them would keep the database busy with nothing else.
+A lane that has become empty keeps its lease for a moment, because the next event is likely to
+come soon. If each lane polled for itself, fifty of them would keep the database busy.
 """
 
 import threading
 import time
 from collections.abc import Callable, Collection
 
-IDLE_POLL_INTERVAL = 0.04  # seconds between two looks
+IDLE_POLL_INTERVAL = 0.04  # seconds between two queries
 
 
 class IdleLanePoller:
-    """The lanes of one process that wait; the thread of one of them asks for all."""
+    """The idle lanes of one process; one lane's thread polls for all of them."""
 
     def __init__(self, look: Callable[[Collection[int]], Collection[int]]):
-        """look  says which of these lanes have something to send"""
+        """look  returns the lanes, of those given, that have something to send"""
         self.look = look
         self.waiting: dict[int, threading.Event] = {}
         self.lock = threading.Lock()
-        self.asking = threading.Lock()  # held by the one that asks
+        self.asking = threading.Lock()  # held by the polling thread
 
     def wait(self, lane_id: int, seconds: float) -> bool:
         """Wait until the lane has something to send; return False when the time is up."""

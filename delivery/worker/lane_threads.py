@@ -1,9 +1,9 @@
-"""Many lanes in one worker process: a lane that waits for its vendor stands aside.
+"""Runs many lanes in one worker process, each in a thread.
 
-django-q2 gives a worker process one task at a time. With a lane for a task, as many vendors that
-hang as there are workers would stop delivery to all others. So a lane is worked on in a thread;
-while that thread waits for an answer, or for the time of its next try, the process takes the next
-task. Threads suffice, because what they do at the same time is waiting.
+django-q2 gives a worker process one task at a time. If each task occupied its process, as many
+hanging vendors as there are workers would stop delivery to all others. So each lane is delivered in
+a thread; while that thread waits for a response or for its next attempt, the process takes the next
+task. Threads suffice, because only their waits overlap.
 """
 
 import logging
@@ -20,24 +20,25 @@ from django.db import close_old_connections, connection
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a process stays with a lane that waits: less than vendors across an ocean take, so
-# that lanes of those do not go in turns; no less, or it would often leave what is there at once.
+# How long (s) a process waits for a response before it takes another task. Shorter than an
+# intercontinental round trip, so that slow vendors run in parallel; long enough that fast responses
+# are not abandoned.
 GRACE = 0.05
-THREAD_POLL_INTERVAL = 0.02  # seconds between two looks at it
-MAX_STAY = 30.0  # seconds that a process stays at all; well below the task's timeout
-# Lanes of a process that keep their connection to the database while they wait. Those of more
-# vendors that hang would take all 100 that PostgreSQL has, and nobody else could have one.
+THREAD_POLL_INTERVAL = 0.02  # seconds between two checks of the thread
+MAX_STAY = 30.0  # longest time (s) that a process waits for a thread; well below the task's timeout
+# Waiting lanes of a process that keep their database connection. If all kept theirs, many hanging
+# vendors would use up the 100 connections of PostgreSQL, and other processes could not connect.
 MAX_IDLE_CONNECTIONS = 8
 
 _current = threading.local()
 
 
 class LaneThread:
-    """What a thread is doing, for the process to see."""
+    """The state of a thread, as its process sees it."""
 
-    def __init__(self, crew: "LanePool") -> None:
-        self.pool = crew
-        self.leave_at: float | None = None  # monotonic; while it waits
+    def __init__(self, pool: "LanePool") -> None:
+        self.pool = pool
+        self.leave_at: float | None = None  # monotonic; set while it waits
 
     def may_be_left(self) -> bool:
         at = self.leave_at
@@ -46,9 +47,9 @@ class LaneThread:
 
 @contextmanager
 def yielding_worker(*, at_once: bool = False) -> Iterator[None]:
-    """Tell the process that this thread only waits for now. Does nothing outside a crew.
+    """Let the process take another task while this thread waits. No effect outside a lane pool.
 
-    at_once  the process need not stay for PATIENCE: nothing is expected
+    at_once  skip GRACE, because no response is expected
     """
     thread = getattr(_current, "thread", None)
     if thread is None:
@@ -63,7 +64,7 @@ def yielding_worker(*, at_once: bool = False) -> Iterator[None]:
 
 
 class LanePool:
-    """The threads of one worker process; `size` is how many lanes it can have at once."""
+    """The lane threads of one worker process; `size` is the maximum number of concurrent lanes."""
 
     def __init__(self, size: int):
         self.size = size
@@ -72,7 +73,7 @@ class LanePool:
         self.pool = ThreadPoolExecutor(size, thread_name_prefix="lane")
 
     def take(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do the work in a thread; return its result, or None when it goes on by itself."""
+        """Run the work in a thread; return its result, or None if it is not done yet."""
         until = time.monotonic() + MAX_STAY
         with self.lock:
             self.busy += 1
@@ -91,7 +92,7 @@ class LanePool:
         try:
             return work(*args)
         except Exception:
-            # the process may have left: then nobody else would ever see it
+            # Log here: if the process no longer waits for this thread, the error is lost.
             logger.exception("%s%s failed", work.__name__, args)
             raise
         finally:
@@ -101,18 +102,17 @@ class LanePool:
                 self.busy -= 1
 
     def close_connection_if_many(self) -> None:
-        """Close this thread's connection to the database when many have one: its next query opens
-        another."""
+        """Close this thread's database connection if many are open; its next query reconnects."""
         if self.busy > MAX_IDLE_CONNECTIONS:
             connection.close()
 
 
 @cache
 def lane_pool() -> LanePool:
-    """Return the crew of this process. Made at the first task: threads do not survive a fork."""
+    """Return the lane pool of this process, made after the fork, which threads do not survive."""
     return LanePool(settings.LANES_PER_WORKER)
 
 
 def is_pool_full() -> bool:
-    """Say whether every thread is taken: then a lane had better not wait in one."""
+    """Return whether every thread is in use, in which case a lane should not wait in one."""
     return lane_pool().busy >= lane_pool().size

@@ -27,12 +27,12 @@ State = Delivery.State
 
 
 class BatchOutcome:
-    """What is known of a batch and not settled yet.
+    """The results of a batch that are not settled yet.
 
-    secrets     are masked in everything that is stored
-    notes       by delivery; set before anything is decided about it
+    secrets     texts to mask in everything that is stored
+    notes       by delivery; set before the delivery's result is decided
     closed      how many deliveries have left the queue
-    lane_state  how the lane continues, where that has changed
+    lane_state  the new state of the lane; None if unchanged
     settled_at  monotonic time of the last settle
     """
 
@@ -47,7 +47,7 @@ class BatchOutcome:
         self.attempts: list[AttemptRecord] = []
         self.results: list[DeliveryResult] = []
         self.facts: list[tuple[str, str]] = []
-        self.used: Counter[str] = Counter()  # of allowances, by bucket
+        self.used: Counter[str] = Counter()  # items counted against allowances, by bucket
         self.lane_state: LaneState | None = None
         self.settled_at = time.monotonic()
         self._open = dict(self.batch)
@@ -77,7 +77,7 @@ class BatchOutcome:
         self.attempts.append(attempt)
 
     def record_fact(self, fact: tuple[str, str]) -> None:
-        """Remember a fact that the vendor has accepted and need not be sent again."""
+        """Remember a fact that the vendor has accepted, so that it is not sent again."""
         self.facts.append(fact)
 
     def record_use(self, bucket: str) -> int:
@@ -86,7 +86,7 @@ class BatchOutcome:
         return self.used[bucket]
 
     def record_answer(self, delivery_id: int, error: DestinationError | None) -> None:
-        """Record the answer to one item, None when it was accepted."""
+        """Record the result of one item; the error is None when the item was accepted."""
         if error:
             self._rejected[delivery_id] = error
         self._answers_left[delivery_id] -= 1
@@ -97,13 +97,13 @@ class BatchOutcome:
     def close(
         self, delivery_id: int, state: str, error: DestinationError | None = None, reason: str = ""
     ) -> None:
-        """Let a delivery leave the queue."""
+        """Take a delivery out of the queue, with its final state."""
         del self._open[delivery_id]
         self.closed += 1
         self._decide(delivery_id, state, error, reason)
 
     def set_aside(self, delivery_id: int, error: VendorFailed) -> None:
-        """Let a delivery on which the vendor fails wait on its own, while the lane continues."""
+        """Give a delivery that the vendor fails on its own retry time; the lane continues."""
         now = timezone.now()
         if self._gave_up(delivery_id, error, now):
             return
@@ -113,19 +113,19 @@ class BatchOutcome:
         self._decide(delivery_id, State.QUEUED, error, reason, due_at=now + wait, failures=failures)
 
     def defer(self, delivery_id: int, reason: str, due_at: datetime) -> None:
-        """Let a delivery of a person who is over a limit of their own wait; others continue."""
+        """Defer a delivery whose user is over a per-user limit; other deliveries continue."""
         failures = self._open.pop(delivery_id).failures
         self._decide(
             delivery_id, State.QUEUED, None, f"Deferred: {reason}", due_at=due_at, failures=failures
         )
 
     def hold_back(self, seconds: float, reason: str) -> None:
-        """Let the lane wait for a rate limit that the vendor publishes. Nothing has failed."""
+        """Make the lane wait for a published rate limit. This is not a failure."""
         due_at = timezone.now() + timedelta(seconds=seconds)
         self.lane_state = LaneState(due_at=due_at, last_error=reason)
 
     def wait(self, error: VendorUnavailable) -> None:
-        """Let the lane wait for a vendor that is unavailable, and give up what is too old."""
+        """Make the lane wait for an unavailable vendor; give up deliveries that are too old."""
         now = timezone.now()
         failures = (self.lane_state.failures if self.lane_state else self.lane.failures) + 1
         seconds = retry.retry_wait(failures, retry_after=error.retry_after, dice=random.random)
@@ -139,9 +139,9 @@ class BatchOutcome:
         self.record_fruitless(error)
 
     def pause(self, reason: str, error: CredentialsRejected | None = None) -> None:
-        """Pause the lane until a person has changed the installation.
+        """Pause the lane until someone changes the installation.
 
-        error  when the vendor refused
+        error  given when the vendor rejected the credentials
         """
         self.lane_state = LaneState(paused=True, last_error=self._masked(reason))
         self.record_fruitless(error)
@@ -152,14 +152,14 @@ class BatchOutcome:
             self.lane_state = LaneState()
 
     def record_fruitless(self, error: DestinationError | None) -> None:
-        """Record attempts that decided nothing for the deliveries they carried."""
+        """Record the deliveries that were attempted and stay queued."""
         decided = {each.delivery_id for each in self.results}
         for delivery_id in self._carried() - decided:
             failures = self._open[delivery_id].failures
             self._decide(delivery_id, State.QUEUED, error, failures=failures)
 
     def clear(self) -> None:
-        """Forget what has been settled; deliveries that are open stay open."""
+        """Forget the settled results; open deliveries stay open."""
         self.attempts, self.results, self.facts = [], [], []
         self.used.clear()
         self.settled_at = time.monotonic()

@@ -1,8 +1,8 @@
-"""Vendors' limits, kept before they have to refuse: token buckets, shared by all processes.
+"""Keeps vendors' rate limits with token buckets that all processes share.
 
-A bucket holds `limit.items` tokens at most and gets them back evenly within `limit.seconds`. It is
-a row, so that it holds across processes and restarts; one that has not been touched for that long
-is full again and may be forgotten.
+A bucket holds at most `limit.items` tokens and refills evenly within `limit.seconds`. It is a
+database row, so that it survives restarts and applies across processes; a bucket that was unused
+for `limit.seconds` is full and may be deleted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ FORGET_AFTER = timedelta(hours=1)  # longer than any limit's seconds
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """How much of a limit is used up at the moment; None: each person has one of their own."""
+    """How much of a limit is used now; None for a limit that each user has separately."""
 
     limit: Limit
     used: int | None
@@ -45,12 +45,12 @@ def limit_use(limits: Sequence[Limit], now: datetime) -> list[LimitUse]:
 
 
 def take_tokens(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[str, float]:
-    """Take tokens for each of the persons, as many as wanted; return the seconds to wait instead.
+    """Take the wanted tokens for each person; return the seconds to wait for those without enough.
 
-    wanted  person → number of items; for a limit of the whole account the one key is ""
+    wanted  person → number of items; for a limit of the whole account the only key is ""
 
-    Who cannot have all it wants takes nothing and has to wait; the others are not kept waiting.
-    More than the limit ever holds is granted from a full bucket, and the debt is waited off after.
+    A person without enough tokens takes none and has to wait; the others are not affected. A
+    request for more tokens than the bucket can hold is granted when it is full, and leaves a debt.
     """
     keys = {person: bucket_key(limit, person) for person in wanted}
     with transaction.atomic():
@@ -69,7 +69,7 @@ def take_tokens(limit: Limit, wanted: Mapping[str, int], now: datetime) -> dict[
 
 
 def bucket_key(limit: Limit, person: str) -> str:
-    """Return the bucket's key; people may have ids of any length."""
+    """Return the bucket's key. User ids are hashed, because they can have any length."""
     own = f":{sha256(person.encode()).hexdigest()}" if limit.per_person else ""
     return f"{limit.account[:200]}:{limit.endpoint}:{limit.items}/{limit.seconds:g}{own}"
 
@@ -79,38 +79,33 @@ def forget_full_buckets(now: datetime) -> int:
     return Bucket.objects.filter(at__lt=now - FORGET_AFTER).delete()[0]
 
 
-# --- allowances: what a vendor heeds in a calendar month ---------------------------------------
-
-# A bucket of an allowance is filled instead of emptied, and its time is the end of its month: so
-# it is forgotten after that, and never before.
+# Allowances: how many items a vendor heeds per calendar month. Their bucket counts up instead of
+# down, and its time is the end of the month, so that it is deleted after that and never before.
 
 
 def month_bucket(allowance: Allowance, person: str, now: datetime) -> str:
-    """Return the key of the bucket in which a person's items of this month are counted."""
+    """Return the key of the bucket that counts a person's items of this month."""
     own = sha256(person.encode()).hexdigest()
     return f"{allowance.account[:200]}:{allowance.endpoint}:{now:%Y-%m}:{own}"
 
 
 def items_counted(key: str) -> int:
-    """Return how many items were counted in a bucket so far."""
+    """Return how many items a bucket has counted so far."""
     return int(Bucket.objects.filter(key=key).values_list("tokens", flat=True).first() or 0)
 
 
 def count_items(counts: Mapping[str, int], now: datetime) -> None:
-    """Count items. To be called in the transaction that notes that the vendor took them."""
+    """Count items. Call in the transaction that records that the vendor accepted them."""
     after = now.replace(day=28, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=4)
     for key, count in counts.items():
         Bucket.objects.get_or_create(key=key, defaults={"tokens": 0, "at": after.replace(day=1)})
         Bucket.objects.filter(key=key).update(tokens=F("tokens") + count)
 
 
-# --- buckets -----------------------------------------------------------------------------------
-
-
 def _tokens(limit: Limit, row: Bucket | None, now: datetime) -> float:
     if row is None:
         return float(limit.items)
-    # a clock that was set back gives nothing and takes nothing
+    # A clock that was set back neither adds nor removes tokens.
     passed = max((now - row.at).total_seconds(), 0.0)
     return min(row.tokens + passed * limit.items / limit.seconds, float(limit.items))
 
@@ -121,5 +116,5 @@ def _write(left: Mapping[str, float], known: Mapping[str, Bucket], now: datetime
     if old:
         bulk.update(Bucket, ["tokens", "at"], old)
     if new:
-        # two at once may make the same one: the loser's tokens are granted for nothing, once
+        # Two processes may create the same bucket; the loser's tokens are then not counted, once.
         bulk.insert(Bucket, ["key", "tokens", "at"], new, ignore_conflicts=True)

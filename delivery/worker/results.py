@@ -1,4 +1,4 @@
-"""What a batch leads to, as the settle step writes it: attempts, delivery results, a lane state."""
+"""Results of a batch that the settle step writes: attempts, delivery results, a lane state."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRecord:
-    """One HTTP exchange with a vendor. Its texts have their secrets masked already.
+    """One HTTP exchange with a vendor. Secrets are already masked in its texts.
 
     items     how many items the request carried
     carried   (delivery id, position of its first item in the request, number of its items);
@@ -32,9 +32,10 @@ class AttemptRecord:
 
 @dataclass(slots=True, kw_only=True)
 class DeliveryResult:
-    """The new state of one delivery; still queued after an attempt that the vendor did not answer.
+    """The new state of one delivery; it can still be queued after an attempt.
 
-    due_at, failures   of a delivery that is set aside: when to try again, how often it has failed
+    due_at    when to try again, if it was set aside or deferred
+    failures  how often it has been set aside
     """
 
     delivery_id: int
@@ -51,10 +52,10 @@ class DeliveryResult:
 
 @dataclass(slots=True, kw_only=True)
 class LaneState:
-    """How the lane continues.
+    """The new state of the lane.
 
-    due_at     when to try again, while the vendor is unavailable
-    paused     until a person has changed the installation
+    due_at  when to try again, while the vendor is unavailable or a rate limit is used up
+    paused  whether the lane waits until someone changes the installation
     """
 
     failures: int = 0

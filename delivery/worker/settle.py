@@ -18,21 +18,21 @@ from delivery.worker.outcome import BatchOutcome
 from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
 
 PROBE_AFTER_FAILURES = (
-    5  # failures in a row, from which on one delivery at a time asks whether all is well
+    5  # consecutive failures after which a single delivery probes whether the vendor is up
 )
 
-PROBE_GRACE = timedelta(seconds=2)  # how long other lanes wait for what the probe says
+PROBE_GRACE = timedelta(seconds=2)  # how long other lanes wait for the result of the probe
 
 HOST = socket.gethostname()[:60]
 
 
 def worker_name() -> str:
-    """Return this process as attempts name it: host and process id."""
+    """Return the name of this process in attempts: host and process id."""
     return f"{HOST}:{os.getpid()}"
 
 
 def settle_outcome(held: Lease, outcome: BatchOutcome) -> None:
-    """Settle what an outcome has collected so far. Raises LeaseLost, having written nothing."""
+    """Settle the results collected so far. Raises LeaseLost, having written nothing."""
     outcome.record_fruitless(None)
     settle(
         held,
@@ -58,12 +58,12 @@ def settle(
 ) -> None:
     """Write attempts, deliveries and the lane in one transaction, behind the fence.
 
-    used  how much of which allowance, by bucket
+    used  items to count against allowances, by bucket
 
     Raises LeaseLost, having written nothing, when another worker has the lane.
     """
     with transaction.atomic():
-        # First, and so that the row stays locked: from here nobody else can take the lane.
+        # First, because this locks the row: from here on no other worker can take the lane.
         renew_lease(held, now)
         installation_id = Lane.objects.values_list("installation", flat=True).get(pk=held.lane_id)
         last = _write_attempts(installation_id, attempts)
@@ -82,7 +82,7 @@ def settle(
 def settle_test(
     installation_id: int, attempts: Sequence[AttemptRecord], facts: Sequence[tuple[str, str]]
 ) -> None:
-    """Write the attempts of a test event, which is no delivery and is not in the ledger."""
+    """Write the attempts of a test event, which has no delivery and is not in the ledger."""
     with transaction.atomic():
         _write_attempts(installation_id, attempts, is_test=True)
         _remember(installation_id, facts)
@@ -110,7 +110,7 @@ def _write_attempts(
          e.error, e.items, is_test, by, e.taken_at)
         for e in attempts
     ]  # fmt: skip
-    # sorted: SQLite promises no order of what it returns, and ids rise in the order of the rows
+    # Sort: SQLite returns ids in no guaranteed order, but assigns them in the order of the rows.
     ids = sorted(pk for (pk,) in bulk.insert(Attempt, names, rows, returning=("id",)))
     bulk.insert(
         AttemptBody,
@@ -169,7 +169,8 @@ def _written_at(results: Sequence[DeliveryResult], now: datetime) -> Sequence[De
 
 def _update_lane(held: Lease, lane_state: LaneState, now: datetime) -> None:
     in_trouble = lane_state.paused or lane_state.failures > 0
-    since = Case(When(TROUBLED, then=F("changed_at")), default=Value(now))  # of what goes on
+    # An ongoing trouble keeps its start.
+    since = Case(When(TROUBLED, then=F("changed_at")), default=Value(now))
     leased_lane(held).update(
         failures=lane_state.failures,
         due_at=lane_state.due_at,
@@ -185,7 +186,10 @@ TROUBLED = Q(paused=True) | Q(failures__gt=0)
 def _update_other_lanes(
     held: Lease, installation_id: int, lane_state: LaneState, now: datetime
 ) -> None:
-    """The vendor is the same for all lanes of an installation: one probes, the others go by it."""
+    """Apply the vendor's state to the installation's other lanes, because they share the vendor.
+
+    One lane probes; the others wait for its result.
+    """
     others = Lane.objects.filter(installation=installation_id).exclude(pk=held.lane_id)
     if lane_state.failures >= PROBE_AFTER_FAILURES and lane_state.due_at:
         others.filter(failures__lt=lane_state.failures).update(failures=lane_state.failures)

@@ -1,4 +1,4 @@
-"""The shape and plan phases of a batch: queued deliveries -> shaped deliveries -> requests."""
+"""Shapes the deliveries of a batch and plans the requests that carry them."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What the phases of a batch need to know of its lane; read once.
+    """Data of the lane that the phases of a batch need; read once.
 
-    secrets  are masked in everything that is stored
+    secrets  texts to mask in everything that is stored
     """
 
     lane: Lane
@@ -40,7 +40,7 @@ class BatchContext:
         return cls(lane, installation.destination, config, secrets)
 
     def limits(self) -> Sequence[Limit]:
-        """Return the vendor's published rate limits. Raises Unworkable."""
+        """Return the vendor's published rate limits. Raises DestinationCodeError."""
         with guarded_destination(self.destination):
             return self.destination.limits(self.config)
 
@@ -56,10 +56,10 @@ class BatchContext:
 
 @dataclass(slots=True)
 class ShapedBatch:
-    """The deliveries of a batch after the blueprint, by id, in the order of the queue.
+    """The shaped deliveries of a batch, by id, in the order of the queue.
 
     people  the person of each delivery, by id
-    failed  deliveries that cannot be sent
+    failed  the errors of deliveries that cannot be sent, by id
     """
 
     deliveries: dict[int, ShapedDelivery] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class ShapedBatch:
     failed: dict[int, DestinationError] = field(default_factory=dict)
 
     def drop_known_facts(self, installation_id: int) -> None:
-        """Drop items that carry a fact which the vendor knows already."""
+        """Drop items whose fact the vendor already knows."""
         leave_out_known_facts(installation_id, self.deliveries.values())
 
 
@@ -89,8 +89,8 @@ def shape_batch(
             person, parcel = _shape_delivery(context, queued, blueprint)
         except DestinationError as error:
             shaped.failed[queued.id] = error
-        except Exception as error:  # a bug for one message must not stop the others
-            logger.exception("Delivery %s failed on a bug", queued.id)
+        except Exception as error:  # a bug on one message must not stop the others
+            logger.exception("Delivery %s failed because of a bug", queued.id)
             text = f"A bug in {context.destination.name}'s code here: {error!r}"
             shaped.failed[queued.id] = MessageRejected(text)
         else:
@@ -108,30 +108,36 @@ def _shape_delivery(
 
 
 def _refuse_poison(lane: Lane, delivery_id: int) -> None:
-    """A worker that crashes leaves no error. Raises MessageRejected for what the last ones were at,
-    so that it is not tried again."""
+    """Raise MessageRejected for a delivery that the last workers crashed on.
+
+    A worker that crashes leaves no error, so without this the delivery would be tried forever.
+    """
     if lane.suspect == delivery_id and lane.suspected >= leases.POISON_AFTER_CRASHES:
-        raise MessageRejected(f"{lane.deaths} workers died, the last two over this.")
+        raise MessageRejected(f"{lane.deaths} workers crashed, the last two on this delivery.")
 
 
 def _last_blueprint(queued: QueuedDelivery) -> Blueprint:
     """Return the blueprint that shaped a delivery last. Raises MessageRejected."""
     if queued.revision_id is None:
-        raise MessageRejected("It was never shaped: there is nothing to send as before.")
+        raise MessageRejected(
+            "It was never shaped, so there is no earlier revision to deliver it with."
+        )
     try:
         return compile_revision_by_id(queued.revision_id)
-    except BlueprintError as error:  # made by an older version
-        raise MessageRejected(f"What shaped it cannot be used any more. {error}") from error
+    except BlueprintError as error:  # saved by an older version
+        raise MessageRejected(
+            f"The revision that shaped it can no longer be used. {error}"
+        ) from error
 
 
 def plan_requests(
     context: BatchContext, shaped: ShapedBatch, set_aside: Mapping[int, bool]
 ) -> list[PlannedRequest]:
-    """Return the requests to make: the lane's own first, then those set aside before, each alone.
+    """Return the requests to make; deliveries that were set aside before come last, each alone.
 
     set_aside  whether a delivery was set aside before, by id
 
-    Raises Unworkable.
+    Raises DestinationCodeError.
     """
     together: list[tuple[int, str, Sequence[Item]]] = []
     alone: list[tuple[int, str, Sequence[Item]]] = []

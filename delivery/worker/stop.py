@@ -4,6 +4,6 @@ import os
 
 
 def is_stopping() -> bool:
-    """Say whether the cluster was asked to stop: then a worker ends after the request at hand."""
+    """Return whether the cluster is stopping; if so, a worker ends after its current request."""
     path = os.environ.get("PENSTOCK_STOP_FILE")
     return bool(path and os.path.exists(path))

@@ -114,7 +114,7 @@ def installation_values(installation: Installation) -> dict[str, Any]:
 
 
 def secret_value_names(installation: Installation) -> set[str]:
-    """Return by which names of_installation() has the secrets."""
+    """Return by which names installation_values() has the secrets."""
     return {f"config.{key}" for key in installation.destination.secret_keys}
 
 

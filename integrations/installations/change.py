@@ -38,7 +38,7 @@ def change_installation(installation: Installation, values: Mapping[str, Any]) -
 
 
 def set_sources(installation: Installation, sources: str | list[int]) -> None:
-    """Say which sources an installation gets events of: ALL, or their ids.
+    """Say which sources an installation gets events of: ALL_SOURCES, or their ids.
 
     What comes in from now on counts. Raises InvalidInstallation.
     """
@@ -59,7 +59,7 @@ def set_sources(installation: Installation, sources: str | list[int]) -> None:
 
 
 def source_ids(installation: Installation) -> str | list[int]:
-    """Return ALL, or the ids of the sources that feed an installation."""
+    """Return ALL_SOURCES, or the ids of the sources that feed an installation."""
     return (
         ALL_SOURCES
         if installation.all_sources

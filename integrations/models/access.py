@@ -67,7 +67,7 @@ class ApiToken(models.Model):
         return ""
 
     def record_use(self, now: datetime) -> None:
-        """Write down that it was used, at most once in LAST_USED_STEP."""
+        """Write down that it was used, at most once in LAST_USED_RESOLUTION."""
         if self.last_used_at is None or now - self.last_used_at > LAST_USED_RESOLUTION:
             ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
 

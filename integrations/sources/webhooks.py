@@ -21,7 +21,7 @@ def create_webhook_source(values: Mapping[str, Any]) -> WebhookSource:
 
 
 def change_webhook_source(webhook: WebhookSource, values: Mapping[str, Any]) -> None:
-    """Change what is given, as in create(), and leave the rest. Raises ValidationError."""
+    """Change the given values of a webhook source. Raises ValidationError, by field."""
     _save_webhook_source(webhook, values, "updated", audit.column_values(webhook))
 
 

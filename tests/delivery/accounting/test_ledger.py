@@ -227,7 +227,7 @@ def test_an_event_without_a_delivery_is_named_with_its_request(source):
     [(kind, text)] = found()
     assert kind == "event without a delivery"
     assert text.startswith("Shop, 20")
-    assert text.endswith(":00: 1 of 4 have none to Heap.")
+    assert text.endswith(":00: 1 of 4 were not queued for Heap.")
 
 
 def test_an_event_that_is_gone_is_found(source):
@@ -244,7 +244,7 @@ def test_a_delivery_without_an_event_is_found(source):
     put_in(source, 1)
     Event.objects.all()._raw_delete("default")
     delivery = Delivery.objects.get()
-    text = f"Delivery {delivery.pk} is of event {delivery.event_id}."
+    text = f"Delivery {delivery.pk} refers to missing event {delivery.event_id}."
     assert ("delivery without an event", text) in found()
 
 
@@ -256,7 +256,7 @@ def test_an_attempt_that_claims_more_than_it_carried_is_found_and_a_test_is_none
     Attempt.objects.update(items=5)
     [(kind, text)] = found()
     assert kind == "attempt that claims too much"
-    assert text == f"Attempt {attempt.pk} says that it carried 5 items; 2 are written down."
+    assert text == f"Attempt {attempt.pk} claims 5 items; 2 are recorded."
     Attempt.objects.update(is_test=True)
     assert found() == []
 
@@ -286,7 +286,7 @@ def test_of_many_holes_some_are_named_and_the_others_counted(source, monkeypatch
     Delivery.objects.all().delete()
     texts = [text for _, text in found()]
     assert len(texts) == 3
-    assert texts[-1] == "And 3 more of these."
+    assert texts[-1] == "3 more of this kind."
 
 
 @pytest.mark.django_db(transaction=True)

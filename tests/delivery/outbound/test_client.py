@@ -148,7 +148,7 @@ def test_a_hint_is_not_the_answer_and_the_next_answer_is_the_next_ones(session, 
 def test_a_head_that_is_cut_off_is_no_answer(session, start):
     with (
         RawVendor(respond_with_bytes(start, then_close=True)) as vendor,
-        pytest.raises(VendorUnavailable, match="mid-answer"),
+        pytest.raises(VendorUnavailable, match="mid-response"),
     ):
         ask(vendor, session)
 

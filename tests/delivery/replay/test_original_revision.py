@@ -272,7 +272,7 @@ def test_a_revision_that_this_version_cannot_use_fails_its_deliveries_alone(heap
     )
     drain()
     sick.refresh_from_db()
-    assert (sick.state, "cannot be used any more" in sick.reason) == ("failed", True)
+    assert (sick.state, "can no longer be used" in sick.reason) == ("failed", True)
     assert [each["event"] for each in entries(vendor)] == ["Renamed"]
 
 

@@ -131,7 +131,7 @@ def test_a_preview_follows_a_blueprint_that_is_not_saved(heap):
     made = preview_message(heap, track(properties={"total": 5}), unsaved)
     assert (made.outcome, made.reason) == (
         "filtered",
-        "No action of the blueprint is triggered by it.",
+        "It triggers no action of the blueprint.",
     )
     assert made.actions[0].reasons == ["properties.total > 10 is not met: the value is 5."]
     assert heap.revisions.count() == 1
@@ -313,7 +313,7 @@ def test_a_test_event_that_cannot_be_shaped_says_why(vendor, heap):
     tried = test_message.send_test_event(heap, track(userId="a" * 256), now=NOW)
     assert tried.summary.startswith("Nothing was sent. The userId has 256 characters")
     tried = test_message.send_test_event(heap, track(), with_trigger(heap, "event = A"), now=NOW)
-    assert tried.summary == "Nothing was sent. No action of the blueprint is triggered by it."
+    assert tried.summary == "Nothing was sent. It triggers no action of the blueprint."
     assert vendor.received == []
 
 

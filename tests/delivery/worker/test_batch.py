@@ -279,7 +279,7 @@ def test_what_kills_its_workers_is_found_within_five_claims_and_fails_alone(
             Lane.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert died == 4
     states = {d.event.message_id: d for d in Delivery.objects.select_related("event")}
-    assert states.pop("message-0003").reason == "4 workers died, the last two over this."
+    assert states.pop("message-0003").reason == "4 workers crashed, the last two on this delivery."
     assert {d.state for d in states.values()} == {"delivered"}
     leases.release_lease(held)
     lane = Lane.objects.get()
@@ -430,7 +430,7 @@ def test_a_bug_in_a_destination_pauses_its_lane_and_is_named(source, heap, vendo
     lane = Lane.objects.get()
     assert (lane.paused, Delivery.objects.filter(state="queued").count()) == (True, 2)
     assert lane.last_error == (
-        "Heap's code here cannot work with this, or has a bug: KeyError('app_id')"
+        "Heap's code here cannot use its settings, or has a bug: KeyError('app_id')"
     )
     Lane.objects.all().resume()
     drain()

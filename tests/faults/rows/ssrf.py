@@ -153,7 +153,7 @@ def check_lying_names(vendor: RawVendor) -> int:
     for name in lies:
         with watch_connections(**{name: lies[name]}) as (_, connected):
             said = refusal_of(f"http://{name}.example:{vendor.port}/")
-        assert "no public address" in said, f"{name}: {said}"
+        assert "is not a public address" in said, f"{name}: {said}"
         assert connected == [], f"{name} opened a socket to {connected}"
     with watch_connections(rebinding=[[PUBLIC], ["127.0.0.1"]]) as (server, connected):
         said = refusal_of(f"http://rebinding.example:{vendor.port}/")
@@ -163,7 +163,7 @@ def check_lying_names(vendor: RawVendor) -> int:
         _,
         connected,
     ):  # the next connection judges anew
-        assert "no public address" in refusal_of(f"http://rebinding.example:{vendor.port}/")
+        assert "is not a public address" in refusal_of(f"http://rebinding.example:{vendor.port}/")
     assert connected == []
     return len(lies) + 1
 
@@ -181,10 +181,10 @@ def check_allowed_networks(vendor: RawVendor) -> None:
     with watch_connections(intern=[["10.1.2.3"]]) as (_, connected):
         with override_settings(ALLOWED_NETWORKS=["10.0.0.0/8"]):
             assert "nobody is called" in refusal_of("http://intern.example/")
-            assert "no public address" in refusal_of(f"{vendor.url}/")
+            assert "is not a public address" in refusal_of(f"{vendor.url}/")
         with override_settings(ALARM_WEBHOOK_URL="http://intern.example/hook"):
             assert "nobody is called" in refusal_of("http://intern.example/hook")
-            assert "no public address" in refusal_of("http://intern.example:8080/hook")
+            assert "is not a public address" in refusal_of("http://intern.example:8080/hook")
     assert connected == ["10.1.2.3"] * 2
 
 
@@ -202,7 +202,7 @@ def check_delivery_waits(result: Result) -> None:
             penstock.drain_once(lane.pk)
         assert time.monotonic() - started < 2.0
         lane.refresh_from_db()
-        assert "heapanalytics.com is 127.0.0.1: no public address" in lane.last_error
+        assert "heapanalytics.com (127.0.0.1) is not a public address" in lane.last_error
         assert Attempt.objects.get().outcome == "VendorUnavailable"
         assert connected == []
         assert Delivery.objects.filter(state="queued").count() == 3
