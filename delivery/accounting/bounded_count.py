@@ -8,14 +8,14 @@ from django.db.models import (
     Subquery,
 )
 
-QUEUE_COUNT_LIMIT = 10_000  # what is queued is counted no further
+QUEUE_COUNT_LIMIT = 10_000  # a queue is counted up to this many
 
 
 class BoundedCount(Subquery):
-    """Counts the rows of a sliced query: the slice is how far it counts.
+    """Counts the rows of a sliced query; the slice is the limit.
 
-    where   which of them to count, in SQL: a condition of the query itself would be met by
-            looking further than the slice
+    where   the SQL condition of rows to count; as a filter of the query it would make the database
+            read past the slice
     """
 
     template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted WHERE %(where)s)"
@@ -26,5 +26,5 @@ class BoundedCount(Subquery):
 
 
 def format_bounded_count(number: int) -> str:
-    """Return a number as it is shown: beyond QUEUE_COUNT_LIMIT, that it is more."""
+    """Return a count as text; above QUEUE_COUNT_LIMIT, the limit with a plus sign."""
     return f"{QUEUE_COUNT_LIMIT:,}+" if number > QUEUE_COUNT_LIMIT else f"{number:,}"

@@ -1,4 +1,4 @@
-"""When something last came from a source."""
+"""Finds the time of each source's last event."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from integrations.models import Source
 
 
 def with_last_seen(sources: QuerySet[Source]) -> QuerySet[Source]:
-    """Return sources with what last_seen_at() needs, from small tables alone."""
+    """Annotate sources with the columns of last_seen_at(), which come from small tables only."""
     minutes, days = (
         Metric.objects.filter(step=step, source=OuterRef("pk"), installation=0, accepted__gt=0)
         .order_by("-at")
@@ -25,5 +25,5 @@ def with_last_seen(sources: QuerySet[Source]) -> QuerySet[Source]:
 
 
 def last_seen_at(source: Source) -> datetime | None:
-    """Return when the newest event came in: to the minute, after two days to the day."""
+    """Return when the newest event was received, to the minute; after two days, to the day."""
     return source.seen_in_tally or source.seen_in_minute or source.seen_on_day

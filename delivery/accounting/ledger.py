@@ -1,6 +1,6 @@
-"""The ledger: for each installation, what came in is what is queued, settled or was not wanted.
+"""The ledger: every event offered to an installation is queued, settled or unwanted.
 
-Two books are kept and compared: the tallies that each ingest request appends, and the rows.
+It compares two independent records: the tallies that each ingest request appends, and the rows.
 """
 
 from collections import Counter
@@ -14,15 +14,18 @@ from django.db.models import Count, Sum
 from delivery.models import Delivery, Event, Past, Tally
 from integrations.models import Installation
 
-# Names in Past; those that end in a space are followed by an installation's number, and that of
-# deliveries by a space and a state as well.
+# Names in Past. Those that end in a space are followed by an installation's id, and "deliveries "
+# also by a space and a state.
 PAST_EVENTS, PAST_ACCEPTED = "events", "accepted"
 PAST_OFFERED, PAST_UNWANTED, PAST_DELIVERIES = "offered ", "unwanted ", "deliveries "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
-    """One installation's account. in_scope: events that were offered to it."""
+    """The account of one installation.
+
+    in_scope  events that were offered to it
+    """
 
     installation: str
     in_scope: int
@@ -44,7 +47,11 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """stored: rows of events. accepted: the same by the tallies."""
+    """The whole ledger.
+
+    stored    events according to the rows
+    accepted  events according to the tallies
+    """
 
     stored: int
     accepted: int
@@ -64,9 +71,9 @@ class Ledger:
 
 
 def build_ledger() -> Ledger:
-    """Return the ledger of all installations. To be called in a transaction that sees one state.
+    """Return the ledger of all installations. Call in a transaction with a consistent snapshot.
 
-    What was purged is counted as it was when it went.
+    Purged rows count with the state they had when they were purged.
     """
     past = Counter(dict(Past.objects.values_list("name", "count")))
     in_scope, unwanted = _count_offered_and_unwanted(past)
@@ -87,7 +94,7 @@ def build_ledger() -> Ledger:
 
 
 def _count_offered_and_unwanted(past: Counter[str]) -> tuple[Counter[int], Counter[int]]:
-    """Return per installation the events offered to it, and those it did not want."""
+    """Return the offered and the unwanted events of each installation."""
     ids = list(Installation.objects.values_list("pk", flat=True))
     in_scope = Counter({pk: past[f"{PAST_OFFERED}{pk}"] for pk in ids})
     unwanted = Counter({pk: past[f"{PAST_UNWANTED}{pk}"] for pk in ids})
@@ -110,8 +117,8 @@ def _count_states(past: Counter[str]) -> Counter[tuple[int, str]]:
 
 
 def add_to_totals(counts: Counter[str]) -> None:
-    """Add to what is past, in the transaction in which the rows go."""
-    # sorted: two that remember the same in different orders would wait for each other
+    """Add to the totals in Past. Call in the transaction that deletes the rows."""
+    # Sorted, because transactions that update the same names in different orders would deadlock.
     rows = sorted((name, count) for name, count in counts.items() if count)
     with connection.cursor() as cursor:
         cursor.executemany(ADD_TO_TOTALS_SQL, rows)

@@ -1,12 +1,12 @@
-"""Metrics: what was accepted, delivered and refused, by minute, hour and day.
+"""Reads metrics: events, deliveries and attempts by minute, hour and day.
 
-Nothing is counted apart from what it counts: a request appends its Tally and a settled batch its
-Settlement in the transaction in which they happen, one row each. Every few seconds these are rolled
-up into Metric, one row for each step of time, installation and source, and taken away. What is read
-is both together, in one statement, so it is exact at any time.
+Counts are written in the transaction that causes them: a request appends one Tally row, a settled
+batch one Settlement row. Every few seconds these rows are rolled up into Metric, with one row per
+time step, installation and source, and deleted. Readers add up both in one statement, so the
+metrics are exact at any time.
 
-A delivery counts where it happens: one that failed at noon and was delivered again in the evening
-is a failed one at noon and a delivered one in the evening.
+A delivery counts when its state changes: one that failed at noon and was delivered again in the
+evening counts as failed at noon and as delivered in the evening.
 """
 
 from collections import defaultdict
@@ -38,18 +38,19 @@ from delivery.accounting.record import (
     select_columns,
 )
 
-MAX_SERIES_POINTS = 1_500  # of one series
+MAX_SERIES_POINTS = 1_500  # per series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricPoint:
-    """What happened in one step of time that begins `at`, or in a whole range.
+    """The counts of one time step that starts `at`, or of a whole range.
 
-    accepted          events; of an installation: those offered to it
-    unwanted          of these: its blueprint has no use for them, they made no delivery
-    attempts, refused   requests to the vendor, and those it did not accept; 0 for one source
-    queued, oldest_queued_s   the most that was seen, once a minute; 0 for one source
-    p50_ms …          from queued to delivered, to within PERCENTILE_ERROR; None: none delivered
+    accepted                  events; for an installation, the events offered to it
+    unwanted                  of these, the events without a delivery because no trigger fired
+    attempts, refused         requests to the vendor, and those it did not accept; 0 for a source
+    queued, oldest_queued_s   the maximum of samples taken once a minute; 0 for a source
+    p50_ms …                  time from queued to delivered, to within PERCENTILE_ERROR; None when
+                              nothing was delivered
     """
 
     at: datetime
@@ -70,7 +71,7 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class MetricSeries:
-    """A point for each step of [since, until), none left out, and one for the whole."""
+    """One point for each step of [since, until), including empty steps, and the total."""
 
     step: MetricStep
     since: datetime
@@ -87,10 +88,9 @@ def read_series(
     installation: int | None = None,
     source: int | None = None,
 ) -> MetricSeries:
-    """Return what happened from `since` to `until`, both widened to whole steps.
+    """Return the series from `since` to `until`, widened to whole steps.
 
-    Of one installation, of one source, of what both have to do with one another, or of all.
-    Raises TooFine.
+    Restricted to one installation, to one source, to both, or unrestricted. Raises StepTooShort.
     """
     span = _StepRange(since, until, step)
     entries = _read_entries(span, installation, source)
@@ -100,7 +100,7 @@ def read_series(
 def read_series_by_installation(
     *, since: datetime, until: datetime, step: MetricStep
 ) -> dict[int, MetricSeries]:
-    """Return the series of each installation that has any, in one query. Raises TooFine."""
+    """Return the series of each installation with counts, in one query. Raises StepTooShort."""
     span = _StepRange(since, until, step)
     return _series_by_installation(span, _read_entries(span, group_by="installation"))
 
@@ -108,9 +108,9 @@ def read_series_by_installation(
 def read_series_of_all_and_each(
     *, since: datetime, until: datetime, step: MetricStep
 ) -> tuple[MetricSeries, dict[int, MetricSeries]]:
-    """Return the series of all installations together, and of each that has any, in one query.
+    """Return the series of all installations together, and of each with counts, in one query.
 
-    Raises TooFine.
+    Raises StepTooShort.
     """
     span = _StepRange(since, until, step)
     entries = list(_read_entries(span, group_by="installation"))
@@ -130,7 +130,7 @@ def _series_by_installation(
 def read_series_by_source(
     *, since: datetime, until: datetime, step: MetricStep
 ) -> dict[int, MetricSeries]:
-    """Return the series of each source that has any, in one query. Raises TooFine."""
+    """Return the series of each source with counts, in one query. Raises StepTooShort."""
     span = _StepRange(since, until, step)
     each: dict[int, list[MetricEntry]] = defaultdict(list)
     for entry in _read_entries(span, group_by="source"):
@@ -140,11 +140,11 @@ def read_series_by_source(
 
 
 class StepTooShort(ValueError):
-    """So long a time is not kept, or not answered, in steps so short; the text says what is."""
+    """The range is too long for the step, or older than the step's retention."""
 
 
 class _StepRange:
-    """A range of whole steps. Raises TooFine."""
+    """A range of whole steps. Raises StepTooShort."""
 
     def __init__(self, since: datetime, until: datetime, step: MetricStep):
         self.step = step
@@ -185,10 +185,10 @@ NO_COUNTS = MetricCounts()
 
 
 def _add_counts(sums: MetricCounts, each: MetricCounts, offered: bool) -> None:
-    """Add what one installation did to what all did: their queues add up.
+    """Add the counts of one installation to the sums; unlike over time, queues add up.
 
-    offered   whether what it was offered is what was accepted: for all of them it would be counted
-              once for each
+    offered   whether to count the events offered to it as accepted; in sums over installations,
+              each event would be counted once per installation
     """
     queued = sums.queued + each.queued
     accepted = sums.accepted + (each.accepted if offered else 0)
@@ -210,11 +210,11 @@ def _read_entries(
     *,
     group_by: str = "",
 ) -> Iterator[MetricEntry]:
-    """Yield what is asked for, of all three tables in one statement: rows may move meanwhile.
+    """Yield the entries of all three tables, in one statement because the roll-up moves rows.
 
-    group_by  "installation" or "source", if those are to be told apart. Where they are not, metrics
-           come added up, and -1 stands for all installations together: to read the rows one by one
-           and add them takes three times as long
+    group_by  "installation" or "source", to keep them apart. Otherwise the database adds the
+              metrics up, with -1 for all installations together; adding the rows in Python takes
+              three times as long
     """
     during = [bulk.to_database_value(span.since), bulk.to_database_value(span.until)]
     one, other = ([pk] if pk is not None else [] for pk in (installation, source))
@@ -228,7 +228,7 @@ def _read_entries(
 
 @cache
 def _select_sql(vendor: str, of_one: bool, of_source: bool, group_by: str) -> str:
-    """Return the SQL of `_read_entries`; Django takes longer to write it than it takes to run."""
+    """Return the SQL of `_read_entries`; Django would take longer to build it than it runs."""
     every = f"CASE installation WHEN {ALL_ID} THEN {ALL_ID} ELSE -1 END"
     join = "string_agg" if vendor == "postgresql" else "group_concat"
     sums = {name: f"CAST(SUM({name}) AS bigint)" for name in COUNT_FIELDS}

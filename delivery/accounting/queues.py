@@ -1,4 +1,4 @@
-"""The length and age of queues."""
+"""Measures the length and age of queues."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from delivery.accounting.record import MetricCounts
 from delivery.models import Delivery
 
 HEAD_SCAN_DELIVERIES = (
-    1_000  # deliveries at the head of a lane's queue among which the oldest is looked for
+    1_000  # deliveries at the head of a lane's queue that are searched for the oldest
 )
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSize:
-    """What waits for one installation now.
+    """The current queue of one installation.
 
-    queued            up to QUEUE_COUNT_LIMIT a lane; beyond that, QUEUE_COUNT_LIMIT + 1
-    oldest_queued_at  of the deliveries at the head, or None when nothing waits
+    queued            exact up to QUEUE_COUNT_LIMIT a lane; beyond that, QUEUE_COUNT_LIMIT + 1
+    oldest_queued_at  of the deliveries at the head; None when the queue is empty
     """
 
     queued: int = 0
@@ -34,7 +34,7 @@ class QueueSize:
 
 
 def read_queues(installations: Iterable[int] | None = None) -> dict[int, QueueSize]:
-    """Return the queue of each installation that has any."""
+    """Return the queue of each installation with queued deliveries."""
     among = None if installations is None else list(installations)
     if among == []:
         return {}
@@ -50,12 +50,12 @@ def read_queues(installations: Iterable[int] | None = None) -> dict[int, QueueSi
 
 
 def _lane_queues_sql(count: int | None) -> str:
-    """Return the SQL that counts each lane's queue: of so many installations, or of all."""
+    """Return the SQL that counts each lane's queue, for `count` installations or for all."""
     waiting = (
         f"FROM delivery_delivery WHERE lane_id = lane.id AND state = '{Delivery.State.QUEUED}'"
     )
     among = f"WHERE installation_id IN ({', '.join(['%s'] * count)})" if count else ""
-    # the head, in the order of the queue: by age it would have to be read whole
+    # Only the head of the queue is searched; ordering by age would read the whole queue.
     return (
         f"SELECT installation_id, "  # noqa: S608
         f"(SELECT COUNT(*) FROM (SELECT id {waiting} LIMIT {QUEUE_COUNT_LIMIT + 1}) AS waiting), "
@@ -66,7 +66,7 @@ def _lane_queues_sql(count: int | None) -> str:
 
 
 def read_total_queue() -> QueueSize:
-    """Return what waits for all installations together."""
+    """Return the queue of all installations together."""
     found = list(read_queues().values())
     oldest = min((each.oldest_queued_at for each in found if each.oldest_queued_at), default=None)
     return QueueSize(sum(each.queued for each in found), oldest)

@@ -1,7 +1,7 @@
-"""The ledger in parts: by the hour in which events were received, by their names; and its holes.
+"""Breaks the ledger down by hour and by event name, and lists its discrepancies.
 
-What was offered and not wanted is known by hour and source (`delivery/accounting/metrics.py`), so
-that is how exact a hole can be told. Only as far back as nothing is purged.
+Offered and unwanted events are known by hour and source (`delivery/accounting/metrics.py`), so a
+discrepancy can be narrowed down to those. Only hours from which nothing is purged are covered.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from delivery.models import Attempt, Delivery, Event, Metric, Replayed, Tally
 from integrations.keyset import filter_time_range, first_id
 from integrations.models import Installation, Source
 
-MAX_DISCREPANCY_EXAMPLES = 20  # holes of each kind that are named
+MAX_DISCREPANCY_EXAMPLES = 20  # discrepancies of each kind that are listed
 HOUR = timedelta(hours=1)
 DELIVERY_STATE_VALUES = Delivery.State.values
 
@@ -30,9 +30,9 @@ HourlyCountKey = tuple[int, int, datetime]  # installation or ALL_ID, source, ho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourlyLedgerLine(LedgerLine):
-    """An installation's account of the events received in one hour (UTC).
+    """The account of one installation for the events received in one hour (UTC).
 
-    in_scope: those offered to it, and those that a backfill made deliveries of.
+    in_scope  events offered to it, and events for which a backfill made deliveries
     """
 
     hour: str
@@ -40,7 +40,7 @@ class HourlyLedgerLine(LedgerLine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventNameLine:
-    """An installation's deliveries of the events of one name, or of one type without a name."""
+    """An installation's deliveries of events with one name, or of one type if it has no names."""
 
     installation: str
     event: str
@@ -53,20 +53,20 @@ class EventNameLine:
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """Something that is not as it should be; `text` is a sentence."""
+    """A gap in the ledger; `text` describes it in a sentence."""
 
     kind: str
     text: str
 
 
 def first_unpurged_hour(now: datetime) -> datetime:
-    """Return the first hour of which nothing can have been purged."""
+    """Return the first hour from which nothing can have been purged."""
     days = min(settings.KEEP_EVENTS_DAYS, settings.KEEP_DELIVERIES_DAYS)
     return floor_to_step(now - timedelta(days=days), Metric.Step.HOUR) + HOUR
 
 
 def ledger_by_hour(start: datetime) -> list[HourlyLedgerLine]:
-    """Return the account of each installation and hour, from a whole hour on."""
+    """Return the account of each installation and hour; `start` must be a whole hour."""
     offered, unwanted = (_sum_over_sources(each) for each in _count_offered_and_unwanted(start))
     offered += _sum_over_sources(_count_deliveries(start, afterwards=True))
     states = _count_states(_deliveries_since(start))
@@ -85,9 +85,9 @@ def ledger_by_hour(start: datetime) -> list[HourlyLedgerLine]:
 
 
 def ledger_by_event_name() -> list[EventNameLine]:
-    """Return the deliveries that are there, for each installation and name of an event.
+    """Return the stored deliveries by installation and event name.
 
-    How many of a name were not wanted is not known.
+    Unwanted events are not counted by name, so they are not included.
     """
     name = Case(When(event__name="", then="event__type"), default="event__name")
     states = _count_states(Delivery.objects.order_by().annotate(part=name))
@@ -103,7 +103,7 @@ def ledger_by_event_name() -> list[EventNameLine]:
 
 
 def _count_states(rows: QuerySet[Any]) -> Counter[tuple[int, Any, str]]:
-    """Return how many deliveries an installation has of each part in each state."""
+    """Return the number of deliveries by installation, part and state."""
     counts = rows.values_list("installation", "part", "state").annotate(n=Count("pk"))
     return Counter({(pk, part, state): n for pk, part, state, n in counts})
 
@@ -111,7 +111,7 @@ def _count_states(rows: QuerySet[Any]) -> Counter[tuple[int, Any, str]]:
 def _count_offered_and_unwanted(
     start: datetime,
 ) -> tuple[Counter[HourlyCountKey], Counter[HourlyCountKey]]:
-    """Return the events that were offered, to all and to each, and those that were not wanted."""
+    """Return the offered events (in total and by installation), and the unwanted events."""
     offered: Counter[HourlyCountKey] = Counter()
     unwanted: Counter[HourlyCountKey] = Counter()
     names = ("installation", "source", "at", "accepted", "unwanted")
@@ -138,7 +138,7 @@ def _deliveries_since(start: datetime) -> QuerySet[Any]:
 
 
 def _count_deliveries(start: datetime, *, afterwards: bool) -> Counter[HourlyCountKey]:
-    """Return the deliveries that were made on arrival, or afterwards by a backfill."""
+    """Return the number of deliveries made on arrival, or afterwards by a backfill."""
     backfilled = Exists(Replayed.objects.filter(delivery=OuterRef("pk"), state=""))
     rows = _deliveries_since(start).filter(backfilled if afterwards else ~backfilled)
     counts = rows.values_list("installation", "event__source", "part").annotate(n=Count("pk"))
@@ -153,7 +153,7 @@ def _sum_over_sources(counts: Counter[HourlyCountKey]) -> Counter[tuple[int, dat
 
 
 def list_discrepancies(now: datetime) -> list[Discrepancy]:
-    """Return what is missing. To be called in a transaction that sees one state."""
+    """Return all discrepancies. Call in a transaction with a consistent snapshot."""
     start = first_unpurged_hour(now)
     found = [
         *_missing_events_and_deliveries(start),
@@ -177,7 +177,7 @@ def _of_kind(found: Sequence[Discrepancy], kind: str) -> list[Discrepancy]:
 
 
 def _missing_events_and_deliveries(start: datetime) -> Iterator[Discrepancy]:
-    """Events that are gone, and events without a delivery that were not unwanted either."""
+    """Yield missing events, and events that are neither unwanted nor have a delivery."""
     offered, unwanted = _count_offered_and_unwanted(start)
     made, stored = _count_deliveries(start, afterwards=False), _count_stored_events(start)
     names = dict(Installation.objects.values_list("pk", "name"))
@@ -214,7 +214,7 @@ def _deliveries_without_event() -> Iterator[Discrepancy]:
 
 
 def _overstated_attempts(start: datetime) -> Iterator[Discrepancy]:
-    """Attempts say how many items they carried; what is written of each item must add up."""
+    """Yield attempts whose item count is higher than the sum of their deliveries' items."""
     rows = Attempt.objects.filter(pk__gte=first_id(Attempt, "started_at", start), is_test=False)
     counted = rows.annotate(n=Coalesce(Sum("carried__items"), 0)).filter(n__lt=F("items"))
     for pk, items, n in counted.order_by("pk").values_list("pk", "items", "n"):

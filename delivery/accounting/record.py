@@ -19,7 +19,7 @@ METRIC_RETENTION = {
     MetricStep.DAY: timedelta(3_660),
 }
 
-ALL_ID = 0  # instead of an installation or a source: what belongs to no single one
+ALL_ID = 0  # in place of an id, for counts of no single installation or source
 
 FLOW_FIELDS = (
     "accepted", "unwanted", "delivered", "filtered", "failed", "cancelled", "attempts", "refused",
@@ -31,7 +31,7 @@ METRIC_KEY_FIELDS = ("step", "at", "installation", "source")
 
 
 class MetricCounts(msgspec.Struct, omit_defaults=True):
-    """What happened in some time. As in Metric; `latency` counts the buckets of latency.py."""
+    """The counts of a time span, as in Metric; `latency` counts by bucket of histogram.py."""
 
     accepted: int = 0
     unwanted: int = 0
@@ -46,8 +46,8 @@ class MetricCounts(msgspec.Struct, omit_defaults=True):
     latency: dict[int, int] = {}
 
     def add(self, other: "MetricCounts") -> None:
-        """Add what happened, and keep the highest of what was seen."""
-        # written out: a page adds up thousands, and getattr() takes three times as long
+        """Add the flow counts and keep the maximum of the gauges."""
+        # Written out, because a page adds up thousands and getattr() takes three times as long.
         self.accepted += other.accepted
         self.unwanted += other.unwanted
         self.delivered += other.delivered
@@ -62,16 +62,16 @@ class MetricCounts(msgspec.Struct, omit_defaults=True):
             self.latency[number] = self.latency.get(number, 0) + count
 
 
-MetricEntry = tuple[datetime, int, int, MetricCounts]  # when, installation, source, what
+MetricEntry = tuple[datetime, int, int, MetricCounts]  # time, installation, source, counts
 
 
 def record_settled_batch(
     installation_id: int, settled: Iterable[Any], outcomes: Sequence[str], at: datetime
 ) -> None:
-    """Append what a batch settled. To be called in the transaction that settles it.
+    """Append the counts of a settled batch. Call in the transaction that settles it.
 
-    settled   as lanes.Settled; what stays queued counts for nothing yet
-    outcomes  of the attempts that were made
+    settled   delivery results (worker.results.DeliveryResult); those still queued do not count yet
+    outcomes  the outcome of each attempt
     """
     groups: dict[tuple[int, str, datetime], int] = defaultdict(int)
     for each in settled:
@@ -96,7 +96,7 @@ def append_settlement(
     attempts: int = 0,
     refused: int = 0,
 ) -> None:
-    """Append what became of an installation's deliveries, in the transaction in which it did."""
+    """Append the settled counts of an installation. Call in the transaction that settles them."""
     if by_source or attempts:
         text = msgspec.json.encode(by_source).decode()
         names = ("installation_id", "at", "attempts", "refused", "by_source")
@@ -111,8 +111,7 @@ METRIC_COLUMNS = ("at", "installation", "source", "latency", *COUNT_FIELDS)
 
 
 def select_columns(kind: int, installation: str, source: str, text: str, **counts: str) -> str:
-    """Return the columns, in SQL, that rows of all three tables are read as; `decode_entries` takes
-    them."""
+    """Return the SQL columns, common to all three tables, that `decode_entries` takes."""
     numbers = (counts.get(name, "0") for name in COUNT_FIELDS)
     return ", ".join((str(kind), "at", installation, source, text, *numbers))
 
@@ -134,9 +133,10 @@ SETTLEMENT_COLUMNS_SQL = select_columns(
 def decode_entries(
     kind: int, at: Any, installation: int, source: int, text: str | None, *numbers: Any
 ) -> Iterator[MetricEntry]:
-    """Yield what a row says, part by part.
+    """Yield the entries of a row of any of the three tables.
 
-    text  JSON: of a tally and a settlement their parts, of metrics the latencies of each
+    text  JSON; the counts by installation (tally) or by source (settlement), or the latencies of
+          metrics
     """
     at, sums = bulk.from_database_time(at), MetricCounts(*numbers)
     if kind == METRIC_ROW:
@@ -163,7 +163,7 @@ def _merge_latencies(latencies: Sequence[dict[int, int]]) -> dict[int, int]:
 
 
 def floor_to_step(moment: datetime, step: int) -> datetime:
-    """Return the beginning of the step that a moment lies in. Days are those of UTC."""
+    """Return the start of the step that contains a moment. Days are in UTC."""
     seconds = moment.timestamp()
     return datetime.fromtimestamp(seconds - seconds % step, UTC)
 

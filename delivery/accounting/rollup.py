@@ -30,9 +30,9 @@ from delivery.accounting.record import (
 )
 from delivery.models import Heartbeat, Metric, Settlement, Tally
 
-ROLLUP_BATCH_ROWS = 5_000  # rows rolled up in one transaction
+ROLLUP_BATCH_ROWS = 5_000  # rows of each table rolled up in one transaction
 
-ROLLUP_BUDGET_SECONDS = 5.0  # seconds a roll-up may take; the next sweep goes on
+ROLLUP_BUDGET_SECONDS = 5.0  # seconds a roll-up may take; the next sweep continues
 
 ROLLUP_LOCK = "metrics"  # the heartbeat of the roll-up, and its lock
 
@@ -47,7 +47,7 @@ OLDEST_SETTLEMENTS = bulk.Statement(
 
 
 def needs_rollup() -> bool:
-    """Say whether there are tallies or settlements to be rolled up."""
+    """Return whether there are tallies or settlements to roll up."""
     return Settlement.objects.exists() or Tally.objects.exists()
 
 
@@ -56,7 +56,7 @@ def roll_up_metrics(
 ) -> int:
     """Move tallies and settlements into metrics; return how many rows were moved.
 
-    gauges  also note how long the queues are, and forget what is old
+    gauges  whether to record the queue lengths and delete expired metrics as well
     """
     until, moved = time.monotonic() + budget, 0
     waiting = read_queues().items() if gauges else ()
@@ -71,12 +71,10 @@ def roll_up_metrics(
 
 
 def _move_oldest_rows(seen: list[MetricEntry], now: datetime) -> int:
-    """Move the oldest rows, and write what else was seen; return how many were moved."""
+    """Move the oldest rows and add the sampled gauges; return how many rows were moved."""
     Heartbeat.objects.get_or_create(name=ROLLUP_LOCK, defaults={"at": now})
     with transaction.atomic():
-        Heartbeat.objects.filter(name=ROLLUP_LOCK).update(
-            at=now
-        )  # whoever else rolls up, waits here
+        Heartbeat.objects.filter(name=ROLLUP_LOCK).update(at=now)  # a concurrent roll-up waits here
         tallies, batches = bulk.fetch_rows(OLDEST_TALLIES), bulk.fetch_rows(OLDEST_SETTLEMENTS)
         came_in = [entry for _, *row in tallies for entry in decode_entries(*row)]
         add_to_totals(_ledger_totals(came_in))
@@ -89,7 +87,7 @@ def _move_oldest_rows(seen: list[MetricEntry], now: datetime) -> int:
 
 
 def _ledger_totals(came_in: Iterable[MetricEntry]) -> Counter[str]:
-    """Return what the ledger has to remember of tallies that go."""
+    """Return the totals that the ledger keeps for deleted tallies."""
     past: Counter[str] = Counter()
     for _, installation, _, sums in came_in:
         if installation == ALL_ID:
@@ -101,7 +99,7 @@ def _ledger_totals(came_in: Iterable[MetricEntry]) -> Counter[str]:
 
 
 def _add_to_metrics(entries: Iterable[MetricEntry]) -> None:
-    """Add to the metrics of every step. To be called by one process at a time."""
+    """Add to the metrics of every step. Only one process may call this at a time."""
     new: dict[tuple[Any, ...], MetricCounts] = defaultdict(MetricCounts)
     for at, installation, source, sums in entries:
         for step in MetricStep:

@@ -1,4 +1,4 @@
-"""The tables of events in motion and of their log."""
+"""The tables of events, deliveries and lanes, their log, and their accounting."""
 
 from delivery.models.accounting import Metric, Past, Settlement, Tally
 from delivery.models.deliveries import (

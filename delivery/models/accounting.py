@@ -6,11 +6,11 @@ from integrations.models import Installation, Source
 
 
 class Tally(models.Model):
-    """What was added from one source at once: the other half of the ledger.
+    """Counters of one ingest transaction: the ledger's second, independent record.
 
-    Appended in the transaction of one ingest request, or of several that came together, and taken
-    away again when it is rolled up into Past and Metric (`delivery/accounting/rollup.py`), which
-    say the same with fewer rows.
+    Appended in the transaction of one ingest request, or of several that share a transaction. The
+    roll-up (`delivery/accounting/rollup.py`) adds tallies to Past and Metric, which hold the same
+    counts in fewer rows, and deletes them.
     """
 
     source = models.ForeignKey(Source, models.PROTECT)
@@ -28,7 +28,7 @@ class Tally(models.Model):
 
 
 class Settlement(models.Model):
-    """What one settled batch changed: to deliveries what Tally is to events."""
+    """Counters of one settled batch; for deliveries, the counterpart of Tally."""
 
     installation = models.ForeignKey(
         Installation, models.CASCADE, related_name="+", db_constraint=False, db_index=False
@@ -43,10 +43,10 @@ class Settlement(models.Model):
 
 
 class Metric(models.Model):
-    """What happened in one step of time, between one source and one installation.
+    """Counts of one time step for one source and one installation.
 
-    What belongs to all sources or to no installation yet has a 0 for it: attempts and the queue
-    are an installation's, what was accepted is a source's.
+    The id is 0 where a count has no source or no installation: attempts and queues belong to an
+    installation only, accepted events to a source only.
     """
 
     class Step(models.IntegerChoices):
@@ -86,7 +86,7 @@ class Metric(models.Model):
 
 
 class Past(models.Model):
-    """How much of something was rolled up or purged: what the ledger adds to the rows left."""
+    """A count of rolled-up or purged rows, which the ledger adds to the remaining rows."""
 
     name = models.CharField(max_length=100, primary_key=True)
     count = models.PositiveBigIntegerField(default=0)

@@ -21,8 +21,8 @@ class LogQuerySet(models.QuerySet[LogRow]):
     def newest_of(self, installation: Any) -> Self:
         """Return the rows of an installation (or of an expression for one), newest first.
 
-        A range of one instead of an equality: for that, PostgreSQL would walk the primary key
-        backwards, through the whole log where the installation has little of it.
+        The filter is a range of one id, because with an equality PostgreSQL would scan the primary
+        key backwards, which reads the whole log when the installation has few rows.
         """
         own = self.filter(installation__gte=installation, installation__lte=installation)
         return own.order_by("installation_id", "-pk")
@@ -31,7 +31,7 @@ class LogQuerySet(models.QuerySet[LogRow]):
 class Attempt(models.Model):
     """One HTTP exchange with a vendor; carries one or many deliveries."""
 
-    # db_index: its own would be chosen before the longer one below, and sort a whole log
+    # No index of its own: PostgreSQL would prefer it to the longer one below, and sort a whole log.
     installation = models.ForeignKey(Installation, models.CASCADE, db_index=False)
     started_at = models.DateTimeField()
     duration_ms = models.PositiveIntegerField()
@@ -61,7 +61,10 @@ class Attempt(models.Model):
 
 
 class AttemptBody(models.Model):
-    """What was sent and answered, secrets masked. Apart from the attempt: no list reads it."""
+    """The request and response of an attempt, with secrets masked.
+
+    A separate table, so that lists of attempts do not read it.
+    """
 
     attempt = models.OneToOneField(
         Attempt, models.CASCADE, primary_key=True, related_name="body", db_constraint=False
@@ -77,9 +80,9 @@ class AttemptBody(models.Model):
 
 class DeliveryQuerySet(LogQuerySet["Delivery"]):
     def deliver_again(self, now: datetime, trigger: str) -> int:
-        """Put settled deliveries back into their lane's queue; return how many there were.
+        """Put settled deliveries back into their lane's queue; return how many.
 
-        What is queued already stays as it is. The attempts made so far stay counted.
+        Deliveries that are already queued stay unchanged. Earlier attempts stay counted.
 
         trigger  a Delivery.Trigger
         """
@@ -95,7 +98,7 @@ class DeliveryQuerySet(LogQuerySet["Delivery"]):
         )
 
     def due(self, now: datetime) -> "DeliveryQuerySet":
-        """What is queued and may be sent now."""
+        """Return the deliveries that are queued and may be sent now."""
         due = models.Q(due_at__isnull=True) | models.Q(due_at__lte=now)
         return self.filter(due, state=Delivery.State.QUEUED)
 
@@ -107,16 +110,17 @@ class Delivery(models.Model):
         QUEUED = "queued"
         DELIVERED = "delivered"
         FILTERED = "filtered"  # the blueprint or the destination has nothing to send for it
-        FAILED = "failed"  # refused, or too old
-        CANCELLED = "cancelled"  # somebody decided so
+        FAILED = "failed"  # rejected, or too old
+        CANCELLED = "cancelled"  # a user cancelled it
 
     class Trigger(models.TextChoices):
-        AUTO = "auto"  # its event came in
-        HAND = "hand"  # somebody let it be delivered again
+        AUTO = "auto"  # its event was received
+        HAND = "hand"  # a user delivered it again
         REPLAY = "replay"
         BACKFILL = "backfill"
 
-    # db_index: the unique constraint begins with the event, and `delivery_newest` serves better
+    # No indexes of their own: the unique constraint starts with the event, and `delivery_newest`
+    # serves queries by installation better.
     event = models.ForeignKey(
         Event, models.CASCADE, related_name="deliveries", db_constraint=False, db_index=False
     )
@@ -179,12 +183,12 @@ class Delivery(models.Model):
 
     @property
     def gives_up_at(self) -> datetime:
-        """When it is too old to be tried once more. It must come with its installation."""
+        """The time after which it is too old to be retried. Load the installation with it."""
         return self.queued_at + timedelta(days=give_up_days(self.installation))
 
     @property
     def current_resolution(self) -> "Resolution | None":
-        """What a person said who dealt with it elsewhere, while it is failed as it was then."""
+        """The resolution, if the delivery has not failed again since."""
         if self.state != self.State.FAILED or self.settled_at is None:
             return None
         found: Resolution | None = getattr(self, "resolution", None)
@@ -192,37 +196,39 @@ class Delivery(models.Model):
 
     @staticmethod
     def is_resolved() -> models.Q:
-        """Return the condition that `current_resolution` is there."""
+        """Return the condition that a delivery has a `current_resolution`."""
         here = {"delivery": models.OuterRef("pk"), "at__gte": models.OuterRef("settled_at")}
         exists = models.Exists(Resolution.objects.filter(**here))
         return models.Q(state=Delivery.State.FAILED) & models.Q(exists)
 
     @staticmethod
     def backfilled_since(moment: datetime) -> models.Q:
-        """Return what tells of a delivery that a backfill made it, begun at `moment` or later: its
-        event is old, and it counts as of then where ids are looked up by time."""
+        """Return the condition that a backfill started at or after `moment` created this delivery.
+
+        Its id is recent although its event is old, so time lookups must count it from the backfill.
+        """
         here = models.OuterRef("pk")
         over = Replay.objects.filter(first_delivery__lte=here, last_delivery__gte=here)
         return models.Q(models.Exists(over.filter(created_at__gte=moment)))
 
     @staticmethod
     def last_backfilled_id(moment: datetime) -> "models.QuerySet[Replay, Any]":
-        """Return the query for the last id that such a backfill made: one row, or none."""
+        """Return the query for the last id that such a backfill created; it has at most one row."""
         made = Replay.objects.filter(created_at__gte=moment, last_delivery__isnull=False)
         return made.order_by("-last_delivery").values("last_delivery")[:1]
 
 
 def give_up_days(installation: Installation) -> float:
-    """Return how old a delivery may be that is tried once more."""
+    """Return the age in days after which a delivery is not retried."""
     own = installation.give_up_days
     return settings.GIVE_UP_DAYS if own is None else own
 
 
 class Resolution(models.Model):
-    """That a person dealt with a failed delivery elsewhere. It stays failed, and in the ledger.
+    """A note that a failed delivery was dealt with elsewhere. It stays failed, also in the ledger.
 
-    It is about the failure that was there: a delivery that is delivered again and fails later than
-    this is not resolved, one that a cancelled replay gives back is.
+    It applies to the failure at the time: a delivery that is delivered again and fails later is not
+    resolved, but one that a cancelled replay restores is.
     """
 
     delivery = models.OneToOneField(
@@ -237,7 +243,7 @@ class Resolution(models.Model):
 
 
 class Carried(models.Model):
-    """That an attempt carried a delivery, and at which place among the request's items."""
+    """A delivery that an attempt carried, and its position among the request's items."""
 
     pk = models.CompositePrimaryKey("delivery_id", "attempt_id")
     delivery = models.ForeignKey(
@@ -256,7 +262,7 @@ class Carried(models.Model):
 
 
 class Replayed(models.Model):
-    """That a replay queued a delivery, and what the delivery was before: "" when it was not."""
+    """A delivery that a replay queued, and its previous state; "" when the replay created it."""
 
     pk = models.CompositePrimaryKey("delivery_id", "replay_id")
     delivery = models.ForeignKey(

@@ -7,7 +7,7 @@ from integrations.models import Source
 
 
 class Event(models.Model):
-    """A stored message. Ids longer than their column are cut here; the body has them whole."""
+    """A stored message. Ids longer than their column are truncated; the body has the full ids."""
 
     source = models.ForeignKey(Source, models.PROTECT)
     message_id = models.CharField(max_length=255)
@@ -24,13 +24,13 @@ class Event(models.Model):
 
     class Meta:
         constraints = [
-            # message_id first: the index serves the search by message id as well
+            # message_id first, so that the index also serves the search by message id.
             models.UniqueConstraint(
                 fields=["message_id", "source"], name="one_event_per_source_and_message_id"
             ),
         ]
         indexes = [
-            # newest first, so that a person of a million events costs as much as one of ten
+            # Newest first, so that a user with a million events costs as much as one with ten.
             models.Index(
                 fields=["user_id", "-id"], condition=~models.Q(user_id=""), name="event_of_user"
             ),
@@ -46,7 +46,7 @@ class Event(models.Model):
 
 
 class EventBody(models.Model):
-    """The message as it came. Apart from the event, so that no list ever reads it."""
+    """The message as received. A separate table, so that lists of events do not read it."""
 
     event = models.OneToOneField(
         Event, models.CASCADE, primary_key=True, related_name="body", db_constraint=False
@@ -58,7 +58,7 @@ class EventBody(models.Model):
 
 
 class Rejection(models.Model):
-    """A message that was refused on arrival, and why."""
+    """A message or request that ingest rejected, and the reason."""
 
     source = models.ForeignKey(Source, models.CASCADE)
     received_at = models.DateTimeField(default=timezone.now)
@@ -70,7 +70,7 @@ class Rejection(models.Model):
 
 
 class Signature(models.Model):
-    """That a signed request was taken: it is refused when it comes again."""
+    """The signature of an accepted request, which is rejected if it is sent again."""
 
     text = models.CharField(max_length=100, unique=True)
     received_at = models.DateTimeField(db_index=True)

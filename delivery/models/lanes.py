@@ -1,4 +1,4 @@
-"""Tables of lanes and of what lanes share: known facts and rate limits."""
+"""Tables of lanes, known facts and rate limits."""
 
 from datetime import datetime
 
@@ -9,17 +9,19 @@ from integrations.models import Installation
 
 
 def either(is_so: models.Q, value: object, other: object) -> models.Case:
-    """Return the one value for rows that are so, and the other for those that are not."""
+    """Return one value for rows that meet the condition, and another for the rest."""
     return models.Case(models.When(is_so, then=value), default=other)
 
 
-WAITING = models.Q(paused=False, failures__gt=0)  # lanes whose vendor was unavailable, and may be
+WAITING = models.Q(paused=False, failures__gt=0)  # waiting for an unavailable vendor
 
 
 class LaneQuerySet(models.QuerySet["Lane"]):
     def resume(self) -> int:
-        """Let paused and waiting lanes go on at once, their waits beginning anew; return how many
-        there were. Who waited for the vendor does so until the try of now is over."""
+        """Resume paused and waiting lanes at once, and restart their retries; return how many.
+
+        A lane that waited for its vendor still counts as waiting until the next attempt is over.
+        """
         now = timezone.now()
         return self.update(
             paused=False,
@@ -66,21 +68,23 @@ class Lane(models.Model):
         return f"{self.installation} lane {self.number}"
 
     def is_busy(self, now: datetime) -> bool:
-        """Say whether a worker may have a request of this lane under way."""
+        """Return whether a worker may have a request of this lane in flight."""
         if self.lease is None or self.lease_until is None or self.paused:
             return False
         waits = self.due_at is not None and self.due_at > now
         return not waits and self.lease_until >= now
 
     def is_retrying(self, now: datetime) -> bool:
-        """Say whether its vendor was unavailable and the next try is due or under way: until that
-        one's outcome is known, the vendor still is."""
+        """Return whether the vendor was unavailable and the next attempt is due or in flight.
+
+        Until its outcome is known, the vendor counts as unavailable.
+        """
         is_due = self.due_at is not None and self.due_at <= now
         return is_due and self.failures > 0 and not self.paused
 
 
 class Told(models.Model):
-    """A fact a vendor was told, and needs to be told only once."""
+    """A fact that a vendor has accepted and needs only once."""
 
     installation = models.ForeignKey(Installation, models.CASCADE)
     key = models.CharField(max_length=300)
@@ -96,7 +100,7 @@ class Told(models.Model):
 
 
 class Bucket(models.Model):
-    """What is left of a vendor's limit: tokens that run out by sending and come back with time."""
+    """The token bucket of a vendor's rate limit, or the counter of an allowance."""
 
     key = models.CharField(max_length=400, unique=True)
     tokens = models.FloatField()

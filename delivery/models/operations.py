@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Incident(models.Model):
-    """Something that is wrong, for as long as it is; told once, and so is its end."""
+    """A problem, from its first sign to its end; the start and the end are notified once each."""
 
     class Kind(models.TextChoices):
         ATTENTION = "attention", "Needs attention"
@@ -40,7 +40,7 @@ class Incident(models.Model):
 
 
 class Heartbeat(models.Model):
-    """A sign of life of one part of the machinery."""
+    """The last sign of life of a process or a periodic task."""
 
     name = models.CharField(max_length=100, primary_key=True)
     at = models.DateTimeField()

@@ -8,8 +8,10 @@ from integrations.models import Installation
 
 
 class Replay(models.Model):
-    """Deliveries to be queued again, or events to be delivered to an installation afterwards: a
-    job that goes through the log by id, a chunk at a time, and remembers how far it is."""
+    """A job that queues deliveries again, or makes deliveries of past events (a backfill).
+
+    It goes through the log by id, one chunk at a time, and remembers its position.
+    """
 
     class Kind(models.TextChoices):
         REPLAY = "replay"
@@ -18,7 +20,7 @@ class Replay(models.Model):
     class State(models.TextChoices):
         RUNNING = "running"
         PAUSED = "paused"
-        CANCELLING = "cancelling"  # what it queued and nobody has sent yet is taken back
+        CANCELLING = "cancelling"  # its unsent deliveries are being taken back
         CANCELLED = "cancelled"
         DONE = "done"
 
@@ -62,7 +64,7 @@ class Replay(models.Model):
 
     @property
     def progress(self) -> float:
-        """How much of its range is behind it, from 0 to 1."""
+        """The processed share of its range, from 0 to 1."""
         length = self.end - self.first
         return min((self.cursor - self.first) / length, 1.0) if length > 0 else 1.0
 

@@ -232,7 +232,7 @@ def test_the_queues_of_an_installations_lanes_are_one(source):
 
 def test_what_is_too_long_for_its_steps_is_refused(source):
     now = timezone.now()
-    with pytest.raises(metrics.StepTooShort, match="longer steps"):
+    with pytest.raises(metrics.StepTooShort, match="longer step"):
         metrics.read_series(since=now - 26 * HOUR, until=now, step=Step.MINUTE)
     with pytest.raises(metrics.StepTooShort, match="kept for 2 days"):
         metrics.read_series(since=now - 60 * HOUR, until=now - 50 * HOUR, step=Step.MINUTE)
