@@ -170,7 +170,7 @@ def test_pages_open_without_the_destination_and_say_so(client, heap):
     text = "The destination vanished is not in this version&#x27;s catalog."
     assert "Needs attention" in overview.content.decode()
     assert text in overview.content.decode()
-    assert "It waits for a version that has it" in story.content.decode()
+    assert "The delivery waits for a version that includes it." in story.content.decode()
 
 
 def test_deliveries_wait_for_a_version_that_has_it_and_go_by_themselves(heap):
