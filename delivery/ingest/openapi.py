@@ -1,5 +1,7 @@
-"""The addresses for SDKs in the OpenAPI schema: written down here, since no serializer of DRF's is
-on their way. A test holds them against the addresses there are, and calls each with what it says.
+"""Adds the SDK endpoints to the OpenAPI schema.
+
+They are described by hand, because they use no DRF serializers. A test compares them with the URL
+patterns, and calls each endpoint as described.
 """
 
 import re
@@ -18,7 +20,7 @@ INGEST_TAG = {
     "description": "Where SDKs send to. The body is JSON whatever its Content-Type says, and may "
     "be gzipped. Errors have `code` and `message` at the top: SDKs send anything else again.",
 }
-# In the order in which they are tried; the writeKey of the body is last.
+# In the order in which they are tried; the body's writeKey comes last.
 WRITE_KEY_SECURITY_SCHEMES = {
     "writeKeyBasic": {"type": "http", "scheme": "basic", "description": "As the user name."},
     "writeKeyBearer": {"type": "http", "scheme": "bearer"},
@@ -65,7 +67,7 @@ PIXEL_PARAMETERS = {
 
 
 def add_ingest(result: Json, **_: Any) -> Json:
-    """Add our addresses to the schema; a hook of drf-spectacular's, called last."""
+    """Add the SDK endpoints to the schema. A hook of drf-spectacular, called last."""
     shapes = [*MESSAGE_SCHEMAS.values(), Taken, TakenBatch, Refused]
     components = msgspec.json.schema_components(shapes, ref_template=SCHEMA_REF_TEMPLATE)[1]
     for struct in MESSAGE_SCHEMAS.values():
@@ -95,7 +97,7 @@ def _batch_item_name(kind: str) -> str:
 
 
 def _with_type(kind: str, name: str) -> Json:
-    """Return the shape of a message that names its type."""
+    """Return the schema of a message with a `type`."""
     named = {"type": "object", "properties": {"type": {"const": kind}}, "required": ["type"]}
     return {"allOf": [_ref(name), named]}
 
@@ -131,7 +133,7 @@ def _paths() -> Iterator[tuple[str, Json]]:
 
 
 def _post(address: str, summary: str, shape: Json, taken: str = "Taken") -> Json:
-    """Return an address that takes messages."""
+    """Return the path item of an endpoint that accepts messages."""
     operation = _operation(address, summary, ERROR_DESCRIPTIONS)
     operation["parameters"] = SIGNATURE_PARAMETERS
     operation["requestBody"] = _request_body(shape)

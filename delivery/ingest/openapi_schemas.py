@@ -1,5 +1,7 @@
-"""What SDKs send and are answered, for the documentation of the API. The parser takes more than
-this: what is said here is what is understood as it is meant."""
+"""Schemas of the SDKs' requests and responses, for the API documentation only.
+
+The parser accepts more than this; the schemas describe the intended use.
+"""
 
 from typing import Annotated, Any, Literal
 

@@ -43,7 +43,7 @@ def guarded_destination(destination: Destination) -> Iterator[None]:
 
 
 def get_vendor_limits(installation: Installation) -> Sequence[Limit]:
-    """Return a vendor's limits; none if they cannot be read, which the lane reports."""
+    """Return a vendor's limits; none if its code or secrets are unusable, as its lane reports."""
     try:
         config = installation.settings()
         with guarded_destination(installation.destination):

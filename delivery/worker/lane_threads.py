@@ -73,7 +73,7 @@ class LanePool:
         self.pool = ThreadPoolExecutor(size, thread_name_prefix="lane")
 
     def take(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Run the work in a thread; return its result, or None if it is not done yet."""
+        """Run the work in a thread; return its result, or None if the thread is still running."""
         until = time.monotonic() + MAX_STAY
         with self.lock:
             self.busy += 1
@@ -109,7 +109,7 @@ class LanePool:
 
 @cache
 def lane_pool() -> LanePool:
-    """Return the lane pool of this process, made after the fork, which threads do not survive."""
+    """Return the lane pool of this process. Made lazily, because threads do not survive a fork."""
     return LanePool(settings.LANES_PER_WORKER)
 
 

@@ -125,7 +125,7 @@ def test_a_broker_that_fails_loses_no_event(lane, monkeypatch, caplog):
     Lane.objects.update(woken_at=None)
     put_in(Source.objects.get(), "second")
     assert lane.delivery_set.count() == 2
-    assert "could be rung for drain" in caplog.text
+    assert "Could not queue drain" in caplog.text
 
 
 def test_the_leases_of_a_dead_cluster_are_freed_and_only_those(lane, monkeypatch):
