@@ -73,7 +73,7 @@ def parse_envelope(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
             body, _decode_envelope, levels=MAX_NESTING_LEVELS + NESTING_MARGIN
         )
     except (ValueError, RecursionError) as error:
-        message = f"The body is not valid JSON: {error.__cause__}"
+        message = f"The body cannot be parsed: {error.__cause__}"
         raise UnreadableRequest("invalid_json", message, text=body) from None
 
 

@@ -206,7 +206,7 @@ def _decode_message(raw: bytes) -> tuple[bytes, MessageFields, tuple[str, ...]]:
         raw, data, notes = json_repair.decode_or_repair(raw, msgspec.json.decode)
         return raw, msgspec.convert(data, MessageFields), notes
     except ValueError as error:
-        raise MessageRejected(f"The message is not valid JSON: {error}") from None
+        raise MessageRejected(f"The message cannot be parsed: {error}") from None
 
 
 def _unread_value_notes(fields: MessageFields, columns: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ def check_rate(source, messages):
     )
     if taken.wait > 0:
         raise RateLimitExceeded(
-            f"This source may send {rate:,} messages a second, and {BURST_SECONDS:.0f} s of "
-            "that at once.",
+            f"This source may send {rate:,} messages a second, and at most "
+            f"{rate * BURST_SECONDS:,.0f} at once.",
             retry_after=math.ceil(taken.wait),
         )

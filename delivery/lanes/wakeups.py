@@ -45,8 +45,9 @@ def _lanes_needing_a_worker(now: datetime) -> QuerySet[Lane]:
 def wake_lanes(lane_ids: Sequence[int]) -> None:
     """Wake the lanes that have no worker. Call after the commit.
 
-    Wake-ups are coalesced: a lane is not woken again until REPEAT_WAKEUP_AFTER has passed. A lost
-    wake-up only delays deliveries, so an error is logged and not raised.
+    Wake-ups are coalesced: a lane with an unanswered wake-up is not woken again until
+    REPEAT_WAKEUP_AFTER has passed. A lost wake-up only delays deliveries, so an error is logged and
+    not raised.
     """
     enqueue_wakeups([bulk.fetch_rows(each) for each in wakeup_statements(lane_ids, timezone.now())])
 

@@ -88,7 +88,7 @@ def _trouble_recorded(outcome: BatchOutcome) -> Iterator[None]:
     except VendorUnavailable as error:
         outcome.wait(error)
     except LimitReached as reached:
-        outcome.hold_back(reached.seconds, f"{vendor} takes {reached.limit.name}")
+        outcome.hold_back(reached.seconds, f"{vendor} accepts at most {reached.limit.name}")
     except CredentialsRejected as error:
         outcome.pause(f"{vendor} refused the credentials: {error}", error)
     except (

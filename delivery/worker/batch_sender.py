@@ -146,7 +146,7 @@ class BatchSender:
             return items
         if not limit.per_person:
             raise LimitReached(limit, waits[""])
-        reason = f"{self.destination.name} takes {limit.name}."
+        reason = f"{self.destination.name} accepts at most {limit.name}."
         for delivery_id in self.outcome.open_ids():
             person = self.people.get(delivery_id)
             if person in waits:

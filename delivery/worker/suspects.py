@@ -1,4 +1,4 @@
-"""Tells a message that the vendor fails on from a vendor that fails on everything."""
+"""Distinguishes a message that the vendor fails on from a vendor that fails on everything."""
 
 from integrations.errors import VendorFailed
 

@@ -230,12 +230,12 @@ def test_odd_values_are_compared_too(event, payload):
     ("text", "reason", "line"),
     [
         ('{"type": "trak", "userId": "x"}', "type: must be one of track.", '  "type": "trak",'),
-        ('{"userId": 5, "event": ""}', "event: a track needs a name.", '  "event": ""'),
-        ('{"anonymousId": ""}', "userId or anonymousId: one is needed.", '  "anonymousId": ""'),
+        ('{"userId": 5, "event": ""}', "event: required for a track.", '  "event": ""'),
+        ('{"anonymousId": ""}', "userId or anonymousId: one is required.", '  "anonymousId": ""'),
         ('{"a": 1, "b": {"a": [0]}}', "Expected `str` - at `$.b.a`", '    "a": ['),
         ('{"a": 1,\n "b": }', "JSON is malformed: invalid character (byte 15)", ' "b": }'),
         ('{"userId": "x"}', "event: required for a track.", None),
-        ("", "The message is not usable.", None),
+        ("", "The message cannot be parsed.", None),
     ],
 )  # fmt: skip
 def test_the_line_that_is_wrong_is_marked(text, reason, line):

@@ -122,10 +122,10 @@ def poison(context: RowContext, result: Result) -> None:
                         break
             state, reason, _ = states[f"poison-{number:06}"]
             assert (state, claims <= 5) == ("failed", True), f"{state} after {claims} claims"
-            assert "workers died" in reason
+            assert "workers crashed" in reason
             result.recovery.append(time.monotonic() - started)
         penstock.add_ledger_to(result)
-        result.reasons["workers died over it"] = result.failed
+        result.reasons["workers crashed on it"] = result.failed
         result.note = "a worker dies four times, the fifth leaves the message alone"
         assert result.failed == context.rounds
 
