@@ -284,7 +284,7 @@ class Destination:
 
     @property
     def is_missing(self) -> bool:
-        """Say whether it only stands for one that the catalog does not have."""
+        """Return whether it only stands for one that the catalog does not have."""
         return self.status == "missing"
 
     @property

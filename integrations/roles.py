@@ -146,7 +146,7 @@ ROLES = {
 
 
 def scopes_include(scopes: Iterable[str], needed: str) -> bool:
-    """Say whether a token of these scopes may be used for it; to write includes to read."""
+    """Return whether a token of these scopes may be used for it; to write includes to read."""
     subject, _, verb = needed.partition(":")
     written = f"{subject}:write" if verb == "read" else needed
     return not {"admin", needed, written}.isdisjoint(scopes)

@@ -95,7 +95,7 @@ def log_out_everywhere(user: Any, now: datetime) -> None:
 
 
 def has_ended(login: Login) -> bool:
-    """Say whether a login is over: revoked, its user gone, or the password another one."""
+    """Return whether a login is over: revoked, its user gone, or the password another one."""
     same = constant_time_compare(login.session_hash, login.user.get_session_auth_hash())
     return login.revoked_at is not None or not login.user.is_active or not same
 

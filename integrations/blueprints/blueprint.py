@@ -50,7 +50,7 @@ class Blueprint:
         return self.plans.get(kind, EMPTY_PLAN).reads
 
     def wants(self, view: MessageView) -> bool:
-        """Say whether anything is sent for a message. Needs `type` and what `reads` returns."""
+        """Return whether anything is sent for a message. Needs `type` and what `reads` returns."""
         plan = self.plans.get(view["type"], EMPTY_PLAN)
         for condition, _ in plan.enabled_actions:
             if condition is None or condition(view):
@@ -73,7 +73,7 @@ class Blueprint:
         return _number_repeats(actions) if len(actions) > 1 else actions
 
     def passes(self, view: MessageView) -> bool:
-        """Say whether a message is sent as it is, because no action takes it."""
+        """Return whether a message is sent as it is, because no action takes it."""
         plan = self.plans.get(view["type"], EMPTY_PLAN)
         taken = any(condition is None or condition(view) for condition, _ in plan.enabled_actions)
         return plan.passes and not taken and not _is_taken_by_disabled(plan, view)
@@ -93,7 +93,7 @@ def _number_repeats(actions: list[Action]) -> list[Action]:
 
 
 def _is_taken_by_disabled(plan: TypePlan, view: MessageView) -> bool:
-    """Say whether an action that is switched off would take the message."""
+    """Return whether an action that is switched off would take the message."""
     return any(condition is None or condition(view) for condition in plan.disabled_conditions)
 
 

@@ -58,12 +58,12 @@ def index_items(value: Any) -> Any:
 
 
 def is_truthy(value: Any) -> bool:
-    """Say whether JavaScript takes a value for true: all but null, false, 0 and the empty text."""
+    """Return whether JavaScript considers a value true: all but null, false, 0 and ""."""
     return bool(value) or isinstance(value, list | dict)
 
 
 def is_blank(value: Any) -> bool:
-    """Say whether JavaScript finds a value loosely equal to the empty text, or it is null.
+    """Return whether JavaScript finds a value loosely equal to the empty text, or it is null.
 
     So are 0, false, "", and a list that shows as nothing: [], [null], [[""]].
     """

@@ -101,7 +101,7 @@ class Source(models.Model):
         return secret
 
     def allows(self, origin: str) -> bool:
-        """Say whether pages of that origin may send as this source."""
+        """Return whether pages of that origin may send as this source."""
         listed = self.allowed_origins.lower().split()
         return not listed or any(_matches_origin(each, origin.lower()) for each in listed)
 

@@ -492,7 +492,7 @@ def test_nobody_is_kept_out_of_any_page_none_is_too_wide_or_asks_another_host(pa
 
 
 def is_wider(page, size):
-    """Say whether a page has to be scrolled sideways, or has buttons and fields beyond its edge."""
+    """Return whether a page scrolls sideways or has controls beyond its edge."""
     page.set_viewport_size(size)
     page.wait_for_timeout(100)  # until charts have shrunk
     width = page.evaluate("document.documentElement.scrollWidth")

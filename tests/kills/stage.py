@@ -142,7 +142,7 @@ class Stage:
         return answer.json()
 
     def has_queued(self) -> bool:
-        """Say whether anything is to be delivered still; the ledger takes a process to ask."""
+        """Return whether anything is to be delivered still; the ledger takes a process to ask."""
         url = f"http://{self.env['PENSTOCK_WEB_BIND']}/v1/admin/deliveries"
         asked = {"params": {"state": "queued", "limit": 1}, "timeout": 30}
         answer = self.web.get(url, headers={"Authorization": f"Bearer {self.token}"}, **asked)
@@ -201,7 +201,7 @@ class Stage:
         return [leash, *leash.children(recursive=True)]
 
     def is_fully_running(self) -> bool:
-        """Say whether all parts of the cluster are there and nobody is at work."""
+        """Return whether all parts of the cluster are there and nobody is at work."""
         roles = ["main", "guard", "monitor", "pusher"]
         workers = int(self.env["PENSTOCK_CLUSTER_WORKERS"])
         return len(self.find("idle worker")) == workers and all(self.find(role) for role in roles)

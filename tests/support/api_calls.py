@@ -104,7 +104,7 @@ EXPECTED_REFUSALS = {"auth_refresh_create": 401, "auth_logout_create": 409}
 
 
 def is_destructive(path, method):
-    """Say whether other calls need what this one ends."""
+    """Return whether other calls need what this one ends."""
     return method == "DELETE" or path.endswith("/cancel")
 
 

@@ -1,4 +1,4 @@
-"""Traffic recorded from real SDKs, where it is at hand: `../shared/clients/recordings`."""
+"""Traffic recorded from real SDKs, where it is present: `../shared/clients/recordings`."""
 
 import base64
 import gzip

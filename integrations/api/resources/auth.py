@@ -119,7 +119,7 @@ class MeView(ManagementAPIView):
 
 
 def can_use_scope(scope, granted, user):
-    """Say whether a token with these scopes can be used for this one by its user."""
+    """Return whether a token with these scopes can be used for this one by its user."""
     permission = SCOPES[scope].permission
     return scopes_include(granted, scope) and (not permission or user.has_perm(permission))
 

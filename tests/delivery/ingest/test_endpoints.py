@@ -335,7 +335,7 @@ def test_a_source_made_a_moment_ago_is_known_at_once(client, source):
 
 # --- real SDKs -----------------------------------------------------------------------------------
 
-needs_recordings = pytest.mark.skipif(not RECORDING_NAMES, reason="no recordings of SDKs at hand")
+needs_recordings = pytest.mark.skipif(not RECORDING_NAMES, reason="there are no recordings of SDKs")
 
 
 @needs_recordings

@@ -227,5 +227,5 @@ def start_another_cluster(stage: Stage, **overrides: float) -> RunningCommand:
 
 
 def is_cluster_busy(stage: Stage) -> bool:
-    """Say whether the cluster is whole and a worker talks to the vendor."""
+    """Return whether the cluster is whole and a worker talks to the vendor."""
     return bool(stage.find("main") and stage.find("guard") and stage.find("busy worker"))

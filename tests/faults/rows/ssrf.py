@@ -162,7 +162,7 @@ def check_lying_names(vendor: RawVendor) -> int:
     with watch_connections(rebinding=[["127.0.0.1"]]) as (
         _,
         connected,
-    ):  # the next connection judges anew
+    ):  # the next connection checks again
         assert "is not a public address" in refusal_of(f"http://rebinding.example:{vendor.port}/")
     assert connected == []
     return len(lies) + 1

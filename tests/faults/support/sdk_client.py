@@ -109,7 +109,7 @@ class SdkClient:
         return [a for a in list(self.answers) if a.started >= start and a.ended <= end]
 
     def was_taken_after(self, moment: float) -> bool:
-        """Say whether a request that began after that was answered with 200."""
+        """Return whether a request that began after that was answered with 200."""
         return any(a.started > moment and a.status == 200 for a in reversed(self.answers))
 
     def statuses(self) -> Counter[int]:

@@ -66,7 +66,7 @@ def test_a_view_that_says_nothing_answers_nobody():
 
 
 def answer(view, method, user, scopes):
-    """Say whether the view lets a user in with a token of these scopes."""
+    """Return whether the view lets a user in with a token of these scopes."""
     request = Request(getattr(APIRequestFactory(), method.lower())("/"))
     request.user, request.auth = user, ApiToken(user=user, scopes=list(scopes))
     return ScopeAndRole().has_permission(request, view())
