@@ -50,6 +50,11 @@ def test_items_that_may_not_be_sent_now_are_left_out():
     assert list(bisect([2], vendor)) == []
 
 
+def test_what_was_left_out_is_not_in_the_halves():
+    vendor = Vendor({3}, limit=1)
+    assert [items for items, _ in bisect([1, 2, 3, 4], vendor)] == [[2], [3], [4]]
+
+
 def test_any_other_error_ends_the_search():
     def unavailable(items):
         raise ConnectionError
