@@ -7,6 +7,8 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
+from integrations.timed_text import TimedText
+
 KEEP_STORED_HELP = "Leave empty to keep the one stored."
 
 RELATIVE_TIME_UNITS = (
@@ -17,10 +19,6 @@ RELATIVE_TIME_UNITS = (
 )
 
 EXACT_TIME_FORMAT = "Y-m-d H:i:s"
-
-CLOCK_PATTERN = re.compile(
-    r"(?:(\d{4}-\d{2}-\d{2}) )?(\d{2}:\d{2}:\d{2}) UTC"
-)  # as state.clock() writes
 
 CHIP_HTML = (
     '<span class="ps-chip ps-{}"><span class="material-symbols-outlined" aria-hidden="true">{}'
@@ -107,15 +105,18 @@ def left(moment):
     )
 
 
-def clocks(text):
-    """Return a sentence with the times that state.clock() wrote into it as such."""
-    today = timezone.now().date().isoformat()
+def mark_times(text):
+    """Return a sentence as HTML. The times of a TimedText become <time> elements."""
+    moments = text.moments if isinstance(text, TimedText) else {}
+    if not moments:
+        return escape(text)
 
-    def marked(match):
-        day, clock = match[1] or today, match[2]
-        return f'<time datetime="{day}T{clock}+00:00" data-clock>{match[0]}</time>'
+    def element(match):
+        return f'<time datetime="{moments[match[0]].isoformat()}" data-clock>{match[0]}</time>'
 
-    return mark_safe(CLOCK_PATTERN.sub(marked, escape(text)))  # noqa: S308
+    # "12:00:00 UTC" is also the end of "2026-11-21 12:00:00 UTC", so longer texts come first.
+    shown = "|".join(sorted(moments, key=len, reverse=True))
+    return mark_safe(re.sub(shown, element, escape(text)))  # noqa: S308
 
 
 def number(count):

@@ -32,6 +32,7 @@ from delivery.status.incidents import describe_incident
 from delivery.status.installations import describe_installation, with_state
 from delivery.status.status_text import StatusText
 from integrations.models import Installation
+from integrations.timed_text import timed_text
 
 MAX_RECENT_ROWS = 200  # newest failed deliveries, and newest rejections
 FAILURE_SCAN_ROWS = 2_000  # newest failed deliveries scanned, including resolved ones
@@ -91,7 +92,7 @@ def home(request, context):
         **steps,
         "title": "Home",
         "is_new": not (rows and has_events),
-        "verdict": home_verdict(rows),
+        "verdict": home_verdict(rows, now),
         "span": span,
         "rows": rows,
         **(totals_context(rows, whole, span, now) if rows else {}),
@@ -128,7 +129,7 @@ def build_installation_row(
     )
 
 
-def home_verdict(rows: Sequence[InstallationRow]) -> StatusText | None:
+def home_verdict(rows: Sequence[InstallationRow], now: datetime) -> StatusText | None:
     """Return a summary of the status of all installations, or None without installations."""
     for level, icon, many in TROUBLE_LEVELS:
         sick = [row for row in rows if row.status.level == level]
@@ -137,7 +138,7 @@ def home_verdict(rows: Sequence[InstallationRow]) -> StatusText | None:
             says = f"{names} {describe_trouble(sick, many)}"
             detail = sick[0].status.detail if len(sick) == 1 else ""
             rest = describe_others([row for row in rows if row.status.level != level])
-            return StatusText(level, icon, says, f"{with_full_stop(detail)} {rest}".strip())
+            return StatusText(level, icon, says, _verdict_detail(detail, rest, now))
     if not rows:
         return None
     one = len(rows) == 1
@@ -168,8 +169,11 @@ def status_predicate(status: StatusText) -> str:
     return said if status.level == "attention" else f"is {said}"
 
 
-def with_full_stop(detail: str) -> str:
-    return f"{detail.rstrip('.')}." if detail else ""
+def _verdict_detail(detail: str, rest: str, now: datetime) -> str:
+    if not detail:
+        return rest
+    end = "" if detail.endswith(".") else "."
+    return timed_text("{detail}{end}{rest}", now, detail=detail, end=end, rest=rest and f" {rest}")
 
 
 def describe_others(rows: Sequence[InstallationRow]) -> str:

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from delivery.models import Delivery, Lane
-from delivery.status.status_text import StatusText, format_time
+from delivery.status.status_text import StatusText
+from integrations.timed_text import timed_text
 
 State = Delivery.State
 
@@ -73,8 +74,14 @@ def describe_delivery(delivery: Delivery, now: datetime) -> StatusText:
         State.CANCELLED: _cancelled,
     }[delivery.state](delivery, now)
     if found := delivery.current_resolution:
-        by, at = f" by {found.by}" if found.by else "", format_time(found.at, now)
-        detail = f"Resolved{by} at {at}: {found.note.rstrip('.')}. {detail}"
+        detail = timed_text(
+            "Resolved{by} at {at}: {note}. {detail}",
+            now,
+            by=f" by {found.by}" if found.by else "",
+            at=found.at,
+            note=found.note.rstrip("."),
+            detail=detail,
+        )
         return StatusText("off", "task_alt", "Failed, resolved", detail)
     return StatusText(_level(level, delivery), icon, title, detail, _fix(delivery))
 
@@ -114,25 +121,38 @@ def _queued(delivery: Delivery, now: datetime) -> tuple[str, str]:
         return "Needs attention", detail
     next_try = describe_retry(lane, now)
     if lane.due_at and lane.due_at > now:
-        next_try = f"the next attempt is at {format_time(lane.due_at, now)}"
+        next_try = timed_text("the next attempt is at {at}", now, at=lane.due_at)
     if next_try:
-        detail = (
-            f"{lane.last_error}. The problem is at {vendor}; {next_try}, as attempt "
-            f"{delivery.attempts + 1}. Penstock keeps trying until "
-            f"{format_time(delivery.gives_up_at, now)}. "
-            "No action needed."
-        )
-        return f"Waiting for {vendor}", detail
+        return f"Waiting for {vendor}", _waiting_detail(delivery, next_try, now)
     return "Queued", "It is sent after the deliveries ahead of it. No action needed."
+
+
+def _waiting_detail(delivery: Delivery, next_try: str, now: datetime) -> str:
+    return timed_text(
+        "{error}. The problem is at {vendor}; {next_try}, as attempt {attempt}. "
+        "Penstock keeps trying until {end}. No action needed.",
+        now,
+        error=delivery.lane.last_error,
+        vendor=delivery.installation.destination.name,
+        next_try=next_try,
+        attempt=delivery.attempts + 1,
+        end=delivery.gives_up_at,
+    )
 
 
 def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
     vendor, attempt = delivery.installation.destination.name, delivery.last_attempt
     seconds = (delivery.settled_at - delivery.event.received_at).total_seconds()
     status = f" with HTTP {attempt.status}" if attempt and attempt.status else ""
-    when = format_time(delivery.settled_at, now)
     after = f", {_format_seconds(seconds)} after it was received" if seconds < 3_600 else ""
-    return "Delivered", f"{vendor} accepted it{status} at {when}{after}. No action needed."
+    return "Delivered", timed_text(
+        "{vendor} accepted it{status} at {at}{after}. No action needed.",
+        now,
+        vendor=vendor,
+        status=status,
+        at=delivery.settled_at,
+        after=after,
+    )
 
 
 def _format_seconds(seconds: float) -> str:

@@ -18,8 +18,9 @@ from django.db.models.functions import Cast
 from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT, BoundedCount, format_bounded_count
 from delivery.models import Attempt, Delivery, Lane
 from delivery.status.deliveries import describe_retry
-from delivery.status.status_text import StatusText, format_time
+from delivery.status.status_text import StatusText
 from integrations.models import AuditEntry, Installation
+from integrations.timed_text import timed_text
 
 UNINSTALLED_NOTE = "its log, metrics and revisions are kept"
 FAILURE_SAMPLE_DELIVERIES = 100  # deliveries, the newest of an installation
@@ -84,8 +85,10 @@ def describe_installation(
     """Return the state of an installation from with_state()."""
     vendor = installation.destination.name
     if installation.uninstalled_at:
-        since = format_time(installation.uninstalled_at, now)
-        return StatusText("off", "block", "Uninstalled", f"since {since}; {UNINSTALLED_NOTE}")
+        since = timed_text(
+            "since {at}; {note}", now, at=installation.uninstalled_at, note=UNINSTALLED_NOTE
+        )
+        return StatusText("off", "block", "Uninstalled", since)
     if not installation.enabled:
         return StatusText(
             "off", "pause_circle", "Paused by an admin", _paused_detail(installation, now)
@@ -97,18 +100,23 @@ def describe_installation(
         return _needs_attention(installation, refused)
     waiting = next((lane for lane in lanes if is_waiting_for_vendor(lane, now)), None)
     if waiting:
-        next_try = (
-            describe_retry(waiting, now) or f"next attempt {format_time(waiting.due_at, now)}"
-        )
         return StatusText(
-            "waiting",
-            "schedule",
-            f"Waiting for {vendor}",
-            f"{waiting.last_error} since {format_time(waiting.changed_at, now)}; {next_try}",
+            "waiting", "schedule", f"Waiting for {vendor}", _waiting_detail(waiting, now)
         )
     if installation.newest is None:
         return StatusText("new", "hourglass_empty", "Nothing to deliver yet")
     return _delivering(installation)
+
+
+def _waiting_detail(lane: Lane, now: datetime) -> str:
+    next_try = describe_retry(lane, now) or timed_text("next attempt {at}", now, at=lane.due_at)
+    return timed_text(
+        "{error} since {since}; {next_try}",
+        now,
+        error=lane.last_error,
+        since=lane.changed_at,
+        next_try=next_try,
+    )
 
 
 def is_waiting_for_vendor(lane: Lane, now: datetime) -> bool:
@@ -156,7 +164,8 @@ def _destination_missing(installation: Installation) -> StatusText:
 
 def _paused_detail(installation: Installation, now: datetime) -> str:
     number, paused_at = count_queued(installation), installation.paused_at
-    since = f"since {format_time(paused_at, now)}" if paused_at else ""
-    return ", ".join(
-        filter(None, (since, f"{format_bounded_count(number)} queued" if number else ""))
-    )
+    queued = f"{format_bounded_count(number)} queued" if number else ""
+    if not paused_at:
+        return queued
+    rest = f", {queued}" if queued else ""
+    return timed_text("since {at}{rest}", now, at=paused_at, rest=rest)

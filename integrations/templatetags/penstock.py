@@ -14,7 +14,7 @@ from pygments.lexers.data import JsonLexer
 
 from integrations import catalog
 from integrations.encryption import MASK
-from integrations.formatting import ago, chip, clocks, duration, exact, left, number, sparkline
+from integrations.formatting import ago, chip, duration, exact, left, mark_times, number, sparkline
 
 register = template.Library()
 SECRET_MARK = (
@@ -86,5 +86,5 @@ def as_json(value):
     return json.dumps(value)
 
 
-for function in (chip, sparkline, ago, exact, left, clocks, number, duration):
+for function in (chip, sparkline, ago, exact, left, mark_times, number, duration):
     register.filter(function.__name__, function)

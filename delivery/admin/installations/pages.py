@@ -50,7 +50,7 @@ from delivery.transform.guard import get_vendor_limits
 from delivery.worker import rate_limits
 from integrations.admin.library import InstallFormCheckView, InstallFormView, LibraryView
 from integrations.catalog import logo_url
-from integrations.formatting import ago, clocks, sparkline
+from integrations.formatting import ago, mark_times, sparkline
 from integrations.formatting import chip as chip_html
 from integrations.installations.forms import InstallationEditForm
 from integrations.models import Installation, Source
@@ -154,7 +154,7 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
         return format_html(
             '<span class="ps-state">{} <span>{}</span></span>',
             chip_html(status),
-            clocks(status.detail),
+            mark_times(status.detail),
         )
 
     @display(description="Last 24 hours")

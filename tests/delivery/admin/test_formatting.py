@@ -1,13 +1,12 @@
 """How pages of the admin show states, figures and times."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from django.utils import timezone
-
-from delivery.status.status_text import StatusText, format_time
-from integrations.formatting import ago, chip, clocks, exact, sparkline
+from delivery.status.status_text import StatusText
+from integrations.formatting import ago, chip, exact, mark_times, sparkline
 from integrations.models import Installation, Source
 from integrations.templatetags.penstock import page_name, raw
+from integrations.timed_text import timed_text
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -33,11 +32,15 @@ def test_times_are_written_in_utc_and_marked_for_the_viewers_zone():
 
 
 def test_a_time_in_a_sentence_is_marked_too_and_the_rest_is_escaped():
-    now = timezone.now().replace(microsecond=0)
-    today = clocks(f"<b> next attempt {format_time(now, now)}")
-    assert "&lt;b&gt; next attempt <time datetime=" in today
-    assert f'"{now.isoformat()}" data-clock' in today
-    assert f'"{NOON.isoformat()}" data-clock' in clocks(format_time(NOON, now))
+    now = NOON + timedelta(days=8)  # the texts of both times end alike
+    inner = timed_text("next attempt {at}", now, at=now)
+    html = mark_times(timed_text("<b> since {since}; {inner}", now, since=NOON, inner=inner))
+    assert f'&lt;b&gt; since <time datetime="{NOON.isoformat()}" data-clock>2026-11-21 12:' in html
+    assert f'; next attempt <time datetime="{now.isoformat()}" data-clock>{now:%H:%M:%S}' in html
+
+
+def test_a_time_that_a_vendor_wrote_is_not_marked():
+    assert mark_times("HTTP 503 at 12:00:00 UTC") == "HTTP 503 at 12:00:00 UTC"
 
 
 def test_models_are_called_as_in_the_navigation_and_objects_as_somebody_named_them():
