@@ -7,16 +7,9 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
-from integrations.timed_text import TimedText
+from integrations.humanize import TimedText, format_duration, format_relative
 
 KEEP_STORED_HELP = "Leave empty to keep the one stored."
-
-RELATIVE_TIME_UNITS = (
-    (60, 1, "s"),
-    (3_600, 60, "min"),
-    (86_400, 3_600, "h"),
-    (7 * 86_400, 86_400, "d"),
-)
 
 EXACT_TIME_FORMAT = "Y-m-d H:i:s"
 
@@ -77,15 +70,6 @@ def ago(moment):
     )
 
 
-def format_relative(seconds):
-    """Return "12 s ago" or "in 5 min"; nothing beyond a week, where a date says more."""
-    for limit, unit, name in RELATIVE_TIME_UNITS:
-        if abs(seconds) < limit:
-            number = f"{int(abs(seconds) / unit)} {name}"
-            return f"in {number}" if seconds < 0 else f"{number} ago"
-    return ""
-
-
 def exact(moment):
     if moment is None:
         return "–"
@@ -125,5 +109,5 @@ def number(count):
 
 
 def duration(milliseconds):
-    """Return "80 ms" or "1.2 s"."""
-    return f"{milliseconds} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:,.1f} s"
+    """Return a duration in milliseconds as format_duration() does."""
+    return format_duration(None if milliseconds is None else milliseconds / 1_000)

@@ -12,6 +12,7 @@ from delivery.lanes import routes, wakeups
 from delivery.models import Delivery, Lane
 from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT
 from integrations.access import audit
+from integrations.humanize import format_count
 from integrations.models import Installation
 
 CANCEL_BATCH_SIZE = 2_000  # deliveries per transaction, so that locks are short
@@ -33,7 +34,7 @@ class RequeueResult:
     unshaped: int = 0
 
     def describe(self) -> str:
-        deliveries = "1 delivery is" if self.count == 1 else f"{self.count:,} deliveries are"
+        deliveries = format_count(self.count, "delivery is", "deliveries are")
         waiting = (
             f" {', '.join(self.paused_installations)} is paused, so they wait until it is resumed."
             if self.paused_installations

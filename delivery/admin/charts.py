@@ -12,7 +12,8 @@ from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT, format_bounded_
 from delivery.accounting.metrics import MetricPoint, MetricSeries
 from delivery.accounting.queues import QueueSize
 from delivery.models import Metric
-from integrations.formatting import bar_path
+from integrations.formatting import bar_path, duration
+from integrations.humanize import format_duration
 
 ChartStep = Metric.Step
 
@@ -135,7 +136,7 @@ def traffic_figures(
 ) -> list[Figure]:
     """Return the key figures of a period, and of the queue now."""
     failed = "attention" if sums.failed > sums.delivered / 100 else ""
-    oldest = short_duration(queue.oldest_queued_s(now) * 1_000)
+    oldest = format_duration(queue.oldest_queued_s(now))
     return [
         Figure("Accepted", compact_number(sums.accepted), rate_per_minute(sums.accepted, span)),
         Figure("Delivered", compact_number(sums.delivered), rate_per_minute(sums.delivered, span)),
@@ -150,9 +151,7 @@ def traffic_figures(
             format_bounded_count(min(queue.queued, QUEUE_COUNT_LIMIT + 1)),
             f"oldest {oldest}" if queue.queued else "queue is empty",
         ),
-        Figure(
-            "Latency, p95", short_duration(sums.p95_ms), f"median {short_duration(sums.p50_ms)}"
-        ),
+        Figure("Latency, p95", duration(sums.p95_ms), f"median {duration(sums.p50_ms)}"),
     ]
 
 
@@ -177,17 +176,6 @@ def compact_number(number: float) -> str:
 def rate_per_minute(count: int, span: ChartSpan) -> str:
     rate = count / span.minutes
     return f"{rate:,.1f} per minute" if rate < 100 else f"{rate:,.0f} per minute"
-
-
-def short_duration(milliseconds: float | None) -> str:
-    """Return 80 ms, 1.2 s, 5 min or 3 h."""
-    if milliseconds is None:
-        return "–"
-    seconds = milliseconds / 1_000
-    for limit, size, unit in ((1, 0.001, "ms"), (90, 1, "s"), (5_400, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / size:.1f} {unit}" if unit == "s" else f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 3_600:.0f} h"
 
 
 def success_rate(delivered: int, failed: int) -> str:

@@ -21,7 +21,6 @@ from delivery.admin.charts import (
     chart_span_of_request,
     compact_number,
     describe_chart,
-    short_duration,
     traffic_figures,
 )
 from delivery.admin.installations.pages import first_event_context
@@ -31,8 +30,9 @@ from delivery.models import Delivery, Incident, Rejection
 from delivery.status.incidents import describe_incident
 from delivery.status.installations import describe_installation, with_state
 from delivery.status.status_text import StatusText
+from integrations.formatting import duration
+from integrations.humanize import timed_text
 from integrations.models import Installation
-from integrations.timed_text import timed_text
 
 MAX_RECENT_ROWS = 200  # newest failed deliveries, and newest rejections
 FAILURE_SCAN_ROWS = 2_000  # newest failed deliveries scanned, including resolved ones
@@ -56,7 +56,7 @@ class InstallationRow:
 
     @property
     def p95(self) -> str:
-        return short_duration(self.sums.p95_ms if self.sums else None)
+        return duration(self.sums.p95_ms if self.sums else None)
 
     @property
     def queued(self) -> str:

@@ -8,7 +8,6 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.decorators import display
 
-from delivery.admin.charts import short_duration
 from delivery.admin.keyset import LogAdmin
 from delivery.admin.log.bulk_actions import CONFIRM_BY_NAME_ABOVE
 from delivery.admin.page_urls import PageUrlsMixin
@@ -20,6 +19,7 @@ from delivery.replay.lifecycle import InvalidReplayState, ReplayAlreadyRunning
 from delivery.replay.selection import ReplayKind, selection_from_json
 from delivery.status.replays import describe_replay
 from integrations.formatting import ago, chip
+from integrations.humanize import format_duration
 
 REPLAY_CONTROLS = {
     "pause": (lifecycle.pause_replay, "is paused. Resume it to queue more deliveries."),
@@ -110,7 +110,7 @@ class ReplayAdmin(PageUrlsMixin, LogAdmin):
             "form": form,
             "replay_estimate": replay_estimate,
             "needs_confirmation": needs_confirmation,
-            "estimated_time": short_duration(replay_estimate.seconds * 1_000)
+            "estimated_time": format_duration(replay_estimate.seconds)
             if replay_estimate and replay_estimate.seconds
             else "",
             "back_url": reverse("admin:delivery_replay_changelist"),

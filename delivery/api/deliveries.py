@@ -32,6 +32,7 @@ from integrations.api.schema import (
     ErrorSerializer,
     page_serializer,
 )
+from integrations.humanize import format_count
 from integrations.roles import REVEAL_BODIES_PERMISSION
 
 DELIVERY_FILTER_PARAMETERS = [
@@ -199,7 +200,7 @@ class DeliveryBulkActionView(ManagementAPIView):
             raise Unprocessable({"ids": "Give one of the two: ids, or installation."})
         with translate_delivery_errors():
             found = self._apply(wanted, now)
-        deliveries = "1 delivery is" if found.count == 1 else f"{found.count:,} deliveries are"
+        deliveries = format_count(found.count, "delivery is", "deliveries are")
         more = "" if found.is_complete else " There are more."
         message = f"{deliveries} {self.outcome_text}{more}"
         return Response({"count": found.count, "is_whole": found.is_complete, "message": message})

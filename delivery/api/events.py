@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from delivery.api.serializers import events as serializers_events
 from delivery.log import absences, body_access, detail, listing, querysets
-from delivery.log.representation import bodies_hidden_reason
+from delivery.log.representation import bodies_hidden_reason, serialize_event_summary
 from delivery.models import Event
 from delivery.status.deliveries import describe_delivery
 from integrations.api.endpoint import ManagementAPIView
@@ -105,17 +105,8 @@ def get_event_or_404(pk):
 
 
 def serialize_event(event):
-    return {
-        "id": event.pk,
-        "source": {"id": event.source_id, "name": event.source.name},
-        "type": event.type,
-        "name": event.name,
-        "message_id": event.message_id,
-        "user_id": event.user_id,
-        "anonymous_id": event.anonymous_id,
-        "timestamp": event.timestamp,
-        "received_at": event.received_at,
-    }
+    source = {"id": event.source_id, "name": event.source.name}
+    return {"id": event.pk, "source": source, **serialize_event_summary(event)}
 
 
 def serialize_event_detail(event, *, shows_bodies):

@@ -21,6 +21,7 @@ from integrations.api.lists import (
     serialize_page,
 )
 from integrations.api.preconditions import etag_header, lock_for_change
+from integrations.api.representation import serialize_installation_settings
 from integrations.api.schema import (
     IF_MATCH_PARAMETER,
     PAGING_PARAMETERS,
@@ -209,13 +210,7 @@ def serialize_installation(installation, queues):
     words = describe_installation(installation, list(installation.lanes.all()), timezone.now())
     revision = installation.revision
     return {
-        "id": installation.pk,
-        "name": installation.name,
-        "destination": installation.destination_key,
-        "variant": installation.variant,
-        "config": installation.masked_config(),
-        "delivery_mode": installation.delivery_mode,
-        "enabled": installation.enabled,
+        **serialize_installation_settings(installation),
         "lane_count": installation.lane_count,
         "give_up_days": installation.give_up_days,
         "sources": source_ids(installation),

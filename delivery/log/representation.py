@@ -5,7 +5,7 @@ from typing import Any
 
 from delivery.log.body_access import BODIES_HIDDEN_TEXT
 from delivery.log.detail import MAX_BODY_CHARS, DeliveryAttempt, DeliveryDetail, parse_json_or_text
-from delivery.models import Delivery, Rejection
+from delivery.models import Delivery, Event, Rejection
 from delivery.status.deliveries import (
     describe_delivery,
     find_troubleshooting,
@@ -16,22 +16,13 @@ from delivery.status.deliveries import (
 
 def serialize_delivery(delivery: Delivery, now: datetime) -> dict[str, Any]:
     """Return a delivery as an entry of a list."""
-    event, attempt = delivery.event, delivery.last_attempt
+    attempt = delivery.last_attempt
     return {
         "id": delivery.pk,
         "state": delivery.state,
         "trigger": delivery.trigger,
         "installation": {"id": delivery.installation_id, "name": delivery.installation.name},
-        "event": {
-            "id": event.pk,
-            "type": event.type,
-            "name": event.name,
-            "message_id": event.message_id,
-            "user_id": event.user_id,
-            "anonymous_id": event.anonymous_id,
-            "timestamp": event.timestamp,
-            "received_at": event.received_at,
-        },
+        "event": serialize_event_summary(delivery.event),
         "queued_at": delivery.queued_at,
         "settled_at": delivery.settled_at,
         "attempt_count": delivery.attempts,
@@ -42,6 +33,20 @@ def serialize_delivery(delivery: Delivery, now: datetime) -> dict[str, Any]:
         "error": delivery.error,
         "reason": delivery.reason,
         **serialize_resolution(delivery),
+    }
+
+
+def serialize_event_summary(event: Event) -> dict[str, Any]:
+    """Return an event without its body."""
+    return {
+        "id": event.pk,
+        "type": event.type,
+        "name": event.name,
+        "message_id": event.message_id,
+        "user_id": event.user_id,
+        "anonymous_id": event.anonymous_id,
+        "timestamp": event.timestamp,
+        "received_at": event.received_at,
     }
 
 

@@ -12,6 +12,8 @@ from delivery.tester import preview
 from delivery.tester.preview import ActionPreview, MessagePreview
 from integrations.blueprints import BlueprintError
 from integrations.encryption import SecretsUnreadable
+from integrations.formatting import duration
+from integrations.humanize import format_count, format_duration
 
 State = Delivery.State
 MIN_SHOWN_WAIT = timedelta(seconds=1)  # shorter pauses between attempts are not worth a line
@@ -122,7 +124,7 @@ def _untriggered_actions(steps: Sequence[ActionPreview]) -> tuple[str, Sequence[
     lines = [f"{step.name}: {' '.join(step.reasons)}" for step in steps if not step.triggered]
     if not lines:
         return None
-    return f"{len(lines)} other action{'s' if len(lines) > 1 else ''} not triggered", lines
+    return f"{format_count(len(lines), 'other action', 'other actions')} not triggered", lines
 
 
 def _mapping_entry(detail: DeliveryDetail, made: MessagePreview) -> TimelineEntry:
@@ -133,7 +135,7 @@ def _mapping_entry(detail: DeliveryDetail, made: MessagePreview) -> TimelineEntr
         icon="transform",
         level="off" if items else "waiting",
         title="Shaped" if items else "Nothing to send",
-        detail=f"Revision {revision.number} {made_by} {items} item{'' if items == 1 else 's'}",
+        detail=f"Revision {revision.number} {made_by} {format_count(items, 'item', 'items')}",
         lines=detail.notes or [*made.notes, *filter(None, [made.reason])],
     )
 
@@ -149,7 +151,9 @@ def _attempt_entries(detail: DeliveryDetail) -> Iterator[TimelineEntry]:
             again, ended = None, None
         if ended and at - ended >= MIN_SHOWN_WAIT:
             yield TimelineEntry(
-                icon="hourglass_top", level="new", title=f"Waited {_format_duration(at - ended)}"
+                icon="hourglass_top",
+                level="new",
+                title=f"Waited {format_duration((at - ended).total_seconds())}",
             )
         yield _attempt_entry(
             delivery_attempt, number, _attempt_steps(delivery, delivery_attempt.attempt)
@@ -175,7 +179,7 @@ def compare_attempts(detail: DeliveryDetail) -> list[AttemptComparison]:
             if _was_requeued(detail.delivery)
             else _queued_at(detail)
         )
-        wait_text = _format_duration(max(attempt.started_at - since, timedelta())) if since else ""
+        wait_text = format_duration((attempt.started_at - since).total_seconds()) if since else ""
         found.insert(
             0, AttemptComparison(number, delivery_attempt, wait_text, frozenset(changed_fields))
         )
@@ -210,13 +214,15 @@ def _attempt_steps(delivery: Delivery, attempt: Attempt) -> list[str]:
     taken = f"Taken from the queue by {attempt.worker}"
     is_last = attempt.pk == delivery.last_attempt_id
     answered = "answered" if attempt.status else "ended without a response"
+    waited = attempt.started_at - attempt.taken_at
     steps = [
         taken,
-        f"sent {_format_duration(attempt.started_at - attempt.taken_at)} later",
-        f"{answered} after {_format_duration(timedelta(milliseconds=attempt.duration_ms))}",
+        f"sent {format_duration(waited.total_seconds())} later",
+        f"{answered} after {duration(attempt.duration_ms)}",
     ]
     if is_last and delivery.settled_at:
-        steps.append(f"recorded {_format_duration(delivery.settled_at - _ended_at(attempt))} later")
+        rest = delivery.settled_at - _ended_at(attempt)
+        steps.append(f"recorded {format_duration(rest.total_seconds())} later")
     return steps
 
 
@@ -269,13 +275,3 @@ def _outcome_entry(detail: DeliveryDetail, now: datetime) -> TimelineEntry:
         at=delivery.settled_at,
         detail=status.detail if delivery.state == State.QUEUED else "",
     )
-
-
-def _format_duration(span: timedelta) -> str:
-    seconds = max(span.total_seconds(), 0.0)  # the clocks of two machines may differ a little
-    if seconds < 1:
-        return f"{seconds * 1_000:.0f} ms"
-    for limit, unit, name in ((90, 1, "s"), (5_400, 60, "min"), (172_800, 3_600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.0f} days"

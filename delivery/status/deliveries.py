@@ -4,7 +4,7 @@ from datetime import datetime
 
 from delivery.models import Delivery, Lane
 from delivery.status.status_text import StatusText
-from integrations.timed_text import timed_text
+from integrations.humanize import format_duration, timed_text
 
 State = Delivery.State
 
@@ -144,7 +144,7 @@ def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
     vendor, attempt = delivery.installation.destination.name, delivery.last_attempt
     seconds = (delivery.settled_at - delivery.event.received_at).total_seconds()
     status = f" with HTTP {attempt.status}" if attempt and attempt.status else ""
-    after = f", {_format_seconds(seconds)} after it was received" if seconds < 3_600 else ""
+    after = f", {format_duration(seconds)} after it was received" if seconds < 3_600 else ""
     return "Delivered", timed_text(
         "{vendor} accepted it{status} at {at}{after}. No action needed.",
         now,
@@ -153,10 +153,6 @@ def _delivered(delivery: Delivery, now: datetime) -> tuple[str, str]:
         at=delivery.settled_at,
         after=after,
     )
-
-
-def _format_seconds(seconds: float) -> str:
-    return f"{seconds * 1_000:.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
 
 
 def _filtered(delivery: Delivery, now: datetime) -> tuple[str, str]:

@@ -19,8 +19,8 @@ from delivery.accounting.bounded_count import QUEUE_COUNT_LIMIT, BoundedCount, f
 from delivery.models import Attempt, Delivery, Lane
 from delivery.status.deliveries import describe_retry
 from delivery.status.status_text import StatusText
+from integrations.humanize import timed_text
 from integrations.models import AuditEntry, Installation
-from integrations.timed_text import timed_text
 
 UNINSTALLED_NOTE = "its log, metrics and revisions are kept"
 FAILURE_SAMPLE_DELIVERIES = 100  # deliveries, the newest of an installation

@@ -2,6 +2,7 @@
 
 from delivery.models import Replay
 from delivery.status.status_text import StatusText
+from integrations.humanize import format_count
 
 REPLAY_STYLES = {
     Replay.State.RUNNING: ("busy", "sync"),
@@ -19,7 +20,7 @@ def describe_replay(replay: Replay) -> StatusText:
 
 
 def _replay_detail(replay: Replay) -> str:
-    queued = "1 delivery" if replay.queued == 1 else f"{replay.queued:,} deliveries"
+    queued = format_count(replay.queued, "delivery", "deliveries")
     if replay.state == Replay.State.CANCELLED:
         return f"{queued} queued; {replay.taken_back:,} of them taken back before they were sent."
     if replay.state == Replay.State.DONE:

@@ -1,6 +1,19 @@
-"""Users, tokens and the audit log as the API shows them."""
+"""Serializes installations, users, tokens and audit log entries for the API."""
 
 from integrations.roles import get_role
+
+
+def serialize_installation_settings(installation):
+    """Return the settings of an installation, with its secrets masked."""
+    return {
+        "id": installation.pk,
+        "name": installation.name,
+        "destination": installation.destination_key,
+        "variant": installation.variant,
+        "config": installation.masked_config(),
+        "delivery_mode": installation.delivery_mode,
+        "enabled": installation.enabled,
+    }
 
 
 def serialize_user(user):

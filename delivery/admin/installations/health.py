@@ -7,8 +7,9 @@ from datetime import datetime
 
 from delivery.accounting import metrics
 from delivery.accounting.metrics import MetricPoint, MetricSeries
-from delivery.admin.charts import CHART_SPANS, ChartSpan, short_duration, success_rate
+from delivery.admin.charts import CHART_SPANS, ChartSpan, success_rate
 from delivery.models import Attempt, Lane
+from integrations.formatting import duration
 from integrations.models import Installation
 
 LATENCY_SAMPLE_ATTEMPTS = 200  # newest requests
@@ -89,4 +90,4 @@ def response_times(installation: Installation) -> str:
     if not times:
         return ""
     p50, p95 = (times[math.ceil(len(times) * share) - 1] for share in (0.5, 0.95))
-    return f"p50 {short_duration(p50)}, p95 {short_duration(p95)}"
+    return f"p50 {duration(p50)}, p95 {duration(p95)}"

@@ -29,7 +29,6 @@ from delivery.admin.charts import (
     chart_span_of_request,
     compact_number,
     describe_chart,
-    short_duration,
     traffic_figures,
 )
 from delivery.admin.installations import blueprints, tester
@@ -50,7 +49,7 @@ from delivery.transform.guard import get_vendor_limits
 from delivery.worker import rate_limits
 from integrations.admin.library import InstallFormCheckView, InstallFormView, LibraryView
 from integrations.catalog import logo_url
-from integrations.formatting import ago, mark_times, sparkline
+from integrations.formatting import ago, duration, mark_times, sparkline
 from integrations.formatting import chip as chip_html
 from integrations.installations.forms import InstallationEditForm
 from integrations.models import Installation, Source
@@ -167,7 +166,7 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
 
     @display(description="Latency p95")
     def p95(self, installation):
-        return short_duration(
+        return duration(
             installation.recent_metrics.total.p95_ms if installation.recent_metrics else None
         )
 

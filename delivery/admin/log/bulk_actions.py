@@ -19,6 +19,7 @@ from delivery.actions.apply_to_search import AmbiguousSelection, BulkResult
 from delivery.actions.resolve import InvalidNote
 from delivery.admin.log.explorer import build_explorer
 from delivery.models import Delivery
+from integrations.humanize import format_count
 
 CONFIRM_BY_NAME_ABOVE = 10_000  # deliveries; for more, the installation's name must be typed
 
@@ -135,7 +136,7 @@ def _perform(request, action, selection, now):
     done = selection.apply(
         lambda rows: action.apply(rows, note, now, request.user, selection.search)
     )
-    deliveries = "1 delivery is" if done.count == 1 else f"{done.count:,} deliveries are"
+    deliveries = format_count(done.count, "delivery is", "deliveries are")
     more = "" if done.is_complete else " There are more. Repeat the action to continue."
     messages.success(request, f"{deliveries} {action.outcome}{more}")
     return redirect(filtered_log_url(request.POST))

@@ -27,6 +27,7 @@ from delivery.models import Attempt, AttemptBody, Delivery
 from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT
 from delivery.status.deliveries import find_troubleshooting
 from integrations.formatting import ago, duration
+from integrations.humanize import format_count
 
 
 @admin.register(Delivery)
@@ -202,7 +203,7 @@ class DeliveryAdmin(BodyAdmin):
         count = actions_deliveries.cancel_deliveries(
             rows, f"Cancelled by {request.user}.", timezone.now()
         )
-        deliveries = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
+        deliveries = format_count(count, "delivery is", "deliveries are")
         messages.success(request, f"{deliveries} cancelled. To send after all, deliver again.")
 
     def _deliver_again(self, request, rows, blueprint=CURRENT_BLUEPRINT):

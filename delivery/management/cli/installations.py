@@ -8,9 +8,9 @@ from delivery.log.search import names as search_names
 from delivery.management.cli.screen import CommandRefused, add_command
 from delivery.status.installations import describe_installation, with_state
 from integrations.catalog import catalog
+from integrations.humanize import format_time
 from integrations.installations.install import install
 from integrations.models import Installation
-from integrations.timed_text import format_time
 
 
 def add_install(commands):

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from integrations import blueprints
 from integrations.api import serializers
 from integrations.api.endpoint import ManagementAPIView, read_body
+from integrations.api.representation import serialize_installation_settings
 from integrations.api.schema import ErrorSerializer
 from integrations.catalog import catalog
 from integrations.installations.install import install, offered_options, starting_value
@@ -135,13 +136,7 @@ def serialize_new_installation(installation):
     revision = installation.revision
     logs = reverse("deliveries") + f"?installation={installation.pk}"
     return {
-        "id": installation.pk,
-        "name": installation.name,
-        "destination": installation.destination_key,
-        "variant": installation.variant,
-        "config": installation.masked_config(),
-        "delivery_mode": installation.delivery_mode,
-        "enabled": installation.enabled,
+        **serialize_installation_settings(installation),
         "created_at": installation.created_at,
         "revision": {
             "number": revision.number,

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from delivery.status.status_text import StatusText
 from integrations.formatting import ago, chip, exact, mark_times, sparkline
+from integrations.humanize import timed_text
 from integrations.models import Installation, Source
 from integrations.templatetags.penstock import page_name, raw
-from integrations.timed_text import timed_text
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

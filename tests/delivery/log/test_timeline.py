@@ -119,7 +119,7 @@ def test_attempts_are_compared_each_with_the_one_before_it():
     assert [set(each.changed_fields) for each in found] == [
         {"answer", "outcome", "error", "worker"}, {"answer", "error"}, set(), set(),
     ]  # fmt: skip
-    assert [each.wait_text for each in found] == ["500 ms", "500 ms", "500 ms", "2 s"]
+    assert [each.wait_text for each in found] == ["500 ms", "500 ms", "500 ms", "2.0 s"]
 
 
 @pytest.mark.django_db

@@ -11,6 +11,7 @@ import msgspec
 from integrations.destinations.heap.sandbox.state import HeapEvent, HeapUser
 from integrations.destinations.heap.sandbox.style import STYLE
 from integrations.destinations.heap.sandbox.traffic import RequestRecord
+from integrations.humanize import format_count
 
 MAX_UNFOLDED_EVENTS = 5  # events of a user that show without a click
 MAX_SHOWN_CHARS = 120  # characters of a value; the whole of it is in the tooltip
@@ -65,7 +66,7 @@ def _header(overview: Overview) -> str:
 def _faults(waiting: int) -> str:
     if not waiting:
         return ""
-    faults = "1 fault is" if waiting == 1 else f"{waiting} faults are"
+    faults = format_count(waiting, "fault is", "faults are")
     return f"""<p class="banner" role="status">{faults} scripted: some of the next API requests
 will be refused, delayed or cut. <code>GET /_sandbox/faults</code> shows which.</p>"""
 
@@ -113,7 +114,7 @@ def _user(card: UserCard, now: float) -> str:
     name = escape(user.identity or "Visitor", quote=True)
     kind = "known" if user.identity else "visitor"
     ids = ", ".join(f"<code>{number}</code>" for number in user.user_ids)
-    events = "1 event" if user.events == 1 else f"{user.events:,} events"
+    events = format_count(user.events, "event", "events")
     return f"""<article class="user {kind}"><h3>{_avatar(user)}<span>{name}</span>
 <small>{_ago(now - user.seen_at)}</small></h3>
 <p class="ids">{events} · app <code>{escape(card.app_id)}</code>{" · user_id " if ids else ""}{ids}
@@ -170,7 +171,7 @@ def _requests(requests: Sequence[RequestRecord]) -> str:
 
 def _request(seen: RequestRecord) -> str:
     kind = "good" if seen.outcome.startswith("2") else "bad"
-    items = "1 entry" if seen.items == 1 else f"{seen.items:,} entries"
+    items = format_count(seen.items, "entry", "entries")
     took = f"{seen.duration_ms:,.1f} ms" if seen.duration_ms >= 0.1 else "&lt; 0.1 ms"
     facts = [_clock(seen.at), *([items] if seen.items else []), _size(seen.size), took]
     facts += ["scripted"] if seen.fault else []

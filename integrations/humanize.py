@@ -1,7 +1,42 @@
-"""Sentences that mention times."""
+"""Counts, durations and times as text. Pure: the sandbox uses it without Django."""
 
 from collections.abc import Mapping
 from datetime import datetime
+
+RELATIVE_TIME_UNITS = (
+    (60, 1, "s"),
+    (3_600, 60, "min"),
+    (86_400, 3_600, "h"),
+    (7 * 86_400, 86_400, "d"),
+)
+
+
+def format_count(count: int, one: str, many: str) -> str:
+    """Return "1 delivery" or "1,234 deliveries"."""
+    return f"1 {one}" if count == 1 else f"{count:,} {many}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Return "80 ms", "1.2 s", "5 min", "3 h" or "4 days"; "–" when it is unknown."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{max(seconds, 0.0) * 1_000:.0f} ms"  # two machines' clocks may differ a little
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for limit, unit, name in ((90, 1, "s"), (5_400, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def format_relative(seconds: float) -> str:
+    """Return "12 s ago" or "in 5 min"; nothing beyond a week, where a date says more."""
+    for limit, unit, name in RELATIVE_TIME_UNITS:
+        if abs(seconds) < limit:
+            number = f"{int(abs(seconds) / unit)} {name}"
+            return f"in {number}" if seconds < 0 else f"{number} ago"
+    return ""
 
 
 class TimedText(str):
