@@ -189,7 +189,10 @@ def find_free_port() -> int:
 
 
 def make_api_caller(client, token):
-    """Return a function that calls with this token and returns status and JSON."""
+    """Return a function that calls with this token and returns the status and the JSON.
+
+    A response that is no JSON is returned itself.
+    """
 
     def call(method, address, body=None, headers=None, **params):
         answer = client.generic(
@@ -201,7 +204,8 @@ def make_api_caller(client, token):
             headers={"authorization": f"Bearer {token}", **(headers or {})},
         )
         call.headers = answer.headers
-        return answer.status_code, answer.json() if answer.content else None
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return answer.status_code, answer.json() if is_json else answer
 
     return call
 

@@ -23,15 +23,10 @@ from delivery.replay import job, lifecycle, pace
 from delivery.replay.selection import ReplaySelection
 from integrations.catalog import catalog
 from integrations.installations.install import install
-from integrations.models import Revision, Source
+from integrations.models import Revision
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def source():
-    return Source.objects.create(name="Shop")
 
 
 def put_in(source, count, kind="track", text="{}"):

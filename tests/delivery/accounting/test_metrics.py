@@ -28,11 +28,6 @@ Step = record.MetricStep
 
 
 @pytest.fixture
-def source():
-    return factories.make_source()
-
-
-@pytest.fixture
 def vendor(settings, monkeypatch):
     monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
     with FakeVendor() as vendor:

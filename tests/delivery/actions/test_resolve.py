@@ -1,6 +1,5 @@
 """Failed deliveries that somebody dealt with elsewhere, and what is done to all that match."""
 
-import json
 import re
 from datetime import timedelta
 
@@ -25,7 +24,6 @@ from tests.support.factories import (
     make_delivery,
     make_event,
     make_installation,
-    make_token,
     make_user,
 )
 
@@ -44,19 +42,6 @@ def _nobody_delivers(monkeypatch):
 @pytest.fixture
 def heap():
     return make_installation()
-
-
-@pytest.fixture
-def api(client):
-    headers = {"authorization": f"Bearer {make_token()}"}
-
-    def call(method, address, body=None, **params):
-        data = json.dumps(body or {})
-        kind = "application/json"
-        answer = client.generic(method, address, data, kind, query_params=params, headers=headers)
-        return answer.status_code, answer.json() if "json" in answer["Content-Type"] else answer
-
-    return call
 
 
 def found(text):

@@ -24,20 +24,6 @@ REPLAYS = "/v1/admin/replays"
 
 
 @pytest.fixture
-def api(client):
-    bearer = {"authorization": f"Bearer {make_token()}"}
-
-    def call(method, address, body=None, **params):
-        answer = client.generic(
-            method, address, json.dumps(body) if body is not None else "",
-            content_type="application/json", query_params=params, headers=bearer,
-        )  # fmt: skip
-        return answer.status_code, answer.json()
-
-    return call
-
-
-@pytest.fixture
 def heap():
     return make_installation()
 

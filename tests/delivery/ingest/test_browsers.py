@@ -8,15 +8,9 @@ from django.core.exceptions import ValidationError
 from delivery.models import Event
 from integrations.models import Source, check_origins
 from tests.delivery.ingest.test_endpoints import TRACK, basic, post
-from tests.support.factories import make_source
 
 PAGE = "https://shop.example"
 KEY = {"authorization": basic("wk_shop")}
-
-
-@pytest.fixture
-def source(db):
-    return make_source(write_key="wk_shop")
 
 
 @pytest.mark.parametrize(

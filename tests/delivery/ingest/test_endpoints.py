@@ -23,11 +23,6 @@ from tests.support.recordings import RECORDING_NAMES, WRITE_KEYS, load_recording
 TRACK = {"event": "Signed Up", "userId": "ada", "messageId": "message-1"}
 
 
-@pytest.fixture
-def source(db):
-    return Source.objects.create(name="Shop", write_key="wk_shop")
-
-
 def post(client, address, data, **headers):
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     return client.generic("POST", address, body, headers=headers)

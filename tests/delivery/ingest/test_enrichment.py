@@ -9,16 +9,10 @@ from delivery.models import Event
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
 from integrations.models import Source
 from tests.delivery.ingest.test_endpoints import TRACK, basic, post
-from tests.support.factories import make_source
 
 PAGE = {"origin": "https://shop.example", "user-agent": "Mozilla/5.0 (Test)"}
 SERVER = {"user-agent": "analytics-python/2.4.0"}
 COOKIE = "_psid"
-
-
-@pytest.fixture
-def source(db):
-    return make_source(write_key="wk_shop")
 
 
 def send(client, message=TRACK, **headers):

@@ -14,11 +14,6 @@ from tests.support.factories import make_source
 
 
 @pytest.fixture
-def source(db):
-    return make_source(write_key="wk_shop")
-
-
-@pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still until it is told how many seconds go by."""
     now = [1_000.0]

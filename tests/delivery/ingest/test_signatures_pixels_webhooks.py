@@ -20,11 +20,6 @@ from tests.support.factories import make_source, make_user
 
 
 @pytest.fixture
-def source(db):
-    return make_source(write_key="wk_shop")
-
-
-@pytest.fixture
 def secret(source):
     secret = source.new_signing_secret()
     source.save()

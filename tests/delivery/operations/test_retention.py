@@ -38,11 +38,6 @@ def days(number):
     return NOW - timedelta(days=number)
 
 
-@pytest.fixture
-def source():
-    return factories.make_source()
-
-
 def grow_old(number):
     """Let everything there is have happened that many days ago."""
     Event.objects.update(received_at=days(number))

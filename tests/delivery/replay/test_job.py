@@ -35,11 +35,6 @@ def _quick(monkeypatch):
     attempt.shared_session().close()
 
 
-@pytest.fixture
-def source():
-    return factories.make_source()
-
-
 def settle(state="failed", **fields):
     Delivery.objects.update(state=state, settled_at=NOW, **fields)
 

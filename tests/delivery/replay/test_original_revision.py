@@ -1,7 +1,6 @@
 """Sent again by the revision that shaped each delivery last, and not by the blueprint of now."""
 
 import copy
-import json
 
 import pytest
 from django.utils import timezone
@@ -22,10 +21,8 @@ from tests.support.factories import (
     make_event,
     make_installation,
     make_source,
-    make_token,
     make_user,
 )
-from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -42,28 +39,9 @@ def _quick(monkeypatch):
 
 
 @pytest.fixture
-def vendor(settings):
-    with FakeVendor() as vendor:
-        settings.SANDBOX_URL = vendor.url
-        yield vendor
-
-
-@pytest.fixture
 def heap(vendor):
     make_source()
     return make_installation(config=CONFIG)
-
-
-@pytest.fixture
-def api(client):
-    headers = {"authorization": f"Bearer {make_token()}"}
-
-    def call(method, address, body=None):
-        data = json.dumps(body or {})
-        answer = client.generic(method, address, data, "application/json", headers=headers)
-        return answer.status_code, answer.json()
-
-    return call
 
 
 def drain():

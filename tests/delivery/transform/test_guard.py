@@ -18,7 +18,6 @@ from tests.support.factories import (
     make_delivery,
     make_event,
     make_installation,
-    make_token,
     make_user,
 )
 from tests.support.fake_vendor import FakeVendor
@@ -26,6 +25,7 @@ from tests.support.fake_vendor import FakeVendor
 pytestmark = pytest.mark.django_db
 
 SECRET = "canary-secret"
+API = "/v1/admin/installations"
 CONFIG = {"app_id": "1234567890", "api_key": SECRET, "region": "sandbox"}
 MESSAGE = {"type": "track", "event": "Order Completed", "userId": "ada"}
 
@@ -42,20 +42,6 @@ def heap(settings):
     with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield make_installation(config=CONFIG)
-
-
-@pytest.fixture
-def api(client, heap):
-    headers = {"authorization": f"Bearer {make_token()}"}
-
-    def call(method, address, body=None):
-        data = json.dumps(body or {})
-        answer = client.generic(
-            method, f"/v1/admin/{address}", data, "application/json", headers=headers
-        )
-        return answer.status_code, answer.json()
-
-    return call
 
 
 def broken(*given):
@@ -83,7 +69,9 @@ def names_the_bug(text):
 @pytest.mark.parametrize("part", ["items", "request"])
 def test_a_preview_names_the_destination_and_the_bug(api, heap, part):
     with with_bug(part):
-        status, made = api("POST", f"installations/{heap.pk}/preview", {"message": MESSAGE})
+        status, made = api(
+            "POST", f"/v1/admin/installations/{heap.pk}/preview", {"message": MESSAGE}
+        )
     assert (status, made["outcome"]) == (200, "failed")
     assert names_the_bug(made["reason"])
     assert SECRET not in json.dumps(made)
@@ -94,7 +82,9 @@ def test_a_preview_names_the_destination_and_the_bug(api, heap, part):
 @pytest.mark.parametrize("part", ["items", "request", "limits", "judge"])
 def test_a_test_event_names_the_destination_and_the_bug(api, heap, part):
     with with_bug(part):
-        status, tried = api("POST", f"installations/{heap.pk}/test-event", {"message": MESSAGE})
+        status, tried = api(
+            "POST", f"/v1/admin/installations/{heap.pk}/test-event", {"message": MESSAGE}
+        )
     assert (status, tried["accepted"]) == (200, False)
     assert names_the_bug(tried["summary"])
     assert bool(tried["exchanges"]) is (part == "judge")  # then it was sent
@@ -105,7 +95,7 @@ def test_an_item_for_a_call_that_there_is_not_is_a_bug_too(api, heap):
         return ShapedMessage(items=(Item(endpoint="nowhere", body=b"{}"),))
 
     with patch.dict(catalog(), heap=replace(catalog()["heap"], items=items)):
-        _, made = api("POST", f"installations/{heap.pk}/preview", {"message": MESSAGE})
+        _, made = api("POST", f"{API}/{heap.pk}/preview", {"message": MESSAGE})
         make_delivery(heap)
         drain.drain_lane(Lane.objects.get().pk)
     assert "KeyError('nowhere')" in made["reason"]
@@ -120,7 +110,7 @@ def probing(config):
 @pytest.mark.parametrize("probes", [broken, probing])
 def test_a_test_of_the_connection_names_the_bug(api, heap, probes):
     with patch.dict(catalog(), heap=replace(catalog()["heap"], probes=probes)):
-        status, tested = api("POST", f"installations/{heap.pk}/test-connection")
+        status, tested = api("POST", f"{API}/{heap.pk}/test-connection")
     assert (status, tested["ok"]) == (200, False)
     assert names_the_bug(tested["findings"][0]["text"])
 
@@ -194,7 +184,7 @@ def test_an_alarm_tells_of_it_while_nothing_is_queued(heap):
 
 
 def test_what_cannot_be_done_without_it_is_refused_by_name(api, heap):
-    own = f"installations/{heap.pk}"
+    own = f"{API}/{heap.pk}"
     blueprint = heap.revision.blueprint
     with without_heap():
         assert api("GET", own)[1]["health"]["title"] == "Needs attention"
@@ -218,7 +208,7 @@ def test_what_cannot_be_done_without_it_is_refused_by_name(api, heap):
 
 def test_it_can_be_paused_and_uninstalled_without_it(api, heap):
     delivery = make_delivery(heap)
-    own = f"installations/{heap.pk}"
+    own = f"{API}/{heap.pk}"
     with without_heap():
         assert api("POST", f"{own}/disable")[0] == 200
         assert api("POST", f"{own}/enable")[0] == 200

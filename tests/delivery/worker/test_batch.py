@@ -28,7 +28,7 @@ from delivery.worker.batch import deliver_batch
 from integrations.catalog import catalog
 from integrations.destination import ShapedMessage
 from integrations.installations.install import install
-from integrations.models import Installation, Source
+from integrations.models import Installation
 from tests.support.fake_vendor import FakeVendor, reset_connection
 from tests.support.processes import eventually
 
@@ -42,11 +42,6 @@ def _at_once(monkeypatch):
     monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
     yield
     attempt.shared_session().close()  # its connections, so that the vendor's threads end
-
-
-@pytest.fixture
-def source():
-    return Source.objects.create(name="Shop")
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from integrations.destination import Allowance, Endpoint
 from integrations.installations.install import install
 from integrations.models import Revision
 from tests.delivery.worker.test_batch import send_in, tracks
-from tests.support import factories
-from tests.support.fake_vendor import FakeVendor, reset_connection
+from tests.support.fake_vendor import reset_connection
 
 pytestmark = pytest.mark.django_db
 
@@ -28,18 +27,6 @@ def _quick(monkeypatch):
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # a lane that must wait is left at once
     yield
     attempt.shared_session().close()
-
-
-@pytest.fixture
-def source():
-    return factories.make_source()
-
-
-@pytest.fixture
-def vendor(settings):
-    with FakeVendor() as vendor:
-        settings.SANDBOX_URL = vendor.url
-        yield vendor
 
 
 def installed(monkeypatch, **changes):

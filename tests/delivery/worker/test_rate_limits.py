@@ -11,9 +11,7 @@ from delivery.worker import attempt, drain, rate_limits
 from integrations.catalog import catalog
 from integrations.destination import Limit
 from integrations.installations.install import install
-from integrations.models import Source
 from tests.delivery.worker.test_batch import keys, send_in, tracks
-from tests.support.fake_vendor import FakeVendor
 
 pytestmark = pytest.mark.django_db
 
@@ -74,22 +72,10 @@ def _at_once(monkeypatch):
     attempt.shared_session().close()
 
 
-@pytest.fixture
-def vendor(settings):
-    with FakeVendor() as vendor:
-        settings.SANDBOX_URL = vendor.url
-        yield vendor
-
-
 def installed(monkeypatch, *kept, name="Heap"):
     limited = replace(catalog()["heap"], limits=lambda config: kept)
     monkeypatch.setitem(catalog(), "heap", limited)
     return install(limited, name=name, config={"app_id": "1"})
-
-
-@pytest.fixture
-def source():
-    return Source.objects.create(name="Shop")
 
 
 def test_the_lane_waits_when_the_limit_is_used_up_and_nothing_counts_as_failed(
