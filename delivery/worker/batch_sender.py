@@ -56,7 +56,6 @@ class BatchSender:
         self.outcome = outcome
         self.settle = settle
         self.suspects = Suspects()
-        self.taken_at = outcome.taken_at
 
     def send(self, planned: PlannedRequest) -> None:
         """Make a request, and halve it while it is rejected.
@@ -93,7 +92,7 @@ class BatchSender:
             secrets=self.context.secrets,
             carried=[delivery_id for delivery_id, _ in items],
             items=len(items),
-            taken_at=self.taken_at,
+            taken_at=self.outcome.taken_at,
         )
         self.outcome.record_attempt(attempt)
         if isinstance(error, VendorFailed) and self._may_be_a_message(items):

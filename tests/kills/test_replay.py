@@ -47,6 +47,24 @@ def wait_for_progress(stage: Stage, one: str) -> list[float]:
     return seen
 
 
+def cancel_replay(stage: Stage, one: str) -> float:
+    """Return the seconds until a replay was cancelled."""
+    began = time.monotonic()
+    call_replays_api(stage, "POST", f"{one}/cancel")
+    eventually(
+        lambda: call_replays_api(stage, "GET", one)["state"] == "cancelled", 30.0, stage.up.output
+    )
+    return time.monotonic() - began
+
+
+def run_replays(stage: Stage, *bodies: dict) -> list[int]:
+    """Start replays together; return how many deliveries each queued when all are done."""
+    started = [f"/{call_replays_api(stage, 'POST', '', **body)['id']}" for body in bodies]
+    for each in started:
+        eventually(lambda each=each: call_replays_api(stage, "GET", each)["state"] == "done", 900.0)
+    return [call_replays_api(stage, "GET", each)["queued"] for each in started]
+
+
 def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, capsys):
     stage.send(COUNT, users=500)
     eventually(lambda: stage.count_received() == COUNT, COUNT / 100 + 60, stage.up.output)
@@ -55,12 +73,7 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
 
     one = f"/{call_replays_api(stage, 'POST', '', **asked)['id']}"
     seen = wait_for_progress(stage, one)
-    called = time.monotonic()
-    call_replays_api(stage, "POST", f"{one}/cancel")
-    eventually(
-        lambda: call_replays_api(stage, "GET", one)["state"] == "cancelled", 30.0, stage.up.output
-    )
-    cancelled = time.monotonic() - called
+    cancelled = cancel_replay(stage, one)
     ended = call_replays_api(stage, "GET", one)
     assert seen == sorted(seen)
     assert len(set(seen)) >= MIN_STEPS, "progress is not visible"
@@ -69,14 +82,8 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     assert sent_again == ended["queued"] - ended["taken_back"]
 
     began = time.monotonic()
-    both = [
-        f"/{call_replays_api(stage, 'POST', '', **asked, **more)['id']}"
-        for more in ({}, {"event": "Step"})
-    ]
-    for each in both:
-        eventually(lambda each=each: call_replays_api(stage, "GET", each)["state"] == "done", 900.0)
+    again = run_replays(stage, asked, {**asked, "event": "Step"})
     took = time.monotonic() - began
-    again = [call_replays_api(stage, "GET", each)["queued"] for each in both]
     eventually(lambda: not stage.has_queued(), 60.0)
     assert stage.ledger_line()["delivered"] == COUNT
 
