@@ -17,9 +17,9 @@ class ExpiredToken(AuthenticationFailed):
 
 
 class TokenAuthentication(BaseAuthentication):
-    """Accept `Authorization: Bearer <token>`; the token's user is the request's user.
+    """Authenticate `Authorization: Bearer <token>` as the token's user.
 
-    The token is that of a program, or the access token of a login.
+    The token is an API token or the access token of a login.
     """
 
     def authenticate(self, request):
@@ -34,7 +34,7 @@ class TokenAuthentication(BaseAuthentication):
 
 
 def caller_key(token):
-    """Return what stands for the caller where calls are counted: a login is one caller."""
+    """Return the key under which a caller's calls are counted. A login is one caller."""
     return f"token:{token.pk}" if isinstance(token, ApiToken) else f"login:{token.login_id}"
 
 
@@ -43,7 +43,7 @@ def _authenticate_login(text, now):
     if token is None:
         return None
     if logins.has_ended(token.login):
-        raise InvalidToken("The login is over. Log in again.")
+        raise InvalidToken("The login has ended. Log in again.")
     if token.expires_at <= now:
         raise ExpiredToken("The access token has expired. Refresh it, or log in again.")
     return token.login.user, token
@@ -52,7 +52,9 @@ def _authenticate_login(text, now):
 def _authenticate_api_token(text, now):
     token = ApiToken.objects.find(text)
     if token is None:
-        raise InvalidToken("The token is unknown. Use it as it was shown when it was made.")
+        raise InvalidToken(
+            "The token is unknown. Use it exactly as it was shown when it was created."
+        )
     if reason := token.unusable_reason(now):
         raise (InvalidToken if token.revoked_at else ExpiredToken)(reason)
     token.record_use(now)

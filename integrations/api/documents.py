@@ -1,4 +1,4 @@
-"""The schema of the API, as it is in the repository, and the page that shows it."""
+"""Serves the OpenAPI schema that is in the repository, and the page that shows it."""
 
 from functools import cache
 
@@ -8,12 +8,12 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 
 def openapi_schema(request):
-    """Answer the OpenAPI schema, in YAML."""
+    """Return the OpenAPI schema as YAML."""
     return HttpResponse(_schema_text(), "application/vnd.oai.openapi; charset=utf-8")
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI, from our own host and without a script in the page."""
+    """Swagger UI, served by Penstock itself and without inline scripts."""
 
     url_name = "schema"
     title = "Penstock API"

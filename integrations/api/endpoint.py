@@ -1,4 +1,4 @@
-"""What every view of the management API has in common."""
+"""The base class of the management API's views, and the validation of their bodies."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,19 @@ from integrations.api.errors import Unprocessable
 
 
 class ManagementAPIView(APIView):
-    """A view that says for each of its methods which scope it needs, as in permissions.py, and
-    which parameters it takes, each with its reader of lists.py; other parameters are refused.
+    """Base of the management API's views.
 
-    Its POSTs take an Idempotency-Key, unless accepts_idempotency_key says no.
-
-    query_params  the parameters that were given, read
+    scopes                   the scope that each method requires, as in permissions.py
+    parameters               the query parameters of each method, each with its parser from
+                             lists.py; all others are rejected
+    accepts_idempotency_key  whether a POST accepts an Idempotency-Key
+    query_params             the parsed query parameters of the request
     """
 
     scopes: dict[str, str] = {}
     parameters: dict[str, Mapping[str, lists.ParameterParser]] = {}
     accepts_idempotency_key = True
-    idempotent_call = None  # the call that an Idempotency-Key stands for
+    idempotent_call = None  # the call that the Idempotency-Key identifies
 
     def initial(self, request, *args, **kwargs):
         super().initial(request, *args, **kwargs)
@@ -54,7 +55,7 @@ class ManagementAPIView(APIView):
 
 
 def validate_body(request, serializer_class):
-    """Return what a body holds, checked by its shape. Raises Unprocessable, by field."""
+    """Return the validated body. Raises Unprocessable, which names each invalid field."""
     body = _json_object(request)
     checked = serializer_class(data=body)
     wrong = _unknown_fields(body, checked.fields)
@@ -64,8 +65,10 @@ def validate_body(request, serializer_class):
 
 
 def read_body(request, serializer_class):
-    """Return a body as it came, where a function of ours checks what its fields hold. Raises
-    Unprocessable for fields that the shape does not have."""
+    """Return a body whose field names are known, but whose values the caller has to validate.
+
+    Raises Unprocessable for unknown fields.
+    """
     body = _json_object(request)
     if wrong := _unknown_fields(body, serializer_class().fields):
         raise Unprocessable(wrong)
@@ -73,19 +76,20 @@ def read_body(request, serializer_class):
 
 
 def _json_object(request):
-    body = {} if isinstance(request.data, QueryDict) else request.data  # what no body is to DRF
+    # DRF represents an absent body as a QueryDict.
+    body = {} if isinstance(request.data, QueryDict) else request.data
     if not isinstance(body, dict):
         raise Unprocessable({"body": "Must be an object: {…}."})
     return body
 
 
 def _unknown_fields(body, fields):
-    unknown = f"Not a field; there are: {', '.join(fields)}."
+    unknown = f"Unknown field. Known fields: {', '.join(fields)}."
     return dict.fromkeys(sorted(body.keys() - fields.keys()), unknown)
 
 
 def flatten_errors(errors, prefix=""):
-    """Yield (field, what is wrong with it) of DRF's nested errors."""
+    """Yield (field, problem) for each of DRF's nested errors; names are joined with dots."""
     for name, problems in errors.items():
         if isinstance(problems, dict):
             yield from flatten_errors(problems, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""The one shape of an error: `{"error": {"code", "message", "fields"?, "request_id"}}`."""
+"""Error responses: `{"error": {"code", "message", "fields"?, "request_id"}}`."""
 
 from http import HTTPStatus
 
@@ -29,12 +29,12 @@ KEPT_HEADERS = ("WWW-Authenticate", "Retry-After", "Allow")
 
 
 class Unprocessable(exceptions.APIException):
-    """The request is well-formed, and wrong; `fields` names each field and the fix."""
+    """The request is well-formed but invalid; `fields` has the fix for each invalid field."""
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
 
     def __init__(self, fields):
-        super().__init__("Check the fields named.")
+        super().__init__("Some values are invalid. See `fields`.")
         self.fields = fields
 
 
@@ -43,7 +43,7 @@ class Conflict(exceptions.APIException):
 
 
 def exception_handler(error, context):
-    """Translate what the views raise; what nobody expected stays a 500, answered below."""
+    """Return the response to an exception, or None if unexpected: server_error answers those."""
     error = _as_api_exception(error)
     response = rest_framework_handler(error, context)
     if response is None:
@@ -57,7 +57,7 @@ def exception_handler(error, context):
 
 
 def _as_api_exception(error):
-    """Return what our functions raise as what DRF knows."""
+    """Translate an exception of the project into one that DRF knows."""
     if isinstance(error, InvalidInstallation):
         return Unprocessable(error.fields)
     if isinstance(error, NameTaken):
@@ -72,26 +72,26 @@ def _as_api_exception(error):
 
 def _message(error):
     if isinstance(error, exceptions.NotAuthenticated):
-        return "Give an API token: Authorization: Bearer …"
+        return "Send an API token in the header Authorization: Bearer …"
     if isinstance(error, exceptions.Throttled):
-        return f"More than {settings.API_RATE_LIMIT} calls a minute. Come again in {error.wait} s."
+        return f"More than {settings.API_RATE_LIMIT} calls a minute. Retry in {error.wait} s."
     message = str(error.detail if hasattr(error, "detail") else error)
     if isinstance(error, Http404):
-        return message or "There is nothing here."
+        return message or "Not found."
     return message
 
 
 def error_body(code, message, fields=None):
-    """Return an error as it is answered."""
+    """Return the body of an error response."""
     said = {"code": code, "message": message, **({"fields": fields} if fields else {})}
     return {"error": {**said, "request_id": current_caller().request_id}}
 
 
-# --- what no view answers: Django's handlers, which config/urls.py names ----------------------
+# --- Django's error handlers, which config/urls.py names ---------------------------------------
 
 
 def _json_error_handler(page, status_code, message):
-    """Return a handler that answers in JSON under /v1/, and with Django's page elsewhere."""
+    """Return a handler that responds with JSON under /v1/, and with Django's page elsewhere."""
 
     def handler(request, *args, **kwargs):
         if not request.path.startswith("/v1/"):
@@ -103,8 +103,8 @@ def _json_error_handler(page, status_code, message):
     return handler
 
 
-bad_request = _json_error_handler(defaults.bad_request, 400, "The request cannot be understood.")
-not_found = _json_error_handler(defaults.page_not_found, 404, "There is nothing at this address.")
+bad_request = _json_error_handler(defaults.bad_request, 400, "The request cannot be read.")
+not_found = _json_error_handler(defaults.page_not_found, 404, "There is nothing at this URL.")
 server_error = _json_error_handler(
-    defaults.server_error, 500, "This is our fault. Tell us the request_id, and try again."
+    defaults.server_error, 500, "Internal error. Retry; if it happens again, report the request_id."
 )

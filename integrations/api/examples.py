@@ -1,7 +1,6 @@
-"""Examples in the OpenAPI schema: what calls were really given and answered, from examples.json.
+"""Adds examples to the OpenAPI schema: real requests and responses, from examples.json.
 
-tests/integrations/api/test_every_call.py makes the calls, and `make examples` writes down what
-comes of them.
+tests/integrations/api/test_every_call.py makes the calls, and `make examples` records them.
 """
 
 import json
@@ -9,19 +8,19 @@ from functools import cache
 from pathlib import Path
 
 EXAMPLES_FILE = Path(__file__).with_name("examples.json")
-PATH_PARAMETER_EXAMPLES = {"id": 1, "revision": 1, "key": "heap"}  # parameters of paths
-KEY_EXAMPLES_BY_TYPE = {"integer": 1}  # where `key` is the id of a write key
+PATH_PARAMETER_EXAMPLES = {"id": 1, "revision": 1, "key": "heap"}  # path parameters
+KEY_EXAMPLES_BY_TYPE = {"integer": 1}  # here `key` is the id of a write key
 
 
 @cache
 def load_examples():
-    """Return {name of a shape: an example of it}."""
+    """Return the examples by component name."""
     return json.loads(EXAMPLES_FILE.read_text()) if EXAMPLES_FILE.exists() else {}
 
 
 def add_examples(result, **_):
-    """Put the examples to their shapes and parameters; a hook of drf-spectacular's."""
-    schemas = result["components"].get("schemas", {})  # ingest alone has none
+    """Add the examples to components and path parameters. A hook of drf-spectacular."""
+    schemas = result["components"].get("schemas", {})  # a schema of ingest alone has none
     for name, example in load_examples().items():
         if name in schemas:
             schemas[name]["examples"] = [example]
@@ -37,7 +36,7 @@ def add_examples(result, **_):
 
 
 def component_name_of(schema, components):
-    """Return the name of the shape that a body has, or that the rows of a list have, or None."""
+    """Return the component name of a body, or of the rows of a list; None for inline schemas."""
     if "$ref" not in schema:
         return None
     name = schema["$ref"].rpartition("/")[2]

@@ -1,6 +1,7 @@
-"""Fields that take what they say and nothing like it: a text is no number, "yes" is no boolean.
+"""Strict serializer fields: each accepts only its own JSON type.
 
-DRF's own are lenient, so that a mistake of a program would be stored instead of named.
+DRF's fields are lenient: they read "1" as a number and "yes" as a boolean, so that a client's
+mistake would be stored instead of reported.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ MAX_INTEGER = 2**63 - 1
 
 
 class StrictCharField(serializers.CharField):
-    default_error_messages = {"invalid": "Must be a text."}
+    default_error_messages = {"invalid": "Must be a string."}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"trim_whitespace": False, "max_length": 255, **kwargs})
@@ -55,7 +56,9 @@ class StrictFloatField(serializers.FloatField):
 class StrictChoiceField(serializers.ChoiceField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str) or data not in self.choices:
-            raise serializers.ValidationError(f"One of: {', '.join(map(str, self.choices))}.")
+            raise serializers.ValidationError(
+                f"Must be one of: {', '.join(map(str, self.choices))}."
+            )
         return data
 
 

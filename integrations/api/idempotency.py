@@ -1,8 +1,8 @@
-"""Idempotency-Key: a POST that comes again is answered as the first time, and done once.
+"""Idempotency-Key: a repeated POST is executed once, and its first response is returned again.
 
-The answer is kept sealed for a day, because it may hold a secret that is shown once: to get it
-again is what a program repeats a call for. Only what succeeded is kept; what failed can be
-mended and sent again with the same key.
+The response is kept for a day, so that a client that lost it can get it by repeating the call. It
+is sealed, because it may contain a secret that is shown only once. Only successful responses are
+kept; a failed call can be corrected and sent again with the same key.
 """
 
 import json
@@ -23,11 +23,11 @@ from integrations.encryption import SecretsUnreadable, reveal, seal
 from integrations.models import IdempotentCall
 
 IDEMPOTENCY_KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,255}")
-STORED_HEADERS = ("ETag",)  # of an answer that are kept with it
+STORED_HEADERS = ("ETag",)  # headers that are stored with a response
 
 
 class RepeatedCall(APIException):
-    """It was done before; `answer` is how it was answered."""
+    """The call was executed before; `answer` is its response."""
 
     status_code = status.HTTP_200_OK
 
@@ -45,16 +45,16 @@ class KeyInUse(Conflict):
 
 
 def begin_call(request):
-    """Return the call that the request's key stands for, or None when it has no key.
+    """Return the call that the request's key identifies, or None if it has no key.
 
-    Raises Replayed when it was done before, KeyReused when that was another one, KeyInUse when it
-    is under way.
+    Raises RepeatedCall if the call was executed before, KeyReused if the key belongs to another
+    call, KeyInUse if the first call is in progress, and Unprocessable if the key is malformed.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
-        raise Unprocessable({"Idempotency-Key": "1 to 255 visible ASCII characters."})
+        raise Unprocessable({"Idempotency-Key": "Must be 1 to 255 visible ASCII characters."})
     known = {"caller": caller_key(request.auth), "key": key}
     IdempotentCall.objects.filter(**known, at__lt=timezone.now() - IDEMPOTENT_ANSWER_TTL).delete()
     try:
@@ -65,7 +65,7 @@ def begin_call(request):
 
 
 def end_call(call, response):
-    """Keep how the call was answered, or free its key when it did not succeed."""
+    """Store the response of a successful call; free the key of a failed one."""
     if not status.is_success(response.status_code):
         call.delete()
         return
@@ -77,14 +77,14 @@ def end_call(call, response):
 
 
 def _duplicate_error(call, request):
-    """Return what to raise for a key that is there already."""
+    """Return the exception to raise for a key that already exists."""
     if call is not None and call.fingerprint != _fingerprint(request):
-        reason = "It was used for another call. Use a new key for each."
+        reason = "This key was used for another call. Use a new key for each."
         return KeyReused({"Idempotency-Key": reason})
     if call is None or call.status is None:
         return KeyInUse(
-            "The first call with this Idempotency-Key is under way, or was cut off. Come again in "
-            "a moment; if it stays so, look whether it was done, then use a new key."
+            "The first call with this Idempotency-Key is in progress, or was interrupted. Retry in "
+            "a moment; if this persists, check whether the call took effect, then use a new key."
         )
     return RepeatedCall(_stored_response(call))
 
@@ -93,7 +93,7 @@ def _stored_response(call):
     try:
         kept = reveal(call.sealed_answer)
     except SecretsUnreadable:
-        raise Conflict("It was done; but its answer cannot be read any more.") from None
+        raise Conflict("The call was executed, but its response can no longer be read.") from None
     headers = {**json.loads(kept["headers"]), "Idempotent-Replayed": "true"}
     return Response(json.loads(kept["body"]), status=call.status, headers=headers)
 

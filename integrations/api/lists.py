@@ -1,5 +1,4 @@
-"""The parameters of the API's addresses, and its lists: read what is asked for, refuse the rest
-by name, answer a page."""
+"""Query parameters and lists: parse parameters, reject unknown ones by name, return a page."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -12,9 +11,9 @@ from django.utils.dateparse import parse_datetime
 from integrations.api.errors import Unprocessable
 from integrations.keyset import Page, fetch_page, filter_time_range
 
-MAX_PAGE_SIZE = 100  # rows a page
+MAX_PAGE_SIZE = 100  # rows per page
 DEFAULT_PAGE_SIZE = 50
-MAX_ID = 2**63 - 1  # of an id
+MAX_ID = 2**63 - 1  # the largest id that the database can store
 EARLIEST_TIME, LATEST_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 ParameterParser = Callable[[str], Any]
@@ -23,12 +22,12 @@ ParameterParser = Callable[[str], Any]
 def parse_query_params(
     given: Mapping[str, str], readers: Mapping[str, ParameterParser]
 ) -> dict[str, Any]:
-    """Return what the address asks for. Raises Unprocessable, by name."""
+    """Return the parsed parameters. Raises Unprocessable, which names each invalid one."""
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name, text in given.items():
         if name not in readers:
-            wrong[name] = f"Not a parameter; there are: {', '.join(readers) or 'none'}."
+            wrong[name] = f"Unknown parameter. Known parameters: {', '.join(readers) or 'none'}."
             continue
         try:
             values[name] = readers[name](text)
@@ -40,7 +39,7 @@ def parse_query_params(
 
 
 def list_parameters(**filters: ParameterParser) -> dict[str, ParameterParser]:
-    """Return the parameters of a list with these filters."""
+    """Return the parameters of a list: its filters, `limit` and `cursor`."""
     return {**filters, "limit": parse_limit, "cursor": parse_cursor}
 
 
@@ -55,21 +54,21 @@ def paginate(
     until: datetime | None = None,
     **filters: Any,
 ) -> dict[str, Any]:
-    """Return a page of the rows with these values as every list answers it, newest first.
+    """Return a page of the rows that match the filters, newest first, as serialize_page() does.
 
-    at  the column that since and until are about
+    at  the column that since and until apply to
     """
     fitting = filter_time_range(rows.filter(**filters), at, since=since, until=until)
     return serialize_page(fetch_page(fitting, limit=limit, before=cursor), present)
 
 
 def pop_page_arguments(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Take from what is asked for which page it is, as page() of a scope wants it."""
+    """Remove `limit` and `cursor` from the parameters; return them as arguments of page()."""
     return {"limit": wanted.pop("limit", DEFAULT_PAGE_SIZE), "before": wanted.pop("cursor", None)}
 
 
 def serialize_page(page: Page, present: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return a page as every list answers it."""
+    """Return a page as all lists do: {"data", "next_cursor", "has_more"}."""
     following = None
     if page.has_older:
         following = encode_cursor(page.scanned_to or page.rows[-1].pk)
@@ -81,11 +80,11 @@ def serialize_page(page: Page, present: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def encode_cursor(pk: int) -> str:
-    """Return the text that asks for the page after the row of that id."""
+    """Return the cursor of the page that follows the row with this id."""
     return urlsafe_b64encode(f"before:{pk}".encode()).decode().rstrip("=")
 
 
-# --- what a parameter can be: each raises ValueError with the fix -------------------------------
+# --- parsers of parameters; each raises ValueError with the fix ---------------------------------
 
 
 def parse_cursor(text: str) -> int:
@@ -94,7 +93,7 @@ def parse_cursor(text: str) -> int:
     except ValueError:
         name, number = "", ""
     if name != "before" or not number.isdecimal() or int(number) > MAX_ID:
-        raise ValueError("Use the next_cursor of the page before, unchanged.")
+        raise ValueError("Use the next_cursor of the previous page, unchanged.")
     return int(number)
 
 
@@ -106,36 +105,37 @@ def parse_limit(text: str) -> int:
 
 def parse_id(text: str) -> int:
     if not text.isdecimal() or int(text) > MAX_ID:
-        raise ValueError("Must be a number: the id.")
+        raise ValueError("Must be a numeric id.")
     return int(text)
 
 
 def parse_text(text: str) -> str:
     if not text or "\x00" in text:
-        raise ValueError("Must be a text.")
+        raise ValueError("Must not be empty or contain NUL characters.")
     return text
 
 
 def parse_iso_time(text: str) -> datetime:
-    # In an address a "+" that was not escaped arrives as a space.
+    # An unescaped "+" in a URL arrives as a space.
     found = parse_datetime(text.replace(" ", "+") if text.count(":") > 1 else text)
     if found is None:
         raise ValueError("Must be a time such as 2026-11-21T12:00:00Z.")
-    if not EARLIEST_TIME.year <= found.year <= LATEST_TIME.year:  # beyond them Python cannot count
+    # Clamp the time, because Python's date arithmetic would overflow beyond these limits.
+    if not EARLIEST_TIME.year <= found.year <= LATEST_TIME.year:
         return EARLIEST_TIME if found.year < EARLIEST_TIME.year else LATEST_TIME
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def parse_flag(text: str) -> bool:
     if text not in ("true", "false"):
-        raise ValueError("true or false.")
+        raise ValueError("Must be true or false.")
     return text == "true"
 
 
 def one_of(*values: str) -> ParameterParser:
     def reader(text: str) -> str:
         if text not in values:
-            raise ValueError(f"One of: {', '.join(values)}.")
+            raise ValueError(f"Must be one of: {', '.join(values)}.")
         return text
 
     return reader

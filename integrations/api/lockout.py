@@ -1,4 +1,4 @@
-"""What someone is told who failed to log in too often, by the API or the admin's form."""
+"""The response to too many failed logins, in the API and in the admin."""
 
 import math
 
@@ -13,15 +13,15 @@ from integrations.api import errors
 
 
 def get_client_ip(request):
-    """Return who asks, as config/proxies.py has made sure of."""
+    """Return the client's IP address, which config/proxies.py has set behind trusted proxies."""
     return request.META.get("REMOTE_ADDR") or None
 
 
 def lockout_response(request, response, credentials):
-    """Return the answer to a login that is locked: 429, and when to come again."""
+    """Return the response to a locked login: 429 with Retry-After."""
     seconds = _seconds_until_unlocked(request, (credentials or {}).get("username"))
     minutes = math.ceil(seconds / 60)
-    message = f"Too many failed logins. Come again in {minutes} min, or ask an org_admin."
+    message = f"Too many failed logins. Retry in {minutes} min, or ask an org_admin."
     if request.path.startswith("/v1/"):
         answer: HttpResponse = JsonResponse(
             errors.error_body("ACCOUNT_LOCKED", message), status=429
@@ -34,7 +34,7 @@ def lockout_response(request, response, credentials):
 
 
 def _seconds_until_unlocked(request, username):
-    """Return the seconds until the last failure is old enough."""
+    """Return the seconds until the lock ends, counted from the last failed login."""
     whole = settings.AXES_COOLOFF_TIME
     tries = AccessAttempt.objects.filter(username=username, ip_address=get_client_ip(request))
     last = tries.order_by("-attempt_time").values_list("attempt_time", flat=True).first()

@@ -1,4 +1,4 @@
-"""JSON, whatever the Content-Type says: `curl -d` calls it a form."""
+"""Parses every body as JSON, whatever its Content-Type, because `curl -d` declares a form."""
 
 import json
 
@@ -22,16 +22,16 @@ class AnyJSONParser(BaseParser):
 
 
 def _reject_constant(name):
-    raise ValueError(f"{name} is no number of JSON.")
+    raise ValueError(f"{name} is not a JSON number.")
 
 
 def _unstorable(value, place):
-    """Yield (place, what is wrong) for the texts that no database stores."""
+    """Yield (place, problem) for each string that a database cannot store."""
     if isinstance(value, str):
         if "\x00" in value:
-            yield place or "body", "Leave the NUL character out."
+            yield place or "body", "Remove the NUL character."
         elif any("\ud800" <= each <= "\udfff" for each in value):
-            yield place or "body", "Has half of a character: a surrogate without the other."
+            yield place or "body", "Contains half of a character: a surrogate without its pair."
     elif isinstance(value, dict):
         for key, each in value.items():
             readable = key.encode(errors="replace").decode().replace("\x00", "?")

@@ -1,4 +1,4 @@
-"""What a call needs: a scope of its token, and a permission of its user."""
+"""Checks that a call's token has the scope, and its user the permission."""
 
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.permissions import BasePermission
@@ -6,20 +6,20 @@ from rest_framework.permissions import BasePermission
 from integrations.models import ApiToken
 from integrations.roles import SCOPES, scopes_include
 
-ANY_TOKEN = ""  # the scope of what every valid token may do
+ANY_TOKEN = ""  # the scope of calls that every valid token may make
 
 
 class ScopeAndRole(BasePermission):
-    """Ask for the scope that the view names for the method, and for the permission behind it.
+    """Require the scope that the view names for the method, and the permission behind it.
 
-    A view says `scopes = {"GET": "deliveries:read", "POST": "deliveries:replay"}`, ANY for what
-    takes a valid token alone. `permissions = {"DELETE": "app.delete_thing"}` asks the user for
-    another permission than the scope's. A view that says nothing answers nobody.
+    A view declares `scopes = {"GET": "deliveries:read", "POST": "deliveries:replay"}`, with
+    ANY_TOKEN for calls that need only a valid token. `permissions = {"DELETE": "app.delete_thing"}`
+    requires another permission than the scope's. A method without a scope cannot be called.
     """
 
     def has_permission(self, request, view):
         needed = required_scope(view, request.method)
-        if needed is None:  # then there is no such method, and that is answered
+        if needed is None:  # there is no such method, so the view responds with 405
             return True
         if not request.user or not request.user.is_authenticated:
             return False
@@ -51,7 +51,7 @@ class ScopeAndRole(BasePermission):
 
 
 def required_scope(view, method):
-    """Return the scope that a method of a view needs, or None when the view has no such method."""
+    """Return the scope that a method of a view requires; None if the view has no such method."""
     name = "GET" if method == "HEAD" else method
     if getattr(view, name.lower(), None) is None or name == "OPTIONS":
         return None
@@ -59,5 +59,5 @@ def required_scope(view, method):
         return view.scopes[name]
     except (AttributeError, KeyError):
         raise ImproperlyConfigured(
-            f'{type(view).__name__} says no scope for {name}: scopes = {{"{name}": "…"}}'
+            f'{type(view).__name__} names no scope for {name}. Add scopes = {{"{name}": "…"}}'
         ) from None

@@ -1,4 +1,4 @@
-"""ETag and If-Match: who changes what somebody else changed meanwhile is told so."""
+"""ETag and If-Match: reject a change to a row that has changed since the caller read it."""
 
 import re
 from contextlib import contextmanager
@@ -16,14 +16,13 @@ IF_MATCH_PATTERN = re.compile(r'^(\*|(W/)?"[^"]*"(, ?(W/)?"[^"]*")*)$')
 
 
 class PreconditionFailed(APIException):
-    """It is not any more as the caller knows it."""
+    """The row has changed since the caller read it."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
 
 
 def etag(row):
-    """Return the tag of a row as it is stored, with what it is linked to: another one after every
-    change."""
+    """Return the ETag of a row: a hash of its columns and links, different after every change."""
     values = [getattr(row, field.attname) for field in row._meta.concrete_fields]
     for field in row._meta.many_to_many:
         values.append(sorted(each.pk for each in getattr(row, field.name).all()))
@@ -31,15 +30,15 @@ def etag(row):
 
 
 def etag_header(row):
-    """Return the header that goes with the row's answer."""
+    """Return the ETag header of a response that shows the row."""
     return {"ETag": etag(row)}
 
 
 @contextmanager
 def lock_for_change(request, rows, pk):
-    """Lock the row of that id for a change, in a transaction, and give it.
+    """Lock a row in a transaction and yield it, so that it can be changed.
 
-    Raises Http404; and Changed when the request has an If-Match that is not the row's tag.
+    Raises Http404, and what check_if_match() raises.
     """
     with transaction.atomic():
         row = rows.select_for_update(of=("self",)).filter(pk=pk).first()
@@ -50,15 +49,19 @@ def lock_for_change(request, rows, pk):
 
 
 def check_if_match(request, row):
-    """Raise Changed when the request has an If-Match that is not the row's tag, Unprocessable when
-    that is no tag at all."""
+    """Check a request's If-Match, if it has one.
+
+    Raises PreconditionFailed if it does not match the row, and Unprocessable if it is malformed.
+    """
     asked = request.headers.get("If-Match")
     if asked is None:
         return
     if not IF_MATCH_PATTERN.fullmatch(asked):
-        raise Unprocessable({"If-Match": 'Give the ETag that you read, with its "quotes", or *.'})
+        raise Unprocessable(
+            {"If-Match": 'Send the ETag that you read, including its "quotes", or *.'}
+        )
     tags = {star or f'"{tag}"' for tag, star in ETAG_PATTERN.findall(asked)}
     if not tags & {"*", etag(row)}:
         raise PreconditionFailed(
-            "It was changed since you read it. Read it again, and change that."
+            "It has changed since you read it. Read it again, then repeat your change."
         )

@@ -1,8 +1,8 @@
-"""The OpenAPI schema: what drf-spectacular cannot know of our views by itself.
+"""The OpenAPI schema: adds what drf-spectacular cannot derive from the views.
 
-A view says what it answers with `@extend_schema(responses={200: Shape})`, where a shape is a DRF
-serializer that is used for nothing else. The errors that a view cannot help but answer are added
-here: nobody has to list them.
+A view declares its responses with `@extend_schema(responses={200: ShapeSerializer})`, where the
+serializer is used for nothing else. Errors that follow from the form of a call are added here, so
+that no view has to list them.
 """
 
 from functools import cache
@@ -19,25 +19,29 @@ from integrations.api.errors import ERROR_CODES
 from integrations.api.permissions import required_scope
 
 ERROR_DESCRIPTIONS = {
-    400: "The request cannot be read: its body is not JSON, say.",
-    401: "No token, or none that is valid.",
-    403: "The token lacks a scope, or its user's role a permission.",
-    404: "There is no such thing.",
-    409: "It cannot be done in the state that things are in.",
-    412: "It was changed since you read it: read it again.",
-    422: "A field or parameter is wrong; `fields` names each, with the fix.",
-    429: "Too many requests: come again after Retry-After seconds.",
-    500: "Our fault. Tell us the request_id.",
+    400: "The request cannot be read, for example because its body is not JSON.",
+    401: "The token is missing or invalid.",
+    403: "The token lacks a scope, or its user's role lacks a permission.",
+    404: "Not found.",
+    409: "The current state does not allow this.",
+    412: "It has changed since you read it. Read it again.",
+    422: "A field or parameter is invalid; `fields` has the fix for each.",
+    429: "Too many requests. Retry after Retry-After seconds.",
+    500: "Internal error. Retry; if it happens again, report the request_id.",
 }
 
 
 class ErrorDetailSerializer(serializers.Serializer):
-    code = serializers.CharField(help_text="For programs: UPPER_SNAKE.")
-    message = serializers.CharField(help_text="For people: what is wrong and what to do.")
+    code = serializers.CharField(help_text="For programs, in UPPER_SNAKE_CASE.")
+    message = serializers.CharField(help_text="For people: the problem and the fix.")
     fields = serializers.DictField(
-        child=serializers.CharField(), required=False, help_text="What is wrong with which field."
+        child=serializers.CharField(),
+        required=False,
+        help_text="The problem with each invalid value, by name.",
     )
-    request_id = serializers.CharField(help_text="As in the header X-Request-Id and in our log.")
+    request_id = serializers.CharField(
+        help_text="The same as in the X-Request-Id header and in Penstock's log."
+    )
 
 
 class ErrorSerializer(serializers.Serializer):
@@ -48,14 +52,14 @@ class ErrorSerializer(serializers.Serializer):
 
 @cache
 def page_serializer(serializer_class):
-    """Return the shape of a page of a list: {"data", "next_cursor", "has_more"}."""
+    """Return the serializer of a page: {"data", "next_cursor", "has_more"}."""
     own = serializer_class.__name__.removesuffix("Serializer")
     return inline_serializer(
         f"{get_override(serializer_class, 'component_name', own)}Page",
         {
             "data": serializer_class(many=True),
             "next_cursor": serializers.CharField(
-                allow_null=True, help_text="Give it as `cursor` for the next page."
+                allow_null=True, help_text="Pass it as `cursor` to get the next page."
             ),
             "has_more": serializers.BooleanField(),
         },
@@ -66,34 +70,34 @@ PAGING_PARAMETERS = [
     OpenApiParameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
-        description="Rows a page.",
+        description="Rows per page.",
     ),
-    OpenApiParameter("cursor", str, description="The next_cursor of the page before, unchanged."),
+    OpenApiParameter("cursor", str, description="The next_cursor of the previous page, unchanged."),
 ]
 
 
 ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 RECEIVED_RANGE_PARAMETERS = [
-    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received from this time on."),
+    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received at or after this time."),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before this time."),
 ]
 IF_MATCH_PARAMETER = OpenApiParameter(
     "If-Match",
     {"type": "string", "pattern": preconditions.IF_MATCH_PATTERN.pattern},
     OpenApiParameter.HEADER,
-    description="The ETag that you read: 412 when it was changed since.",
+    description="The ETag that you read. The call fails with 412 if it has changed.",
 )
 IDEMPOTENCY_KEY_PARAMETER = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     OpenApiParameter.HEADER,
-    description="A text of yours, new for each call: one that comes again within 24 hours is "
-    "answered as the first time, and done once.",
+    description="A string of your choice, new for each call. A call that is repeated within 24 "
+    "hours is executed once, and its first response is returned again.",
 )
 
 
 class Schema(AutoSchema):
-    """Adds the scope, and the errors, to what is declared."""
+    """Adds scopes and errors to the declared operations."""
 
     def get_tags(self):
         parts = [each for each in self.path.split("/") if each and "{" not in each]
@@ -114,7 +118,7 @@ class Schema(AutoSchema):
         return f"{said}\n\nScope: `{scope}`.".strip() if scope else said
 
     def map_parsers(self):
-        return ["application/json"]  # what ours takes it for, whatever is said
+        return ["application/json"]  # AnyJSONParser ignores the Content-Type
 
     def get_override_parameters(self):
         own = super().get_override_parameters()
@@ -137,7 +141,7 @@ class Schema(AutoSchema):
         return operation
 
     def _errors(self, operation):
-        """Return the statuses that come of the operation's form, whatever its view does."""
+        """Yield the statuses that follow from the operation's form, whatever its view does."""
         if self.view.permission_classes:
             yield from (401, 403)
         if "{" in self.path:
@@ -146,16 +150,16 @@ class Schema(AutoSchema):
             yield 400
         if self._accepts_idempotency_key():
             yield 409
-        yield from (422, 429, 500)  # 422 for a parameter that there is not, at least
+        yield from (422, 429, 500)  # 422 at least for an unknown parameter
 
     def _scope(self):
-        """Return the scope of the operation; None where the view has no scopes."""
+        """Return the scope of the operation; None if the view has no scopes."""
         asked = hasattr(self.view, "scopes") and self.view.permission_classes
         return required_scope(self.view, self.method) if asked else None
 
 
 def error_example(code):
-    """Return an error of that status, as it is answered."""
+    """Return the body of an error response with this status."""
     said = {"code": ERROR_CODES[code], "message": ERROR_DESCRIPTIONS[code]}
     fields = {"fields": {"name": "This field is required."}} if code == 422 else {}
     return {"error": {**said, **fields, "request_id": "5f0c5bd6a2f5c0cd1f6a7d7e"}}
@@ -169,12 +173,12 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API token, or the access token of /v1/admin/auth/login.",
+            "description": "An API token, or the access token from /v1/admin/auth/login.",
         }
 
 
 def filter_endpoints(endpoints):
-    """Keep what is documented: the management API, and what says so of itself."""
+    """Keep the documented endpoints: the management API, and views with `in_schema`."""
     return [
         each for each in endpoints if each[0].startswith("/v1/admin/") or _is_in_schema(each[3])
     ]
@@ -185,7 +189,7 @@ def _is_in_schema(callback):
 
 
 def forbid_unknown_fields(result, **_):
-    """Say of every body that it takes no other fields than those named: others are refused."""
+    """Declare that request bodies take no unknown fields, because the API rejects them."""
     for path in result["paths"].values():
         for operation in path.values():
             schema = _request_schema(operation)

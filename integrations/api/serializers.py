@@ -1,4 +1,4 @@
-"""What the API takes and answers, for its schema and to check what is given."""
+"""Serializers of the management API: they describe its schema and validate requests."""
 
 from rest_framework import serializers
 
@@ -17,7 +17,7 @@ SCOPE_CHOICES = [(each.name, each.description) for each in SCOPES.values()]
 
 
 class LoginInputSerializer(serializers.Serializer):
-    username = StrictCharField(max_length=254, help_text="The user's name, or e-mail address.")
+    username = StrictCharField(max_length=254, help_text="The user's name or email address.")
     password = StrictCharField(max_length=4096)
 
 
@@ -31,14 +31,14 @@ class UserSerializer(serializers.Serializer):
     email = serializers.CharField(help_text="May be empty.")
     name = serializers.CharField(help_text="May be empty.")
     role = serializers.ChoiceField(ROLE_CHOICES, allow_null=True)
-    is_superuser = serializers.BooleanField(help_text="May do everything, whatever the role.")
+    is_superuser = serializers.BooleanField(help_text="Has every permission, whatever the role.")
     is_active = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     last_login_at = serializers.DateTimeField(allow_null=True)
 
 
 class NewUserSerializer(UserSerializer):
-    password = serializers.CharField(required=False, help_text="Only when none was given.")
+    password = serializers.CharField(required=False, help_text="Only if the request gave none.")
 
 
 class UserInputSerializer(serializers.Serializer):
@@ -47,7 +47,7 @@ class UserInputSerializer(serializers.Serializer):
     name = StrictCharField(max_length=150, allow_blank=True, required=False)
     role = StrictChoiceField(ROLE_CHOICES, allow_null=True, required=False)
     password = StrictCharField(
-        max_length=4096, required=False, help_text="Generated and answered once when not given."
+        max_length=4096, required=False, help_text="Generated if omitted, and returned once."
     )
 
 
@@ -62,10 +62,12 @@ class UserChangeSerializer(serializers.Serializer):
 
 class PairSerializer(serializers.Serializer):
     access_token = serializers.CharField()
-    refresh_token = serializers.CharField(help_text="Counts once: refreshing gives a new one.")
+    refresh_token = serializers.CharField(help_text="Valid once; each refresh returns a new one.")
     token_type = serializers.CharField()
-    expires_in = serializers.IntegerField(help_text="Seconds for which the access token is good.")
-    refresh_expires_in = serializers.IntegerField(help_text="Seconds.")
+    expires_in = serializers.IntegerField(help_text="Seconds for which the access token is valid.")
+    refresh_expires_in = serializers.IntegerField(
+        help_text="Seconds for which the refresh token is valid."
+    )
     user = UserSerializer()
 
 
@@ -73,7 +75,7 @@ class MeSerializer(serializers.Serializer):
     user = UserSerializer()
     scopes = serializers.ListField(
         child=serializers.ChoiceField(SCOPE_CHOICES),
-        help_text="What this token may be used for and its user may do.",
+        help_text="The scopes that the token has and its user's role allows.",
     )
     token = serializers.CharField(help_text="The API token's name, or 'login'.")
     expires_at = serializers.DateTimeField(allow_null=True)
@@ -87,12 +89,12 @@ class TokenSerializer(serializers.Serializer):
     scopes = serializers.ListField(child=serializers.ChoiceField(SCOPE_CHOICES))
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
-    last_used_at = serializers.DateTimeField(allow_null=True, help_text="To 5 minutes.")
+    last_used_at = serializers.DateTimeField(allow_null=True, help_text="Accurate to 5 minutes.")
     revoked_at = serializers.DateTimeField(allow_null=True)
 
 
 class NewTokenSerializer(TokenSerializer):
-    token = serializers.CharField(help_text="Shown only here.")
+    token = serializers.CharField(help_text="Returned only in this response.")
 
 
 class TokenInputSerializer(serializers.Serializer):
@@ -101,10 +103,10 @@ class TokenInputSerializer(serializers.Serializer):
         child=StrictChoiceField(SCOPE_CHOICES), min_length=1, max_length=20
     )
     expires_at = StrictDateTimeField(
-        required=False, allow_null=True, help_text="Never, when not given."
+        required=False, allow_null=True, help_text="If omitted, the token never expires."
     )
     user_id = StrictIntegerField(
-        required=False, min_value=1, help_text="Whose; yours when not given."
+        required=False, min_value=1, help_text="The user of the token; you, if omitted."
     )
 
 
@@ -116,7 +118,9 @@ class ChangeSerializer(serializers.Serializer):
 class AuditEntrySerializer(serializers.Serializer):
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
-    action = serializers.CharField(help_text="installation.created, source.updated, auth.login, …")
+    action = serializers.CharField(
+        help_text="Such as installation.created, source.updated or auth.login."
+    )
     user_id = serializers.IntegerField(allow_null=True)
     actor = serializers.CharField(help_text="The user's name at the time, or empty.")
     token = serializers.CharField(help_text="The API token's name, or empty.")
@@ -125,7 +129,8 @@ class AuditEntrySerializer(serializers.Serializer):
     object_id = serializers.CharField()
     object_name = serializers.CharField()
     changes = serializers.DictField(
-        child=ChangeSerializer(), help_text="What differs, by field; secrets as ***."
+        child=ChangeSerializer(),
+        help_text="Old and new values by field, with secrets masked as ***.",
     )
     ip_address = serializers.CharField(allow_null=True)
     user_agent = serializers.CharField()
@@ -143,40 +148,48 @@ class NamedSerializer(serializers.Serializer):
 
 
 class WebhookSourceSerializer(serializers.Serializer):
-    """A third party whose calls become messages of a source; its secret is never shown."""
+    """A URL for a third party to call; its calls become messages of a source.
+
+    Its secret is never shown.
+    """
 
     id = serializers.IntegerField()
     name = serializers.CharField()
-    address = serializers.CharField(help_text="What the third party calls, after our host.")
-    source = NamedSerializer(help_text="Its events come in as if this one had sent them.")
+    address = serializers.CharField(
+        help_text="The path and query of the URL that the third party calls."
+    )
+    source = NamedSerializer(help_text="The source whose messages its calls become.")
     source_type = serializers.ChoiceField(WEBHOOK_SOURCE_TYPE_CHOICES)
-    is_signed = serializers.BooleanField(help_text="Whether its calls are checked by a secret.")
+    is_signed = serializers.BooleanField(help_text="Whether a secret verifies its calls.")
     signature_header = serializers.CharField()
-    event_type_path = serializers.CharField(help_text="Empty: where it usually is.")
-    mappings = serializers.JSONField(help_text="For each field of a message where its value is.")
+    event_type_path = serializers.CharField(help_text="Empty: the usual path of its type.")
+    mappings = serializers.JSONField(help_text="The path to the value of each message field.")
     created_at = serializers.DateTimeField()
 
 
 class WebhookSourceInputSerializer(serializers.Serializer):
     name = StrictCharField(max_length=100)
-    source = StrictIntegerField(min_value=1, help_text="The id of the source it sends as.")
+    source = StrictIntegerField(
+        min_value=1, help_text="The id of the source whose messages its calls become."
+    )
     source_type = StrictChoiceField(WEBHOOK_SOURCE_TYPE_CHOICES)
     secret = StrictCharField(
         max_length=1_000,
         required=False,
-        help_text="What its calls are signed with; needed but for none. It is never shown.",
+        help_text="The secret that signs its calls; required unless the type is none. Never shown.",
     )
     signature_header = StrictCharField(
-        max_length=100, required=False, help_text="Of hmac: X-Signature."
+        max_length=100, required=False, help_text="Only for hmac; X-Signature, if omitted."
     )
     event_type_path = StrictCharField(
         max_length=200,
         required=False,
         allow_blank=True,
-        help_text="A JSONPath, header:NAME, or the event's name itself.",
+        help_text="A JSONPath, header:NAME, or the event name itself.",
     )
     mappings = serializers.DictField(
-        required=False, help_text='{"userId": "$.customer.id"}: a place, or a list of places.'
+        required=False,
+        help_text='Such as {"userId": "$.customer.id"}; in a list, the first value present counts.',
     )
 
 
@@ -186,7 +199,7 @@ class WebhookSourceChangeSerializer(WebhookSourceInputSerializer):
     source_type = StrictChoiceField(WEBHOOK_SOURCE_TYPE_CHOICES, required=False)
 
 
-# --- the catalog, and what is installed from it --------------------------------------------------
+# --- the catalog, and installations of its destinations ------------------------------------------
 
 
 class OptionSerializer(serializers.Serializer):
@@ -201,8 +214,8 @@ class ConfigFieldSerializer(serializers.Serializer):
     required = serializers.BooleanField()
     placeholder = serializers.CharField()
     help_text = serializers.CharField()
-    default = serializers.CharField(help_text="What it is when it is not given.")
-    options = OptionSerializer(many=True, required=False, help_text="Of a select.")
+    default = serializers.CharField(help_text="The value if omitted.")
+    options = OptionSerializer(many=True, required=False, help_text="Only for a select.")
 
 
 class VariantSerializer(serializers.Serializer):
@@ -213,7 +226,7 @@ class VariantSerializer(serializers.Serializer):
 
 
 class DestinationSerializer(serializers.Serializer):
-    """A vendor of the catalog."""
+    """A destination in the catalog."""
 
     key = serializers.CharField()
     name = serializers.CharField()
@@ -245,28 +258,28 @@ class LogsSerializer(serializers.Serializer):
 
 
 class InstallationSerializer(serializers.Serializer):
-    """A destination installed here; secrets as ***."""
+    """A destination installed here; secrets are masked as ***."""
 
     id = serializers.IntegerField()
     name = serializers.CharField()
-    destination = serializers.CharField(help_text="The vendor's key in the catalog.")
+    destination = serializers.CharField(help_text="The destination's key in the catalog.")
     variant = serializers.CharField()
     config = serializers.DictField(child=serializers.CharField(allow_blank=True))
     delivery_mode = serializers.CharField()
     enabled = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     revision = InstallationRevisionSerializer()
-    logs = LogsSerializer(help_text="Where its deliveries are.")
+    logs = LogsSerializer(help_text="The URLs of its deliveries.")
 
 
 class InstallInputSerializer(serializers.Serializer):
     name = StrictCharField(
-        max_length=100, required=False, help_text="The vendor's, when not given."
+        max_length=100, required=False, help_text="The destination's name, if omitted."
     )
-    variant = StrictCharField(max_length=50, required=False, help_text="default, when not given.")
+    variant = StrictCharField(max_length=50, required=False, help_text="default, if omitted.")
     config = serializers.DictField(
         child=StrictCharField(max_length=10_000, allow_blank=True),
         required=False,
-        help_text="Values of the vendor's config_fields, by key.",
+        help_text="The values of the destination's config_fields, by key.",
     )
     delivery_mode = StrictChoiceField([("server_side", "Server-side")], required=False)

@@ -1,4 +1,4 @@
-"""How often a token may call: so many times a minute, as many at once."""
+"""Limits how many calls per minute a token may make; it may make as many at once."""
 
 import math
 
@@ -10,7 +10,7 @@ from integrations.rate_limits import token_bucket
 
 
 class TokenRateThrottle(BaseThrottle):
-    """Take one call from the token's bucket, and note what is left for the answer's headers."""
+    """Take one call from the token's bucket, and keep what is left for the response headers."""
 
     def allow_request(self, request, view):
         limit = settings.API_RATE_LIMIT

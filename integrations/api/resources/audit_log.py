@@ -27,17 +27,21 @@ class AuditLogView(ManagementAPIView):
     @extend_schema(
         parameters=[
             OpenApiParameter("actor", str, description="A user's name."),
-            OpenApiParameter("action", str, description="installation.created, auth.login, …"),
-            OpenApiParameter("object_type", str, description="installation, source, user, …"),
+            OpenApiParameter(
+                "action", str, description="Such as installation.created or auth.login."
+            ),
+            OpenApiParameter(
+                "object_type", str, description="Such as installation, source or user."
+            ),
             OpenApiParameter("object_id", str),
-            OpenApiParameter("since", OpenApiTypes.DATETIME, description="From this time on."),
+            OpenApiParameter("since", OpenApiTypes.DATETIME, description="At or after this time."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
             *PAGING_PARAMETERS,
         ],
         responses={200: page_serializer(serializers.AuditEntrySerializer)},
     )
     def get(self, request):
-        """List who changed what, the newest first."""
+        """List who changed what, newest first."""
         rows = AuditEntry.objects.all()
         return Response(
             paginate(rows, representation.serialize_audit_entry, at="at", **self.query_params)

@@ -1,4 +1,4 @@
-"""Logging in, going on, and logging out."""
+"""Login, refresh and logout: `/v1/admin/auth`."""
 
 from django.conf import settings
 from django.utils import timezone
@@ -27,9 +27,10 @@ class LoginFailed(APIException):
 
 
 class LoginView(ManagementAPIView):
-    """Log in with name and password: an access token, and one to refresh it with.
+    """Log in with a name and password; return an access token and a refresh token.
 
-    After repeated failures from one address the name is locked there: 429, ACCOUNT_LOCKED.
+    After repeated failures from one IP address, the name is locked for that address: 429,
+    ACCOUNT_LOCKED.
     """
 
     authentication_classes = ()
@@ -52,14 +53,14 @@ class LoginView(ManagementAPIView):
         try:
             return Response(serialize_token_pair(logins.log_in(request._request, **credentials)))
         except logins.WrongCredentials:
-            message = "Nobody has this name and this password."
+            message = "The username or password is wrong."
             raise LoginFailed("INVALID_CREDENTIALS", message) from None
 
 
 class RefreshView(ManagementAPIView):
-    """Exchange a refresh token for a new pair; it counts once.
+    """Exchange a refresh token for a new pair of tokens. It is valid once.
 
-    One that comes a second time ends the login: whoever has the other one is logged out, too.
+    A second use ends the login, so that whoever holds the newer token is logged out too.
     """
 
     authentication_classes = ()
@@ -81,12 +82,12 @@ class RefreshView(ManagementAPIView):
         try:
             return Response(serialize_token_pair(logins.refresh_tokens(text, timezone.now())))
         except logins.InvalidRefreshToken:
-            message = "The refresh token is unknown, too old, or was used before. Log in again."
+            message = "The refresh token is unknown, expired or already used. Log in again."
             raise LoginFailed("INVALID_REFRESH_TOKEN", message) from None
 
 
 class LogoutView(ManagementAPIView):
-    """End the login of the access token; none of its tokens is accepted any more."""
+    """End the login of the access token. Its tokens are no longer accepted."""
 
     scopes = {"POST": ANY_TOKEN}
     accepts_idempotency_key = False
@@ -100,7 +101,7 @@ class LogoutView(ManagementAPIView):
 
 
 class MeView(ManagementAPIView):
-    """Who the token speaks for, and what it may be used for."""
+    """Show the token's user, and the scopes that the token can be used for."""
 
     scopes = {"GET": ANY_TOKEN}
 
@@ -119,7 +120,7 @@ class MeView(ManagementAPIView):
 
 
 def can_use_scope(scope, granted, user):
-    """Return whether a token with these scopes can be used for this one by its user."""
+    """Return whether `user` can use a token with the granted scopes for this scope."""
     permission = SCOPES[scope].permission
     return scopes_include(granted, scope) and (not permission or user.has_perm(permission))
 

@@ -1,4 +1,4 @@
-"""The catalog and what is installed from it."""
+"""The catalog of destinations: `/v1/admin/integration-catalog`."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ BLUEPRINT_SCHEMA_FILE = Path(blueprints.__file__).with_name("schema.json")
 
 
 class CatalogView(ManagementAPIView):
-    """List what can be installed."""
+    """List the destinations that can be installed."""
 
     scopes = {"GET": "catalog:read"}
 
@@ -30,7 +30,7 @@ class CatalogView(ManagementAPIView):
 
 
 class CatalogEntryView(ManagementAPIView):
-    """Show one destination of the catalog; 404 when there is none of that key."""
+    """Show one destination of the catalog; 404 if there is none with that key."""
 
     scopes = {"GET": "catalog:read"}
 
@@ -42,8 +42,8 @@ class CatalogEntryView(ManagementAPIView):
 class CatalogInstallView(ManagementAPIView):
     """Install a destination.
 
-    201 with the installation; 404 no such destination; 409 the name is taken; 422 fields are
-    missing or wrong, each named.
+    201 with the installation; 404 if there is no such destination; 409 if the name is taken; 422
+    with each missing or invalid field.
     """
 
     scopes = {"POST": "installations:write"}
@@ -82,7 +82,7 @@ class CatalogInstallView(ManagementAPIView):
 
 
 def blueprint_schema(request):
-    """Show the JSON Schema of a blueprint, to whoever writes one with an editor that knows it."""
+    """Return the JSON Schema of a blueprint, for editors that validate with it."""
     return FileResponse(BLUEPRINT_SCHEMA_FILE.open("rb"), content_type="application/schema+json")
 
 
@@ -132,7 +132,7 @@ def serialize_config_field(field):
 
 
 def serialize_new_installation(installation):
-    """Return an installation as the API shows it: never a secret."""
+    """Return an installation for the API, with its secrets masked."""
     revision = installation.revision
     logs = reverse("deliveries") + f"?installation={installation.pk}"
     return {

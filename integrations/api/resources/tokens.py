@@ -24,7 +24,7 @@ class TokensView(ManagementAPIView):
         responses={200: page_serializer(serializers.TokenSerializer)},
     )
     def get(self, request):
-        """List API tokens, also those that are revoked, the newest first."""
+        """List API tokens, including revoked ones, newest first."""
         rows = ApiToken.objects.select_related("user")
         return Response(paginate(rows, representation.serialize_token, **self.query_params))
 
@@ -32,7 +32,7 @@ class TokensView(ManagementAPIView):
         request=serializers.TokenInputSerializer, responses={201: serializers.NewTokenSerializer}
     )
     def post(self, request):
-        """Make a token, with no other scopes than one's own; its text is told only here."""
+        """Create a token with scopes that your own token has. It is returned only once."""
         wanted = validate_body(request, serializers.TokenInputSerializer)
         owner = tokens.get_token_owner(wanted.pop("user_id", request.user.pk), by=request.user)
         check_scopes(request.auth, wanted["scopes"])
@@ -47,7 +47,7 @@ class TokenView(ManagementAPIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request, pk):
-        """Revoke a token: it is refused from now on, and stays listed."""
+        """Revoke a token. It is rejected from now on, and stays listed."""
         token = ApiToken.objects.select_related("user").filter(pk=pk).first()
         if token is None:
             raise Http404(f"There is no token {pk}.")
@@ -56,7 +56,7 @@ class TokenView(ManagementAPIView):
 
 
 def check_scopes(token, scopes):
-    """Raise Unprocessable for scopes that the calling token does not have itself."""
+    """Raise Unprocessable for scopes that the calling token does not have."""
     own = token.scopes if isinstance(token, ApiToken) else ["admin"]
     above = [each for each in scopes if not scopes_include(own, each)]
     if above:

@@ -1,4 +1,4 @@
-"""Users and tokens, and who changed what: for those who decide about access."""
+"""Users: `/v1/admin/users`."""
 
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -28,7 +28,7 @@ class UsersView(ManagementAPIView):
         responses={200: page_serializer(serializers.UserSerializer)},
     )
     def get(self, request):
-        """List users, the newest first."""
+        """List users, newest first."""
         return Response(
             paginate(users.users_with_groups(), representation.serialize_user, **self.query_params)
         )
@@ -38,7 +38,7 @@ class UsersView(ManagementAPIView):
         responses={201: serializers.NewUserSerializer, 409: ErrorSerializer},
     )
     def post(self, request):
-        """Make a user, of one role or none; a password is made up where none is given."""
+        """Create a user with one role or none. A password is generated if none is given."""
         wanted = validate_body(request, serializers.UserInputSerializer)
         user, password = users.create_user(wanted)
         once = {} if "password" in wanted else {"password": password}
@@ -63,7 +63,7 @@ class UserView(ManagementAPIView):
         responses={200: serializers.UserSerializer, 409: ErrorSerializer, 412: ErrorSerializer},
     )
     def patch(self, request, pk):
-        """Change what is given of a user. A new password ends the user's logins."""
+        """Change the given fields of a user. A new password ends the user's logins."""
         wanted = validate_body(request, serializers.UserChangeSerializer)
         with lock_for_change(request, users.users_with_groups(), pk) as user:
             users.change_user(user, wanted, by=request.user)
@@ -72,7 +72,7 @@ class UserView(ManagementAPIView):
 
     @extend_schema(parameters=[IF_MATCH_PARAMETER], responses={204: None, 412: ErrorSerializer})
     def delete(self, request, pk):
-        """Deactivate a user: their logins end and their tokens are revoked; the row stays."""
+        """Deactivate a user: end their logins and revoke their tokens. The user stays listed."""
         with lock_for_change(request, users.users_with_groups(), pk) as user:
             users.deactivate_user(user, by=request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,4 +1,4 @@
-"""Webhook sources: the addresses that third parties call, and how their calls are read."""
+"""Webhook sources: the URLs that third parties call, and how their calls are read."""
 
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -41,7 +41,7 @@ class WebhookSourcesView(ManagementAPIView):
         responses={200: page_serializer(serializers.WebhookSourceSerializer)},
     )
     def get(self, request):
-        """List webhook sources, the newest first."""
+        """List webhook sources, newest first."""
         return Response(
             paginate(select_webhook_sources(), serialize_webhook_source, **self.query_params)
         )
@@ -51,7 +51,7 @@ class WebhookSourcesView(ManagementAPIView):
         responses={201: serializers.WebhookSourceSerializer, 409: ErrorSerializer},
     )
     def post(self, request):
-        """Make an address for a third party to call. What it sends comes in as of the source."""
+        """Create a URL for a third party to call. Its calls become messages of the source."""
         webhook = webhooks.create_webhook_source(
             validate_body(request, serializers.WebhookSourceInputSerializer)
         )
@@ -68,7 +68,7 @@ class WebhookSourceView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers.WebhookSourceSerializer})
     def get(self, request, pk):
-        """Show a webhook source; its secret never."""
+        """Show a webhook source, without its secret."""
         return webhook_source_response(pk)
 
     @extend_schema(
@@ -81,7 +81,7 @@ class WebhookSourceView(ManagementAPIView):
         },
     )
     def patch(self, request, pk):
-        """Change what is given of a webhook source; its address stays."""
+        """Change the given fields of a webhook source. Its URL stays."""
         wanted = validate_body(request, serializers.WebhookSourceChangeSerializer)
         with lock_for_change(request, WebhookSource.objects.all(), pk) as webhook:
             webhooks.change_webhook_source(webhook, wanted)
@@ -89,7 +89,7 @@ class WebhookSourceView(ManagementAPIView):
 
     @extend_schema(parameters=[IF_MATCH_PARAMETER], responses={204: None, 412: ErrorSerializer})
     def delete(self, request, pk):
-        """Delete a webhook source: calls to its address are refused, what it sent stays."""
+        """Delete a webhook source. Calls to its URL are rejected; earlier events stay."""
         with lock_for_change(request, WebhookSource.objects.all(), pk) as webhook:
             webhooks.delete_webhook_source(webhook)
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -100,7 +100,7 @@ def select_webhook_sources():
 
 
 def webhook_source_response(pk, code=status.HTTP_200_OK):
-    """Answer with a webhook source. Raises Http404."""
+    """Return a response with a webhook source. Raises Http404."""
     webhook = select_webhook_sources().filter(pk=pk).first()
     if webhook is None:
         raise Http404(f"There is no webhook source {pk}.")

@@ -61,7 +61,7 @@ def test_a_view_that_says_nothing_answers_nobody():
     class Silent(ManagementAPIView):
         def get(self, request): ...
 
-    with pytest.raises(ImproperlyConfigured, match="Silent says no scope for GET"):
+    with pytest.raises(ImproperlyConfigured, match="Silent names no scope for GET"):
         required_scope(Silent(), "GET")
 
 

@@ -69,7 +69,7 @@ def test_only_digests_are_kept(client, user):
 def test_who_is_wrong_is_not_told_in_what(client, user, username, password):
     answer = log_in(client, username, password)
     assert code(answer) == (401, "INVALID_CREDENTIALS")
-    assert answer.json()["error"]["message"] == "Nobody has this name and this password."
+    assert answer.json()["error"]["message"] == "The username or password is wrong."
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_a_field_that_there_is_not_is_refused_by_name(client, bearer):
     answer = install(client, bearer, {**BODY, "colour": "red"})
     assert refusal(answer)[0::2] == (
         422,
-        {"colour": "Not a field; there are: name, variant, config, delivery_mode."},
+        {"colour": "Unknown field. Known fields: name, variant, config, delivery_mode."},
     )
 
 
