@@ -22,7 +22,7 @@ from integrations.api.lists import (
 from integrations.api.schema import ID_SCHEMA, PAGING_PARAMETERS, page_serializer
 from integrations.roles import REVEAL_BODIES_PERMISSION
 
-MAX_DELIVERY_IDS = 1_000  # deliveries of an attempt that are named
+MAX_DELIVERY_IDS = 1_000  # delivery ids that are listed for an attempt
 
 
 class AttemptsView(ManagementAPIView):
@@ -50,10 +50,10 @@ class AttemptsView(ManagementAPIView):
         responses={200: page_serializer(serializers_events.AttemptSerializer)},
     )
     def get(self, request):
-        """List requests to vendors, the newest first.
+        """List requests to vendors, newest first.
 
-        status and outcome look through the newest 1,000 rows, because no index tells of them;
-        `next_cursor` goes on from there, so a page can be short while `has_more` is true.
+        The filters status and outcome scan 1,000 rows per page, because no index covers them;
+        `next_cursor` continues from there, so a page can be short while `has_more` is true.
         """
         page = pop_page_arguments(self.query_params)
         found = listing.query_attempts(**self.query_params).page(**page, max_scans=1)
@@ -66,7 +66,7 @@ class AttemptView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers_events.FullAttemptSerializer})
     def get(self, request, pk):
-        """Show a request to a vendor and its answer, secrets masked, while they are kept."""
+        """Show a request to a vendor and its response, while they are kept. Secrets are masked."""
         return Response(
             serialize_attempt_detail(
                 get_attempt_or_404(pk), shows_bodies=body_access.may_see_bodies(request.user)
@@ -80,7 +80,10 @@ class AttemptRevealView(ManagementAPIView):
 
     @extend_schema(request=None, responses={200: serializers_events.FullAttemptSerializer})
     def post(self, request, pk):
-        """Show a request and its answer to who may only reveal them; the audit log says so."""
+        """Reveal a request and its response, and record it in the audit log.
+
+        For users who may reveal bodies one at a time, and see none otherwise.
+        """
         found = get_attempt_or_404(pk)
         body_access.record_reveal(found)
         return Response(serialize_attempt_detail(found, shows_bodies=True))
@@ -113,7 +116,7 @@ def serialize_attempt(attempt):
 
 
 def serialize_attempt_detail(attempt, *, shows_bodies):
-    """Return an attempt with what was sent and answered, and whom it carried."""
+    """Return an attempt with its request, its response, and the ids of its deliveries."""
     full = AttemptBody.objects.filter(pk=attempt.pk).first() if shows_bodies else None
     carried = Carried.objects.filter(attempt=attempt).order_by("position", "delivery")
     answered = full is not None and attempt.status is not None

@@ -1,4 +1,4 @@
-"""The blueprint of an installation: its revisions, and trying it before anything rests on it."""
+"""Blueprint revisions of an installation: list, save, compare and roll back."""
 
 from contextlib import contextmanager
 
@@ -22,7 +22,9 @@ from integrations.models import Installation, Revision
 BLUEPRINT_READ_SCOPES = {"GET": "installations:read"}
 BLUEPRINT_WRITE_SCOPES = {"POST": "installations:write"}
 AGAINST_PARAMETER = OpenApiParameter(
-    "against", int, description="A revision's number; else the one before."
+    "against",
+    int,
+    description="The number of the revision to compare with; the previous one, if omitted.",
 )
 
 
@@ -48,9 +50,9 @@ class RevisionsView(ManagementAPIView):
         responses={201: serializers.FullRevisionSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        """Save a blueprint as the next revision; from then on it shapes what is sent.
+        """Save a blueprint as the next revision, which shapes deliveries from then on.
 
-        409 when there is a newer revision than the one it is based on.
+        409 if there is a newer revision than the one it is based on.
         """
         installation, body = (
             get_installation_with_revision(pk),
@@ -89,7 +91,7 @@ class RevisionDiffView(ManagementAPIView):
         parameters=[AGAINST_PARAMETER], responses={200: serializers.DifferenceSerializer}
     )
     def get(self, request, pk, revision):
-        """Say what differs between a revision and another one, or the one before it."""
+        """Compare a revision with another one, or with the previous one."""
         installation = get_installation_with_revision(pk)
         new = get_revision_or_404(installation, revision)
         old = self.compared_revision(installation, new)
@@ -115,7 +117,7 @@ class RevisionRollBackView(ManagementAPIView):
 
     @extend_schema(request=None, responses={201: serializers.FullRevisionSerializer})
     def post(self, request, pk, revision):
-        """Save an old revision again, as the newest one."""
+        """Save an old revision again as the newest one."""
         installation = get_installation_with_revision(pk)
         get_revision_or_404(installation, revision)
         with translate_blueprint_errors():
@@ -143,7 +145,7 @@ def get_revision_or_404(installation, number):
 def read_text_field(body, name):
     value = body.get(name, "")
     if not isinstance(value, str):
-        raise Unprocessable({name: "Must be a text."})
+        raise Unprocessable({name: "Must be a string."})
     return value
 
 
@@ -152,13 +154,13 @@ def read_integer_field(body, name):
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise Unprocessable({name: "Must be a number."})
     if value is not None and not 0 <= value <= MAX_ID:
-        raise Unprocessable({name: "There is none of that number."})
+        raise Unprocessable({name: "The number is out of range."})
     return value
 
 
 @contextmanager
 def translate_blueprint_errors():
-    """Translate what the functions raise into errors of the API."""
+    """Translate exceptions of blueprints and previews into errors of the API."""
     try:
         yield
     except BlueprintError as error:

@@ -1,4 +1,4 @@
-"""The log, as JSON: the same filters and the same answers as in the admin."""
+"""The log as JSON, with the same filters and results as in the admin."""
 
 from contextlib import contextmanager
 
@@ -36,10 +36,10 @@ from integrations.humanize import format_count
 from integrations.roles import REVEAL_BODIES_PERMISSION
 
 DELIVERY_FILTER_PARAMETERS = [
-    OpenApiParameter("q", str, description="As in the admin: user:ada state:failed"),
+    OpenApiParameter("q", str, description="A search as in the admin: user:ada state:failed"),
     OpenApiParameter("installation", ID_SCHEMA),
     OpenApiParameter("state", str, enum=Delivery.State.values),
-    OpenApiParameter("event", str, description="Its name, or its type."),
+    OpenApiParameter("event", str, description="The event's name or type."),
     OpenApiParameter("message_id", str),
     OpenApiParameter("user_id", str),
     OpenApiParameter("anonymous_id", str),
@@ -56,8 +56,8 @@ EXPORT_EXAMPLES = [
 class DeliveriesView(ManagementAPIView):
     """List deliveries, newest first.
 
-    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have. A page
-    of a search that no index answers can hold fewer rows than asked for, and still has_more.
+    200 {"data", "next_cursor", "has_more"}; 422 if a filter has an invalid value. For a search
+    that no index covers, a page can be short while `has_more` is true.
     """
 
     scopes = {"GET": "deliveries:read"}
@@ -76,7 +76,7 @@ class DeliveriesView(ManagementAPIView):
 
 
 class DeliveryView(ManagementAPIView):
-    """Tell all there is about one delivery; 404 when there is none of that id."""
+    """Show a delivery with all its details; 404 if there is none with that id."""
 
     scopes = {"GET": "deliveries:read"}
 
@@ -89,7 +89,10 @@ class DeliveryView(ManagementAPIView):
 
 
 class DeliveryRevealView(ManagementAPIView):
-    """Tell the same with its bodies to who may only reveal them; the audit log says so."""
+    """Reveal the bodies of a delivery, and record it in the audit log.
+
+    For users who may reveal bodies one at a time, and see none otherwise.
+    """
 
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": REVEAL_BODIES_PERMISSION}
@@ -102,7 +105,11 @@ class DeliveryRevealView(ManagementAPIView):
 
 
 class DeliveryDeliverAgainView(ManagementAPIView):
-    """Queue a delivery again: 202; 404 when there is none of that id; 409 it is queued already."""
+    """Queue a delivery again.
+
+    202; 404 if there is none with that id; 409 if it is already queued, if it was never shaped and
+    the last revision is asked for, or if its installation is uninstalled.
+    """
 
     scopes = {"POST": "deliveries:replay"}
 
@@ -116,16 +123,20 @@ class DeliveryDeliverAgainView(ManagementAPIView):
             get_delivery_queryset_or_404(pk), timezone.now(), **asked
         )
         if requeued.unshaped:
-            raise Conflict("It was never shaped: there is nothing to send as before.")
+            raise Conflict(
+                "It was never shaped, so there is no earlier revision to deliver it with."
+            )
         if requeued.uninstalled_installations:
-            raise Conflict(f"Nothing goes to {requeued.uninstalled_installations[0]} any more.")
+            raise Conflict(
+                f"Installation {requeued.uninstalled_installations[0]} gets no more deliveries."
+            )
         if not requeued.count:
-            raise Conflict("It is queued already.")
+            raise Conflict("It is already queued.")
         return Response({"message": requeued.describe()}, status=status.HTTP_202_ACCEPTED)
 
 
 class DeliveryCancelView(ManagementAPIView):
-    """Cancel a delivery that is queued; 404 when there is none of that id; 409 it is not queued."""
+    """Cancel a queued delivery; 404 if there is none with that id; 409 if it is not queued."""
 
     scopes = {"POST": "deliveries:replay"}
 
@@ -136,13 +147,16 @@ class DeliveryCancelView(ManagementAPIView):
         if not actions_deliveries.cancel_deliveries(
             get_delivery_queryset_or_404(pk), f"Cancelled by {request.user}.", timezone.now()
         ):
-            raise Conflict("It is not queued any more.")
-        return Response({"message": "It is cancelled. deliver-again sends it all the same."})
+            raise Conflict("It is no longer queued.")
+        return Response({"message": "It is cancelled. Use deliver-again to send it."})
 
 
 class DeliveryResolveView(ManagementAPIView):
-    """Note that a failed delivery was dealt with elsewhere. It stays failed; deliver-again undoes
-    this. 404 when there is none of that id; 409 it is not failed, or resolved already."""
+    """Mark a failed delivery as resolved, because it was dealt with elsewhere.
+
+    It stays failed; deliver-again undoes this. 404 if there is none with that id; 409 if it is not
+    failed, or already resolved.
+    """
 
     scopes = {"POST": "deliveries:replay"}
 
@@ -156,12 +170,12 @@ class DeliveryResolveView(ManagementAPIView):
             if not resolve.resolve_deliveries(
                 get_delivery_queryset_or_404(pk), note, timezone.now()
             ):
-                raise Conflict("It is not failed, or resolved already.")
+                raise Conflict("It is not failed, or already resolved.")
         return Response({"message": "It is marked as resolved."})
 
 
 class DeliveryBulkDeliverAgainView(ManagementAPIView):
-    """Queue deliveries again by their ids; those that are queued already stay so."""
+    """Queue deliveries again by their ids. Deliveries that are already queued stay queued."""
 
     scopes = {"POST": "deliveries:replay"}
 
@@ -179,8 +193,10 @@ class DeliveryBulkDeliverAgainView(ManagementAPIView):
 
 
 class DeliveryBulkActionView(ManagementAPIView):
-    """Something done to deliveries by their ids, or to all of one installation that a search
-    means. What takes too long ends after a part and says so: the same call goes on with the rest.
+    """Base of actions on deliveries by their ids, or on all matches of a search.
+
+    The search is limited to one installation. An action that takes too long ends after a part and
+    reports this in `is_whole`; the same call continues with the rest.
     """
 
     scopes = {"POST": "deliveries:replay"}
@@ -188,7 +204,7 @@ class DeliveryBulkActionView(ManagementAPIView):
     outcome_text = ""
 
     def select_matching(self, search, now):
-        """Return the deliveries that it is for. Raises AmbiguousSelection."""
+        """Return the deliveries that the action applies to. Raises AmbiguousSelection."""
         raise NotImplementedError
 
     def act(self, rows, wanted, now, search):
@@ -197,11 +213,11 @@ class DeliveryBulkActionView(ManagementAPIView):
     def apply_to_many(self, request):
         wanted, now = validate_body(request, self.body_serializer), timezone.now()
         if ("ids" in wanted) is ("installation" in wanted):
-            raise Unprocessable({"ids": "Give one of the two: ids, or installation."})
+            raise Unprocessable({"ids": "Send either ids or installation."})
         with translate_delivery_errors():
             found = self._apply(wanted, now)
         deliveries = format_count(found.count, "delivery is", "deliveries are")
-        more = "" if found.is_complete else " There are more."
+        more = "" if found.is_complete else " There are more. Repeat the call to continue."
         message = f"{deliveries} {self.outcome_text}{more}"
         return Response({"count": found.count, "is_whole": found.is_complete, "message": message})
 
@@ -234,7 +250,7 @@ class DeliveryBulkCancelView(DeliveryBulkActionView):
         responses={200: serializers_deliveries.DoneToManySerializer},
     )
     def post(self, request):
-        """Cancel queued deliveries; what is not queued stays as it is."""
+        """Cancel queued deliveries. Other deliveries stay as they are."""
         return self.apply_to_many(request)
 
 
@@ -254,19 +270,24 @@ class DeliveryBulkResolveView(DeliveryBulkActionView):
         responses={200: serializers_deliveries.DoneToManySerializer},
     )
     def post(self, request):
-        """Note that failed deliveries were dealt with elsewhere; what is not failed stays."""
+        """Mark failed deliveries as resolved elsewhere. Other deliveries stay as they are."""
         return self.apply_to_many(request)
 
 
 class DeliveryExportView(ManagementAPIView):
-    """Stream all deliveries that match, up to the newest 100,000, as a file; rows are as the list
-    has them. 422 a filter has a value that it cannot have."""
+    """Stream all deliveries that match, up to the newest 100,000, as a file.
+
+    Rows are as in the list. 422 if a filter has an invalid value.
+    """
 
     scopes = {"GET": "deliveries:read"}
     parameters = {"GET": {**DELIVERY_FILTERS, "format": one_of(*export.EXPORT_FORMATS)}}
 
     def perform_content_negotiation(self, request, force=False):
-        """`format` is ours, and Accept may name what a file is: only errors are JSON."""
+        """Use JSON, which only errors need, whatever the request says.
+
+        `format` is a parameter of this view, and Accept may name the type of the file.
+        """
         return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(
@@ -282,14 +303,14 @@ class DeliveryExportView(ManagementAPIView):
     def get(self, request):
         form = self.query_params.pop("format", None)
         if form is None:
-            raise Unprocessable({"format": f"One of: {', '.join(export.EXPORT_FORMATS)}."})
+            raise Unprocessable({"format": f"Must be one of: {', '.join(export.EXPORT_FORMATS)}."})
         now = timezone.now()
         found = compile_search(build_delivery_search(self.query_params), now)
         return export.export_response(export.iter_matching_deliveries(found), form, now)
 
 
 def get_delivery_queryset_or_404(pk):
-    """Return a delivery as rows. Raises Http404."""
+    """Return a queryset with one delivery. Raises Http404."""
     rows = Delivery.objects.filter(pk=pk)
     if not rows.exists():
         raise Http404(f"There is no delivery {pk}.")
@@ -298,17 +319,17 @@ def get_delivery_queryset_or_404(pk):
 
 @contextmanager
 def translate_delivery_errors():
-    """Translate what the functions raise into errors of the API."""
+    """Translate exceptions of the actions into errors of the API."""
     try:
         yield
     except InvalidNote as error:
         raise Unprocessable({"note": str(error)}) from None
-    except ValueError as error:  # of a search
+    except ValueError as error:  # from the search
         raise Unprocessable({"q": str(error)}) from None
 
 
 def get_delivery_detail_or_404(pk, *, shows_bodies):
-    """Return the story of a delivery. Raises Http404."""
+    """Return a delivery with all its details. Raises Http404."""
     try:
         return detail.get_delivery_detail(pk, shows_bodies=shows_bodies)
     except Delivery.DoesNotExist:

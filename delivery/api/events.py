@@ -1,4 +1,4 @@
-"""Events and attempts: what came in, and what was exchanged with vendors."""
+"""Events: `/v1/admin/events`."""
 
 from django.http import Http404
 from django.utils import timezone
@@ -26,7 +26,7 @@ from integrations.messages import MESSAGE_TYPES
 from integrations.roles import REVEAL_BODIES_PERMISSION
 
 TIME_RANGE_PARAMETERS = [
-    OpenApiParameter("since", OpenApiTypes.DATETIME, description="From this time on."),
+    OpenApiParameter("since", OpenApiTypes.DATETIME, description="At or after this time."),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
 ]
 
@@ -52,7 +52,7 @@ class EventsView(ManagementAPIView):
             OpenApiParameter("message_id", str),
             OpenApiParameter("user_id", str),
             OpenApiParameter("anonymous_id", str),
-            OpenApiParameter("name", str, description="The event's whole name."),
+            OpenApiParameter("name", str, description="The event's exact name."),
             OpenApiParameter("type", str, enum=list(MESSAGE_TYPES)),
             OpenApiParameter("source", ID_SCHEMA),
             *TIME_RANGE_PARAMETERS,
@@ -61,10 +61,10 @@ class EventsView(ManagementAPIView):
         responses={200: page_serializer(serializers_events.EventSerializer)},
     )
     def get(self, request):
-        """List events, the newest first.
+        """List events, newest first.
 
-        name, type and source look through the newest 10,000 rows, because no index tells of them;
-        `next_cursor` goes on from there, so a page can be short while `has_more` is true.
+        The filters name, type and source scan 10,000 rows per page, because no index covers them;
+        `next_cursor` continues from there, so a page can be short while `has_more` is true.
         """
         page = pop_page_arguments(self.query_params)
         found = listing.query_events(**self.query_params).page(**page, max_scans=1)
@@ -76,7 +76,7 @@ class EventView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers_events.EventWithDeliveriesSerializer})
     def get(self, request, pk):
-        """Show an event: what was sent, where it went, and why not elsewhere."""
+        """Show an event with its deliveries, and why other installations have none."""
         return Response(
             serialize_event_detail(
                 get_event_or_404(pk), shows_bodies=body_access.may_see_bodies(request.user)
@@ -90,7 +90,10 @@ class EventRevealView(ManagementAPIView):
 
     @extend_schema(request=None, responses={200: serializers_events.EventWithDeliveriesSerializer})
     def post(self, request, pk):
-        """Show an event with its body to who may only reveal it; the audit log says so."""
+        """Reveal the body of an event, and record it in the audit log.
+
+        For users who may reveal bodies one at a time, and see none otherwise.
+        """
         found = get_event_or_404(pk)
         body_access.record_reveal(found)
         return Response(serialize_event_detail(found, shows_bodies=True))
@@ -110,7 +113,7 @@ def serialize_event(event):
 
 
 def serialize_event_detail(event, *, shows_bodies):
-    """Return all there is to tell about an event."""
+    """Return an event with its body, its deliveries, and the reasons for absent ones."""
     body = detail.get_event_body(event.pk)
     deliveries = list(querysets.deliveries_with_relations().filter(event=event).order_by("pk"))
     present = [each.installation_id for each in deliveries]

@@ -1,4 +1,4 @@
-"""Incidents: what is or was wrong, as the alarms found it."""
+"""Incidents, open and closed: `/v1/admin/incidents`."""
 
 from django.http import Http404
 from django.utils import timezone
@@ -31,16 +31,18 @@ class IncidentsView(ManagementAPIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("open", bool, description="true: not over yet; false: over."),
+            OpenApiParameter("open", bool, description="true: open incidents; false: closed ones."),
             OpenApiParameter("kind", str, enum=Incident.Kind.values),
-            OpenApiParameter("since", OpenApiTypes.DATETIME, description="Began from then on."),
-            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Began before."),
+            OpenApiParameter(
+                "since", OpenApiTypes.DATETIME, description="Began at or after this time."
+            ),
+            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Began before this time."),
             *PAGING_PARAMETERS,
         ],
         responses={200: page_serializer(serializers_incidents.IncidentSerializer)},
     )
     def get(self, request):
-        """List incidents, the newest first."""
+        """List incidents, newest first."""
         wanted = self.query_params
         if "open" in wanted:
             wanted["closed_at__isnull"] = wanted.pop("open")
@@ -55,7 +57,7 @@ class IncidentView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers_incidents.IncidentSerializer})
     def get(self, request, pk):
-        """Show an incident: what is wrong, since when, and who was told."""
+        """Show an incident: what is wrong, since when, and when it was notified."""
         incident = Incident.objects.filter(pk=pk).first()
         if incident is None:
             raise Http404(f"There is no incident {pk}.")
@@ -67,8 +69,11 @@ class TestAlertView(ManagementAPIView):
 
     @extend_schema(request=None, responses={200: serializers_incidents.TestAlarmSerializer})
     def post(self, request):
-        """Tell everybody who would be told of an incident that this is a test: `told` says by
-        which way, and what went wrong there; empty, nobody would be told."""
+        """Send a test alert through every channel that notifies of incidents.
+
+        `told` has the error of each channel, or an empty string. If it is empty, no channel is
+        configured, and nobody is notified of incidents.
+        """
         return Response({"told": alert_channels.send_test_alert(timezone.now())})
 
 

@@ -1,4 +1,4 @@
-"""Installations: what is installed, how it is doing, and everything that can be done to it."""
+"""Installations: list them with their health, install, change, pause and uninstall."""
 
 from django.db import transaction
 from django.http import Http404
@@ -46,10 +46,10 @@ class InstallationsView(ManagementAPIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("name", str, description="The whole name."),
-            OpenApiParameter("destination", str, description="A key of the catalog."),
+            OpenApiParameter("name", str, description="The exact name."),
+            OpenApiParameter("destination", str, description="A key from the catalog."),
             OpenApiParameter("enabled", bool),
-            OpenApiParameter("uninstalled", bool, description="Those that are gone, instead."),
+            OpenApiParameter("uninstalled", bool, description="Uninstalled ones instead."),
             *PAGING_PARAMETERS,
         ],
         responses={
@@ -57,7 +57,7 @@ class InstallationsView(ManagementAPIView):
         },
     )
     def get(self, request):
-        """List what is installed, the newest first."""
+        """List installations, newest first."""
         wanted = self.query_params
         if "destination" in wanted:
             wanted["destination_key"] = wanted.pop("destination")
@@ -75,11 +75,11 @@ class InstallationsView(ManagementAPIView):
         },
     )
     def post(self, request):
-        """Install a destination of the catalog."""
+        """Install a destination from the catalog."""
         wanted = validate_body(request, serializers_installations.InstallationInputSerializer)
         destination = catalog().get(wanted["destination"])
         if destination is None:
-            raise Unprocessable({"destination": f"One of: {', '.join(catalog())}."})
+            raise Unprocessable({"destination": f"Must be one of: {', '.join(catalog())}."})
         with transaction.atomic():
             installation = install.install(
                 destination,
@@ -116,7 +116,7 @@ class InstallationView(ManagementAPIView):
         },
     )
     def patch(self, request, pk):
-        """Change what is given, and let its lanes try anew with that."""
+        """Change the given fields. Lanes that waited or were paused retry at once."""
         wanted = validate_body(request, serializers_installations.InstallationChangeSerializer)
         with lock_for_change(request, Installation.objects.installed(), pk) as installation:
             change_installation(installation, wanted)
@@ -124,17 +124,17 @@ class InstallationView(ManagementAPIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("confirm", str, required=True, description="Its name."),
+            OpenApiParameter("confirm", str, required=True, description="The installation's name."),
             IF_MATCH_PARAMETER,
         ],
         responses={200: serializers_installations.UninstalledSerializer, 412: ErrorSerializer},
     )
     def delete(self, request, pk):
-        """Uninstall: cancel what is queued, forget the secrets, keep the log."""
+        """Uninstall: cancel queued deliveries and delete the secrets. The log stays."""
         confirmed = self.query_params.get("confirm")
         with lock_for_change(request, Installation.objects.installed(), pk) as installation:
             if confirmed != installation.name:
-                raise Unprocessable({"confirm": f"Say ?confirm={installation.name} to uninstall."})
+                raise Unprocessable({"confirm": f"Add ?confirm={installation.name} to uninstall."})
         cancelled = actions_installations.uninstall(
             installation, timezone.now()
         )  # in small transactions
@@ -143,7 +143,7 @@ class InstallationView(ManagementAPIView):
 
 
 class InstallationActionView(ManagementAPIView):
-    """Something that is done to an installation, and takes nothing else."""
+    """Base of actions on an installation that take no body."""
 
     scopes = {"POST": "installations:write"}
 
@@ -159,28 +159,28 @@ class InstallationActionView(ManagementAPIView):
 
 
 class InstallationEnableView(InstallationActionView):
-    """Send to an installation that was disabled, at once."""
+    """Enable a disabled installation. Its lanes deliver at once."""
 
     def act(self, installation):
         actions_installations.resume_installation(installation)
 
 
 class InstallationDisableView(InstallationActionView):
-    """Send nothing to an installation; what comes in waits in its queue."""
+    """Disable an installation. Nothing is sent; new deliveries wait in its queue."""
 
     def act(self, installation):
         actions_installations.pause_installation(installation)
 
 
 class InstallationResumeView(InstallationActionView):
-    """Try again at once, whatever held it up: refused credentials, or a vendor that is away."""
+    """Retry at once, whether credentials were rejected or the vendor was unavailable."""
 
     def act(self, installation):
         actions_installations.resume_installation(installation)
 
 
 def select_installations():
-    """Return installations with all that is shown of them."""
+    """Return installations with every related object that a response shows."""
     return with_state(Installation.objects.select_related("revision").prefetch_related("sources"))
 
 
@@ -193,7 +193,10 @@ def get_installation_or_404(pk):
 
 
 def installation_response(pk, code=status.HTTP_200_OK):
-    """Answer with an installation and its blueprint, gone or not. Raises Http404."""
+    """Return a response with an installation, even an uninstalled one, and its blueprint.
+
+    Raises Http404.
+    """
     installation = select_installations().filter(pk=pk).first()
     if installation is None:
         raise Http404(f"There is no installation {pk}.")
@@ -205,7 +208,7 @@ def installation_response(pk, code=status.HTTP_200_OK):
 
 
 def serialize_installation(installation, queues):
-    """Return an installation as the API shows it: never a secret."""
+    """Return an installation for the API, with its secrets masked."""
     queue = queues.get(installation.pk, accounting_queues.QueueSize())
     words = describe_installation(installation, list(installation.lanes.all()), timezone.now())
     revision = installation.revision

@@ -1,4 +1,4 @@
-"""Metrics, and how Penstock itself is doing."""
+"""Metrics, and the state of Penstock itself."""
 
 from dataclasses import asdict, fields
 from datetime import timedelta
@@ -17,7 +17,7 @@ from integrations.api.errors import Unprocessable
 from integrations.api.lists import one_of, parse_id, parse_iso_time
 from integrations.api.schema import ID_SCHEMA
 
-DEFAULT_METRICS_RANGE = timedelta(days=1)  # the range, when not said
+DEFAULT_METRICS_RANGE = timedelta(days=1)  # the range if `since` is omitted
 POINT_FIELDS = tuple(field.name for field in fields(metrics.MetricPoint))
 get_point_values = attrgetter(*POINT_FIELDS)
 
@@ -39,8 +39,10 @@ class MetricsView(ManagementAPIView):
         parameters=[
             OpenApiParameter("installation", ID_SCHEMA),
             OpenApiParameter("source", ID_SCHEMA),
-            OpenApiParameter("since", OpenApiTypes.DATETIME, description="A day ago, if not said."),
-            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Now, if not said."),
+            OpenApiParameter(
+                "since", OpenApiTypes.DATETIME, description="A day before `until`, if omitted."
+            ),
+            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Now, if omitted."),
             OpenApiParameter(
                 "step", str, enum=list(serializers_metrics.METRIC_STEPS), default="hour"
             ),
@@ -48,7 +50,7 @@ class MetricsView(ManagementAPIView):
         responses={200: serializers_metrics.MetricsSerializer},
     )
     def get(self, request):
-        """Count what was accepted and what became of it: of an installation, a source, or all."""
+        """Count events and their deliveries, of an installation, a source, or all."""
         wanted = self.query_params
         installation = wanted.get("installation")
         until = wanted.get("until", timezone.now())
@@ -70,7 +72,7 @@ class SystemView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers_metrics.SystemSerializer})
     def get(self, request):
-        """Show how Penstock is doing: processes, lanes, broker, database, retention, versions."""
+        """Show the state of Penstock: processes, lanes, broker, database, retention, versions."""
         now = timezone.now()
         return Response(serialize_system(get_system_status(now), queues.read_total_queue()))
 
@@ -82,7 +84,7 @@ def get_metrics_queue(installation):
 
 
 def serialize_point(point):
-    # asdict() copies all values deeply, at three times the cost of the query
+    # asdict() copies all values deeply, which takes three times as long as the query.
     return dict(zip(POINT_FIELDS, get_point_values(point), strict=True))
 
 

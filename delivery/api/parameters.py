@@ -1,4 +1,4 @@
-"""The parameters of the list of deliveries, as a search of the log."""
+"""Parses the filters of the list of deliveries into a search of the log."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from delivery.models import Delivery
 from integrations.api.errors import Unprocessable
 from integrations.api.lists import one_of, parse_id, parse_iso_time, parse_text
 
-# keys of a search, and the parameters that say the same
+# keys of a search, and the parameters that mean the same
 PARAMETERS_BY_SEARCH_KEY = {
     "installation": "installation", "state": "state", "event": "event", "message": "message_id",
     "user": "user_id", "anon": "anonymous_id", "since": "since", "until": "until",
@@ -17,7 +17,7 @@ PARAMETERS_BY_SEARCH_KEY = {
 
 
 def parse_search_parameter(text: str) -> Search:
-    """Return what is typed as in the admin's log. Raises ValueError."""
+    """Return a search written as in the admin's log. Raises ValueError."""
     typed = parse_search(text)
     if typed.problems:
         raise ValueError(" ".join(typed.problems))
@@ -25,7 +25,7 @@ def parse_search_parameter(text: str) -> Search:
 
 
 def build_delivery_search(wanted: Mapping[str, Any]) -> Search:
-    """Return all that is asked for as one search. Raises Unprocessable where a name is unknown."""
+    """Return all filters as one search. Raises Unprocessable if a name is unknown."""
     typed = wanted.get("q", Search())
     terms = [
         Term(key, str(wanted[name]))

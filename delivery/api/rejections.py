@@ -23,9 +23,9 @@ from integrations.roles import REVEAL_BODIES_PERMISSION
 
 
 class RejectionsView(ManagementAPIView):
-    """List messages and requests that were refused on arrival, newest first.
+    """List messages and requests that were rejected on arrival, newest first.
 
-    200 {"data", "next_cursor", "has_more"}; 422 a filter has a value that it cannot have.
+    200 {"data", "next_cursor", "has_more"}; 422 if a filter has an invalid value.
     """
 
     scopes = {"GET": "events:read"}
@@ -52,8 +52,11 @@ class RejectionsView(ManagementAPIView):
 
 
 class RejectionRevealView(ManagementAPIView):
-    """Show what was refused to who may only reveal it; the audit log says so. 404: none of that
-    id."""
+    """Reveal a rejected message or request, and record it in the audit log.
+
+    For users who may reveal bodies one at a time, and see none otherwise. 404 if there is none with
+    that id.
+    """
 
     scopes = {"POST": "events:read"}
     permissions = {"POST": REVEAL_BODIES_PERMISSION}

@@ -1,4 +1,4 @@
-"""Replays by the API: start one, see how far it is, pause, resume or cancel it."""
+"""Replays: preview, start, follow, pause, resume and cancel them."""
 
 from dataclasses import asdict
 
@@ -57,9 +57,9 @@ class ReplaysView(ManagementAPIView):
 
 
 class ReplayPreviewView(ManagementAPIView):
-    """Count what a replay would queue, and say how long it takes; 422 names each wrong field.
+    """Count what a replay would queue, and estimate how long it takes.
 
-    Not exact: there are more, but counting took too long.
+    `exact` is false if counting took too long; then there are more. 422 names each invalid field.
     """
 
     scopes = {"POST": "deliveries:read"}
@@ -81,7 +81,7 @@ class ReplayPreviewView(ManagementAPIView):
 
 
 class ReplayView(ManagementAPIView):
-    """Tell how far a replay is; 404 when there is none of that id."""
+    """Show a replay and its progress; 404 if there is none with that id."""
 
     scopes = REPLAY_READ_SCOPES
     permissions = REPLAY_VIEW_PERMISSIONS
@@ -92,11 +92,11 @@ class ReplayView(ManagementAPIView):
 
 
 class ReplayTransitionView(ManagementAPIView):
-    """Pause, resume or cancel a replay: 200 the replay; 404; 409 it is not in that state."""
+    """Base of changes to the state of a replay; 404 if there is none with that id."""
 
     scopes = REPLAY_WRITE_SCOPES
     permissions = REPLAY_ADD_PERMISSIONS
-    transition = None  # a function of replaying.py
+    transition = None  # a function of replay/lifecycle.py
 
     @extend_schema(
         request=None, responses={200: serializers_replays.ReplaySerializer, 409: ErrorSerializer}
@@ -112,14 +112,20 @@ class ReplayTransitionView(ManagementAPIView):
 
 
 class ReplayPauseView(ReplayTransitionView):
+    """Pause a replay. What is already in its lane is still sent; 409 if its state forbids it."""
+
     transition = staticmethod(lifecycle.pause_replay)
 
 
 class ReplayResumeView(ReplayTransitionView):
+    """Resume a paused replay where it stopped; 409 if its state forbids it."""
+
     transition = staticmethod(lifecycle.resume_replay)
 
 
 class ReplayCancelView(ReplayTransitionView):
+    """Cancel a replay and take back deliveries that were not sent; 409 if its state forbids it."""
+
     transition = staticmethod(lifecycle.cancel_replay)
 
 
@@ -135,7 +141,7 @@ def get_replay_or_404(pk):
 
 
 def validate_replay_form(request):
-    """Return the form that the body fills in. Raises Unprocessable with each wrong field."""
+    """Return the form with the values of the body. Raises Unprocessable for invalid fields."""
     form, wrong = ReplayForm(request.data if isinstance(request.data, dict) else {}), {}
     try:
         validate_body(request, serializers_replays.ReplayInputSerializer)

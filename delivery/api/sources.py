@@ -32,14 +32,14 @@ class SourcesView(ManagementAPIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("name", str, description="The whole name."),
-            OpenApiParameter("archived", bool, description="Those that are archived, instead."),
+            OpenApiParameter("name", str, description="The exact name."),
+            OpenApiParameter("archived", bool, description="Archived ones instead."),
             *PAGING_PARAMETERS,
         ],
         responses={200: page_serializer(serializers_sources.SourceSerializer)},
     )
     def get(self, request):
-        """List sources, the newest first."""
+        """List sources, newest first."""
         wanted = self.query_params
         wanted["archived_at__isnull"] = not wanted.pop("archived", False)
         return Response(paginate(select_sources(), serialize_source, **wanted))
@@ -49,7 +49,10 @@ class SourcesView(ManagementAPIView):
         responses={201: serializers_sources.SourceSerializer, 409: ErrorSerializer},
     )
     def post(self, request):
-        """Make a source, with a new write key. It feeds every installation that takes all."""
+        """Create a source with a new write key.
+
+        Every installation whose `sources` is "all" receives its events.
+        """
         source = manage.create_source(
             validate_body(request, serializers_sources.SourceInputSerializer)
         )
@@ -74,7 +77,7 @@ class SourceView(ManagementAPIView):
         },
     )
     def patch(self, request, pk):
-        """Change what is given of a source. Web processes notice within 5 seconds."""
+        """Change the given fields of a source. Web processes apply them within 5 seconds."""
         wanted = validate_body(request, serializers_sources.SourceChangeSerializer)
         archived = wanted.pop("archived", None)
         with lock_for_change(request, Source.objects.all(), pk) as source:
@@ -91,7 +94,7 @@ class SourceView(ManagementAPIView):
         responses={200: serializers_sources.RemovedSerializer, 412: ErrorSerializer},
     )
     def delete(self, request, pk):
-        """Delete a source that never sent anything; archive any other, whose events stay."""
+        """Delete a source that never sent anything; archive any other. Its events stay."""
         with lock_for_change(request, Source.objects.all(), pk) as source:
             deleted = actions_sources.remove_source(source, timezone.now())
         return Response({"deleted": deleted})
@@ -105,7 +108,7 @@ class WriteKeysView(ManagementAPIView):
         responses={201: serializers_sources.FurtherKeySerializer},
     )
     def post(self, request, pk):
-        """Add a write key that is valid beside the source's own."""
+        """Add a write key that is valid in addition to the source's own."""
         key = manage.add_write_key(
             get_source_or_404(pk), **validate_body(request, serializers_sources.KeyInputSerializer)
         )
@@ -117,10 +120,10 @@ class WriteKeyView(ManagementAPIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request, pk, key):
-        """Revoke a further write key: within 5 seconds, what comes with it is refused."""
+        """Revoke an additional write key. Within 5 seconds, requests with it are rejected."""
         row = WriteKey.objects.select_related("source").filter(source=pk, pk=key).first()
         if row is None:
-            raise Http404(f"Source {pk} has no further key {key}.")
+            raise Http404(f"Source {pk} has no additional key {key}.")
         manage.revoke_write_key(row)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -148,7 +151,7 @@ class SigningSecretView(ManagementAPIView):
 
     @extend_schema(request=None, responses={201: serializers_sources.SigningSecretSerializer})
     def post(self, request, pk):
-        """Make a secret to sign requests with, in place of one there may be. It is told once."""
+        """Create or replace the secret that signs requests. It is returned only once."""
         answer = {"signing_secret": manage.replace_signing_secret(get_source_or_404(pk))}
         return Response(answer, status=status.HTTP_201_CREATED)
 

@@ -32,7 +32,7 @@ class BlueprintPreviewView(ManagementAPIView):
         responses={200: serializers.PreviewSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        """Show what would be sent for a message, and why not. Nothing is sent, nothing is kept."""
+        """Show what would be sent for a message, or why nothing. Nothing is sent or stored."""
         installation, body = (
             get_installation_with_revision(pk),
             read_body(request, serializers.GivenSerializer),
@@ -52,10 +52,10 @@ class TestEventView(ManagementAPIView):
         responses={200: serializers.TrialSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        """Send a test event for real, past the queue, and answer with what the vendor said.
+        """Send a test event to the vendor, outside the queue, and return the vendor's response.
 
-        200 whatever the vendor said: see `accepted`. It is no event of ours; the attempts are kept
-        and marked as tests.
+        200 whatever the vendor responds; see `accepted`. The message is not stored as an event. Its
+        attempts are kept and marked as tests.
         """
         installation, body = (
             get_installation_with_revision(pk),
@@ -78,8 +78,10 @@ class TestConnectionView(ManagementAPIView):
         request=None, responses={200: serializers.ConnectionSerializer, 409: ErrorSerializer}
     )
     def post(self, request, pk):
-        """Ask the vendor what it tells without anything staying there: is it there, and are the
-        credentials right."""
+        """Test whether the vendor is reachable and accepts the credentials.
+
+        The test sends only probes, which leave nothing at the vendor.
+        """
         installation = get_installation_with_revision(pk)
         with translate_blueprint_errors():
             findings = probe_connection.test_connection(installation)
@@ -92,20 +94,20 @@ class TestConnectionView(ManagementAPIView):
 
 
 def get_tester_message(request, body):
-    """Return the message that a preview or a test is about."""
+    """Return the message to preview or to send as a test event."""
     event_id = read_integer_field(body, "event_id")
     if (event_id is None) is (body.get("message") is None):
-        raise Unprocessable({"message": "Give one of the two: message, or event_id."})
+        raise Unprocessable({"message": "Send either message or event_id."})
     if event_id is None:
         return parse_pasted_message(body["message"], timezone.now())
     has_scope = not isinstance(request.auth, ApiToken) or scopes_include(
         request.auth.scopes, "events:read"
     )
     if not has_scope or not request.user.has_perm("delivery.view_event"):
-        raise PermissionDenied("To use a stored event takes the scope events:read.")
+        raise PermissionDenied("Using a stored event requires the scope events:read.")
     if not body_access.may_see_bodies(request.user):
         raise PermissionDenied(
-            f"{body_access.BODIES_HIDDEN_TEXT} Give a message instead of a stored event."
+            f"{body_access.BODIES_HIDDEN_TEXT} Send a message instead of a stored event."
         )
     return load_stored_message(event_id)
 

@@ -221,4 +221,4 @@ def test_a_viewer_pastes_a_message_instead_of_taking_a_stored_one(client, instal
         headers=bearer,
     )
     assert answer.status_code == 403
-    assert "Give a message instead" in answer.json()["error"]["message"]
+    assert "Send a message instead" in answer.json()["error"]["message"]
