@@ -1,1 +1,1 @@
-"""What the API takes and returns, one module per resource."""
+"""Serializers of requests and responses, one module per resource."""

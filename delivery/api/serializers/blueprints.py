@@ -1,10 +1,12 @@
-"""What delivery/api/blueprints.py takes and answers, for the OpenAPI schema alone."""
+"""Serializers of blueprints, previews and test events, for the OpenAPI schema only."""
 
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers as s
 
 
-@extend_schema_field({"type": "object", "description": "As /v1/blueprint.schema.json says."})
+@extend_schema_field(
+    {"type": "object", "description": "As described by /v1/blueprint.schema.json."}
+)
 class BlueprintField(s.JSONField):
     pass
 
@@ -24,7 +26,7 @@ class RevisionSerializer(s.Serializer):
     created_at = s.DateTimeField()
     created_by = s.CharField(allow_null=True, help_text="The user's name; null: Penstock itself.")
     change_summary = s.CharField(allow_blank=True)
-    current = s.BooleanField(help_text="Whether what is sent now is shaped by it.")
+    current = s.BooleanField(help_text="Whether it shapes deliveries now.")
 
 
 class FullRevisionSerializer(RevisionSerializer):
@@ -34,27 +36,29 @@ class FullRevisionSerializer(RevisionSerializer):
 class NewRevisionSerializer(s.Serializer):
     blueprint = BlueprintField()
     change_summary = s.CharField(
-        required=False, max_length=200, help_text="Left out, it says what was changed."
+        required=False, max_length=200, help_text="If omitted, a description of the changes."
     )
     based_on = s.IntegerField(
         required=False,
-        help_text="The number of the revision that was edited: 409 when there is a newer one.",
+        help_text="The number of the revision that was edited; 409 if there is a newer one.",
     )
 
 
 class DifferenceSerializer(s.Serializer):
-    old = s.IntegerField(allow_null=True, help_text="Null: there was none before.")
+    old = s.IntegerField(allow_null=True, help_text="null: there is no previous one.")
     new = s.IntegerField()
     changes = s.ListField(child=s.CharField(), help_text="In sentences.")
     unified = s.ListField(child=s.CharField(), help_text="The lines of a unified diff.")
 
 
 class GivenSerializer(s.Serializer):
-    """Which message: one of `event_id` and `message`."""
+    """A message, as either `event_id` or `message`."""
 
-    event_id = s.IntegerField(required=False, help_text="Of a stored event; takes events:read.")
+    event_id = s.IntegerField(
+        required=False, help_text="The id of a stored event; requires the scope events:read."
+    )
     message = MessageField(required=False)
-    blueprint = BlueprintField(required=False, help_text="One that is not saved.")
+    blueprint = BlueprintField(required=False, help_text="An unsaved blueprint to use instead.")
 
 
 class PreviewedActionSerializer(s.Serializer):
@@ -63,9 +67,11 @@ class PreviewedActionSerializer(s.Serializer):
     enabled = s.BooleanField()
     triggered = s.BooleanField()
     why = s.ListField(child=s.CharField(), help_text="Why it is not triggered.")
-    payload = s.JSONField(help_text="What its mapping makes; null: nothing.")
-    items = s.IntegerField(help_text="How many entries of the vendor's calls become of it.")
-    notes = s.ListField(child=s.CharField(), help_text="What was cut, flattened, dropped, renamed.")
+    payload = s.JSONField(help_text="The result of its mapping; null: nothing.")
+    items = s.IntegerField(help_text="How many items it makes for the vendor's calls.")
+    notes = s.ListField(
+        child=s.CharField(), help_text="What was cut, flattened, dropped or renamed."
+    )
     nothing = s.CharField(allow_blank=True, help_text="Why there is nothing to send.")
     error = s.CharField(allow_blank=True, help_text="Why the whole message cannot be sent.")
 
@@ -81,7 +87,9 @@ class PreviewSerializer(s.Serializer):
     outcome = s.ChoiceField(["sent", "filtered", "failed"])
     reason = s.CharField(allow_blank=True)
     actions = PreviewedActionSerializer(many=True)
-    requests = ShownRequestSerializer(many=True, help_text="As they would be sent, secrets masked.")
+    requests = ShownRequestSerializer(
+        many=True, help_text="As they would be sent, with secrets masked."
+    )
     notes = s.ListField(child=s.CharField())
 
 
@@ -111,10 +119,10 @@ class TrialSerializer(s.Serializer):
 
 
 class FindingSerializer(s.Serializer):
-    level = s.CharField(help_text="good, bad, or unknown: what the vendor does not tell.")
+    level = s.CharField(help_text="good, bad, or unknown if the vendor does not say.")
     text = s.CharField()
 
 
 class ConnectionSerializer(s.Serializer):
-    ok = s.BooleanField(help_text="Whether nothing bad was found.")
+    ok = s.BooleanField(help_text="Whether no finding is bad.")
     findings = FindingSerializer(many=True)

@@ -10,10 +10,10 @@ from integrations.api.serializers import NamedSerializer
 DELIVERY_STATE_CHOICES = DeliveryRow.State.choices
 
 TAKEN_AT_HELP = (
-    "When what it carried had been taken from the queue. Null: of a test, or an older version."
+    "When its deliveries had been read from the queue. null: a test, or sent by an older version."
 )
 
-WORKER_HELP = "The process that sent it: host and process id. Empty: of an older version."
+WORKER_HELP = "The process that sent it: host and process id. Empty: sent by an older version."
 
 
 class DeliveryEventSerializer(serializers.Serializer):
@@ -33,43 +33,46 @@ class DeliverySerializer(serializers.Serializer):
     id = serializers.IntegerField()
     state = serializers.ChoiceField(DELIVERY_STATE_CHOICES)
     trigger = serializers.ChoiceField(
-        DeliveryRow.Trigger.choices, help_text="What queued it last; auto: its event came in."
+        DeliveryRow.Trigger.choices, help_text="What queued it last; auto: its event arrived."
     )
     installation = NamedSerializer()
     event = DeliveryEventSerializer()
     queued_at = serializers.DateTimeField()
     settled_at = serializers.DateTimeField(allow_null=True)
     attempt_count = serializers.IntegerField()
-    last_status = serializers.IntegerField(allow_null=True, help_text="HTTP, of the last attempt.")
+    last_status = serializers.IntegerField(
+        allow_null=True, help_text="The HTTP status of the last attempt."
+    )
     last_duration_ms = serializers.IntegerField(allow_null=True)
     next_attempt_at = serializers.DateTimeField(
-        allow_null=True, help_text="While it is queued: not before. Null: when its turn comes."
+        allow_null=True,
+        help_text="While it is queued: not before this time. null: when its turn comes.",
     )
     gives_up_at = serializers.DateTimeField(
         allow_null=True,
         help_text="While it is queued: the first attempt after this is the last one.",
     )
-    error = serializers.CharField(help_text="Its class, or empty.")
-    reason = serializers.CharField(help_text="In words, or empty.")
+    error = serializers.CharField(help_text="The class of the error, or empty.")
+    reason = serializers.CharField(help_text="The reason in words, or empty.")
     resolved_at = serializers.DateTimeField(
-        allow_null=True, help_text="When somebody said that it was dealt with elsewhere."
+        allow_null=True, help_text="When somebody marked it as dealt with elsewhere."
     )
     resolved_by = serializers.CharField(allow_null=True)
     resolution = serializers.CharField(allow_null=True, help_text="What was done instead.")
 
 
 def hidden_reason_field():
-    """Say in an answer why it has no bodies: they are null, and notes are empty."""
+    """Return the field for why a response has no bodies: they are null, and notes are empty."""
     return serializers.CharField(
         allow_null=True,
-        help_text="Why bodies are null and notes empty: they are not for your role. Else null.",
+        help_text="Why bodies are null and notes empty, if your role may not see them; else null.",
     )
 
 
 class WholeEventSerializer(DeliveryEventSerializer):
     source = serializers.CharField()
     body = serializers.JSONField(
-        allow_null=True, help_text="As it was received; empty when it is kept no more."
+        allow_null=True, help_text="As received; empty if it is no longer kept."
     )
     added_context = serializers.JSONField(allow_null=True)
     notes = serializers.ListField(child=serializers.CharField())
@@ -84,7 +87,7 @@ class RequestSerializer(serializers.Serializer):
     method = serializers.CharField()
     url = serializers.CharField()
     headers = serializers.JSONField(required=False)
-    body = serializers.JSONField(required=False, help_text="This delivery's part of it.")
+    body = serializers.JSONField(required=False, help_text="This delivery's part of the body.")
 
 
 class AnswerSerializer(serializers.Serializer):
@@ -99,17 +102,17 @@ class SentAttemptSerializer(serializers.Serializer):
     duration_ms = serializers.IntegerField()
     taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN_AT_HELP)
     worker = serializers.CharField(help_text=WORKER_HELP)
-    status = serializers.IntegerField(allow_null=True, help_text="Null: no answer came.")
+    status = serializers.IntegerField(allow_null=True, help_text="null: no response.")
     outcome = serializers.CharField(help_text="accepted, or the class of the error.")
     error = serializers.CharField()
-    position = serializers.IntegerField(help_text="Its place among what the request carried.")
-    items = serializers.IntegerField(help_text="How much the request carried.")
+    position = serializers.IntegerField(help_text="The delivery's position in the request.")
+    items = serializers.IntegerField(help_text="How many items the request carried.")
     request = RequestSerializer()
     response = AnswerSerializer(allow_null=True)
 
 
 class WholeDeliverySerializer(DeliverySerializer):
-    """All there is to tell about a delivery."""
+    """A delivery with all its details."""
 
     hidden = hidden_reason_field()
     event = WholeEventSerializer()
@@ -123,13 +126,15 @@ class WholeDeliverySerializer(DeliverySerializer):
 
 
 class RejectionSerializer(serializers.Serializer):
-    """What was refused on arrival, and why."""
+    """A message or request that was rejected on arrival, with the reason."""
 
     id = serializers.IntegerField()
     source = NamedSerializer()
     received_at = serializers.DateTimeField()
     reason = serializers.CharField()
-    message = serializers.JSONField(allow_null=True, help_text="What was sent: JSON, or its text.")
+    message = serializers.JSONField(
+        allow_null=True, help_text="What was sent, as JSON if valid, otherwise as text."
+    )
     hidden = hidden_reason_field()
 
 
@@ -145,7 +150,7 @@ def blueprint_choice_field():
     return StrictChoiceField(
         BLUEPRINT_CHOICES,
         required=False,
-        help_text="current, as when not given; last: by the revision that shaped each last.",
+        help_text="current, the default; last: the revision that last shaped each delivery.",
     )
 
 
@@ -163,7 +168,7 @@ class ChosenSerializer(serializers.Serializer):
 
 
 class ChosenOrMatchingSerializer(serializers.Serializer):
-    """Deliveries by their ids, or all of one installation that a search means."""
+    """Deliveries by their ids, or all deliveries of an installation that match a search."""
 
     ids = serializers.ListField(
         child=StrictIntegerField(min_value=1), min_length=1, max_length=1_000, required=False
@@ -173,7 +178,7 @@ class ChosenOrMatchingSerializer(serializers.Serializer):
         max_length=2_000,
         required=False,
         allow_blank=True,
-        help_text="Of the installation's: as in the list, such as event:Order* since:2h.",
+        help_text="With installation: a search as in the list, such as event:Order* since:2h.",
     )
 
 
@@ -184,6 +189,6 @@ class ResolveSerializer(ChosenOrMatchingSerializer):
 class DoneToManySerializer(serializers.Serializer):
     count = serializers.IntegerField()
     is_whole = serializers.BooleanField(
-        help_text="false: there are more, and the same call goes on with them."
+        help_text="false: there are more, and the same call continues with them."
     )
     message = serializers.CharField()

@@ -20,7 +20,7 @@ class EventSerializer(serializers.Serializer):
     message_id = serializers.CharField()
     user_id = serializers.CharField()
     anonymous_id = serializers.CharField()
-    timestamp = serializers.DateTimeField(help_text="When it happened, by the source's account.")
+    timestamp = serializers.DateTimeField(help_text="When it happened, according to the source.")
     received_at = serializers.DateTimeField()
 
 
@@ -32,7 +32,7 @@ class DeliveryOfEventSerializer(serializers.Serializer):
     attempt_count = serializers.IntegerField()
     error = serializers.CharField()
     reason = serializers.CharField()
-    summary = serializers.CharField(help_text="In words: where it is, and why it is there.")
+    summary = serializers.CharField(help_text="Its state and the reason, in words.")
 
 
 class AbsenceSerializer(serializers.Serializer):
@@ -43,7 +43,7 @@ class AbsenceSerializer(serializers.Serializer):
 class EventWithDeliveriesSerializer(EventSerializer):
     hidden = hidden_reason_field()
     body = serializers.JSONField(
-        allow_null=True, help_text="As it was sent; null: hidden, or not kept any more."
+        allow_null=True, help_text="As it was sent; null: hidden, or no longer kept."
     )
     added_context = serializers.JSONField(allow_null=True)
     notes = serializers.ListField(child=serializers.CharField())
@@ -59,12 +59,12 @@ class AttemptSerializer(serializers.Serializer):
     duration_ms = serializers.IntegerField()
     method = serializers.CharField()
     url = serializers.CharField()
-    status = serializers.IntegerField(allow_null=True, help_text="null: no answer came.")
-    outcome = serializers.CharField(help_text="accepted, or the class of the error")
+    status = serializers.IntegerField(allow_null=True, help_text="null: no response.")
+    outcome = serializers.CharField(help_text="accepted, or the class of the error.")
     error = serializers.CharField()
     items = serializers.IntegerField()
     is_test = serializers.BooleanField(
-        help_text="Somebody tried the installation: it carried no delivery, and nothing counts it."
+        help_text="Whether it was a test, which carries no delivery and is not counted."
     )
     taken_at = serializers.DateTimeField(allow_null=True, help_text=TAKEN_AT_HELP)
     worker = serializers.CharField(help_text=WORKER_HELP)
@@ -72,14 +72,14 @@ class AttemptSerializer(serializers.Serializer):
 
 class MessageSerializer(serializers.Serializer):
     headers = serializers.JSONField()
-    body = serializers.JSONField(help_text="JSON as what it says, any other as its text.")
+    body = serializers.JSONField(help_text="As JSON if valid, otherwise as text.")
 
 
 @extend_schema_serializer(component_name="WholeExchange")
 class FullAttemptSerializer(AttemptSerializer):
     hidden = hidden_reason_field()
-    request = MessageSerializer(allow_null=True, help_text="null: hidden, or not kept any more.")
+    request = MessageSerializer(allow_null=True, help_text="null: hidden, or no longer kept.")
     response = MessageSerializer(allow_null=True)
     delivery_ids = serializers.ListField(
-        child=serializers.IntegerField(), help_text="The first 1,000 that it carried."
+        child=serializers.IntegerField(), help_text="The first 1,000 deliveries that it carried."
     )

@@ -15,9 +15,9 @@ from integrations.api.fields import MAX_INTEGER
     }
 )
 class SourceIdsField(serializers.Field):
-    """ "all", or a list of ids of sources."""
+    """ "all", or a list of source ids."""
 
-    default_error_messages = {"invalid": 'Must be "all", or a list of ids of sources.'}
+    default_error_messages = {"invalid": 'Must be "all" or a list of source ids.'}
 
     def to_internal_value(self, data):
         ids = isinstance(data, list) and len(data) <= 1_000
@@ -33,13 +33,13 @@ class SourceIdsField(serializers.Field):
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
 class InstallationConfigField(serializers.DictField):
-    """The destination's settings, as the catalog names them; a secret is shown as ***."""
+    """The destination's settings, named as in the catalog; secrets are masked as ***."""
 
     default_error_messages = {"not_a_dict": "Must be an object of settings."}
 
 
 class DaysField(serializers.FloatField):
-    default_error_messages = {"invalid": "Must be a number of days, or null for the setting."}
+    default_error_messages = {"invalid": "Must be a number of days, or null to use the setting."}
 
     def to_internal_value(self, data):
         if isinstance(data, bool) or not isinstance(data, int | float):

@@ -13,24 +13,28 @@ class SubjectSerializer(serializers.Serializer):
 class TestAlarmSerializer(serializers.Serializer):
     told = serializers.DictField(
         child=serializers.CharField(),
-        help_text='For "mail" and "webhook", where they are set, what went wrong, or empty.',
+        help_text='The error, or an empty string, of each configured channel: "mail", "webhook".',
     )
 
 
 class IncidentSerializer(serializers.Serializer):
-    """Something that is or was wrong."""
+    """A problem, from its first sign to its end."""
 
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(IncidentRow.Kind.choices)
     title = serializers.CharField(help_text="The kind, in words.")
-    about = serializers.CharField(help_text="The name of what it is about.")
+    about = serializers.CharField(help_text="The name of the object with the problem.")
     subject = SubjectSerializer(
-        allow_null=True, help_text="What it is about; null: all of Penstock."
+        allow_null=True, help_text="The object with the problem; null: all of Penstock."
     )
-    text = serializers.CharField(help_text="What is wrong, as it was last seen.")
+    text = serializers.CharField(help_text="The problem, as last seen.")
     is_open = serializers.BooleanField()
     opened_at = serializers.DateTimeField()
-    seen_at = serializers.DateTimeField(help_text="When there was last a sign of it.")
+    seen_at = serializers.DateTimeField(help_text="When the last sign of it was seen.")
     closed_at = serializers.DateTimeField(allow_null=True)
-    mailed_at = serializers.DateTimeField(allow_null=True, help_text="When it was told by mail.")
-    posted_at = serializers.DateTimeField(allow_null=True, help_text="And by webhook.")
+    mailed_at = serializers.DateTimeField(
+        allow_null=True, help_text="When it was notified by mail."
+    )
+    posted_at = serializers.DateTimeField(
+        allow_null=True, help_text="When it was notified by webhook."
+    )

@@ -11,7 +11,7 @@ class HealthSerializer(serializers.Serializer):
     level = serializers.ChoiceField(["well", "busy", "waiting", "attention", "off", "new"])
     title = serializers.CharField()
     detail = serializers.CharField(help_text="What happened and what happens next; may be empty.")
-    fix = serializers.CharField(help_text="What a person should do, or empty.")
+    fix = serializers.CharField(help_text="What you should do, or empty.")
 
 
 class InstallationWithHealthSerializer(serializers.Serializer):
@@ -23,10 +23,10 @@ class InstallationWithHealthSerializer(serializers.Serializer):
     delivery_mode = serializers.CharField()
     enabled = serializers.BooleanField(help_text="false: deliveries wait in the queue.")
     lane_count = serializers.IntegerField()
-    give_up_days = serializers.FloatField(allow_null=True, help_text="null: as the setting says.")
-    sources = SourceIdsField(help_text='Which sources feed it: "all", or their ids.')
+    give_up_days = serializers.FloatField(allow_null=True, help_text="null: the setting applies.")
+    sources = SourceIdsField(help_text='The sources whose events it receives: "all", or their ids.')
     health = HealthSerializer()
-    queued = serializers.IntegerField(help_text="Counted up to about 10,000 a lane.")
+    queued = serializers.IntegerField(help_text="Counted up to about 10,000 per lane.")
     oldest_queued_at = serializers.DateTimeField(allow_null=True)
     last_accepted_at = serializers.DateTimeField(
         allow_null=True, help_text="When its vendor last accepted a request."
@@ -43,9 +43,9 @@ class WholeInstallationSerializer(InstallationWithHealthSerializer):
 class InstallationInputSerializer(serializers.Serializer):
     destination = StrictCharField(max_length=50, help_text="Its key in the catalog.")
     name = StrictCharField(
-        max_length=100, required=False, help_text="The destination's, when not given."
+        max_length=100, required=False, help_text="The destination's name, if omitted."
     )
-    variant = StrictCharField(max_length=50, required=False, help_text='"default", when not given.')
+    variant = StrictCharField(max_length=50, required=False, help_text='"default", if omitted.')
     config = InstallationConfigField(required=False)
     sources = SourceIdsField(required=False)
 
@@ -53,7 +53,7 @@ class InstallationInputSerializer(serializers.Serializer):
 class InstallationChangeSerializer(serializers.Serializer):
     name = StrictCharField(max_length=100, required=False)
     config = InstallationConfigField(
-        required=False, help_text="The settings to change; a secret given as *** stays."
+        required=False, help_text="The settings to change; a secret sent as *** stays."
     )
     enabled = StrictBooleanField(required=False)
     lane_count = StrictIntegerField(required=False, min_value=1, max_value=64)
@@ -62,5 +62,5 @@ class InstallationChangeSerializer(serializers.Serializer):
 
 
 class UninstalledSerializer(serializers.Serializer):
-    cancelled = serializers.IntegerField(help_text="Deliveries that were queued.")
+    cancelled = serializers.IntegerField(help_text="The number of cancelled deliveries.")
     message = serializers.CharField()

@@ -8,24 +8,28 @@ METRIC_STEPS = {step.label.lower(): step for step in MetricStep}
 
 
 class PointSerializer(serializers.Serializer):
-    at = serializers.DateTimeField(help_text="The beginning of the step.")
-    accepted = serializers.IntegerField(help_text="Events; of an installation: offered to it.")
-    unwanted = serializers.IntegerField(help_text="Of these: no trigger of its blueprint fired.")
+    at = serializers.DateTimeField(help_text="The start of the step.")
+    accepted = serializers.IntegerField(
+        help_text="Events; for an installation, those offered to it."
+    )
+    unwanted = serializers.IntegerField(help_text="Of these, those for which no trigger fired.")
     delivered = serializers.IntegerField()
     filtered = serializers.IntegerField()
     failed = serializers.IntegerField()
     cancelled = serializers.IntegerField()
     attempts = serializers.IntegerField(help_text="Requests to the vendor.")
-    refused = serializers.IntegerField(help_text="Of these: not accepted.")
-    queued = serializers.IntegerField(help_text="The most that was seen, once a minute.")
-    oldest_queued_s = serializers.FloatField(help_text="Seconds; the most that was seen.")
-    p50_ms = serializers.FloatField(allow_null=True, help_text="Queued to delivered, to 10 %.")
+    refused = serializers.IntegerField(help_text="Of these, those not accepted.")
+    queued = serializers.IntegerField(help_text="The maximum of samples taken once a minute.")
+    oldest_queued_s = serializers.FloatField(help_text="Seconds; the maximum of the samples.")
+    p50_ms = serializers.FloatField(
+        allow_null=True, help_text="From queued to delivered, to within 10 %."
+    )
     p95_ms = serializers.FloatField(allow_null=True)
     p99_ms = serializers.FloatField(allow_null=True)
 
 
 class QueueNowSerializer(serializers.Serializer):
-    queued = serializers.IntegerField(help_text="Counted up to about 10,000 a lane.")
+    queued = serializers.IntegerField(help_text="Counted up to about 10,000 per lane.")
     oldest_queued_at = serializers.DateTimeField(allow_null=True)
 
 
@@ -33,35 +37,37 @@ class MetricsSerializer(serializers.Serializer):
     step = serializers.ChoiceField(list(METRIC_STEPS))
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
-    now = QueueNowSerializer(help_text="Of the installation, or of all; sources have no queues.")
-    total = PointSerializer(help_text="Of the whole range.")
-    points = PointSerializer(many=True, help_text="One for each step, also where nothing happened.")
+    now = QueueNowSerializer(
+        help_text="The queue of one installation, or of all; sources have none."
+    )
+    total = PointSerializer(help_text="The counts of the whole range.")
+    points = PointSerializer(many=True, help_text="One for each step, including empty ones.")
 
 
 class ClusterSerializer(serializers.Serializer):
     host = serializers.CharField()
     pid = serializers.CharField()
-    at = serializers.DateTimeField(help_text="When it was last heard of.")
+    at = serializers.DateTimeField(help_text="When its last heartbeat was.")
     is_alive = serializers.BooleanField()
 
 
 class LanesSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     at_work = serializers.IntegerField()
-    waiting = serializers.IntegerField(help_text="For a vendor that is unavailable.")
-    paused = serializers.IntegerField(help_text="Until a person mends the installation.")
+    waiting = serializers.IntegerField(help_text="Waiting for an unavailable vendor.")
+    paused = serializers.IntegerField(help_text="Paused until a person fixes the installation.")
 
 
 class BrokerSerializer(serializers.Serializer):
     name = serializers.CharField()
-    queued = serializers.IntegerField(allow_null=True, help_text="Wake-ups; null: nobody can say.")
-    trouble = serializers.CharField(help_text="Why it cannot be asked, or empty.")
+    queued = serializers.IntegerField(allow_null=True, help_text="Wake-ups; null: unknown.")
+    trouble = serializers.CharField(help_text="Why it is not reachable, or empty.")
 
 
 class DatabaseSerializer(serializers.Serializer):
     name = serializers.CharField()
     version = serializers.CharField()
-    size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
+    size = serializers.IntegerField(allow_null=True, help_text="In bytes; null: unknown.")
 
 
 class KeptSerializer(serializers.Serializer):
@@ -71,7 +77,7 @@ class KeptSerializer(serializers.Serializer):
 
 class SystemSerializer(serializers.Serializer):
     is_well = serializers.BooleanField()
-    trouble = serializers.CharField(help_text="What is wrong and what to do, or empty.")
+    trouble = serializers.CharField(help_text="The most serious problem with its fix, or empty.")
     clusters = ClusterSerializer(many=True)
     swept_at = serializers.DateTimeField(allow_null=True)
     lanes = LanesSerializer()

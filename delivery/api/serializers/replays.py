@@ -18,36 +18,38 @@ from integrations.api.serializers import NamedSerializer
 class ReplayInputSerializer(serializers.Serializer):
     installation = StrictIntegerField(min_value=1)
     kind = StrictChoiceField(
-        ReplayRow.Kind.choices, required=False, help_text="replay, when not given."
+        ReplayRow.Kind.choices, required=False, help_text="replay, if omitted."
     )
     states = serializers.ListField(
         child=StrictChoiceField(SETTLED_STATE_CHOICES),
         required=False,
         max_length=10,
-        help_text="Of a replay: failed ones.",
+        help_text="Only for a replay; failed, if omitted.",
     )
     since = StrictDateTimeField(
-        required=False, allow_null=True, help_text="Received from this time on."
+        required=False, allow_null=True, help_text="Received at or after this time."
     )
     until = StrictDateTimeField(
         required=False, allow_null=True, help_text="Received before this time."
     )
-    event = StrictCharField(required=False, allow_blank=True, help_text="Its name, or its type.")
+    event = StrictCharField(required=False, allow_blank=True, help_text="The event's name or type.")
     user_id = StrictCharField(required=False, allow_blank=True)
     anonymous_id = StrictCharField(required=False, allow_blank=True)
     message_id = StrictCharField(required=False, allow_blank=True)
-    error = StrictCharField(max_length=30, required=False, allow_blank=True, help_text="Its class.")
+    error = StrictCharField(
+        max_length=30, required=False, allow_blank=True, help_text="The class of the error."
+    )
     source = StrictIntegerField(required=False, allow_null=True, min_value=1)
     q = StrictCharField(
         max_length=2_000,
         required=False,
         allow_blank=True,
-        help_text="What else, as in the list of deliveries: status:4xx attempts:>3. Of a replay.",
+        help_text="Only for a replay; more terms, as in the log: status:4xx attempts:>3.",
     )
     resolved = StrictChoiceField(
         RESOLVED_CHOICES,
         required=False,
-        help_text="Of failed ones: no leaves out what somebody resolved, as when not given.",
+        help_text="Only for failed deliveries; no, the default, excludes resolved ones.",
     )
     blueprint = blueprint_choice_field()
     rate = StrictFloatField(
@@ -55,27 +57,27 @@ class ReplayInputSerializer(serializers.Serializer):
         allow_null=True,
         min_value=0.01,
         max_value=100_000,
-        help_text="Deliveries a second.",
+        help_text="Deliveries per second.",
     )
 
 
 class CountedSerializer(serializers.Serializer):
     count = serializers.IntegerField()
-    exact = serializers.BooleanField(help_text="False: there are more.")
+    exact = serializers.BooleanField(help_text="false: there are more.")
     oldest_at = serializers.DateTimeField(
-        allow_null=True, help_text="When the first of them came in, as far as was counted."
+        allow_null=True, help_text="When the oldest counted event was received."
     )
     newest_at = serializers.DateTimeField(allow_null=True)
     seconds = serializers.FloatField(
-        allow_null=True, help_text="How long it takes at the pace that is kept; null: no limit."
+        allow_null=True, help_text="How long it takes at the allowed rate; null: there is no limit."
     )
     unshaped = serializers.IntegerField(
-        help_text="How many more are left out: never shaped, they cannot be sent as before."
+        help_text="How many more are left out because no revision has shaped them yet."
     )
 
 
 class ReplaySerializer(serializers.Serializer):
-    """Deliveries queued again, or made of earlier events, and how far that is."""
+    """A job that queues deliveries again, or makes them of past events, and its progress."""
 
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(ReplayRow.Kind.choices)
@@ -87,7 +89,7 @@ class ReplaySerializer(serializers.Serializer):
     queued = serializers.IntegerField()
     unwanted = serializers.IntegerField()
     taken_back = serializers.IntegerField(help_text="Cancelled before they were sent.")
-    outcome = serializers.JSONField(help_text="At the end: deliveries in each state.")
+    outcome = serializers.JSONField(help_text="At the end, the number of deliveries in each state.")
     created_by = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)

@@ -21,21 +21,23 @@ class FurtherKeySerializer(serializers.Serializer):
 class SourceSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
-    write_key = serializers.CharField(help_text="It can only send; browsers show it to anyone.")
+    write_key = serializers.CharField(
+        help_text="It can only send, so it may be public, as in browsers."
+    )
     further_keys = FurtherKeySerializer(
-        many=True, help_text="Also valid: older ones, and those added."
+        many=True, help_text="Other valid keys: earlier ones, and added ones."
     )
     allowed_origins = serializers.ListField(child=serializers.CharField())
     default_context = serializers.JSONField()
     visitor_cookie = serializers.BooleanField()
-    rate_limit = serializers.IntegerField(allow_null=True, help_text="Messages a second.")
-    is_signed = serializers.BooleanField(help_text="Whether it has a secret to sign with.")
+    rate_limit = serializers.IntegerField(allow_null=True, help_text="Messages per second.")
+    is_signed = serializers.BooleanField(help_text="Whether it has a signing secret.")
     created_at = serializers.DateTimeField()
     archived_at = serializers.DateTimeField(allow_null=True)
 
 
 class OriginsField(serializers.ListField):
-    """Origins, one a line where they are kept."""
+    """A list of origins, which is stored with one origin per line."""
 
     child = StrictCharField(max_length=300)
     default_error_messages = {"not_a_list": 'Must be a list: ["https://shop.example"].'}
@@ -50,7 +52,8 @@ class SourceInputSerializer(serializers.Serializer):
         required=False, max_length=1_000, help_text="Sites whose pages may send; empty: any."
     )
     default_context = serializers.DictField(
-        required=False, help_text="Lies under the context of every message."
+        required=False,
+        help_text="Added to the context of every message, whose own values take precedence.",
     )
     visitor_cookie = StrictBooleanField(required=False)
     rate_limit = StrictIntegerField(required=False, allow_null=True, max_value=2_147_483_647)
@@ -58,7 +61,7 @@ class SourceInputSerializer(serializers.Serializer):
 
 class SourceChangeSerializer(SourceInputSerializer):
     name = StrictCharField(max_length=100, required=False)
-    archived = StrictBooleanField(required=False, help_text="false brings an archived source back.")
+    archived = StrictBooleanField(required=False, help_text="false restores an archived source.")
 
 
 class KeyInputSerializer(serializers.Serializer):
@@ -66,7 +69,7 @@ class KeyInputSerializer(serializers.Serializer):
         max_length=100, required=False, allow_blank=True, help_text="Who uses it."
     )
     expires_at = StrictDateTimeField(
-        required=False, allow_null=True, help_text="Never, when not given."
+        required=False, allow_null=True, help_text="If omitted, the key never expires."
     )
 
 
@@ -74,12 +77,12 @@ class RotateInputSerializer(serializers.Serializer):
     overlap_hours = StrictIntegerField(
         required=False,
         max_value=2_160,
-        help_text="How long the old key stays valid; 24 if not said.",
+        help_text="How long the old key stays valid; 24, if omitted.",
     )
 
 
 class SigningSecretSerializer(serializers.Serializer):
-    signing_secret = serializers.CharField(help_text="Shown only here.")
+    signing_secret = serializers.CharField(help_text="Returned only in this response.")
 
 
 class RemovedSerializer(serializers.Serializer):
