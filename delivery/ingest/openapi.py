@@ -17,24 +17,29 @@ Json = dict[str, Any]
 SCHEMA_REF_TEMPLATE = "#/components/schemas/{name}"
 INGEST_TAG = {
     "name": "ingest",
-    "description": "Where SDKs send to. The body is JSON whatever its Content-Type says, and may "
-    "be gzipped. Errors have `code` and `message` at the top: SDKs send anything else again.",
+    "description": "The endpoints that SDKs send to. The body is JSON whatever its Content-Type, "
+    "and may be gzipped. Errors have `code` and `message` at the top level, because SDKs retry "
+    "anything else.",
 }
 # In the order in which they are tried; the body's writeKey comes last.
 WRITE_KEY_SECURITY_SCHEMES = {
-    "writeKeyBasic": {"type": "http", "scheme": "basic", "description": "As the user name."},
+    "writeKeyBasic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The write key as the user name.",
+    },
     "writeKeyBearer": {"type": "http", "scheme": "bearer"},
     "writeKeyHeader": {"type": "apiKey", "in": "header", "name": "X-Write-Key"},
     "writeKeyQuery": {"type": "apiKey", "in": "query", "name": "writeKey"},
 }
 ERROR_DESCRIPTIONS = {
-    400: "It cannot be read, or the only message is refused; the message says why.",
-    401: "No or unknown write key, or the signature does not fit.",
+    400: "The request cannot be read, or its only message was rejected; `message` says why.",
+    401: "The write key is missing or unknown, or the signature does not match.",
     403: "Pages of this origin may not send.",
-    409: "This very request, signed, was taken before.",
-    413: "It is too large.",
-    429: "More than the source may send: come again after Retry-After seconds.",
-    503: "Nothing could be stored: come again after Retry-After seconds.",
+    409: "This signed request was already accepted.",
+    413: "The request is too large.",
+    429: "The source is over its rate limit. Retry after Retry-After seconds.",
+    503: "Nothing could be stored. Retry after Retry-After seconds.",
 }
 RETRY_AFTER_HEADER = {
     "Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "description": "Seconds."}
@@ -50,8 +55,8 @@ SIGNATURE_PARAMETERS = [
     }
     for name, said in {
         "X-Signature": "sha256= and the hex HMAC-SHA256 of X-Timestamp, a dot and the body.",
-        "X-Timestamp": "Unix time in ms; at most 5 minutes from ours.",
-        "X-Source": "Id or name of the source whose signing secret it is.",
+        "X-Timestamp": "Unix time in ms, within 5 minutes of Penstock's clock.",
+        "X-Source": "The id or name of the source that signed the request.",
     }.items()
 ]
 PIXEL_PARAMETERS = {
@@ -61,8 +66,8 @@ PIXEL_PARAMETERS = {
     "aid": "Anonymous id.",
     "gid": "Group id of a group.",
     "pid": "Previous id of an alias.",
-    "ts": "When it happened, unix time in ms.",
-    "mid": "Message id: the same one is one event.",
+    "ts": "When it happened, as Unix time in ms.",
+    "mid": "Message id; messages with the same id are one event.",
 }
 
 
@@ -80,7 +85,7 @@ def add_ingest(result: Json, **_: Any) -> Json:
     schemas = {**components, **entries, **any_of_them, "Batch": BATCH_SCHEMA}
     known = result.setdefault("components", {})
     if taken := known.get("schemas", {}).keys() & schemas.keys():
-        raise ValueError(f"Two shapes have the same name: {', '.join(sorted(taken))}.")
+        raise ValueError(f"Two schemas have the same name: {', '.join(sorted(taken))}.")
     known["schemas"] = {**known.get("schemas", {}), **schemas}
     known["securitySchemes"] = {**known.get("securitySchemes", {}), **WRITE_KEY_SECURITY_SCHEMES}
     result["paths"] = {**result.get("paths", {}), **dict(_paths())}
@@ -104,12 +109,12 @@ def _with_type(kind: str, name: str) -> Json:
 
 BATCH_SCHEMA = {
     "type": "object",
-    "description": "Messages of any types. What the batch has of context and integrations lies "
-    "under that of each message.",
+    "description": "Messages of any type. The context and integrations of the batch lie under "
+    "those of each message.",
     "required": ["batch"],
     "properties": {
         "batch": {"type": "array", "items": _ref("AnyMessage")},
-        "sentAt": {"type": "string", "description": "When all of it was sent."},
+        "sentAt": {"type": "string", "description": "When the batch was sent."},
         "context": {"type": "object"},
         "integrations": {"type": "object"},
         "writeKey": {"type": "string"},
@@ -120,7 +125,7 @@ BATCH_SCHEMA = {
 def _paths() -> Iterator[tuple[str, Json]]:
     for kind, struct in MESSAGE_SCHEMAS.items():
         for address in (f"/v1/{kind}", f"/v1/{kind[0]}", f"/api/s/{kind}", f"/api/s/s2s/{kind}"):
-            yield address, _post(address, f"Send a {kind}.", _ref(struct.__name__))
+            yield address, _post(address, f"Send a message of type {kind}.", _ref(struct.__name__))
         yield f"/v1/pixel/{kind}", _pixel(kind)
     for address in ("/v1/batch", "/v1/import", "/v1/b", "/beacon/v1/batch"):
         yield address, _post(address, "Send many messages at once.", _ref("Batch"), "TakenBatch")
@@ -143,15 +148,15 @@ def _post(address: str, summary: str, shape: Json, taken: str = "Taken") -> Json
 
 def _pixel(kind: str) -> Json:
     address = f"/v1/pixel/{kind}"
-    operation = _operation(address, f"Send a {kind} by showing an image.", {})
-    properties = "`p.NAME` is a property, `t.NAME` a trait; always a text."
+    operation = _operation(address, f"Send a message of type {kind} by showing an image.", {})
+    properties = "`p.NAME` is a property, `t.NAME` a trait; the value is always a string."
     operation["description"] = f"{properties} `X-Penstock-Refused` says why nothing was stored."
     operation["parameters"] = [
         _query_parameter(name, said) for name, said in PIXEL_PARAMETERS.items()
     ]
     image = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
     operation["responses"] = {
-        "200": {"description": "The image, whatever became of the message.", "content": image},
+        "200": {"description": "The image, even if the message was rejected.", "content": image},
         "503": {"description": "Nothing could be stored.", "content": image},
     }
     operation["security"] = [{}]
@@ -160,19 +165,19 @@ def _pixel(kind: str) -> Json:
 
 def _webhook() -> Json:
     refusals = {code: ERROR_DESCRIPTIONS[code] for code in (400, 401, 413, 429, 503)}
-    operation = _operation("/v1/webhook", "Take the call of a third party.", refusals)
+    operation = _operation("/v1/webhook", "Receive the call of a third party.", refusals)
     operation["parameters"] = [
         _query_parameter("source", "The key of the webhook source: wh_…", True)
     ]
     operation["requestBody"] = _request_body({"type": ["object", "array"]})
-    operation["responses"]["200"] = _response("Taken, or kept as rejected.", _ref("TakenBatch"))
+    operation["responses"]["200"] = _response("Stored, or kept as rejected.", _ref("TakenBatch"))
     operation["security"] = [{}]
     return {"post": operation}
 
 
 def _ignored_report() -> Json:
-    operation = _operation("/v1/m", "Take what SDKs report about themselves, and keep none.", {})
-    operation["requestBody"] = {**_request_body({}), "required": False}  # whatever comes
+    operation = _operation("/v1/m", "Accept and ignore what SDKs report about themselves.", {})
+    operation["requestBody"] = {**_request_body({}), "required": False}  # any body
     operation["responses"]["200"] = _response("Ignored.", _ref("Taken"))
     operation["security"] = [{}]
     return {"post": operation}
@@ -181,23 +186,25 @@ def _ignored_report() -> Json:
 def _segment_settings(prefix: str) -> Json:
     who = "Customer.io" if prefix else "Segment"
     address = f"{prefix}/v1/projects/key/settings"
-    said = f"Settings with which {who}'s browser SDK starts and sends here."
+    said = f"Settings for {who}'s browser SDK, which then sends to Penstock."
     operation = _operation(
         address, said, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
     )
     key = {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}
     operation["parameters"] = [key]
-    operation["responses"]["200"] = _response("Its settings.", {"type": "object"})
+    operation["responses"]["200"] = _response("The settings.", {"type": "object"})
     operation["security"] = [{}]
     return {"get": operation}
 
 
 def _rudder_settings() -> Json:
-    said = "Settings with which RudderStack's browser SDK starts."
+    said = "Settings for RudderStack's browser SDK."
     operation = _operation(
         "/sourceConfig", said, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
     )
-    operation["responses"]["200"] = _response("Its source.", {"type": "object"})
+    operation["responses"]["200"] = _response(
+        "The source, as the SDK expects it.", {"type": "object"}
+    )
     return {"get": operation}
 
 
