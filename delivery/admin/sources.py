@@ -29,7 +29,7 @@ SOURCE_CHART_PERIOD = timedelta(days=1)
 ARCHIVE_CONSEQUENCES = (
     "Within 5 seconds, everything it sends is refused, whatever the key.",
     "Its events and figures stay, and its name stays taken.",
-    "You can bring it back later, with the same keys.",
+    "You can restore it later, with the same keys.",
 )
 
 
@@ -206,7 +206,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
             return HttpResponseNotAllowed(["POST"])
         source = self._get_changeable_source(request, pk)
         manage.restore_source(source)
-        messages.success(request, f"{source} is back and can send again with the same keys.")
+        messages.success(request, f"{source} is restored and can send again with the same keys.")
         return redirect("admin:source_connect", pk)
 
     def revoke_view(self, request, key):
