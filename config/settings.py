@@ -223,7 +223,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "Penstock",
-    "DESCRIPTION": "Everything the admin can do, for programs; and where SDKs send to.",
+    "DESCRIPTION": "Everything that the admin can do, and the endpoints that SDKs send to.",
     "VERSION": "1",
     "PREPROCESSING_HOOKS": ["integrations.api.schema.filter_endpoints"],
     "POSTPROCESSING_HOOKS": [

@@ -57,7 +57,7 @@ class IncidentView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers_incidents.IncidentSerializer})
     def get(self, request, pk):
-        """Show an incident: what is wrong, since when, and when it was notified."""
+        """Show an incident: what is wrong, since when, and when notifications were sent."""
         incident = Incident.objects.filter(pk=pk).first()
         if incident is None:
             raise Http404(f"There is no incident {pk}.")

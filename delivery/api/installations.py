@@ -173,7 +173,7 @@ class InstallationDisableView(InstallationActionView):
 
 
 class InstallationResumeView(InstallationActionView):
-    """Retry at once, whether credentials were rejected or the vendor was unavailable."""
+    """Retry at once, whatever stopped it: rejected credentials or an unavailable vendor."""
 
     def act(self, installation):
         actions_installations.resume_installation(installation)

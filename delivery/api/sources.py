@@ -94,7 +94,7 @@ class SourceView(ManagementAPIView):
         responses={200: serializers_sources.RemovedSerializer, 412: ErrorSerializer},
     )
     def delete(self, request, pk):
-        """Delete a source that never sent anything; archive any other. Its events stay."""
+        """Delete a source that never sent anything; archive any other, and keep its events."""
         with lock_for_change(request, Source.objects.all(), pk) as source:
             deleted = actions_sources.remove_source(source, timezone.now())
         return Response({"deleted": deleted})

@@ -32,7 +32,7 @@ class BlueprintPreviewView(ManagementAPIView):
         responses={200: serializers.PreviewSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        """Show what would be sent for a message, or why nothing. Nothing is sent or stored."""
+        """Show the requests for a message, or why there are none. Nothing is sent or stored."""
         installation, body = (
             get_installation_with_revision(pk),
             read_body(request, serializers.GivenSerializer),

@@ -33,8 +33,6 @@ class IncidentSerializer(serializers.Serializer):
     seen_at = serializers.DateTimeField(help_text="When the last sign of it was seen.")
     closed_at = serializers.DateTimeField(allow_null=True)
     mailed_at = serializers.DateTimeField(
-        allow_null=True, help_text="When it was notified by mail."
+        allow_null=True, help_text="When the notification was mailed."
     )
-    posted_at = serializers.DateTimeField(
-        allow_null=True, help_text="When it was notified by webhook."
-    )
+    posted_at = serializers.DateTimeField(allow_null=True, help_text="When the webhook was called.")

@@ -72,7 +72,8 @@ class CountedSerializer(serializers.Serializer):
         allow_null=True, help_text="How long it takes at the allowed rate; null: there is no limit."
     )
     unshaped = serializers.IntegerField(
-        help_text="How many more are left out because no revision has shaped them yet."
+        help_text="How many more are left out because they were never shaped, so that there is no "
+        "earlier revision to use."
     )
 
 

@@ -77,7 +77,7 @@ class RotateInputSerializer(serializers.Serializer):
     overlap_hours = StrictIntegerField(
         required=False,
         max_value=2_160,
-        help_text="How long the old key stays valid; 24, if omitted.",
+        help_text="Hours for which the old key stays valid; 24, if omitted.",
     )
 
 
