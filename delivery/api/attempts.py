@@ -56,8 +56,8 @@ class AttemptsView(ManagementAPIView):
         `next_cursor` continues from there, so a page can be short while `has_more` is true.
         """
         page = pop_page_arguments(self.query_params)
-        found = listing.query_attempts(**self.query_params).page(**page, max_scans=1)
-        return Response(serialize_page(found, serialize_attempt))
+        attempts = listing.query_attempts(**self.query_params).page(**page, max_scans=1)
+        return Response(serialize_page(attempts, serialize_attempt))
 
 
 class AttemptView(ManagementAPIView):
@@ -84,17 +84,17 @@ class AttemptRevealView(ManagementAPIView):
 
         For users who may reveal bodies one at a time, and see none otherwise.
         """
-        found = get_attempt_or_404(pk)
-        body_access.record_reveal(found)
-        return Response(serialize_attempt_detail(found, shows_bodies=True))
+        attempt = get_attempt_or_404(pk)
+        body_access.record_reveal(attempt)
+        return Response(serialize_attempt_detail(attempt, shows_bodies=True))
 
 
 def get_attempt_or_404(pk):
     """Return an attempt. Raises Http404."""
-    found = Attempt.objects.select_related("installation").filter(pk=pk).first()
-    if found is None:
+    attempt = Attempt.objects.select_related("installation").filter(pk=pk).first()
+    if attempt is None:
         raise Http404(f"There is no attempt {pk}.")
-    return found
+    return attempt
 
 
 def serialize_attempt(attempt):

@@ -69,10 +69,10 @@ class DeliveriesView(ManagementAPIView):
     )
     def get(self, request):
         page, now = pop_page_arguments(self.query_params), timezone.now()
-        found = compile_search(build_delivery_search(self.query_params), now).page(
+        deliveries = compile_search(build_delivery_search(self.query_params), now).page(
             **page, max_scans=1
         )
-        return Response(serialize_page(found, lambda each: serialize_delivery(each, now)))
+        return Response(serialize_page(deliveries, lambda each: serialize_delivery(each, now)))
 
 
 class DeliveryView(ManagementAPIView):
@@ -82,10 +82,10 @@ class DeliveryView(ManagementAPIView):
 
     @extend_schema(responses={200: serializers_deliveries.WholeDeliverySerializer})
     def get(self, request, pk):
-        found = get_delivery_detail_or_404(
+        delivery_detail = get_delivery_detail_or_404(
             pk, shows_bodies=body_access.may_see_bodies(request.user)
         )
-        return Response(serialize_delivery_detail(found, timezone.now()))
+        return Response(serialize_delivery_detail(delivery_detail, timezone.now()))
 
 
 class DeliveryRevealView(ManagementAPIView):
@@ -99,9 +99,9 @@ class DeliveryRevealView(ManagementAPIView):
 
     @extend_schema(request=None, responses={200: serializers_deliveries.WholeDeliverySerializer})
     def post(self, request, pk):
-        found = get_delivery_detail_or_404(pk, shows_bodies=True)
-        body_access.record_reveal(found.delivery)
-        return Response(serialize_delivery_detail(found, timezone.now()))
+        delivery_detail = get_delivery_detail_or_404(pk, shows_bodies=True)
+        body_access.record_reveal(delivery_detail.delivery)
+        return Response(serialize_delivery_detail(delivery_detail, timezone.now()))
 
 
 class DeliveryDeliverAgainView(ManagementAPIView):
@@ -188,8 +188,8 @@ class DeliveryBulkDeliverAgainView(ManagementAPIView):
         asked = validate_body(request, serializers_deliveries.ChosenSerializer)
         rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
         requeued = actions_deliveries.deliver_again(rows, timezone.now(), **asked)
-        told = {"count": requeued.count, "is_whole": True, "message": requeued.describe()}
-        return Response(told, status=status.HTTP_202_ACCEPTED)
+        answer = {"count": requeued.count, "is_whole": True, "message": requeued.describe()}
+        return Response(answer, status=status.HTTP_202_ACCEPTED)
 
 
 class DeliveryBulkActionView(ManagementAPIView):
@@ -215,11 +215,11 @@ class DeliveryBulkActionView(ManagementAPIView):
         if ("ids" in wanted) is ("installation" in wanted):
             raise Unprocessable({"ids": "Send either ids or installation."})
         with translate_delivery_errors():
-            found = self._apply(wanted, now)
-        deliveries = format_count(found.count, "delivery is", "deliveries are")
-        more = "" if found.is_complete else " There are more. Repeat the call to continue."
+            result = self._apply(wanted, now)
+        deliveries = format_count(result.count, "delivery is", "deliveries are")
+        more = "" if result.is_complete else " There are more. Repeat the call to continue."
         message = f"{deliveries} {self.outcome_text}{more}"
-        return Response({"count": found.count, "is_whole": found.is_complete, "message": message})
+        return Response({"count": result.count, "is_whole": result.is_complete, "message": message})
 
     def _apply(self, wanted, now):
         if "ids" in wanted:
@@ -227,9 +227,9 @@ class DeliveryBulkActionView(ManagementAPIView):
             return apply_to_search.BulkResult(self.act(rows, wanted, now, ""), True)
         typed = parse_search_parameter(wanted.get("q", ""))
         asked = build_delivery_search({"q": typed, "installation": wanted["installation"]})
-        found = self.select_matching(asked, now)
+        matching = self.select_matching(asked, now)
         return apply_to_search.apply_to_all(
-            found, lambda rows: self.act(rows, wanted, now, str(asked))
+            matching, lambda rows: self.act(rows, wanted, now, str(asked))
         )
 
 
@@ -305,8 +305,8 @@ class DeliveryExportView(ManagementAPIView):
         if form is None:
             raise Unprocessable({"format": f"Must be one of: {', '.join(export.EXPORT_FORMATS)}."})
         now = timezone.now()
-        found = compile_search(build_delivery_search(self.query_params), now)
-        return export.export_response(export.iter_matching_deliveries(found), form, now)
+        matching = compile_search(build_delivery_search(self.query_params), now)
+        return export.export_response(export.iter_matching_deliveries(matching), form, now)
 
 
 def get_delivery_queryset_or_404(pk):

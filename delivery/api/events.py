@@ -67,8 +67,8 @@ class EventsView(ManagementAPIView):
         `next_cursor` continues from there, so a page can be short while `has_more` is true.
         """
         page = pop_page_arguments(self.query_params)
-        found = listing.query_events(**self.query_params).page(**page, max_scans=1)
-        return Response(serialize_page(found, serialize_event))
+        events = listing.query_events(**self.query_params).page(**page, max_scans=1)
+        return Response(serialize_page(events, serialize_event))
 
 
 class EventView(ManagementAPIView):
@@ -94,17 +94,17 @@ class EventRevealView(ManagementAPIView):
 
         For users who may reveal bodies one at a time, and see none otherwise.
         """
-        found = get_event_or_404(pk)
-        body_access.record_reveal(found)
-        return Response(serialize_event_detail(found, shows_bodies=True))
+        event = get_event_or_404(pk)
+        body_access.record_reveal(event)
+        return Response(serialize_event_detail(event, shows_bodies=True))
 
 
 def get_event_or_404(pk):
     """Return an event. Raises Http404."""
-    found = Event.objects.select_related("source").filter(pk=pk).first()
-    if found is None:
+    event = Event.objects.select_related("source").filter(pk=pk).first()
+    if event is None:
         raise Http404(f"There is no event {pk}.")
-    return found
+    return event
 
 
 def serialize_event(event):

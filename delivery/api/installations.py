@@ -63,9 +63,11 @@ class InstallationsView(ManagementAPIView):
             wanted["destination_key"] = wanted.pop("destination")
         wanted["uninstalled_at__isnull"] = not wanted.pop("uninstalled", False)
         on = pop_page_arguments(wanted)
-        found = fetch_page(select_installations().filter(**wanted), **on)
-        queues = accounting_queues.read_queues([each.pk for each in found.rows])
-        return Response(serialize_page(found, lambda each: serialize_installation(each, queues)))
+        installations = fetch_page(select_installations().filter(**wanted), **on)
+        queues = accounting_queues.read_queues([each.pk for each in installations.rows])
+        return Response(
+            serialize_page(installations, lambda each: serialize_installation(each, queues))
+        )
 
     @extend_schema(
         request=serializers_installations.InstallationInputSerializer,
@@ -138,8 +140,8 @@ class InstallationView(ManagementAPIView):
         cancelled = actions_installations.uninstall(
             installation, timezone.now()
         )  # in small transactions
-        said = f"{confirmed} is uninstalled. {cancelled:,} queued deliveries were cancelled."
-        return Response({"cancelled": cancelled, "message": said})
+        message = f"{confirmed} is uninstalled. {cancelled:,} queued deliveries were cancelled."
+        return Response({"cancelled": cancelled, "message": message})
 
 
 class InstallationActionView(ManagementAPIView):

@@ -32,10 +32,10 @@ def build_delivery_search(wanted: Mapping[str, Any]) -> Search:
         for key, name in PARAMETERS_BY_SEARCH_KEY.items()
         if name in wanted
     ]
-    found = resolve_names(Search(typed.terms + tuple(terms)))
-    if found.problems:
-        raise Unprocessable({"q": " ".join(found.problems)})
-    return found
+    search = resolve_names(Search(typed.terms + tuple(terms)))
+    if search.problems:
+        raise Unprocessable({"q": " ".join(search.problems)})
+    return search
 
 
 DELIVERY_FILTERS = {

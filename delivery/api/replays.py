@@ -71,13 +71,13 @@ class ReplayPreviewView(ManagementAPIView):
     )
     def post(self, request):
         form = validate_replay_form(request)
-        found = estimate.estimate_replay(
+        replay_estimate = estimate.estimate_replay(
             form.chosen_kind,
             form.cleaned_data["installation"],
             form.selection(),
             rate=form.cleaned_data["rate"],
         )
-        return Response(asdict(found))
+        return Response(asdict(replay_estimate))
 
 
 class ReplayView(ManagementAPIView):
@@ -146,7 +146,7 @@ def validate_replay_form(request):
     try:
         validate_body(request, serializers_replays.ReplayInputSerializer)
     except Unprocessable as error:
-        wrong = {name.partition(".")[0]: told for name, told in error.fields.items()}
+        wrong = {name.partition(".")[0]: problem for name, problem in error.fields.items()}
     wrong = {**{name: errors[0] for name, errors in form.errors.items()}, **wrong}
     if wrong:
         raise Unprocessable(wrong)

@@ -51,9 +51,9 @@ SIGNATURE_PARAMETERS = [
         "in": "header",
         "required": False,
         "schema": {"type": "string"},
-        "description": said,
+        "description": description,
     }
-    for name, said in {
+    for name, description in {
         "X-Signature": "sha256= and the hex HMAC-SHA256 of X-Timestamp, a dot and the body.",
         "X-Timestamp": "Unix time in ms, within 5 minutes of Penstock's clock.",
         "X-Source": "The id or name of the source that signed the request.",
@@ -152,7 +152,7 @@ def _pixel(kind: str) -> Json:
     properties = "`p.NAME` is a property, `t.NAME` a trait; the value is always a string."
     operation["description"] = f"{properties} `X-Penstock-Refused` says why nothing was stored."
     operation["parameters"] = [
-        _query_parameter(name, said) for name, said in PIXEL_PARAMETERS.items()
+        _query_parameter(name, description) for name, description in PIXEL_PARAMETERS.items()
     ]
     image = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
     operation["responses"] = {
@@ -186,9 +186,9 @@ def _ignored_report() -> Json:
 def _segment_settings(prefix: str) -> Json:
     who = "Customer.io" if prefix else "Segment"
     address = f"{prefix}/v1/projects/key/settings"
-    said = f"Settings for {who}'s browser SDK, which then sends to Penstock."
+    summary = f"Settings for {who}'s browser SDK, which then sends to Penstock."
     operation = _operation(
-        address, said, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
+        address, summary, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
     )
     key = {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}
     operation["parameters"] = [key]
@@ -198,9 +198,9 @@ def _segment_settings(prefix: str) -> Json:
 
 
 def _rudder_settings() -> Json:
-    said = "Settings for RudderStack's browser SDK."
+    summary = "Settings for RudderStack's browser SDK."
     operation = _operation(
-        "/sourceConfig", said, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
+        "/sourceConfig", summary, {401: ERROR_DESCRIPTIONS[401], 503: ERROR_DESCRIPTIONS[503]}
     )
     operation["responses"]["200"] = _response(
         "The source, as the SDK expects it.", {"type": "object"}
@@ -215,26 +215,26 @@ def _operation(address: str, summary: str, refusals: dict[int, str]) -> Json:
         "tags": [INGEST_TAG["name"]],
         "security": [*({name: []} for name in WRITE_KEY_SECURITY_SCHEMES), {}],
         "responses": {
-            str(code): _response(said, _ref("Refused"), code in (429, 503))
-            for code, said in refusals.items()
+            str(code): _response(description, _ref("Refused"), code in (429, 503))
+            for code, description in refusals.items()
         },
     }
 
 
-def _response(said: str, shape: Json, come_again: bool = False) -> Json:
-    answer: Json = {"description": said, "content": {"application/json": {"schema": shape}}}
-    return {**answer, "headers": RETRY_AFTER_HEADER} if come_again else answer
+def _response(description: str, shape: Json, can_retry: bool = False) -> Json:
+    answer: Json = {"description": description, "content": {"application/json": {"schema": shape}}}
+    return {**answer, "headers": RETRY_AFTER_HEADER} if can_retry else answer
 
 
 def _request_body(shape: Json) -> Json:
     return {"required": True, "content": {"application/json": {"schema": shape}}}
 
 
-def _query_parameter(name: str, said: str, required: bool = False) -> Json:
+def _query_parameter(name: str, description: str, required: bool = False) -> Json:
     return {
         "name": name,
         "in": "query",
         "required": required,
-        "description": said,
+        "description": description,
         "schema": {"type": "string"},
     }

@@ -66,7 +66,7 @@ def _as_api_exception(error):
         problems = ValidationError(error).error_dict
         if any(each.code == "unique" for some in problems.values() for each in some):
             return Conflict(" ".join(error.messages))
-        return Unprocessable({name: " ".join(told) for name, told in error.message_dict.items()})
+        return Unprocessable({name: " ".join(texts) for name, texts in error.message_dict.items()})
     return error
 
 
@@ -83,8 +83,8 @@ def _message(error):
 
 def error_body(code, message, fields=None):
     """Return the body of an error response."""
-    said = {"code": code, "message": message, **({"fields": fields} if fields else {})}
-    return {"error": {**said, "request_id": current_caller().request_id}}
+    error = {"code": code, "message": message, **({"fields": fields} if fields else {})}
+    return {"error": {**error, "request_id": current_caller().request_id}}
 
 
 # --- Django's error handlers, which config/urls.py names ---------------------------------------

@@ -20,12 +20,12 @@ ParameterParser = Callable[[str], Any]
 
 
 def parse_query_params(
-    given: Mapping[str, str], readers: Mapping[str, ParameterParser]
+    params: Mapping[str, str], readers: Mapping[str, ParameterParser]
 ) -> dict[str, Any]:
     """Return the parsed parameters. Raises Unprocessable, which names each invalid one."""
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
-    for name, text in given.items():
+    for name, text in params.items():
         if name not in readers:
             wrong[name] = f"Unknown parameter. Known parameters: {', '.join(readers) or 'none'}."
             continue
@@ -117,13 +117,13 @@ def parse_text(text: str) -> str:
 
 def parse_iso_time(text: str) -> datetime:
     # An unescaped "+" in a URL arrives as a space.
-    found = parse_datetime(text.replace(" ", "+") if text.count(":") > 1 else text)
-    if found is None:
+    time = parse_datetime(text.replace(" ", "+") if text.count(":") > 1 else text)
+    if time is None:
         raise ValueError("Must be a time such as 2026-11-21T12:00:00Z.")
     # Clamp the time, because Python's date arithmetic would overflow beyond these limits.
-    if not EARLIEST_TIME.year <= found.year <= LATEST_TIME.year:
-        return EARLIEST_TIME if found.year < EARLIEST_TIME.year else LATEST_TIME
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    if not EARLIEST_TIME.year <= time.year <= LATEST_TIME.year:
+        return EARLIEST_TIME if time.year < EARLIEST_TIME.year else LATEST_TIME
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def parse_flag(text: str) -> bool:

@@ -104,18 +104,18 @@ class Schema(AutoSchema):
         return [parts[2] if parts[:2] == ["v1", "admin"] and len(parts) > 2 else "ingest"]
 
     def get_operation_id(self):
-        found = super().get_operation_id()
+        name = super().get_operation_id()
         is_list = self.method == "GET" and not self.path.endswith("}")
-        return f"{found.removesuffix('_retrieve')}_list" if is_list else found
+        return f"{name.removesuffix('_retrieve')}_list" if is_list else name
 
     def get_summary(self):
-        said = super().get_description() or ""
-        return super().get_summary() or said.partition("\n")[0].rstrip(".")
+        description = super().get_description() or ""
+        return super().get_summary() or description.partition("\n")[0].rstrip(".")
 
     def get_description(self):
         scope = self._scope()
-        said = super().get_description() or ""
-        return f"{said}\n\nScope: `{scope}`.".strip() if scope else said
+        description = super().get_description() or ""
+        return f"{description}\n\nScope: `{scope}`.".strip() if scope else description
 
     def map_parsers(self):
         return ["application/json"]  # AnyJSONParser ignores the Content-Type
@@ -132,9 +132,9 @@ class Schema(AutoSchema):
         if operation is not None and hasattr(self.view, "scopes"):
             error = self.resolve_serializer(ErrorSerializer, "response").ref
             for code in self._errors(operation):
-                said = {"application/json": {"schema": error}}
-                described = {"description": ERROR_DESCRIPTIONS[code], "content": said}
-                operation["responses"].setdefault(str(code), described)
+                content_by_type = {"application/json": {"schema": error}}
+                response = {"description": ERROR_DESCRIPTIONS[code], "content": content_by_type}
+                operation["responses"].setdefault(str(code), response)
             for code in set(map(str, ERROR_CODES)) & operation["responses"].keys():
                 content = operation["responses"][code]["content"]["application/json"]
                 content["example"] = error_example(int(code))
@@ -160,9 +160,9 @@ class Schema(AutoSchema):
 
 def error_example(code):
     """Return the body of an error response with this status."""
-    said = {"code": ERROR_CODES[code], "message": ERROR_DESCRIPTIONS[code]}
+    error = {"code": ERROR_CODES[code], "message": ERROR_DESCRIPTIONS[code]}
     fields = {"fields": {"name": "This field is required."}} if code == 422 else {}
-    return {"error": {**said, **fields, "request_id": "5f0c5bd6a2f5c0cd1f6a7d7e"}}
+    return {"error": {**error, **fields, "request_id": "5f0c5bd6a2f5c0cd1f6a7d7e"}}
 
 
 class BearerTokenScheme(OpenApiAuthenticationExtension):

@@ -36,9 +36,9 @@ class TokensView(ManagementAPIView):
         wanted = validate_body(request, serializers.TokenInputSerializer)
         owner = tokens.get_token_owner(wanted.pop("user_id", request.user.pk), by=request.user)
         check_scopes(request.auth, wanted["scopes"])
-        token, told = tokens.create_token(owner, **wanted)
+        token, text = tokens.create_token(owner, **wanted)
         return Response(
-            {**representation.serialize_token(token), "token": told}, status=status.HTTP_201_CREATED
+            {**representation.serialize_token(token), "token": text}, status=status.HTTP_201_CREATED
         )
 
 
