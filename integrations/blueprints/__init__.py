@@ -5,15 +5,16 @@ A blueprint is JSON, described by schema.json and by docs/blueprints.md:
     {"version": 1, "otherwise": "drop",
      "actions": [{"name", "trigger", "kind", "mapping", "enabled"}]}
 
-It is compiled once per revision, to functions. Whatever is wrong with it is found then, all at
-once and with its place, and never when a message comes.
+Each revision is compiled once, to functions. Compiling reports every problem of the blueprint at
+once, each with its place, so that none appears only when a message arrives.
 
-    compiling.py       JSON → blueprint                      blueprint.py   what it wants and makes
-    trigger_syntax.py  the trigger language: text → tree     triggers.py    what a tree says
-    nodes.py           the mapping language: JSON → mapper   directives.py  what begins with @
-    paths.py           `$.a.b[0]`                            javascript.py  values as texts
-    views.py           a message as both languages see it
-    comparing.py       two blueprints, and what differs
+    compiling.py       JSON → blueprint                   blueprint.py  the compiled blueprint
+    trigger_syntax.py  trigger language: text → tree      triggers.py   tree → condition
+    nodes.py           mapping language: JSON → mapper    directives/   the @ directives
+    paths.py           paths such as `$.a.b[0]`           javascript.py JavaScript's conversions
+    message_view.py    a message as both languages see it
+    diff.py            the differences of two blueprints
+    summary.py         a blueprint in sentences
 """
 
 from integrations.blueprints.blueprint import Blueprint

@@ -1,4 +1,4 @@
-"""A compiled blueprint: what it wants, and what it makes of a message."""
+"""A compiled blueprint: selects messages and maps them to actions."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ class CompiledAction:
 
 @dataclass(frozen=True, slots=True)
 class TypePlan:
-    """What is left of a blueprint for messages of one type.
+    """The part of a blueprint that applies to messages of one type.
 
-    enabled_actions      (condition, action) of each; no condition where the type decides
-    disabled_conditions  conditions of actions that are switched off, for `passes`
-    passes               whether what no action takes is sent as it is
-    reads                the fields that must be known to say whether a message is wanted
+    enabled_actions      (condition, action) pairs; the condition is None if the type decides
+    disabled_conditions  conditions of the actions that are switched off, for `passes`
+    passes               whether a message that no action takes is sent unchanged
+    reads                the fields that decide whether a message is wanted
     """
 
     enabled_actions: tuple[tuple[Condition | None, CompiledAction], ...] = ()
@@ -43,14 +43,17 @@ class Blueprint:
     """A compiled blueprint."""
 
     actions: tuple[CompiledAction, ...]
-    plans: Mapping[str, TypePlan]  # by the type of the message
+    plans: Mapping[str, TypePlan]  # by message type
 
     def reads(self, kind: str) -> frozenset[str]:
-        """Return the fields that `wants` needs of a message of this type, besides the type."""
+        """Return the fields, besides the type, that `wants` needs for messages of this type."""
         return self.plans.get(kind, EMPTY_PLAN).reads
 
     def wants(self, view: MessageView) -> bool:
-        """Return whether anything is sent for a message. Needs `type` and what `reads` returns."""
+        """Return whether anything is sent for a message.
+
+        The view needs only `type` and the fields that `reads` returns.
+        """
         plan = self.plans.get(view["type"], EMPTY_PLAN)
         for condition, _ in plan.enabled_actions:
             if condition is None or condition(view):
@@ -58,9 +61,9 @@ class Blueprint:
         return plan.passes and not _is_taken_by_disabled(plan, view)
 
     def apply(self, view: MessageView) -> list[Action]:
-        """Return what each triggered action makes of the message, in the blueprint's order.
+        """Return the mapped output of each triggered action, in the blueprint's order.
 
-        Raises MessageRejected when a mapping cannot be applied to it.
+        Raises MessageRejected if a mapping cannot be applied to the message.
         """
         plan = self.plans.get(view["type"], EMPTY_PLAN)
         actions = [
@@ -73,7 +76,7 @@ class Blueprint:
         return _number_repeats(actions) if len(actions) > 1 else actions
 
     def passes(self, view: MessageView) -> bool:
-        """Return whether a message is sent as it is, because no action takes it."""
+        """Return whether a message is sent unchanged, because no action takes it."""
         plan = self.plans.get(view["type"], EMPTY_PLAN)
         taken = any(condition is None or condition(view) for condition, _ in plan.enabled_actions)
         return plan.passes and not taken and not _is_taken_by_disabled(plan, view)
@@ -83,7 +86,7 @@ EMPTY_PLAN = TypePlan()
 
 
 def _number_repeats(actions: list[Action]) -> list[Action]:
-    """Return actions, each with how many of its kind are before it."""
+    """Number each action by the actions of the same kind before it."""
     seen: Counter[str] = Counter()
     numbered = []
     for action in actions:
@@ -93,22 +96,24 @@ def _number_repeats(actions: list[Action]) -> list[Action]:
 
 
 def _is_taken_by_disabled(plan: TypePlan, view: MessageView) -> bool:
-    """Return whether an action that is switched off would take the message."""
+    """Return whether a switched-off action would take the message."""
     return any(condition is None or condition(view) for condition in plan.disabled_conditions)
 
 
 def passthrough_action(view: MessageView) -> Action:
-    """Return what is sent of a tracked event that no action takes."""
+    """Return the action that sends a tracked event unchanged, because no action takes it."""
     fields = {"event": view.get("event"), "properties": view.get("properties")}
     return Action(kind="track", fields=fields)
 
 
 def apply_mapping(action: CompiledAction, view: MessageView) -> Mapping[str, Any]:
-    """Return what an action's mapping makes of a message. Raises MessageRejected."""
+    """Return the output of an action's mapping. Raises MessageRejected."""
     try:
         fields = action.mapping(view)
     except RecursionError:
-        raise MessageRejected(f"Action {action.name!r}: the message is nested too deep.") from None
+        raise MessageRejected(
+            f"Action {action.name!r}: the message is nested too deeply."
+        ) from None
     if not isinstance(fields, dict):
-        raise MessageRejected(f"Action {action.name!r}: its mapping must make an object.")
+        raise MessageRejected(f"Action {action.name!r}: its mapping must produce an object.")
     return fields

@@ -1,4 +1,4 @@
-"""From a blueprint's JSON to a Blueprint, or to all that is wrong with it."""
+"""Compiles a blueprint's JSON to a Blueprint, or reports every problem in it."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,7 +22,10 @@ OTHERWISE_VALUES = ("drop", "pass")
 
 
 class BlueprintError(Exception):
-    """The blueprint cannot be used; `problems` says where and why, each on a line of the text."""
+    """The blueprint is invalid.
+
+    problems  each problem with its place; the text of the exception has one line for each
+    """
 
     def __init__(self, problems: Sequence[Problem]):
         super().__init__("\n".join(map(str, problems)))
@@ -30,9 +33,9 @@ class BlueprintError(Exception):
 
 
 def compile_blueprint(data: Any, kinds: Collection[str] | None = None) -> Blueprint:
-    """Return the blueprint ready to use. Raises BlueprintError with all that is wrong.
+    """Compile a blueprint. Raises BlueprintError with every problem.
 
-    kinds  the kinds of action that the destination knows, or None for any
+    kinds  the kinds of action that the destination supports, or None to allow any
     """
     place = Place("", DIRECTIVES)
     actions = _compile_actions(data, place, kinds)
@@ -47,12 +50,15 @@ def compile_blueprint(data: Any, kinds: Collection[str] | None = None) -> Bluepr
 
 
 def compile_trigger(text: str) -> Condition:
-    """Return a trigger as a function of a message. Raises TriggerError."""
+    """Compile a trigger to a function of a message. Raises TriggerError."""
     return compile_condition(parse_trigger(text))
 
 
 def compile_mapping(data: Any) -> tuple[Mapper, list[Problem]]:
-    """Return a mapping as a function, and its problems; with one of them `fatal`, no use."""
+    """Compile a mapping to a function, and return its problems.
+
+    The function is unusable if any problem is `fatal`.
+    """
     place = Place("", DIRECTIVES)
     return compile_root(data, place), place.problems
 
@@ -61,7 +67,7 @@ def _compile_actions(
     data: Any, place: Place, kinds: Collection[str] | None
 ) -> tuple[CompiledAction, ...]:
     if not isinstance(data, dict):
-        place.refuse(f"a blueprint must be an object, and is {json_type_name(data)}")
+        place.refuse(f"a blueprint must be an object, not {json_type_name(data)}")
         return ()
     _check_known_keys(data, BLUEPRINT_KEYS, place)
     if data.get("version") != 1 or data["version"] is True:
@@ -69,7 +75,7 @@ def _compile_actions(
     _check_otherwise(data.get("otherwise", "drop"), place.at("otherwise"), kinds)
     actions, place = data.get("actions"), place.at("actions")
     if not isinstance(actions, list):
-        place.refuse(f"must be a list, and is {json_type_name(actions)}")
+        place.refuse(f"must be a list, not {json_type_name(actions)}")
         return ()
     compiled = [_compile_action(each, place.at(n), kinds) for n, each in enumerate(actions)]
     return tuple(action for action in compiled if action)
@@ -79,20 +85,20 @@ def _check_otherwise(given: Any, place: Place, kinds: Collection[str] | None) ->
     if given not in OTHERWISE_VALUES:
         place.refuse('must be "drop" or "pass"')
     elif given == "pass" and kinds is not None and "track" not in kinds:
-        place.refuse('must be "drop": this destination has no action of kind "track"')
+        place.refuse('must be "drop", because this destination has no action of kind "track"')
 
 
 def _check_known_keys(data: dict[str, Any], known: Collection[str], place: Place) -> None:
     for key in data:
         if key not in known:
-            place.at(key).refuse(f"is not known here; there are {', '.join(known)}")
+            place.at(key).refuse(f"is not a known key; the keys are {', '.join(known)}")
 
 
 def _compile_action(
     data: Any, place: Place, kinds: Collection[str] | None
 ) -> CompiledAction | None:
     if not isinstance(data, dict):
-        place.refuse(f"must be an object, and is {json_type_name(data)}")
+        place.refuse(f"must be an object, not {json_type_name(data)}")
         return None
     _check_known_keys(data, ACTION_KEYS, place)
     name = _read_text(data, "name", place)
@@ -103,21 +109,21 @@ def _compile_action(
     mapping = _compile_action_mapping(data.get("mapping"), place.at("mapping"))
     enabled = data.get("enabled", True)
     if not isinstance(enabled, bool):
-        place.at("enabled").refuse(f"must be true or false, and is {json_type_name(enabled)}")
+        place.at("enabled").refuse(f"must be true or false, not {json_type_name(enabled)}")
     return CompiledAction(name, trigger, action_kind, mapping, enabled=bool(enabled))
 
 
 def _read_text(data: dict[str, Any], key: str, place: Place) -> str:
     word = data.get(key)
     if not isinstance(word, str) or not word.strip():
-        place.at(key).refuse("must be a text, and not empty")
+        place.at(key).refuse("must be non-empty text")
         return ""
     return word
 
 
 def _compile_trigger_text(text: str, place: Place) -> Node:
     try:
-        return parse_trigger(text or "type = null")  # an empty one has its problem already
+        return parse_trigger(text or "type = null")  # an empty trigger is already reported
     except TriggerError as error:
         place.refuse(str(error), position=error.position)
         return parse_trigger("type = null")
@@ -125,20 +131,20 @@ def _compile_trigger_text(text: str, place: Place) -> Node:
 
 def _compile_action_mapping(data: Any, place: Place) -> Mapper:
     if not isinstance(data, dict):
-        return place.refuse(f"must be an object, and is {json_type_name(data)}")
+        return place.refuse(f"must be an object, not {json_type_name(data)}")
     try:
         return compile_root(data, place)
     except RecursionError:
-        return place.refuse("is nested too deep")
+        return place.refuse("is nested too deeply")
 
 
-# --- what each type of message comes to ---
+# --- plans by message type ---
 
 
 def _plan_for_type(
     actions: Sequence[CompiledAction], message_type: str, *, passes: bool
 ) -> TypePlan:
-    """Return what is left to ask and to do of a message of this type."""
+    """Return the conditions and actions that remain once the type of a message is known."""
     enabled_actions: list[tuple[Condition | None, CompiledAction]] = []
     disabled_conditions: list[Condition | None] = []
     needed: set[str] = set()
@@ -154,6 +160,6 @@ def _plan_for_type(
             disabled_conditions.append(condition)
     if any(
         condition is None for condition, _ in enabled_actions
-    ):  # it takes every message of the type
+    ):  # an action takes every message of the type
         needed = set()
     return TypePlan(tuple(enabled_actions), tuple(disabled_conditions), passes, frozenset(needed))

@@ -1,4 +1,4 @@
-"""Two blueprints compared: what was changed in sentences, and line by line."""
+"""Compares two blueprints: the changes in sentences, and as a unified diff."""
 
 import json
 from collections import Counter
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from difflib import unified_diff
 from typing import Any
 
-KEY_ORDER = ("version", "actions", "otherwise")  # in the order in which people read them
-MAX_LINE_CHARS = 80  # characters of an object or a list that stands in one line
+KEY_ORDER = ("version", "actions", "otherwise")  # in reading order
+MAX_LINE_CHARS = 80  # longest object or list that stays on one line
 ACTION_KEY_ORDER = ("name", "trigger", "kind", "enabled", "mapping")
 
 Json = Mapping[str, Any]
-ActionKey = tuple[str, int]  # an action's name, and how many of that name came before it
+ActionKey = tuple[str, int]  # an action's name, and the number of earlier actions of that name
 
 
 def order_blueprint_keys(blueprint: Json) -> dict[str, Any]:
-    """Return a blueprint with its keys as people read them: a database may keep another order."""
+    """Return a blueprint with its keys in reading order, because a database may reorder them."""
     ordered = _order_keys(blueprint, KEY_ORDER)
     if isinstance(ordered.get("actions"), list):
         ordered["actions"] = [
@@ -26,7 +26,7 @@ def order_blueprint_keys(blueprint: Json) -> dict[str, Any]:
 
 
 def format_blueprint(value: Any) -> str:
-    """Return a blueprint, or a part of one, as people read it: what is short and flat in a line."""
+    """Format a blueprint or a part of one, with short flat values on one line."""
     if isinstance(value, dict) and "actions" in value:
         value = order_blueprint_keys(value)
     return _format_json(value, "\n", is_root=True)
@@ -55,15 +55,15 @@ def _format_json(value: Any, newline: str, *, is_root: bool = False) -> str:
 
 
 def diff_lines(old: Json, new: Json) -> list[str]:
-    """Return the lines of a unified diff, each beginning with `-`, `+`, a blank or `@@`."""
+    """Return the lines of a unified diff, each beginning with `-`, `+`, a space or `@@`."""
     lines = unified_diff(
         format_blueprint(old).splitlines(), format_blueprint(new).splitlines(), lineterm=""
     )
-    return list(lines)[2:]  # without the names of two files
+    return list(lines)[2:]  # without the two file names
 
 
 def describe_changes(old: Json, new: Json) -> list[str]:
-    """Return what was changed, in sentences."""
+    """Return the changes, one sentence each."""
     before, after = _actions_by_name(old), _actions_by_name(new)
     gone = [name for name in before if name not in after]
     come = [name for name in after if name not in before]
@@ -83,9 +83,9 @@ def describe_changes(old: Json, new: Json) -> list[str]:
         for words in _describe_action_changes(name, before[name], after[name])
     ]
     if kept != [name for name in before if name in after]:
-        found.append("Actions in another order.")
+        found.append("Actions reordered.")
     if old.get("otherwise", "drop") != new.get("otherwise", "drop"):
-        found.append(f"Otherwise: {new.get('otherwise', 'drop')}.")
+        found.append(f"Otherwise changed to “{new.get('otherwise', 'drop')}”.")
     return found or ["Nothing changed."]
 
 

@@ -1,4 +1,4 @@
-"""Values as JavaScript sees and writes them: the mapping language was made there.
+"""JavaScript's conversions of values, on which the mapping language is based.
 
 Source of the rules: https://tc39.es/ecma262/#sec-numeric-types-number-tostring and
 https://tc39.es/ecma262/#sec-json.stringify (seen 2026-11).
@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-ALL_DIGITS_BELOW = 1e21  # from there on JavaScript writes 1e+21
-FRACTION_FROM = -6  # the power of ten down to which JavaScript writes 0.000001
+ALL_DIGITS_BELOW = 1e21  # from here on JavaScript writes 1e+21
+FRACTION_FROM = -6  # the smallest power of ten that JavaScript writes in full: 0.000001
 
 
 def to_text(value: Any) -> str:
-    """Return a value as a template shows it: null as nothing, objects and lists as JSON.
+    """Return a value as a template renders it: null as "", objects and lists as JSON.
 
-    JavaScript would show an object as [object Object], which nobody can use.
+    JavaScript would render an object as [object Object], which is of no use.
     """
     if isinstance(value, str):
         return value
@@ -34,7 +34,7 @@ def to_json(value: Any) -> str:
 def number_to_text(value: float) -> str:
     """Return a number as JavaScript writes it: 1.0 as 1, 1e+21, 1e-7.
 
-    A whole number keeps all its digits: beyond 2**53 JavaScript would lose some of an id.
+    A whole number keeps all its digits. Beyond 2**53 JavaScript would lose digits of an id.
     """
     if isinstance(value, int):
         return str(value)
@@ -51,21 +51,21 @@ def number_to_text(value: float) -> str:
 
 
 def index_items(value: Any) -> Any:
-    """Return a list or a text as the object it is in JavaScript: `{"0": …, "1": …}`."""
+    """Return a list or text as the object that JavaScript sees: `{"0": …, "1": …}`."""
     if isinstance(value, list | str):
         return {str(index): each for index, each in enumerate(value)}
     return value
 
 
 def is_truthy(value: Any) -> bool:
-    """Return whether JavaScript considers a value true: all but null, false, 0 and ""."""
+    """Return whether JavaScript treats a value as true: all but null, false, 0 and ""."""
     return bool(value) or isinstance(value, list | dict)
 
 
 def is_blank(value: Any) -> bool:
-    """Return whether JavaScript finds a value loosely equal to the empty text, or it is null.
+    """Return whether a value is null or, in JavaScript, loosely equal to the empty string.
 
-    So are 0, false, "", and a list that shows as nothing: [], [null], [[""]].
+    0, false and "" are, and so are lists that convert to "": [], [null], [[""]].
     """
     if isinstance(value, list):
         return not value or (len(value) == 1 and value[0] not in (0, False) and is_blank(value[0]))

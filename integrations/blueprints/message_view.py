@@ -1,14 +1,18 @@
-"""A message as blueprints see it: JSON of the Segment spec, whatever the source sent."""
+"""Builds the view of a message that blueprints see: JSON of the Segment spec."""
 
 from typing import Any
 
 from integrations.messages import Message, format_iso
 
-NAME_FIELDS = {"track": "event", "page": "name", "screen": "name"}  # where a message has its name
+NAME_FIELDS = {
+    "track": "event",
+    "page": "name",
+    "screen": "name",
+}  # the field with the message's name
 
 
 def build_message_view(message: Message) -> dict[str, Any]:
-    """Return the message's body, with what we made of it on top."""
+    """Return the message's body, overridden by the values that Penstock normalised."""
     body = message.body
     view = {
         **body,
@@ -23,6 +27,6 @@ def build_message_view(message: Message) -> dict[str, Any]:
     }
     if message.type in NAME_FIELDS:
         view[NAME_FIELDS[message.type]] = message.name
-        if not message.name:  # a blank one is none at all
+        if not message.name:  # a blank name counts as absent
             del view[NAME_FIELDS[message.type]]
     return view

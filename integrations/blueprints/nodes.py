@@ -1,7 +1,7 @@
-"""A mapping's JSON, compiled node by node to functions, with all its mistakes noted on the way.
+"""Compiles a mapping's JSON node by node to functions, and collects every problem.
 
-A mapper takes what it maps (the message; inside `@arrayPath`, an item) and returns a JSON value, or
-MISSING for what is not there. Nothing of the JSON is looked at again once it is compiled.
+A mapper takes its input (the message or, inside `@arrayPath`, an item) and returns a JSON value,
+or MISSING if there is no value. The JSON is not read again once it is compiled.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ from integrations.errors import MessageRejected
 Mapper = Callable[[Any], Any]
 Directive = Callable[[Any, "Place"], Mapper]
 
-# In Segment's mappings: the directive that all other keys of the mapping are handed to.
+# In Segment's mappings: the directive that receives all other keys of the mapping.
 ROOT_DIRECTIVE = "__segment_internal_directive"
 
 
 class Problem(NamedTuple):
-    """Something wrong with a mapping.
+    """A problem in a mapping or a trigger.
 
-    fatal    it can never be used. Otherwise the reference implementation takes it: it makes
-              nothing of it, or fails when a message comes that meets it
-    position  of a trigger: the character where it stops making sense, counted from 1
+    fatal     the mapping can never be used. Otherwise the reference implementation accepts it,
+              and ignores the problem or fails on the messages that it affects
+    position  in a trigger: the character at which parsing failed, counted from 1
     """
 
     place: str
@@ -36,11 +36,12 @@ class Problem(NamedTuple):
 
 
 class Place:
-    """Where in a mapping we are, and what was found wrong so far.
+    """The current place in a mapping, with the problems found so far.
 
-    checked        whether the reference looks here before a message comes; it does not inside lists
-    keeps_missing  whether an object or a list keeps keys that have no value, for a directive
-                   that needs to see them: in a merge they hide the same keys of the other objects
+    checked        whether the reference checks this place before a message arrives; it does not
+                   check inside lists
+    keeps_missing  whether an object or a list keeps keys without a value, for a directive that
+                   needs them: in a merge they hide the same keys of the other objects
     """
 
     def __init__(self, path: str, directives: Mapping[str, Directive]):
@@ -61,7 +62,7 @@ class Place:
         return self.at(key, checked=checked, keeps_missing=self.keeps_missing)
 
     def unchecked(self) -> "Place":
-        """Return this place as one where the reference does not look."""
+        """Return this place as one that the reference does not check."""
         same = self.through("", checked=False)
         same.path = self.path
         return same
@@ -76,20 +77,20 @@ def map_to_missing(payload: Any) -> Any:
 
 
 def json_type_name(value: Any) -> str:
-    """Return what a JSON value is, in words."""
+    """Return the type of a JSON value as error messages name it, with its article."""
     if isinstance(value, dict):
         return "a directive" if any(key.startswith("@") for key in value) else "an object"
     if isinstance(value, bool) or value is None:
-        return "true or false" if isinstance(value, bool) else "null"
+        return "a boolean" if isinstance(value, bool) else "null"
     if isinstance(value, str):
-        return "a text"
+        return "text"
     return "a list" if isinstance(value, list) else "a number"
 
 
 def compile_root(mapping: Any, place: Place) -> Mapper:
     """Compile a whole mapping, or the `apply` of a `@transform`."""
     if mapping is None:
-        return place.refuse("the mapping must be an object, and is null")
+        return place.refuse("the mapping must be an object, not null")
     if isinstance(mapping, dict) and ROOT_DIRECTIVE in mapping:
         return _compile_root_directive(mapping, place)
     mapping = index_items(mapping)
@@ -99,7 +100,7 @@ def compile_root(mapping: Any, place: Place) -> Mapper:
         if payload is MISSING:
             payload = {}
         if type(payload) is not dict:
-            raise MessageRejected(f"{place.path}: what it maps must be an object.")
+            raise MessageRejected(f"{place.path}: its input must be an object.")
         return mapper(payload)
 
     return run
@@ -111,13 +112,13 @@ def _compile_root_directive(mapping: dict[str, Any], place: Place) -> Mapper:
         return place.refuse("must be an object with one directive")
     [(name, options)] = root.items()
     if not isinstance(options, dict):
-        return place.refuse(f"{name} must be an object, and is {json_type_name(options)}")
+        return place.refuse(f"{name} must be an object, not {json_type_name(options)}")
     rest = {key: value for key, value in mapping.items() if key != ROOT_DIRECTIVE}
     return compile_node({name: {**options, "mapping": rest}}, place)
 
 
 def compile_node(node: Any, place: Place) -> Mapper:
-    """Compile any value: a directive, an object, a list, or what stands for itself."""
+    """Compile any value: a directive, an object, a list or a literal."""
     if isinstance(node, dict):
         return (
             _compile_directive(node, place)
@@ -133,12 +134,14 @@ def _compile_directive(node: dict[str, Any], place: Place) -> Mapper:
     names = [key for key in node if key.startswith("@")]
     name, others = names[0], [key for key in node if key not in names and key != "_metadata"]
     if len(names) > 1:
-        place.refuse(f"must have one directive, and has {len(names)}: {', '.join(names)}")
+        place.refuse(f"must have one directive, not {len(names)}: {', '.join(names)}")
     if others:
-        place.refuse(f"{name} must stand alone, without {', '.join(others)}")
+        place.refuse(f"{name} must be the only key; remove {', '.join(others)}")
         return _compile_object(node, place)
     if name not in place.directives:
-        return place.refuse(f"{name} is not a directive; there are {', '.join(place.directives)}")
+        return place.refuse(
+            f"{name} is not a directive; the directives are {', '.join(place.directives)}"
+        )
     return place.directives[name](node[name], place.through(name))
 
 
@@ -159,7 +162,7 @@ def _compile_object(node: dict[str, Any], place: Place) -> Mapper:
 
 
 def _compile_list(node: list[Any], place: Place) -> Mapper:
-    """What is not there is null in a list: the other items keep their places."""
+    """Compile a list. A missing item becomes null, so that the other items keep their places."""
     parts = [compile_node(each, place.at(n, checked=False)) for n, each in enumerate(node)]
 
     if place.keeps_missing:

@@ -5,30 +5,30 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-MISSING: Any = object()  # what a path that leads nowhere gives; such keys are left out
+MISSING: Any = object()  # the result of a path without a value; such keys are left out
 
-# A bracket counts around a number or a quoted key only: `a[b]` is one key of that name.
+# Brackets separate only around a number or a quoted key: `a[b]` is a single key.
 PATH_SEPARATOR = re.compile(r"""\[(?=["'0-9])|\.|(?<=["'0-9])\]+""")
 QUOTES = str.maketrans("", "", "'\"")
 
 
 @lru_cache(maxsize=4_096)
 def parse_path(path: str) -> tuple[str, ...]:
-    """Return the keys that a path goes through; none for the whole message: "", "." or "$."."""
+    """Return the keys of a path, or none for the whole message: "", "." or "$."."""
     parts = PATH_SEPARATOR.split(path.replace("$.", "", 1))
     return tuple(part.translate(QUOTES) for part in parts if part)
 
 
 @lru_cache(maxsize=4_096)
 def parse_template_path(path: str) -> tuple[str, ...]:
-    """Return the keys of a path between braces, which has no "$." to pass over."""
+    """Return the keys of a path between braces, where "$." has no special meaning."""
     return tuple(part.translate(QUOTES) for part in PATH_SEPARATOR.split(path) if part)
 
 
 def follow_path(value: Any, keys: tuple[str, ...]) -> Any:
-    """Return what the keys lead to, or MISSING.
+    """Return the value at the end of the keys, or MISSING.
 
-    What JavaScript takes for false (null, false, 0, "") ends the way and is the result.
+    A value that JavaScript treats as false (null, false, 0, "") ends the path and is the result.
     """
     for key in keys:
         if type(value) is dict:

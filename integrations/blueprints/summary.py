@@ -1,4 +1,4 @@
-"""What a blueprint sends, in words for people who never read one. Pure."""
+"""Describes what a blueprint sends, for people who never read one. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ SINGLE_TYPE_TRIGGER = re.compile(r'type = "(\w+)"')
 
 @dataclass(frozen=True, slots=True)
 class ActionSummary:
-    """One action: its name, which messages it is for, and what becomes of them.
+    """One action in words: its name, the messages it applies to, and how they are sent.
 
-    trigger  the condition itself where it is more than a type, else ""
+    trigger  the condition itself if it is more than a type, otherwise ""
     """
 
     name: str
@@ -22,14 +22,14 @@ class ActionSummary:
 
 
 def summarize_actions(blueprint: Mapping[str, Any]) -> list[ActionSummary]:
-    """Return what the enabled actions of a valid blueprint send, in their order."""
+    """Summarize the enabled actions of a valid blueprint, in order."""
     return [_summarize_action(each) for each in blueprint["actions"] if each.get("enabled", True)]
 
 
 def summarize_otherwise(blueprint: Mapping[str, Any]) -> str:
-    """Return what becomes of messages that no action is for."""
+    """Return what happens to messages that no action takes."""
     if blueprint.get("otherwise") == "pass":
-        return "Everything else is sent as it is."
+        return "All other tracked events are sent unchanged."
     return "Nothing else is sent."
 
 
@@ -43,7 +43,7 @@ def _summarize_action(action: Mapping[str, Any]) -> ActionSummary:
 def _describe_output(action: Mapping[str, Any]) -> str:
     event = action["mapping"].get("event")
     if event == {"@path": "$.event"}:
-        return "as an event of the same name"
+        return "as an event with the same name"
     if isinstance(event, str):
         return f"as the event “{event}”"
     if action["kind"] == "track":

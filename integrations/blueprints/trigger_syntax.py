@@ -1,4 +1,4 @@
-"""The trigger language: from a text to a tree, or to an error that names the place.
+"""Parses the trigger language to a tree, or raises an error that names the position.
 
     or          and ("or" and)*                     and binds stronger than or
     and         not ("and" not)*
@@ -6,11 +6,11 @@
     contains    "contains(" field "," text ")"      match is written the same way
     comparison  field operator value
 
-Groups are kept on a stack of our own, so parentheses may nest as deep as they like.
+The parser keeps groups on its own stack, so that redundant parentheses may nest to any depth.
 
-"!contains" and "!match" ask for a text that does not; "!(contains(…))" is true for what is no text
-as well. The language
-is the FQL of Segment's and Customer.io's destinations; docs/blueprints.md says where we differ.
+"!contains" and "!match" hold only for text that does not match; "!(contains(…))" also holds for
+values that are not text. The language is the FQL of Segment's and Customer.io's destinations;
+docs/blueprints.md lists the differences.
 """
 
 import re
@@ -28,9 +28,7 @@ TRIGGER_FIELDS = (
 ORDER_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 TRIGGER_FUNCTIONS = ("contains", "match")
 CONSTANTS = {"true": True, "false": False, "null": None}
-MAX_GROUP_DEPTH = (
-    200  # groups that are not redundant, within one another; each costs a Python frame
-)
+MAX_GROUP_DEPTH = 200  # nested groups that are not redundant; each costs a Python frame
 
 TOKEN_PATTERN = re.compile(
     r"""(?P<blank>\s+)
@@ -45,9 +43,9 @@ ESCAPED_QUOTE_PATTERN = re.compile(r"""\\(["'\\])""")
 
 
 class TriggerError(Exception):
-    """The text is no trigger.
+    """The text is not a valid trigger.
 
-    position  of the character where it stops making sense, counted from 1
+    position  the character at which parsing failed, counted from 1
     """
 
     def __init__(self, position: int, message: str):
@@ -57,7 +55,7 @@ class TriggerError(Exception):
 
 class Token(NamedTuple):
     kind: str  # "text", "number", "word", "sign" or "end"
-    text: str  # of an end, what follows and is no part of the language
+    text: str  # for an end, the invalid text that follows, or ""
     position: int
 
     def __str__(self) -> str:
@@ -68,7 +66,7 @@ class Token(NamedTuple):
 
 
 def parse_trigger(text: str) -> Node:
-    """Return the tree of a trigger. Raises TriggerError."""
+    """Parse a trigger to its tree. Raises TriggerError."""
     return _Parser(text).tree()
 
 
@@ -78,7 +76,7 @@ def _tokenize(text: str) -> Iterator[Token]:
         found = TOKEN_PATTERN.match(text, at)
         if found is None and text[at] in "\"'":
             raise TriggerError(at + 1, f"expected a closing quote, found {text[at : at + 20]}")
-        if found is None:  # nothing of ours: the parser knows what it waits for
+        if found is None:  # not a token; the parser knows what it expects here
             yield Token("end", text[at : at + 20], at + 1)
             return
         if found.lastgroup != "blank":
@@ -88,7 +86,7 @@ def _tokenize(text: str) -> Iterator[Token]:
 
 
 class _Group:
-    """What stands between two parentheses: alternatives, each a list of what must hold."""
+    """The conditions between two parentheses: alternatives, each a list that must hold."""
 
     def __init__(self, position: int, *, negated: bool = False):
         self.position, self.negated = position, negated
@@ -125,7 +123,7 @@ class _Parser:
         return token
 
     def accept(self, *words: str) -> bool:
-        """Step over one of these words or signs, if it is next; say whether it was."""
+        """Consume the next token if it is one of these words or signs. Return whether it was."""
         if self.next.says(*words):
             self.at += 1
             return True
@@ -136,7 +134,7 @@ class _Parser:
             raise self.error(f'expected "{sign}"')
 
     def since(self, first: int) -> str:
-        """Return what is written from the token of that number to the last one taken."""
+        """Return the source text from the token with this index to the last one taken."""
         last = self.tokens[self.at - 1]
         return self.text[self.tokens[first].position - 1 : last.position - 1 + len(last.text)]
 
@@ -151,12 +149,12 @@ class _Parser:
             if self.at_end:
                 return self.finished()
             self.connect()
-            # Segment and Customer.io let a trigger end in "and" or "or"; so do those they export.
+            # Segment and Customer.io accept a trailing "and" or "or", and export such triggers.
             if self.at_end and len(self.groups) == 1:
                 return self.finished()
 
     def condition(self) -> None:
-        """Take one condition, and any parentheses and negations before it."""
+        """Parse one condition, with any parentheses and negations before it."""
         negated = False
         while self.next.says("!", "not", "("):
             if self.accept("("):
@@ -175,9 +173,7 @@ class _Parser:
             group = self.groups.pop()
             node = group.tree()
             if nesting_depth(node) > MAX_GROUP_DEPTH:
-                raise TriggerError(
-                    group.position, f"more than {MAX_GROUP_DEPTH} groups within another"
-                )
+                raise TriggerError(group.position, f"more than {MAX_GROUP_DEPTH} nested groups")
             self.groups[-1].add(node, negated=group.negated)
 
     def connect(self) -> None:
@@ -190,7 +186,7 @@ class _Parser:
     def finished(self) -> Node:
         if len(self.groups) > 1:
             opened = self.groups[-1].position
-            raise self.error(f'expected ")" for the parenthesis at position {opened}')
+            raise self.error(f'expected ")" to close the parenthesis at position {opened}')
         if not self.groups[0].alternatives[-1]:
             self.groups[0].alternatives.pop()
         return self.groups[0].tree()
@@ -203,7 +199,7 @@ class _Parser:
         self.expect(",")
         token = self.take()
         if token.kind not in ("text", "number", "word") or token.text in CONSTANTS:
-            raise self.error("expected a text in quotes", token)
+            raise self.error("expected text in quotes", token)
         self.expect(")")
         text = _unquote(token)
         found = _contains_test(text) if name == "contains" else self.matching(text, token)
@@ -219,11 +215,11 @@ class _Parser:
             raise self.error(message, token)
         if pattern.endswith("*"):
             return lambda text: text.startswith(start)
-        # Without any * the reference passes over the first character too, and so do we.
+        # Without any * the reference also skips the first character, so Penstock does the same.
         return lambda text: text.endswith(end)
 
     def field(self) -> tuple[str, tuple[str, ...]]:
-        """Return the field of the message, and the keys that lead on from there."""
+        """Return the field of the message, and the keys below it."""
         first = self.take()
         if first.kind != "word" or first.text not in TRIGGER_FIELDS:
             near = get_close_matches(
@@ -241,7 +237,9 @@ class _Parser:
     def name(self) -> str:
         token = self.take()
         if token.kind != "word" or token.text.isdigit():
-            raise self.error("expected a name after the dot; an item of a list is [0]", token)
+            raise self.error(
+                "expected a name after the dot; write [0] for an item of a list", token
+            )
         return ESCAPE_PATTERN.sub(r"\1", token.text)
 
     def index(self) -> str:
@@ -267,7 +265,7 @@ class _Parser:
         return Test(field, keys, check, self.since(first))
 
     def number(self) -> float:
-        """Return a number; one in quotes counts, as it does in the reference."""
+        """Return a number. A number in quotes is accepted, as in the reference."""
         token = self.take()
         bare = _unquote(token)
         found = TOKEN_PATTERN.fullmatch(bare)
@@ -283,7 +281,7 @@ class _Parser:
             return CONSTANTS[token.text]
         if token.kind not in ("text", "word") or token.says("and", "or", "not"):
             raise self.error(
-                "expected a value: a text in quotes, a number, true, false or null", token
+                "expected a value: text in quotes, a number, true, false or null", token
             )
         return _unquote(token)
 
@@ -298,7 +296,7 @@ def _parse_number(text: str) -> float:
     return int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
 
 
-# --- checks of one value; None stands for null and for what is not there ---
+# --- checks of one value; None stands for null and for an absent field ---
 
 
 def _contains_test(part: str) -> Callable[[str], bool]:
@@ -306,7 +304,7 @@ def _contains_test(part: str) -> Callable[[str], bool]:
 
 
 def _text_check(found: Callable[[str], bool], *, negated: bool) -> Callable[[Any], bool]:
-    """Return a check that only texts pass, negated or not: pasted triggers rely on it."""
+    """Return a check that only text passes, negated or not, because pasted triggers rely on it."""
     if negated:
         return lambda value: type(value) is str and not found(value)
     return lambda value: type(value) is str and found(value)
@@ -321,7 +319,7 @@ def _equality_check(wanted: Any, *, negated: bool) -> Callable[[Any], bool]:
         return (lambda v: v is not wanted) if negated else (lambda v: v is wanted)
     if isinstance(wanted, str):
         return (lambda v: v != wanted) if negated else (lambda v: v == wanted)
-    # What is no number is neither equal to one nor unequal, as in the reference.
+    # Other values are neither equal nor unequal to a number, as in the reference.
     if negated:
         return lambda v: type(v) in (int, float) and v != wanted
     return lambda v: type(v) in (int, float) and v == wanted

@@ -1,4 +1,4 @@
-"""Triggers as trees: what they read, what they say of a message, what a type alone decides."""
+"""Triggers as trees: the fields they read, their simplification by type, and their compilation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ Condition = Callable[[MessageView], bool]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A check of one field; it gets None for null and for what is not there.
+    """A check of one field. The check receives None for null and for an absent field.
 
-    text  how it is written in the trigger
+    text  the condition as written in the trigger
     """
 
-    __test__ = False  # for pytest: not one of its own
+    __test__ = False  # keeps pytest from collecting the class
 
     field: str
     keys: tuple[str, ...]
@@ -42,7 +42,7 @@ Node = Test | Not | AllOf | AnyOf
 
 
 def nesting_depth(node: Node) -> int:
-    """Return how many nodes stand within one another."""
+    """Return the number of nodes on the longest path down the tree."""
     if isinstance(node, Test):
         return 1
     parts = (node.inner,) if isinstance(node, Not) else node.parts
@@ -50,7 +50,7 @@ def nesting_depth(node: Node) -> int:
 
 
 def referenced_fields(node: Node) -> frozenset[str]:
-    """Return the top-level fields of a message that can matter."""
+    """Return the top-level fields of a message that the condition reads."""
     if isinstance(node, Test):
         return frozenset({node.field})
     parts = (node.inner,) if isinstance(node, Not) else node.parts
@@ -58,13 +58,13 @@ def referenced_fields(node: Node) -> frozenset[str]:
 
 
 def simplify_for_type(node: Node, kind: str) -> Node | bool:
-    """Return what is left to ask of a message of this type: True or False when nothing is."""
+    """Return the condition that remains for messages of this type, or its constant result."""
     if isinstance(node, Test):
         return node.check(kind) if node.field == "type" and not node.keys else node
     if isinstance(node, Not):
         inner = simplify_for_type(node.inner, kind)
         return not inner if isinstance(inner, bool) else Not(inner)
-    decisive = isinstance(node, AnyOf)  # one True decides an "or", one False an "and"
+    decisive = isinstance(node, AnyOf)  # one True decides an "or", one False decides an "and"
     left = []
     for part in node.parts:
         rest = simplify_for_type(part, kind)
@@ -78,7 +78,7 @@ def simplify_for_type(node: Node, kind: str) -> Node | bool:
 
 
 def compile_condition(node: Node) -> Condition:
-    """Return the tree as one function. It answers for any JSON, and never raises."""
+    """Compile the tree to one function. It accepts any JSON and never raises."""
     if isinstance(node, Test):
         return _compile_test(node)
     if isinstance(node, Not):
@@ -89,9 +89,9 @@ def compile_condition(node: Node) -> Condition:
 
 
 class ConditionResult(NamedTuple):
-    """One condition of a trigger, and what it says of a message.
+    """The result of one condition of a trigger for a message.
 
-    value  the value of its field; None for null and for what is not there
+    value  the value of its field; None for null and for an absent field
     """
 
     text: str
@@ -100,7 +100,7 @@ class ConditionResult(NamedTuple):
 
 
 def deciding_conditions(node: Node, view: MessageView) -> list[ConditionResult]:
-    """Return the conditions that decide: while none of them changes, the tree says the same."""
+    """Return the conditions that decide the result: it stays the same while none changes."""
     if isinstance(node, Test):
         found = view.get(node.field)
         for key in node.keys:
@@ -115,7 +115,7 @@ def deciding_conditions(node: Node, view: MessageView) -> list[ConditionResult]:
 
 def _compile_all(parts: tuple[Condition, ...]) -> Condition:
     def holds(view: MessageView) -> bool:
-        for part in parts:  # noqa: SIM110  (a generator would cost a frame a level)
+        for part in parts:  # noqa: SIM110  (a generator would cost one frame per level)
             if not part(view):
                 return False
         return True

@@ -1,7 +1,7 @@
 """The directives of the mapping language, each a function from its JSON to a mapper.
 
-Results are those of Segment's mapping kit (github.com/segmentio/action-destinations,
-packages/core/src/mapping-kit, seen 2026-11) but for the accidents that docs/blueprints.md lists.
+Results equal those of Segment's mapping kit (github.com/segmentio/action-destinations,
+packages/core/src/mapping-kit, seen 2026-11), except for the quirks that docs/blueprints.md lists.
 """
 
 from integrations.blueprints.directives.decisions import compile_exclude_when_null, compile_if

@@ -1,4 +1,4 @@
-"""Directives that decide: `@if` and `@excludeWhenNull`."""
+"""Conditional directives: `@if` and `@excludeWhenNull`."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ def compile_flatten(given: Any, place: Place) -> Mapper:
     omit = options.get("omitArrays", False)
     if not isinstance(omit, bool):
         place.at("omitArrays").refuse(
-            f"must be true or false, and is {json_type_name(omit)}", fatal=False
+            f"must be true or false, not {json_type_name(omit)}", fatal=False
         )
     containers = (dict,) if javascript.is_truthy(omit) else (dict, list)
 
@@ -72,7 +72,7 @@ def compile_json(given: Any, place: Place) -> Mapper:
 
 
 def _decode_json(value: Any) -> Any:
-    """Return what a text says in JSON; what says nothing stays as it is."""
+    """Decode JSON text. Any other value is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -88,7 +88,7 @@ def compile_merge(given: Any, place: Place) -> Mapper:
     direction = choice_option(options, "direction", place, ("left", "right"))
     objects, below = options["objects"], place.at("objects")
     if not isinstance(objects, list):
-        return below.refuse(f"must be a list, and is {json_type_name(objects)}")
+        return below.refuse(f"must be a list, not {json_type_name(objects)}")
     parts = [
         object_or_directive(each, below.at(n, keeps_missing=True)) for n, each in enumerate(objects)
     ]
@@ -114,7 +114,7 @@ def compile_transform(given: Any, place: Place) -> Mapper:
         return map_to_missing
     for key in ("apply", "mapping"):
         if json_type_name(options[key]) not in ("an object", "a directive"):
-            return place.at(key).refuse(f"must be an object, and is {json_type_name(options[key])}")
+            return place.at(key).refuse(f"must be an object, not {json_type_name(options[key])}")
     apply = compile_root(options["apply"], place.at("apply"))
     mapping = compile_node(options["mapping"], place.through("mapping"))
     return lambda payload: mapping(apply(payload))

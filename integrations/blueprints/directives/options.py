@@ -1,4 +1,4 @@
-"""Checks the options of a directive."""
+"""Reads and checks the options of a directive."""
 
 from collections.abc import Sequence
 from math import inf
@@ -10,24 +10,24 @@ from integrations.blueprints.nodes import Mapper, Place, compile_node, json_type
 def read_options(
     given: Any, place: Place, required: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> dict[str, Any] | None:
-    """Return the options of a directive, or None when they are no use; the place knows why."""
+    """Return the options of a directive, or None if they are unusable; the place records why."""
     if json_type_name(given) != "an object":
-        place.refuse(f"must be an object, and is {json_type_name(given)}")
+        place.refuse(f"must be an object, not {json_type_name(given)}")
         return None
     for key in given.keys() - {*required, *optional}:
         place.at(key).refuse("is not an option of this directive", fatal=False)
-        compile_node(given[key], place.at(key))  # for its problems
+        compile_node(given[key], place.at(key))  # to report its problems
     missing = [key for key in required if key not in given]
     for key in missing:
         place.refuse(f'needs "{key}"')
     for key in given if missing else ():
-        compile_node(given[key], place.at(key))  # for its problems
+        compile_node(given[key], place.at(key))  # to report its problems
     return None if missing else dict(given)
 
 
 def text_or_directive(given: Any, place: Place) -> Mapper:
-    if json_type_name(given) not in ("a text", "a directive"):
-        place.refuse(f"must be a text or a directive, and is {json_type_name(given)}")
+    if json_type_name(given) not in ("text", "a directive"):
+        place.refuse(f"must be text or a directive, not {json_type_name(given)}")
     return compile_node(given, place)
 
 
@@ -39,17 +39,17 @@ def raw_or_directive(given: Any, place: Place) -> Mapper:
 
 def object_or_directive(given: Any, place: Place) -> Mapper:
     if json_type_name(given) not in ("an object", "a directive"):
-        place.refuse(f"must be an object or a directive, and is {json_type_name(given)}")
+        place.refuse(f"must be an object or a directive, not {json_type_name(given)}")
     return compile_node(given, place)
 
 
 def text_option(
     given: dict[str, Any], key: str, place: Place, *, least: int = 0, most: float = inf
 ) -> str:
-    """Return a text of the options, "" when there is none. The limits are in UTF-16 units."""
+    """Return a text option, or "" if it is absent. The limits are in UTF-16 units."""
     text, place = given.get(key, ""), place.at(key)
     if not isinstance(text, str):
-        place.refuse(f"must be a text, and is {json_type_name(text)}")
+        place.refuse(f"must be text, not {json_type_name(text)}")
         return ""
     units = len(text.encode("utf-16-le", "surrogatepass")) // 2
     if units < least:
@@ -62,7 +62,7 @@ def text_option(
 def flag_option(given: dict[str, Any], key: str, place: Place, *, default: bool) -> bool:
     flag = given.get(key, default)
     if not isinstance(flag, bool):
-        place.at(key).refuse(f"must be true or false, and is {json_type_name(flag)}")
+        place.at(key).refuse(f"must be true or false, not {json_type_name(flag)}")
     return bool(flag)
 
 

@@ -1,4 +1,4 @@
-"""Directives that change texts: `@case` and `@replace`."""
+"""Directives that change text: `@case` and `@replace`."""
 
 import re
 from collections.abc import Callable
@@ -80,12 +80,12 @@ def _first_pair(options: dict[str, Any], place: Place) -> tuple[str, str]:
 
 
 def _second_pair(options: dict[str, Any], place: Place) -> list[tuple[str, str]]:
-    """Return the second pattern and its replacement, if there are any to use."""
+    """Return the second pattern and its replacement, if any."""
     names = ("pattern2", "replacement2")
     given: dict[str, Any] = {name: options[name] or "" for name in names if name in options}
     for key, text in given.items():
         if not isinstance(text, str):
-            place.at(key).refuse(f"must be a text, and is {json_type_name(text)}", fatal=False)
+            place.at(key).refuse(f"must be text, not {json_type_name(text)}", fatal=False)
             return []
     pattern = text_option(given, "pattern2", place, most=MAX_PATTERN_UNITS)
     return (
@@ -100,7 +100,7 @@ def _replacer(
 ) -> Callable[[str], str]:
     if not ignore_case:
         return lambda text: text.replace(pattern, replacement, -1 if everywhere else 1)
-    # Without ASCII, Python would find an "s" in "ſ" and a "k" in the sign of Kelvin.
+    # Without re.ASCII, Python would match "s" with "ſ", and "k" with the Kelvin sign.
     flags = re.IGNORECASE | (re.ASCII if pattern.isascii() else 0)
     found = re.compile(re.escape(pattern), flags)
     return lambda text: found.sub(lambda _: replacement, text, count=0 if everywhere else 1)

@@ -1,5 +1,4 @@
-"""Directives that read the message or give a literal: `@path`, `@template`, `@arrayPath`,
-`@literal`."""
+"""Directives that return values: `@path`, `@template`, `@arrayPath`, `@literal`."""
 
 import re
 from functools import lru_cache
@@ -36,13 +35,13 @@ def compile_template(given: Any, place: Place) -> Mapper:
 
 
 def _require_text(mapper: Mapper, place: Place) -> Mapper:
-    """Return a mapper for a text that a directive makes."""
+    """Return a mapper that requires the result of a directive to be text."""
 
     def checked(payload: Any) -> str:
         value = mapper(payload)
         if not isinstance(value, str):
             was = "missing" if value is MISSING else json_type_name(value)
-            raise MessageRejected(f"{place.path}: must be a text, and is {was} here.")
+            raise MessageRejected(f"{place.path}: must be text, but is {was} in this message.")
         return value
 
     return checked
@@ -53,7 +52,7 @@ TemplatePieces = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 
 @lru_cache(maxsize=4_096)
 def _split_template(template: str) -> TemplatePieces:
-    """Return the texts around the placeholders, and the keys that each placeholder follows."""
+    """Return the texts around the placeholders, and the keys of each placeholder's path."""
     texts, paths, end = [], [], 0
     for found in PLACEHOLDER_PATTERN.finditer(template):
         texts.append(template[end : found.start()])
@@ -73,10 +72,10 @@ def _fill_template(pieces: TemplatePieces, payload: Any) -> str:
 
 def compile_array_path(given: Any, place: Place) -> Mapper:
     if not isinstance(given, list):
-        return place.refuse(f"must be a list of a path and a shape, and is {json_type_name(given)}")
+        return place.refuse(f"must be a list of a path and a shape, not {json_type_name(given)}")
     path, shape = (*given, None, None)[:2]
     if len(given) > 2:
-        place.refuse("takes a path and a shape, and nothing more", fatal=False)
+        place.refuse("takes only a path and a shape", fatal=False)
     if isinstance(path, str):
         find = compile_path(path, place.at(0))
     else:

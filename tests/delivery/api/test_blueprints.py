@@ -91,7 +91,7 @@ def test_all_that_is_wrong_is_named_by_its_place(api, heap):
         "actions/0/trigger", "actions/0/kind", "actions/0/mapping/a",
     }  # fmt: skip
     assert api("revisions", {"blueprint": []})[1]["error"]["fields"] == {
-        "blueprint": "a blueprint must be an object, and is a list"
+        "blueprint": "a blueprint must be an object, not a list"
     }
 
 

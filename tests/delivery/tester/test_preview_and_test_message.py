@@ -169,7 +169,7 @@ def test_what_the_destination_refuses_is_said_by_the_action_and_of_the_whole(hea
 def test_a_mapping_that_makes_no_object_is_an_error_of_its_action(heap):
     odd = with_trigger(heap, "type = track", mapping={"@path": "$.event"})
     made = preview_message(heap, track(), odd)
-    assert made.actions[0].error == "Action 'Tracked events': its mapping must make an object."
+    assert made.actions[0].error == "Action 'Tracked events': its mapping must produce an object."
     assert made.outcome == "failed"
 
 

@@ -1,4 +1,4 @@
-"""What a blueprint wants, what it makes of a message, and what is refused."""
+"""Blueprints: the messages they want, the actions they produce, and their errors."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def problems(data):
     return [str(each) for each in error.value.problems]
 
 
-# --- what it wants and makes ---
+# --- wanted messages and actions ---
 
 
 def test_an_action_is_applied_to_what_triggers_it():
@@ -68,7 +68,7 @@ def test_a_disabled_action_wants_nothing():
 def test_a_mapping_that_makes_no_object_rejects_the_message():
     made = compiled(action({"@path": "$.properties"}))
     assert made.apply({"type": "track", "properties": {"a": 1}})[0].fields == {"a": 1}
-    with pytest.raises(MessageRejected, match="'A': its mapping must make an object"):
+    with pytest.raises(MessageRejected, match="'A': its mapping must produce an object"):
         made.apply({"type": "track", "properties": "text"})
 
 
@@ -77,7 +77,7 @@ def test_a_message_nested_too_deep_is_rejected_and_breaks_nothing():
     for _ in range(5_000):
         deep = [deep]
     made = compiled(action({"a": {"@flatten": {"value": {"@path": "$.a"}, "separator": "."}}}))
-    with pytest.raises(MessageRejected, match="nested too deep"):
+    with pytest.raises(MessageRejected, match="nested too deeply"):
         made.apply({"type": "track", "a": deep})
 
 
@@ -110,7 +110,7 @@ def test_switching_an_action_off_never_sends_more():
     assert not compiled(action(enabled=False), otherwise="pass").wants({"type": "track"})
 
 
-# --- what it needs to know ---
+# --- fields that decide ---
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_is_passed_depends_on_what_is_switched_off():
     assert compiled(otherwise="pass").reads("track") == set()
 
 
-# --- what is refused ---
+# --- errors ---
 
 
 def test_all_that_is_wrong_is_said_at_once_with_its_place():
@@ -154,19 +154,19 @@ def test_all_that_is_wrong_is_said_at_once_with_its_place():
         author="me",
     )
     assert problems({**data, "version": 2}) == [
-        "author: is not known here; there are version, actions, otherwise",
+        "author: is not a known key; the keys are version, actions, otherwise",
         "version: must be 1",
         'otherwise: must be "drop" or "pass"',
         "actions/0/trigger: position 20: expected a field (did you mean event?), found evnt",
         "actions/0/kind: must be one of track, user_properties, not 'email'",
-        "actions/1/name: must be a text, and not empty",
-        "actions/1/mapping/a: @pth is not a directive; there are " + ", ".join(DIRECTIVES),
+        "actions/1/name: must be non-empty text",
+        "actions/1/mapping/a: @pth is not a directive; the directives are " + ", ".join(DIRECTIVES),
         'actions/1/mapping/b/0/@if: needs "exists" or "blank"',
-        "actions/1/mapping/c/@path: must be a text or a directive, and is a number",
-        "actions/2/colour: is not known here; there are name, trigger, kind, mapping, enabled",
-        "actions/2/trigger: must be a text, and not empty",
-        "actions/2/enabled: must be true or false, and is a text",
-        "actions/3: must be an object, and is a number",
+        "actions/1/mapping/c/@path: must be text or a directive, not a number",
+        "actions/2/colour: is not a known key; the keys are name, trigger, kind, mapping, enabled",
+        "actions/2/trigger: must be non-empty text",
+        "actions/2/enabled: must be true or false, not text",
+        "actions/3: must be an object, not a number",
     ]
 
 
@@ -178,8 +178,8 @@ def test_the_error_has_a_line_for_each_problem():
 @pytest.mark.parametrize(
     ("data", "place"),
     [
-        ([], "a blueprint must be an object, and is a list"),
-        (None, "a blueprint must be an object, and is null"),
+        ([], "a blueprint must be an object, not a list"),
+        (None, "a blueprint must be an object, not null"),
         (blueprint(version=True), "version"),
         (blueprint(version="1"), "version"),
         (blueprint(actions={}), "actions"),
@@ -211,7 +211,7 @@ def test_a_mapping_nested_too_deep_is_refused():
     deep = {}
     for _ in range(5_000):
         deep = {"a": deep}
-    assert problems(blueprint(action(deep))) == ["actions/0/mapping: is nested too deep"]
+    assert problems(blueprint(action(deep))) == ["actions/0/mapping: is nested too deeply"]
 
 
 # --- the published schema ---

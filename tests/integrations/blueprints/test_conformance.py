@@ -1,7 +1,7 @@
-"""Our two languages against cases recorded from the reference implementation.
+"""Both languages against cases recorded from the reference implementation.
 
-`shared/conformance/README.md` explains the files. Rows tagged `peer_quirk` are accidents that
-we need not copy: they are counted, and must not crash. All others agree.
+`shared/conformance/README.md` explains the files. Rows tagged `peer_quirk` are quirks that
+Penstock need not copy; they are counted and must not crash. All other rows must agree.
 """
 
 import json
@@ -18,7 +18,7 @@ from integrations.blueprints.paths import MISSING
 from integrations.errors import MessageRejected
 
 FOLDER = Path(__file__).parents[4] / "shared/conformance"
-REFUSED = "refused"  # where a result is expected: when it was compiled, or applied
+REFUSED = "refused"  # instead of a result: refused when compiled or when applied
 ABSENT = {"$undefined": True}
 
 
@@ -46,7 +46,7 @@ def verdict(row: Any, expected: Any, found: Any) -> str:
 
 
 def without_absent(value: Any) -> Any:
-    """Return JSON without what stands for JavaScript's undefined; in a list it is null."""
+    """Return JSON without the markers for JavaScript's undefined; in a list they become null."""
     if isinstance(value, dict):
         return {key: without_absent(each) for key, each in value.items() if each != ABSENT}
     if isinstance(value, list):
@@ -65,7 +65,7 @@ def mapped(mapping: Any, payload: Any) -> Any:
 
 
 def mapping_result(case: Any, payloads: Any) -> tuple[Any, Any]:
-    """Return what was expected of a case, and what came of it."""
+    """Return the expected and the actual result of a case."""
     mapping = without_absent(case["mapping"])
     _, problems = compile_mapping(mapping)
     if case["kind"] == "validate":
@@ -79,7 +79,7 @@ def mapping_result(case: Any, payloads: Any) -> tuple[Any, Any]:
 
 
 def numbers(value: Any) -> Any:
-    """Return JSON with 2.0 as 2: JavaScript has one kind of number."""
+    """Return JSON with 2.0 as 2, because JavaScript has only one kind of number."""
     return json.loads(
         json.dumps(value),
         parse_float=lambda t: int(float(t)) if float(t).is_integer() else float(t),
@@ -109,7 +109,7 @@ def triggered(fql: str, event: Any) -> bool | str:
 
 
 def grid_event(field: str, value: Any) -> dict[str, Any]:
-    """Return an otherwise plain event with this value at the field."""
+    """Return a minimal event with this value at the field."""
     event: dict[str, Any] = {"type": "track", "event": "E", "properties": {}, "traits": {}}
     *above, last = field.split(".")
     parent = event
@@ -122,10 +122,10 @@ def grid_event(field: str, value: Any) -> dict[str, Any]:
 
 
 def trigger_rows(data: Any) -> Iterator[tuple[Any, bool | str, bool | str]]:
-    """Yield each row with what was expected and what came of it, event by event.
+    """Yield each row with its expected and actual result, event by event.
 
-    What does not parse never matches, in the reference; so a trigger that we refuse agrees with
-    one that never matches.
+    In the reference, a trigger that does not parse never matches. A trigger that Penstock refuses
+    therefore agrees with one that never matches.
     """
     for row in data["grid"]:
         for name, expected in row["expected"].items():

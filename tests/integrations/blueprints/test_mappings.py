@@ -1,6 +1,6 @@
-"""The mapping language: what each directive makes, and what is refused.
+"""The mapping language: the result of each directive, and its errors.
 
-Results are the reference's; test_conformance.py holds cases that were recorded from it.
+Results equal the reference's; test_conformance.py runs cases that were recorded from it.
 """
 
 import json
@@ -40,7 +40,7 @@ def mapped(mapping, view=VIEW):
 
 
 def value(node, view=VIEW):
-    """Return what becomes of a node as the value of a key, MISSING where the key is left out."""
+    """Return the result of a node as the value of a key, or MISSING if the key is left out."""
     return mapped({"out": node}, view).get("out", MISSING)
 
 
@@ -114,7 +114,7 @@ def test_a_path_may_stand_in_the_message():
 @pytest.mark.parametrize(("which", "said"), [({}, "missing"), ({"which": 5}, "a number")])
 @pytest.mark.parametrize("directive", ["@path", "@template"])
 def test_what_should_be_a_text_and_is_none_rejects_the_message(directive, which, said):
-    with pytest.raises(MessageRejected, match=f"out/{directive}: must be a text, and is {said}"):
+    with pytest.raises(MessageRejected, match=f"out/{directive}: must be text, but is {said}"):
         value({directive: path("$.which")}, which)
 
 
@@ -498,7 +498,7 @@ def test_null_is_excluded_from_objects_at_any_depth_but_not_from_lists():
     assert value({"@excludeWhenNull": path("empty")}) == ""
 
 
-# --- the whole mapping ---
+# --- whole mappings ---
 
 
 def test_segments_root_directive_gets_the_other_keys():
@@ -517,34 +517,34 @@ def test_only_objects_are_mapped():
         mapped({"a": 1}, 123)
 
 
-# --- mistakes ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
     ("node", "said"),
     [
-        ({"@path": 5}, "/@path: must be a text or a directive, and is a number"),
-        ({"@path": []}, "/@path: must be a text or a directive, and is a list"),
-        ({"@template": {"a": 1}}, "/@template: must be a text or a directive, and is an object"),
-        ({"@if": []}, "/@if: must be an object, and is a list"),
+        ({"@path": 5}, "/@path: must be text or a directive, not a number"),
+        ({"@path": []}, "/@path: must be text or a directive, not a list"),
+        ({"@template": {"a": 1}}, "/@template: must be text or a directive, not an object"),
+        ({"@if": []}, "/@if: must be an object, not a list"),
         ({"@if": {"then": 1}}, '/@if: needs "exists" or "blank"'),
         ({"@if": {"exists": 1, "them": 1}}, "/@if/them: is not an option of this directive"),
-        ({"@if": {"@path": "a"}}, "/@if: must be an object, and is a directive"),
+        ({"@if": {"@path": "a"}}, "/@if: must be an object, not a directive"),
         ({"@case": {"value": "a"}}, '/@case: needs "operator"'),
         ({"@case": {"operator": "", "value": "a"}}, "/@case/operator: must not be empty"),
         ({"@case": {"operator": "title"}}, "/@case/operator: must be lower or upper"),
-        ({"@case": {"operator": "lower", "value": 5}}, "/@case/value: must be a text or a direct"),
+        ({"@case": {"operator": "lower", "value": 5}}, "/@case/value: must be text or a direct"),
         ({"@replace": {"pattern": "a"}}, '/@replace: needs "value"'),
         ({"@replace": {"pattern": "", "value": "a"}}, "/@replace/pattern: must not be empty"),
         ({"@replace": {"pattern": "🦄" * 6, "value": "a"}}, "/@replace/pattern: must have"),
-        ({"@replace": {"pattern": 5, "value": "a"}}, "/@replace/pattern: must be a text"),
+        ({"@replace": {"pattern": 5, "value": "a"}}, "/@replace/pattern: must be text"),
         ({"@replace": {"pattern": "a", "value": "a", "global": 1}}, "/@replace/global: must be"),
         ({"@replace": {"pattern": "a", "value": "a", "replacement": None}}, "/@replace/rep"),
         ({"@replace": {"pattern": "a", "value": "a", "pattern2": 5}}, "/@replace/pattern2: must"),
         ({"@replace": {"pattern": "a", "value": "a", "pattern2": "b" * 11}}, "/@replace/pattern2"),
-        ({"@arrayPath": "$.a"}, "/@arrayPath: must be a list of a path and a shape, and is a text"),
-        ({"@arrayPath": []}, "/@arrayPath/0: must be a text or a directive, and is null"),
-        ({"@arrayPath": ["a", {}, 1]}, "/@arrayPath: takes a path and a shape, and nothing more"),
+        ({"@arrayPath": "$.a"}, "/@arrayPath: must be a list of a path and a shape, not text"),
+        ({"@arrayPath": []}, "/@arrayPath/0: must be text or a directive, not null"),
+        ({"@arrayPath": ["a", {}, 1]}, "/@arrayPath: takes only a path and a shape"),
         ({"@arrayPath": ["a", {"b": {"@no": 1}}]}, "/@arrayPath/1/b: @no is not a directive"),
         ({"@flatten": {"value": 1}}, '/@flatten: needs "separator"'),
         ({"@flatten": {"value": 1, "separator": ""}}, "/@flatten/separator: must not be empty"),
@@ -557,11 +557,11 @@ def test_only_objects_are_mapped():
         ({"@merge": {"direction": "left", "objects": {}}}, "/@merge/objects: must be a list"),
         ({"@merge": {"direction": "left", "objects": [1]}}, "/@merge/objects/0: must be an object"),
         ({"@transform": {"apply": {}}}, '/@transform: needs "mapping"'),
-        ({"@transform": {"apply": 1, "mapping": {}}}, "/@transform/apply: must be an object, and"),
-        ({"@liquid": "{{ a }}"}, ": @liquid is not a directive; there are @path, @template"),
-        ({"@path": "a", "@case": {}}, ": must have one directive, and has 2: @path, @case"),
-        ({"@path": "a", "b": 1}, ": @path must stand alone, without b"),
-        ([{"a": [{"@path": 5}]}], "/0/a/0/@path: must be a text or a directive, and is a number"),
+        ({"@transform": {"apply": 1, "mapping": {}}}, "/@transform/apply: must be an object, not"),
+        ({"@liquid": "{{ a }}"}, ": @liquid is not a directive; the directives are @path, "),
+        ({"@path": "a", "@case": {}}, ": must have one directive, not 2: @path, @case"),
+        ({"@path": "a", "b": 1}, ": @path must be the only key; remove b"),
+        ([{"a": [{"@path": 5}]}], "/0/a/0/@path: must be text or a directive, not a number"),
         ({"@literal": {"a": {"@no": 1}}}, "/@literal/a: @no is not a directive"),
         ({"@excludeWhenNull": {"a": {"@no": 1}}}, "/@excludeWhenNull/a: @no is not a directive"),
     ],
@@ -611,7 +611,7 @@ def test_a_root_directive_must_be_one(root):
 
 def test_no_mapping_at_all_is_refused():
     assert [str(each) for each in compile_mapping(None)[1]] == [
-        "the mapping must be an object, and is null"
+        "the mapping must be an object, not null"
     ]
 
 
@@ -675,7 +675,7 @@ def test_any_message_is_mapped_to_json_or_rejected(mapping, view):
     before = json.dumps(view)
     try:
         found = mapper(view)
-    except MessageRejected:  # an item that is no object, in a @transform
+    except MessageRejected:  # an item in a @transform that is not an object
         found = {}
     assert is_json(found)
     assert json.dumps(view) == before
@@ -690,7 +690,7 @@ def test_any_json_can_be_compiled_and_any_json_mapped(given):
 
 
 def plain(node, view):
-    """Return what a node becomes, read off its JSON as plainly as can be."""
+    """Return the result of a node, computed in the plainest way from its JSON."""
     if isinstance(node, list):
         return [None if each is MISSING else each for each in (plain(n, view) for n in node)]
     if not isinstance(node, dict):

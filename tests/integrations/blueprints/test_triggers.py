@@ -1,4 +1,4 @@
-"""The trigger language: what it says, what it reads, and what it says of mistakes."""
+"""The trigger language: its conditions, the fields it reads, and its errors."""
 
 import json
 from operator import ge, gt, le, lt
@@ -35,7 +35,7 @@ def triggers(text, view=TRACK):
     return compile_trigger(text)(view)
 
 
-# --- where the reference errs ---
+# --- deliberate differences from the reference ---
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_parentheses_nest_as_deep_as_anyone_likes():
     assert triggers(deep)
 
 
-# --- mistakes ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,11 @@ def test_parentheses_nest_as_deep_as_anyone_likes():
         ("length(event) > 3", "position 1: expected a field: one of type, event"),
         ('type = "track" type = "page"', 'position 16: expected "and", "or" or the end'),
         ('type = "track")', 'position 15: expected "and", "or" or the end, found )'),
-        ('(type = "track"', 'position 16: expected ")" for the parenthesis at position 1'),
-        ('(type = "a" or (event = "b")', 'position 29: expected ")" for the parenthesis at pos'),
+        ('(type = "track"', 'position 16: expected ")" to close the parenthesis at position 1'),
+        (
+            '(type = "a" or (event = "b")',
+            'position 29: expected ")" to close the parenthesis at pos',
+        ),
         ("(type = a b)", 'position 11: expected "and", "or" or ")", found b'),
         ("()", "position 2: expected a condition"),
         ("and type = a", "position 1: expected a condition"),
@@ -181,16 +184,16 @@ def test_parentheses_nest_as_deep_as_anyone_likes():
         ("(type = a and) or type = b", "position 14: expected a condition"),
         ('event = "Order', 'position 9: expected a closing quote, found "Order'),
         ("type = a && b", 'position 10: expected "and", "or" or the end, found && b'),
-        ("type = #", "position 8: expected a value: a text in quotes, a number, true, false"),
+        ("type = #", "position 8: expected a value: text in quotes, a number, true, false"),
         ("properties. = 1", "position 13: expected a name after the dot"),
-        ("properties.products.0.sku = 1", "position 21: expected a name after the dot; an item"),
+        ("properties.products.0.sku = 1", "position 21: expected a name after the dot; write [0]"),
         ("properties.products[x] = 1", "position 21: expected a number or a name in quotes"),
         ("properties.products[0 = 1", 'position 23: expected "]", found ='),
         ("properties.x > abc", "position 16: expected a number, found abc"),
         ("properties.x < null", "position 16: expected a number"),
         ("properties.x = 1.5.2", 'position 19: expected "and"'),
         ('contains(event "x")', 'position 16: expected ",", found "x"'),
-        ("contains(event, null)", "position 17: expected a text in quotes"),
+        ("contains(event, null)", "position 17: expected text in quotes"),
         ('contains event, "x"', 'position 10: expected "("'),
         ('match(event, "a*b")', "position 14: expected one * at the start or at the end"),
         ('match(event, "*a*")', "position 14: expected one * at the start or at the end"),
@@ -205,7 +208,7 @@ def test_a_mistake_is_told_with_its_position_and_what_was_expected(text, said):
 
 def test_conditions_within_one_another_have_a_limit_that_is_said():
     deep = "(type = track and (event = null or " * 101 + "type = track" + "))" * 101
-    with pytest.raises(TriggerError, match="more than 200 groups"):
+    with pytest.raises(TriggerError, match="more than 200 nested groups"):
         compile_trigger(deep)
 
 
@@ -218,7 +221,7 @@ def test_a_number_with_very_many_digits_is_one():
     assert triggers(f"properties.x < {'9' * 5_000}", {"properties": {"x": 1}})
 
 
-# --- what is known without a message ---
+# --- simplification without a message ---
 
 
 @pytest.mark.parametrize(
@@ -288,7 +291,7 @@ def written(tree):
 
 
 def is_true(tree, view):
-    """Say the same as the compiled trigger, as plainly as can be."""
+    """Return the result of the trigger, computed in the plainest way from its tree."""
     name, *parts = tree
     if name == "and":
         return is_true(parts[0], view) and is_true(parts[1], view)

@@ -157,7 +157,7 @@ def blueprint(*actions, **fields):
         ([action("A")], [action("A"), action("B")], ["Action “B” added."]),
         ([action("A"), action("B")], [action("B")], ["Action “A” removed."]),
         ([action("A", kind="link")], [action("B", kind="link")], ["Action “A” renamed to “B”."]),
-        ([action("A"), action("B")], [action("B"), action("A")], ["Actions in another order."]),
+        ([action("A"), action("B")], [action("B"), action("A")], ["Actions reordered."]),
         ([action("A")], [action("A", enabled=False)], ["Action “A” switched off."]),
         ([action("A", enabled=False)], [action("A")], ["Action “A” switched on."]),
         (
@@ -172,7 +172,9 @@ def test_changes_are_told_in_sentences(old, new, said):
 
 
 def test_what_becomes_of_the_rest_is_told():
-    assert describe_changes(blueprint(), blueprint(otherwise="pass")) == ["Otherwise: pass."]
+    assert describe_changes(blueprint(), blueprint(otherwise="pass")) == [
+        "Otherwise changed to “pass”."
+    ]
 
 
 def test_the_difference_has_a_line_for_each_line_changed():
