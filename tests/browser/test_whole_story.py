@@ -122,7 +122,7 @@ def break_the_vendor(page, send, source, sandbox):
 def read_the_cause(page):
     page.locator("[data-body] tr").first.get_by_role("link", name="Order Completed").click()
     expect(page.get_by_role("heading", name="Failed")).to_be_visible()
-    expect(page.get_by_text("Something in it is not as Heap wants it.")).to_be_visible()
+    expect(page.get_by_text("Part of the request is not valid for Heap.")).to_be_visible()
     expect(page.get_by_text("no total").first).to_be_visible()
 
 

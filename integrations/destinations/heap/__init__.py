@@ -25,8 +25,8 @@ DESTINATION = Destination(
         ConfigField(
             key="app_id",
             label="App ID",
-            help_text="The number of your Heap environment, under Account › Manage › Projects. "
-            "Production and Development have one each.",
+            help_text="The number of your Heap environment, from Account › Manage › Projects. "
+            "Production and Development each have their own.",
             placeholder="1234567890",
             pattern=r"[0-9]{1,20}",
             pattern_help="Digits only, such as 1234567890.",
@@ -36,19 +36,20 @@ DESTINATION = Destination(
             label="API key",
             type="secret",
             required=False,
-            help_text="Leave empty to send events: Heap asks for a key only when users are to be "
-            "deleted, and it is kept, encrypted, for nothing else. An admin makes it under "
+            help_text="Leave empty to send events. Heap requires a key only to delete users, and "
+            "Penstock stores it, encrypted, for that purpose alone. An admin creates it under "
             "Account › Manage › Privacy & Security.",
         ),
         ConfigField(
             key="region",
             label="Region",
             type="select",
-            help_text="Where Heap keeps your data. The other region would not find your App ID.",
+            help_text="Where Heap stores your data. Your App ID does not exist in the other "
+            "region.",
             options=(
                 Option(value="us", label="United States (heapanalytics.com)"),
                 Option(value="eu", label="European Union (c.eu.heap-api.com)"),
-                Option(value="sandbox", label="Sandbox: try it here, without a Heap account"),
+                Option(value="sandbox", label="Sandbox (try it locally, without a Heap account)"),
             ),
             default="us",
         ),
@@ -56,13 +57,13 @@ DESTINATION = Destination(
             key="arrays",
             label="Arrays",
             type="select",
-            help_text="Heap takes no lists, only texts and numbers. Lists of objects are never "
-            "joined, but sent as JSON.",
+            help_text="Heap accepts only text and numbers, not lists. Lists of objects are never "
+            "joined; they are sent as JSON.",
             options=(
                 Option(value="json", label='As JSON: ["red","blue"]'),
-                Option(value="join", label="Joined as Heap does it: red||blue"),
-                Option(value="index", label="One property an item: colors.0, colors.1"),
-                Option(value="drop", label="Not at all"),
+                Option(value="join", label="Joined, as Heap joins them: red||blue"),
+                Option(value="index", label="One property per item: colors.0, colors.1"),
+                Option(value="drop", label="Not sent"),
             ),
             default="json",
             advanced=True,
@@ -71,11 +72,11 @@ DESTINATION = Destination(
             key="objects",
             label="Objects",
             type="select",
-            help_text="Nor does Heap take properties that have properties of their own.",
+            help_text="Heap does not accept nested objects as values of properties.",
             options=(
                 Option(value="flatten", label="Flattened: cart.total, cart.items"),
                 Option(value="stringify", label='As JSON: {"total":5,"items":2}'),
-                Option(value="drop", label="Not at all"),
+                Option(value="drop", label="Not sent"),
             ),
             default="flatten",
             advanced=True,
@@ -84,28 +85,29 @@ DESTINATION = Destination(
             key="visitors",
             label="Anonymous visitors",
             type="select",
-            help_text="How Heap knows a visitor without a userId. A number can become a user "
-            "later. An identity makes a user of each visitor for good: choose it only where your "
-            "Heap has its visitors so already.",
+            help_text="How Heap identifies a visitor who has no userId. A number can be linked to "
+            "a user later. An identity permanently makes each visitor a user of its own, so "
+            "choose it only if your data in Heap already has this form.",
             options=(
-                Option(value="number", label="By a number that is made of the anonymousId"),
-                Option(value=VISITOR_IDENTITY, label="By the anonymousId as identity"),
+                Option(value="number", label="By a number derived from the anonymousId"),
+                Option(value=VISITOR_IDENTITY, label="By the anonymousId, as an identity"),
             ),
             default="number",
             advanced=True,
         ),
         ConfigField(
             key="same_ids",
-            label="Equal message ids of two sources",
+            label="Equal message ids from two sources",
             type="select",
-            help_text="Heap counts events with the same key once. Choose the second where your "
-            "sources number their messages themselves. A change holds for what is sent "
-            "afterwards, replays included: what Heap had before would count again.",
+            help_text="Heap counts events with the same idempotency key once. Choose the second "
+            "option if your sources number their messages independently. A change applies to "
+            "everything sent afterwards, including replays, so replayed events that Heap already "
+            "has count again.",
             options=(
-                Option(value="once", label="One event at Heap: the key is the messageId"),
+                Option(value="once", label="One event in Heap: the key is the messageId"),
                 Option(
                     value=COUNT_IDS_PER_SOURCE,
-                    label="One event each: the key names the source, too",
+                    label="One event each: the key also names the source",
                 ),
             ),
             default="once",
@@ -121,20 +123,20 @@ DESTINATION = Destination(
         Variant(
             key="retail",
             name="Shop",
-            description="Product views, carts and orders only: revenue, order id and items.",
+            description="Only product views, carts and orders, with revenue, order id and items.",
         ),
         Variant(
             key="segment-parity",
             name="As Segment sends it",
-            description="For those moving over from Segment: its names of events, and lists "
-            "spread over one property an item.",
+            description="For teams that move from Segment: Segment's event names, and one property "
+            "per list item.",
             config={"arrays": "index"},
         ),
         Variant(
             key="anonymous-as-identity",
             name="Visitors as users",
-            description="The older habit: everything, with the anonymousId as identity while "
-            "there is no userId. Only where your Heap has its visitors so already.",
+            description="The older convention: everything, with the anonymousId as identity while "
+            "there is no userId. Only for data in Heap that already has this form.",
             config={"visitors": VISITOR_IDENTITY},
         ),
     ),

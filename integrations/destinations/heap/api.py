@@ -1,14 +1,15 @@
-"""Messages as entries of Heap's server-side calls, and entries as requests. Pure.
+"""Builds the entries of Heap's server-side calls from messages, and requests from entries. Pure.
 
-How people are named. Heap knows a user by an `identity` of the customer's choice, and a visitor by
-a number of its own, `user_id`; one call takes one or the other. A userId becomes the identity. An
-anonymousId becomes a number (`heap_user_id`), never an identity: that would make a user of the
-visitor, and Heap cannot merge two users. When a message has both, `v1/identify` goes first and
-moves the visitor's history to the user; Heap remembers it, so once is enough. With the setting
-`visitors` = "identity" an anonymousId is an identity after all, for data that looks so already.
+How people are identified: Heap knows a user by an `identity` that the customer chooses, and a
+visitor by a number, `user_id`. One call takes one or the other. A userId becomes the identity. An
+anonymousId becomes a number (`heap_user_id`) and never an identity, because an identity would make
+the visitor a user, and Heap cannot merge two users. If a message has both, `v1/identify` is sent
+first and moves the visitor's history to the user. Heap remembers the link, so it is sent only once.
+With the setting `visitors` = "identity" an anonymousId is sent as an identity, for data in Heap
+that already has this form.
 Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
 
-All text is valid Unicode here: what JSON can't hold is settled when a message is accepted.
+All text here is valid Unicode, because ingest handles what JSON cannot represent.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from integrations.messages import Message, format_iso
 # Source: the EU box on https://developers.heap.io/reference/track-1 (seen 2026-11).
 HOSTS = {"us": "https://heapanalytics.com", "eu": "https://c.eu.heap-api.com"}
 
-# Endpoint → its path, and the list that carries many entries, or nothing where one stands alone.
+# Endpoint → path, and the name of its list of entries, or b"" if a request takes a single entry.
 ENDPOINT_PATHS = {
     "track": ("/api/track", b"events"),
     "add_user_properties": ("/api/add_user_properties", b"users"),
@@ -45,13 +46,14 @@ ENDPOINT_PATHS = {
 MAX_EVENT_NAME_UNITS = 1_024  # UTF-16 units
 MAX_IDENTITY_CHARS = 255  # characters
 VISITOR_IDENTITY = "identity"  # the setting `visitors`: an anonymousId is sent as the identity
-COUNT_IDS_PER_SOURCE = "each"  # messages of different sources, though their ids are equal
-MIN_KEY_CHARS = 8  # characters of an idempotency key; Segment's connector for Heap says so
+COUNT_IDS_PER_SOURCE = "each"  # the setting `same_ids`: equal ids from two sources are two events
+MIN_KEY_CHARS = 8  # characters of an idempotency key, according to Segment's destination for Heap
 KEY_PREFIX = "penstock:"
 HASH_WORDS = Struct("<I4xI").unpack_from  # of an MD5: bytes 0 to 3 and 8 to 11
 
-# Never one person. As an identity they would merge all that have them, and Heap cannot part
-# people again. Heap's page warns of the first three; the others are of the same making.
+# Placeholders that never identify one person. As an identity, each would merge everyone who has
+# it, and Heap cannot separate people again. Heap's page warns of the first three; the others are
+# similar.
 # Source: https://developers.heap.io/reference/identify (seen 2026-11).
 PLACEHOLDER_IDS = frozenset(
     {"null", "undefined", "user", "none", "nil", "nan", "true", "false", "[object object]"}
@@ -71,11 +73,11 @@ class TrackEvent(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Person(msgspec.Struct, gc=False):
-    """Whom a message is about.
+    """The person that a message is about.
 
-    identity   the user, or ""
+    identity   the identity of the user, or ""
     visitor    the number of the anonymous visitor, or ""
-    notes      what was changed, of the person and of all the rest
+    notes      every change made to the message, to its ids or to anything else
     """
 
     identity: str
@@ -84,9 +86,9 @@ class Person(msgspec.Struct, gc=False):
 
 
 def build_items(action: Action, message: Message, config: Config) -> ShapedMessage:
-    """Return what one action of a blueprint sends for one message.
+    """Return the items that one action of a blueprint sends for one message.
 
-    Raises MessageRejected when Heap could take it in no form.
+    Raises MessageRejected if Heap cannot accept the message in any form.
     """
     person = _identify_person(message, config)
     entry = ITEM_BUILDERS[action.kind](action, message, person, config)
@@ -101,9 +103,9 @@ def build_items(action: Action, message: Message, config: Config) -> ShapedMessa
 
 
 def build_request(endpoint: str, items: Sequence[Item], config: Config) -> Request:
-    """Return the request that carries these entries of one endpoint.
+    """Return the request that carries these items of one endpoint.
 
-    Raises VendorUnavailable when the sandbox is asked for where none runs.
+    Raises VendorUnavailable if the region is the sandbox and none is running.
     """
     path, plural = ENDPOINT_PATHS[endpoint]
     host = base_url(config)
@@ -115,7 +117,7 @@ def build_request(endpoint: str, items: Sequence[Item], config: Config) -> Reque
 
 
 def monthly_allowances(config: Config) -> Sequence[Allowance]:
-    """Return what Heap heeds of one identity; it ignores what is over it without a word.
+    """Return Heap's monthly allowance per identity. Heap silently ignores everything above it.
 
     Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
     """
@@ -126,7 +128,7 @@ def monthly_allowances(config: Config) -> Sequence[Allowance]:
 
 
 def published_limits(config: Config) -> Sequence[Limit]:
-    """Return Heap's published limits of bulk tracking. The sandbox has none of its own accord.
+    """Return Heap's published limits for bulk tracking. The sandbox has none by default.
 
     Source: https://developers.heap.io/reference/bulk-track (seen 2026-11).
     """
@@ -142,25 +144,28 @@ def published_limits(config: Config) -> Sequence[Limit]:
 
 
 def base_url(config: Config) -> str:
-    """Return where Heap takes events. Raises VendorUnavailable where no sandbox runs."""
+    """Return the base URL of Heap's API, without a trailing slash.
+
+    Raises VendorUnavailable if the region is the sandbox and none is running.
+    """
     if config["region"] != "sandbox":
         return HOSTS[config["region"]]
     if not config["sandbox_url"]:
-        raise VendorUnavailable("No sandbox runs here. Start it, or choose another region.")
+        raise VendorUnavailable("No sandbox is running here. Start one, or choose another region.")
     return str(config["sandbox_url"]).rstrip("/")
 
 
-@lru_cache(maxsize=4_096)  # a visitor's events come close together
+@lru_cache(maxsize=4_096)  # a visitor's events arrive close together
 def heap_user_id(anonymous_id: str) -> str:
-    """Return the number that stands for an anonymous id in Heap, 0 to 2**53 - 1, in decimal.
+    """Return the number that represents an anonymous id in Heap, 0 to 2**53 - 1, in decimal.
 
-    The same id gives the same number for ever: 53 bits of its MD5, the low 32 from bytes 0 to 3,
+    The same id always gives the same number: 53 bits of its MD5, the low 32 from bytes 0 to 3,
     the high 21 from bytes 8 to 11, both little-endian. Among a million visitors the chance that
     any two share a number is about 6 in 100,000 (n² / 2**54).
 
-    The recipe is the one Segment used on Heap's public API, over the id's Latin-1 bytes. An id
-    with other characters is hashed as UTF-8: Segment kept their low bytes only, so that different
-    visitors could become one, which Heap cannot undo.
+    This is the algorithm that Segment used with Heap's public API, over the id's Latin-1 bytes.
+    An id with other characters is hashed as UTF-8, because Segment kept only their low bytes, so
+    that different visitors could become one, which Heap cannot undo.
 
     Source: userIdHash.ts in github.com/segmentio/action-destinations, 2022-07 to 2023-02 (seen
     2026-11); range of `user_id`: https://developers.heap.io/reference/track-1 (seen 2026-11).
@@ -173,7 +178,7 @@ def heap_user_id(anonymous_id: str) -> str:
     return str(low | (high & 0x1FFFFF) << 32)
 
 
-# --- whom it is about ---
+# --- the person ---
 
 
 def _identify_person(message: Message, config: Config) -> Person:
@@ -190,17 +195,17 @@ def _read_identity(given: str, field: str, notes: list[str]) -> str:
     identity = _strip_id(_usable_id(given, field, notes), field, notes)
     if len(identity) > MAX_IDENTITY_CHARS:
         raise MessageRejected(
-            f"The {field} has {len(identity):,} characters and Heap takes {MAX_IDENTITY_CHARS}. "
-            "It was not cut: two people could become one."
+            f"The {field} has {len(identity):,} characters, but Heap accepts at most "
+            f"{MAX_IDENTITY_CHARS}. It was not cut, because two people could become one."
         )
     return identity
 
 
 def _usable_id(given: str, field: str, notes: list[str]) -> str:
-    """Return the id, or "" when it is blank or stands for nobody in particular."""
+    """Return the id, or "" if it is blank or a placeholder that identifies nobody."""
     bare = given.strip()
     if bare.lower() in PLACEHOLDER_IDS:
-        notes.append(f'{field} "{bare}" ignored: Heap would merge all people who have it.')
+        notes.append(f'{field} "{bare}" ignored, because Heap would merge everyone who has it.')
         return ""
     return given if bare else ""
 
@@ -208,7 +213,7 @@ def _usable_id(given: str, field: str, notes: list[str]) -> str:
 def _strip_id(given: str, field: str, notes: list[str]) -> str:
     bare = given.strip()
     if bare != given:
-        notes.append(f"{field} sent without the blanks around it.")
+        notes.append(f"{field} sent without surrounding whitespace.")
     return bare
 
 
@@ -216,7 +221,7 @@ def _rejection(reason: str, person: Person) -> MessageRejected:
     return MessageRejected(" ".join([reason, *person.notes]))
 
 
-# --- kinds of action: each returns its entry, or why there is none ---
+# --- kinds of action; each returns its item, or the reason why there is none ---
 
 
 def _build_track(action: Action, message: Message, person: Person, config: Config) -> Item:
@@ -237,14 +242,14 @@ def _build_track(action: Action, message: Message, person: Person, config: Confi
 def _build_user_properties(
     action: Action, message: Message, person: Person, config: Config
 ) -> Item | str:
-    """Heap takes no `user_id` in this call, so a visitor cannot have properties.
+    """Build user properties. A visitor cannot have any, because this call takes no `user_id`.
 
     Source: https://developers.heap.io/reference/add-user-properties (seen 2026-11).
     """
     if not person.identity and not person.visitor:
         raise _rejection("Heap needs a userId.", person)
     if not person.identity:
-        return "Heap keeps properties of users only, and this visitor has no userId yet."
+        return "Heap stores properties only for users, and this visitor has no userId yet."
     objects = config.get("objects", "flatten")
     given = rename_reserved(action.fields.get("properties"), person.notes, objects=objects)
     properties = _fit_action_properties(given, person, config)
@@ -259,7 +264,7 @@ def _build_account_properties(
 ) -> Item | str:
     account_id = _usable_id(_id_text(action.fields.get("account_id")), "groupId", person.notes)
     if not account_id:
-        raise _rejection("Heap needs the groupId: it is the account's id.", person)
+        raise _rejection("Heap needs a groupId, which becomes the account's id.", person)
     properties = _fit_action_properties(action.fields.get("properties"), person, config)
     if not properties:
         return "There are no account properties to send."
@@ -269,17 +274,19 @@ def _build_account_properties(
 
 
 def _build_alias(action: Action, message: Message, person: Person, config: Config) -> Item | str:
-    """Link the id a person had before. It must have been a visitor's: Heap merges no two users."""
+    """Link a person's previous id, which must be a visitor's, because Heap merges no two users."""
     if not person.identity:
         raise _rejection("An alias needs a userId.", person)
     previous_id = _usable_id(_id_text(action.fields.get("previous_id")), "previousId", person.notes)
     if not previous_id:
-        return "An alias without previousId links nobody."
+        return "An alias without a previousId has nothing to link."
     if config.get("visitors") == VISITOR_IDENTITY:
-        return "Visitors are sent as identities here, and Heap merges no two of those."
+        return (
+            "This installation sends visitors as identities, and Heap never merges two identities."
+        )
     visitor = heap_user_id(previous_id)
     if previous_id.strip() == person.identity or visitor == person.visitor:
-        return "The previousId says nothing that the other ids do not say."
+        return "The previousId links nothing that the other ids do not already link."
     return _build_link(visitor, person.identity, message)
 
 
@@ -292,7 +299,7 @@ ITEM_BUILDERS: dict[str, Callable[[Action, Message, Person, Config], Item | str]
 
 
 def _build_link(visitor: str, identity: str, message: Message) -> Item:
-    """Heap drops a second identity for the same visitor without a word, hence `once`."""
+    """Build a link. It has `once`, because Heap silently drops a visitor's second identity."""
     body = encode_json(
         {"user_id": visitor, "identity": identity, "timestamp": format_iso(message.timestamp)}
     )
@@ -305,7 +312,7 @@ def _read_event_name(given: Any, person: Person) -> str:
         raise _rejection("The event has no name.", person)
     short = truncate_utf16(name, MAX_EVENT_NAME_UNITS)
     if short != name:
-        person.notes.append(f"The event's name cut {describe_cut(name, short)}.")
+        person.notes.append(f"Event name cut {describe_cut(name, short)}.")
     return short
 
 
@@ -315,9 +322,9 @@ def _fit_action_properties(given: Any, person: Person, config: Config) -> dict[s
 
 
 def _idempotency_key(message: Message, repeat: int, config: Config) -> str:
-    """Return the message's own id; a short one gets a prefix, different ids never the same key.
+    """Return the message's id, with a prefix if it is short. Different ids never share a key.
 
-    repeat  Action.repeat: the second event made of a message has a key of its own
+    repeat  Action.repeat, so that the second event of a message has a key of its own
     """
     message_id = message.message_id
     if not message_id:
@@ -331,7 +338,7 @@ def _idempotency_key(message: Message, repeat: int, config: Config) -> str:
 
 
 def _id_text(given: Any) -> str:
-    """Return a text or a number as text, and "" for anything else."""
+    """Return text or a number as text, and "" for anything else."""
     if isinstance(given, str):
         return given
     return str(given) if isinstance(given, int | float) and not isinstance(given, bool) else ""

@@ -1,11 +1,11 @@
-"""What can be told about a connection to Heap without sending anything that stays. Pure.
+"""Tests a connection to Heap without sending anything that stays there. Pure.
 
-Heap takes events from anyone who names an App ID, and asks for nothing else; any number passes for
-one. So an event without a name, which Heap must refuse, shows that Heap is there, and nothing more.
-The API key can be asked about: with it Heap hands out a token for deleting users, good for five
-minutes, that nobody uses.
-Source: https://developers.heap.io/reference/track-1 and /user-deletion (seen 2026-11). That any
-number is taken: see `sandbox/api.py`.
+Heap accepts events from anyone who names an App ID, requires no other credentials, and accepts any
+number as an App ID. An event without a name, which Heap must reject, therefore shows only that Heap
+is reachable. The API key can be verified: in exchange for it Heap issues a token for deleting
+users, valid for five minutes, which is never used.
+Source: https://developers.heap.io/reference/track-1 and /user-deletion (seen 2026-11). For the
+source on App IDs, see `sandbox/api.py`.
 """
 
 from base64 import b64encode
@@ -18,13 +18,16 @@ from integrations.destinations.heap.api import HOSTS, base_url
 
 APP_ID_FINDING = ConnectionFinding(
     "unknown",
-    "Heap takes any number as App ID, so this one cannot be checked from here. Send a test event, "
-    "and look for it in Heap.",
+    "Heap accepts any number as an App ID, so Penstock cannot verify yours. Send a test event and "
+    "look for it in Heap.",
 )
 
 
 def connection_probes(config: Config) -> Sequence[Probe | ConnectionFinding]:
-    """Return what to ask. Raises VendorUnavailable where no sandbox runs."""
+    """Return the probes, and the findings that need none.
+
+    Raises VendorUnavailable if the region is the sandbox and none is running.
+    """
     key = config.get("api_key")
     return (
         _reachability_probe(config),
@@ -42,18 +45,20 @@ def _reachability_probe(config: Config) -> Probe:
 
 def _judge_reachability(response: Response) -> ConnectionFinding:
     if response.status == 400:
-        return ConnectionFinding("good", "Heap answers, and refuses an empty event, as it should.")
+        return ConnectionFinding(
+            "good", "Heap is reachable, and rejects an empty event, as expected."
+        )
     if 200 <= response.status < 300:
-        return ConnectionFinding("good", "Heap answers.")
+        return ConnectionFinding("good", "Heap is reachable.")
     return ConnectionFinding(
         "bad",
-        f"HTTP {response.status} from where Heap should be: {response.body[:200]}. A proxy or a "
-        "firewall on the way may have answered.",
+        f"Heap's address responded with HTTP {response.status}: {response.body[:200]}. The "
+        "response may come from a proxy or a firewall in between.",
     )
 
 
 def _api_key_probe(config: Config, key: str) -> Probe:
-    # one host for both regions
+    # Both regions share one host for this call.
     host = base_url(config) if config["region"] == "sandbox" else HOSTS["us"]
     basic = b64encode(f"{config['app_id']}:{key}".encode()).decode()
     request = Request(
@@ -70,10 +75,10 @@ def _judge_api_key(response: Response) -> ConnectionFinding:
     if response.status in (401, 403):
         return ConnectionFinding(
             "bad",
-            "Heap does not accept the API key for this App ID. It works with the App ID of the "
-            "main Production environment only, and is needed only for deleting users: events are "
+            "Heap does not accept the API key for this App ID. The key works only with the App ID "
+            "of the main Production environment. It is needed only to delete users; events are "
             "delivered without it.",
         )
     return ConnectionFinding(
-        "unknown", f"Heap did not say whether the API key is right: {response.status}."
+        "unknown", f"Heap did not say whether the API key is valid: HTTP {response.status}."
     )

@@ -1,17 +1,17 @@
-"""Properties as Heap takes them: flat, texts and numbers only, within its limits.
+"""Converts properties to the form that Heap accepts: flat text and numbers within its limits.
 
-Heap documents, for its server-side calls: keys and values are numbers or strings below 1,024
-characters; its browser library wants keys below 512. Objects, booleans and null are not in the
-schema, and Heap's own clients (heap-node, heap-ruby) refuse them. One name has one spelling on all
-surfaces, so the narrower limit of names holds here as well.
+Heap documents for its server-side calls: keys and values are numbers or strings below 1,024
+characters; its browser library requires keys below 512. Objects, booleans and null are not in the
+schema, and Heap's own clients (heap-node, heap-ruby) reject them. A property must have the same
+name on all platforms, so the narrower limit for names applies here as well.
 Source: https://developers.heap.io/reference/track-1 and
 https://developers.heap.io/docs/api-reference (seen 2026-11).
 
-Heap does not say what it counts as a character. We count UTF-16 units, as JavaScript does: what
-fits in those fits in any other count of characters.
+Heap does not say what it counts as a character. Penstock counts UTF-16 units, as JavaScript does,
+because text that fits in UTF-16 units fits in any other count of characters.
 
-Whatever is changed is said in a note. What arrives in another form is named in one note a message,
-the first few by name; what does not arrive is named to the last one.
+Every change is recorded in a note. Properties that arrive in another form share one note per
+message, which names the first few. Properties that do not arrive are all named.
 """
 
 from collections.abc import Mapping
@@ -25,16 +25,16 @@ MAX_TEXT_UNITS = 1_023  # UTF-16 units
 MAX_SAFE_INTEGER, MIN_SAFE_INTEGER = (
     2**53,
     -(2**53),
-)  # beyond them JavaScript, which Heap speaks, rounds integers
-MAX_OBJECT_DEPTH = 32  # objects in objects; what lies deeper is sent as JSON
+)  # beyond these JavaScript, which Heap uses, rounds integers
+MAX_OBJECT_DEPTH = 32  # levels of nested objects; deeper objects are sent as JSON
 EMAIL_NAME = "email"
 SPECIAL_NAMES = frozenset(
     {"id", "user_id", EMAIL_NAME}
-)  # names of user properties that Heap has an eye on
-MAX_NAMES_IN_NOTE = 3  # names in a note about what did arrive
-SENT_AS_TEXT_NOTE = "Sent as text, because Heap takes only texts and numbers"
+)  # names of user properties to which Heap gives a meaning
+MAX_NAMES_IN_NOTE = 3  # names in a note about properties that arrive in another form
+SENT_AS_TEXT_NOTE = "Sent as text, because Heap accepts only text and numbers"
 
-# So short that no count is needed: no character has more than two units.
+# Up to these lengths units need not be counted, because no character has more than two.
 SAFE_NAME_CHARS, SAFE_TEXT_CHARS = MAX_NAME_UNITS // 2, MAX_TEXT_UNITS // 2
 
 PropertyValue = str | int | float
@@ -44,18 +44,18 @@ encode_json = msgspec.json.Encoder().encode
 def fit_properties(
     given: Any, notes: list[str], *, arrays: str = "json", objects: str = "flatten"
 ) -> dict[str, PropertyValue]:
-    """Return the properties as Heap takes them, and add to `notes` what was changed.
+    """Return the properties in the form that Heap accepts, and add the changes to `notes`.
 
-    arrays   "json"; "join": one of texts and numbers as Heap itself would write it, `a||b`, others
-             as JSON; "index": each item under a name of its own, `a.0`, as Segment sends them;
-             "drop"
+    arrays   "json"; "join": lists of text and numbers as Heap itself would write them, `a||b`,
+             other lists as JSON; "index": each item under its own name, `a.0`, as Segment sends
+             them; "drop"
     objects  "flatten", with dots in the names; "stringify": as JSON; "drop"
     """
     if given is None:
         return {}
     if type(given) is not dict:
         shown = _shortened(encode_json(given).decode())
-        notes.append(f"Left out: properties, which must be an object and are {shown}.")
+        notes.append(f"Left out: properties, which must be an object, not {shown}.")
         return {}
     fitting = _PropertyFitter(arrays, objects, MAX_OBJECT_DEPTH if objects == "flatten" else 0)
     fitting.take(given)
@@ -64,28 +64,30 @@ def fit_properties(
 
 
 def rename_reserved(given: Any, notes: list[str], *, objects: str = "flatten") -> Any:
-    """Return user properties under names that Heap allows, and that it knows.
+    """Rename user properties to names that Heap allows or recognizes.
 
-    `id`, in any case, and `user_id` get an underscore in front, as Heap writes a custom property
-    that looks like one of its own. An e-mail address is Heap's own property only as `email`.
+    `id`, in any case, and `user_id` get a leading underscore, as Heap writes a custom property
+    that looks like one of its own. Heap recognizes an e-mail address only as `email`.
     Source: https://developers.heap.io/reference/add-user-properties and
     https://developers.heap.io/reference/adduserproperties (seen 2026-11).
     """
     if type(given) is not dict:
         return given
     if SPECIAL_NAMES.intersection(map(str.lower, given)) <= given.keys() & {EMAIL_NAME}:
-        return given  # the usual case: none of them, or `email` as it should be
+        return given  # the usual case: no special name, or only `email`
     names = {
         key: _free_name(key, given)
         for key, value in given.items()
         if _is_reserved(key) and not (isinstance(value, dict) and value and objects == "flatten")
-    }  # flattened, an object has other names: `id.x` is free
+    }  # a flattened object needs no renaming, because `id.x` is not reserved
     for key, name in names.items():
-        notes.append(f"properties.{key} renamed to properties.{name}: Heap reserves {key}.")
+        notes.append(f"properties.{key} renamed to properties.{name}, because Heap reserves {key}.")
     emails = [key for key in given if key.lower() == EMAIL_NAME and isinstance(given[key], str)]
     if emails and EMAIL_NAME not in given:
         names[emails[0]] = EMAIL_NAME
-        notes.append(f"properties.{emails[0]} renamed to properties.email, as Heap knows it.")
+        notes.append(
+            f"properties.{emails[0]} renamed to properties.email, the name that Heap knows."
+        )
     return {names.get(key, key): value for key, value in given.items()} if names else given
 
 
@@ -101,10 +103,10 @@ def _free_name(key: str, given: Mapping[str, Any]) -> str:
 
 
 class _PropertyFitter(msgspec.Struct):
-    """The properties of one message on their way to Heap, and what is done to them.
+    """Converts the properties of one message, and collects the changes.
 
-    max_depth  how deep objects are flattened
-    sent       name → value, as Heap gets them
+    max_depth  the depth to which objects are flattened
+    sent       name → value, as Heap receives them
     """
 
     arrays: str
@@ -118,7 +120,7 @@ class _PropertyFitter(msgspec.Struct):
     changes: list[str] = []
 
     def take(self, given: Mapping[str, Any], prefix: str = "", depth: int = 0) -> None:
-        """Take in all properties of an object. The hot path: most pass its tests untouched."""
+        """Add all properties of an object. This is the hot path; most values need no change."""
         sent = self.sent
         for key, value in given.items():
             name = prefix + key
@@ -147,7 +149,7 @@ class _PropertyFitter(msgspec.Struct):
         self.take(value, f"{name}.", depth + 1)
 
     def _as_text(self, name: str, value: Any, depth: int) -> str | None:
-        """Return a text for what is neither text nor number, or None where none is to be sent."""
+        """Return the text for a value that is neither text nor number, or None to send none."""
         if not value and value is not False:
             self.empty.append(f"{property_label(name)} ({encode_json(value).decode()})")
             return None
@@ -171,11 +173,9 @@ class _PropertyFitter(msgspec.Struct):
         return short
 
     def _settled_name(self, name: str) -> str:
-        """Return the name to send instead, or "" when there can be none."""
+        """Return the name to send instead, or "" if the property cannot be sent."""
         if not name:
-            self.changes.append(
-                f"Left out: {property_label(name)}, because Heap takes none without a name."
-            )
+            self.changes.append(f"Left out: {property_label(name)}, because Heap requires a name.")
             return ""
         short = truncate_utf16(name, MAX_NAME_UNITS)
         if short != name:
@@ -184,7 +184,7 @@ class _PropertyFitter(msgspec.Struct):
             )
         if short in self.sent:
             self.changes.append(
-                f"{property_label(short)} came more than once; the last value was sent."
+                f"{property_label(short)} occurred more than once; the last value was sent."
             )
         return short
 
@@ -197,16 +197,14 @@ class _PropertyFitter(msgspec.Struct):
         if self.as_text:
             self.changes.append(_list_names_note(SENT_AS_TEXT_NOTE, *self.as_text))
         if self.empty:
-            self.changes.append(
-                f"Left out, because there is nothing in it: {', '.join(self.empty)}."
-            )
+            self.changes.append(f"Left out, because it is empty: {', '.join(self.empty)}.")
         if self.dropped:
-            self.changes.append(f"Left out, as it is set: {', '.join(self.dropped)}.")
+            self.changes.append(f"Left out, as configured: {', '.join(self.dropped)}.")
         return self.changes
 
 
 def truncate_utf16(text: str, limit: int) -> str:
-    """Return the start of a text: at most `limit` UTF-16 units, and never half a character."""
+    """Return the start of a text: at most `limit` UTF-16 units, without splitting a character."""
     if 2 * len(text) <= limit:
         return text
     units = text.encode("utf-16-le")
@@ -214,7 +212,7 @@ def truncate_utf16(text: str, limit: int) -> str:
 
 
 def describe_cut(text: str, short: str) -> str:
-    """Return how far a text was cut, in words."""
+    """Describe how far a text was cut."""
     return f"from {_utf16_units(text):,} to {_utf16_units(short):,} characters"
 
 

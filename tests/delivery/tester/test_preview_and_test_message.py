@@ -195,7 +195,7 @@ def test_a_preview_needs_no_sandbox_to_show_what_the_actions_do(heap, settings):
     settings.SANDBOX_URL = ""
     made = preview_message(heap, track())
     assert (made.outcome, made.actions[0].triggered) == ("failed", True)
-    assert "No sandbox runs here" in made.reason
+    assert "No sandbox is running here" in made.reason
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_refused_test_event_says_what_the_vendor_said_and_stops(vendor, heap):
     tried = test_message.send_test_event(heap, track(anonymousId="visitor"), now=NOW)
     assert not tried.accepted
     assert tried.summary == "Heap did not accept it. HTTP 400: postBody.identity is odd ***"
-    assert "compare Heap's answer" in tried.fix
+    assert "compare Heap's response" in tried.fix
     assert len(vendor.received) == 1
     assert not Told.objects.exists()
 
@@ -332,7 +332,7 @@ def test_the_connection_is_tested_without_leaving_anything_behind(heap, settings
         found = probe_connection.test_connection(heap)
         assert [each.level for each in found] == ["good", "good", "unknown"]
         assert "accepts the API key" in found[1].text
-        assert "takes any number as App ID" in found[2].text
+        assert "accepts any number as an App ID" in found[2].text
         assert sandbox.state.events == []
     assert not Attempt.objects.exists()
 
@@ -364,7 +364,7 @@ def test_a_vendor_that_is_not_there_is_bad_news(heap, settings):
         "unknown",
     ]
     settings.SANDBOX_URL = ""
-    assert "No sandbox runs here" in probe_connection.test_connection(heap)[0].text
+    assert "No sandbox is running here" in probe_connection.test_connection(heap)[0].text
 
 
 def test_a_connection_shows_no_secret(vendor, heap):

@@ -1,4 +1,4 @@
-"""What every destination of the catalog promises."""
+"""The contract that every destination of the catalog meets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Heap: what a message becomes. Pure: no Django, no database, no network but one local sandbox."""
+"""Heap's items and requests. No Django, no database, and no network except one local sandbox."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -56,14 +56,14 @@ def entry(shaped: ShapedMessage) -> Any:
 
 
 def track(given: Any = None, config: Any = CONFIG, **message: Any) -> tuple[Any, list[str]]:
-    """Return the properties that an event with these arrives with, and the notes."""
+    """Return the properties as sent for an event with the given ones, and the notes."""
     message = message or {"user_id": "ada"}
     shaped = shape("track", {"event": "Seen", "properties": given}, config, **message)
     return entry(shaped).get("properties", {}), list(shaped.notes)
 
 
 def requests(items: tuple[Item, ...], config: Any) -> list[dict[str, Any]]:
-    """Return the requests of one message's items, in order."""
+    """Return the requests for one message's items, in order."""
     built = [
         DESTINATION.request(endpoint, list(group), config)
         for endpoint, group in groupby(items, key=lambda item: item.endpoint)
@@ -185,7 +185,7 @@ def test_visitors_as_identities_differ_from_the_default_in_their_config_only():
     assert DESTINATION.variant("anonymous-as-identity").config == {"visitors": "identity"}
 
 
-# --- whom it is about ---
+# --- the person ---
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_link_goes_out_even_when_nothing_else_does(kind):
 def test_blanks_around_a_user_id_are_taken_off_and_noted():
     shaped = shape("track", {"event": "Seen"}, user_id=" ada\n")
     assert entry(shaped)["identity"] == "ada"
-    assert shaped.notes == ("userId sent without the blanks around it.",)
+    assert shaped.notes == ("userId sent without surrounding whitespace.",)
 
 
 @pytest.mark.parametrize("nobody", ["null", "Undefined", " user ", "[object Object]", "guest"])
@@ -334,7 +334,7 @@ def test_a_visitors_identity_is_not_cut():
 def test_identities_are_not_merged_by_an_alias():
     shaped = shape("link", {"previous_id": "anon1"}, AS_IDENTITY, user_id="ada")
     assert shaped.items == ()
-    assert "Heap merges no two" in shaped.nothing
+    assert "Heap never merges two identities" in shaped.nothing
 
 
 # --- events ---
@@ -549,7 +549,7 @@ def test_each_item_of_an_array_gets_a_property_when_that_is_set(given, sent):
     [
         ("flatten", {"cart.total": 5, "cart.shop.id": "A", "n": 1}, "Flattened"),
         ("stringify", {"cart": '{"total":5,"shop":{"id":"A"}}', "n": 1}, "Sent as text"),
-        ("drop", {"n": 1}, "Left out, as it is set: properties.cart."),
+        ("drop", {"n": 1}, "Left out, as configured: properties.cart."),
     ],
 )
 def test_objects_are_sent_as_it_is_set(mode, sent, told):
@@ -564,8 +564,8 @@ def test_arrays_are_left_out_where_that_is_set_and_named_to_the_last():
     sent, notes = track(given, {**CONFIG, "arrays": "drop"})
     assert sent == {}
     assert notes[1:] == [
-        "Left out, because there is nothing in it: properties.b.d ([]).",
-        "Left out, as it is set: properties.a, properties.b.c, "
+        "Left out, because it is empty: properties.b.d ([]).",
+        "Left out, as configured: properties.a, properties.b.c, "
         + ", ".join(f"properties.x{n}" for n in range(5)) + ".",
     ]  # fmt: skip
 
@@ -634,7 +634,7 @@ def test_a_name_is_cut_below_512_utf_16_units(name, sent):
 def test_names_that_become_one_are_noted_and_the_last_wins():
     sent, [twice, _] = track({"a.b": 1, "a": {"b": 2}})
     assert sent == {"a.b": 2}
-    assert twice == "properties.a.b came more than once; the last value was sent."
+    assert twice == "properties.a.b occurred more than once; the last value was sent."
 
 
 def test_a_property_without_a_name_is_left_out_and_noted():
@@ -661,7 +661,7 @@ def test_objects_may_lie_deeper_than_python_recurses():
     assert any(name in note for note in notes)
 
 
-# --- any properties at all ---
+# --- arbitrary properties ---
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 LONG = st.builds(str.__mul__, st.sampled_from(["x", "é", "😀", 'a"\n']), st.integers(250, 1100))
@@ -690,7 +690,7 @@ def check_limits(sent: dict[str, Any]) -> None:
 def leaves(
     given: Any, prefix: str = "", *, arrays: str = "json", objects: str = "flatten"
 ) -> Iterator[tuple[str, Any]]:
-    """Return each property that is to arrive, or to be told of, under the name it is to have."""
+    """Yield each property that must arrive or be named in a note, under its expected name."""
     for key, value in given.items():
         opened = isinstance(value, dict) and objects == "flatten"
         if arrays == "index" and isinstance(value, list):
@@ -726,7 +726,7 @@ def check_account(
     arrays: str = "json",
     objects: str = "flatten",
 ) -> None:
-    """Every leaf arrives, or is named in a note."""
+    """Check that every leaf arrives or is named in a note."""
     told = "\n".join(notes)
     for name, value in leaves(given, arrays=arrays, objects=objects):
         assert arrived(value, sent.get(name), arrays) or properties.property_label(name) in told, (
@@ -858,7 +858,7 @@ def test_every_region_offered_has_a_host():
     ("error", "status", "symptom"),
     [
         ("CredentialsRejected", 401, "The credentials are rejected (401 or 403)"),
-        ("MessageRejected", 400, "Heap refuses the request (400)"),
+        ("MessageRejected", 400, "Heap rejects the request (400)"),
         ("MessageRejected", None, "A delivery failed"),
         ("TooLarge", 413, "A message is too large (413)"),
         ("VendorUnavailable", 429, "Heap is unavailable, or asks to slow down (429)"),
