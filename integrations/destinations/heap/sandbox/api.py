@@ -1,16 +1,16 @@
 """The calls of Heap's server-side API.
 
-Heap documents: the paths, 200 with `{}` for track, identify and user properties, `OK` for account
+Documented: the paths, 200 with `{}` for track, identify and user properties, `OK` for account
 properties, 201 for a deletion.
 Source: https://developers.heap.io/reference/server-side-apis-overview and the pages named in
 `bodies` and `deletion` (seen 2026-11).
 
-Our guess: 404 for any other path, and 405 for another method.
+Observed but not documented: an app_id that is not a number is rejected (the live tests of
+github.com/heap/heap-ruby). An unknown app_id that is a number is accepted, and its data appears
+nowhere (a vendor's docs, https://composable-docs.zeotap.com/destinations/analytics/heap). The
+sandbox has no list of app_ids; it treats every number as a real one.
 
-Seen, not documented: an app_id that is not a number is refused (github.com/heap/heap-ruby, its live
-tests), an unknown one that is a number is taken, and its data shows up nowhere (a vendor's docs,
-https://composable-docs.zeotap.com/destinations/analytics/heap). The sandbox knows no app_ids: it
-takes each number for a real one.
+Assumed: 404 for any other path, and 405 for any other method.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ STATUS_PATH = "/api/public/v0/deletion_status/"
 
 
 class HeapApi:
-    """Heap's API in front of a state. `lock` guards the state, here and where it is shown."""
+    """Heap's API on top of a state. `lock` guards the state, here and in the panel."""
 
     def __init__(self, state: HeapState, clock: Callable[[], float], limits: Limits = NO_LIMITS):
         self.state, self.clock, self.lock = state, clock, Lock()
@@ -41,7 +41,7 @@ class HeapApi:
         }
 
     def clear(self) -> None:
-        """Forget all that arrived, tokens and deletions too, and switch the limits off."""
+        """Delete all received data, tokens and deletions, and switch the limits off."""
         with self.lock:
             self.state.clear()
             self.rate_limiter, self.deletions = RateLimiter(), DeletionRegistry()
@@ -67,7 +67,7 @@ class HeapApi:
         if route is None:
             raise CallRejected(f"Heap has no {call.path}", status=404)
         if call.method != method:
-            raise CallRejected(f"{call.path} takes {method}", status=405)
+            raise CallRejected(f"{call.path} accepts only {method}", status=405)
         return route
 
     def _track(self, call: SandboxCall, now: float) -> SandboxAnswer:
@@ -87,7 +87,7 @@ class HeapApi:
     def _add_user_properties(self, call: SandboxCall, now: float) -> SandboxAnswer:
         body, bulk = bodies.users_parser.read(call.body)
         with self.lock:
-            if not bulk:  # no limit is documented for the bulk call
+            if not bulk:  # Heap documents no limit for the bulk call
                 whose = [entry.identity for entry in body.entries]
                 self._admit("add_user_properties", body.app_id, whose, bulk, now)
             self.state.add_user_properties(body.app_id, body.entries, now)
@@ -138,7 +138,7 @@ class HeapApi:
 
 
 def _error_answer(refusal: CallRejected) -> SandboxAnswer:
-    """Answer as the deletion calls do. Heap's page names both forms; the texts are our guess."""
+    """Return an error of a deletion call. Heap's page names both forms; the texts are assumed."""
     said = str(refusal)
     err = {"err": {"message": said}, "error": said, "message": said}
     return SandboxAnswer.json(err, status=refusal.status)

@@ -1,27 +1,27 @@
-"""What a body may say, twice: as types that read it fast, and as rules that say what is wrong.
+"""Validates request bodies twice: with types, which are fast, and with rules, which explain errors.
 
-Valid bodies only meet the types. A body that they refuse is read again, slowly, by the rules, to
-word the refusal as Heap does. A test holds the two to the same limits.
+Valid bodies pass the types alone. A body that the types reject is checked again by the slower
+rules, to word the error as Heap does. A test keeps the limits of the two equal.
 
-Heap documents: the names, the required ones, 1,000 entries a request, event ≤ 1,024 characters,
+Documented: the names, which are required, 1,000 entries per request, event ≤ 1,024 characters,
 identity ≤ 255, user_id a decimal string from 0 to 2^53 - 1, either identity or user_id but never
 both, keys and values "less than 1024 characters", values number or string, arrays in `track`, and
 no user property named `id` in any casing.
 Source: https://developers.heap.io/reference/track-1, /bulk-track, /identify-1,
 /add-user-properties, /bulk-add-user-properties, /add-account-properties (seen 2026-11).
 
-Seen, not documented: a refusal is 400, text/plain, in ajv's words, the path starting at
-`postBody`, and a single entry is checked as a list of one: `postBody.events[0].properties should
-be object`. Source: https://github.com/iagomelanias/heap-php/issues/4 (seen 2026-11). The words of
-every other refusal are our guess, after ajv 6.
+Observed but not documented: an error is 400, text/plain, in ajv's words, with a path that starts
+at `postBody`, and a single entry is checked as a list of one: `postBody.events[0].properties should
+be object`. Source: https://github.com/iagomelanias/heap-php/issues/4 (seen 2026-11). The texts of
+all other errors are assumed, and follow ajv 6.
 
-Our guess, since nothing was found:
-* one bad entry refuses the whole request;
+Assumed, because no source was found:
+* one bad entry fails the whole request;
 * a key or value of exactly 1,024 characters passes, as it does in heap-node and heap-ruby;
-* booleans, null and objects as values are refused (both clients refuse them too), and so are
+* booleans, null and objects as values are rejected (both clients reject them too), and so are
   arrays as properties of users and accounts;
-* names and ids must not be empty; a timestamp must be ISO 8601; unknown fields are let pass;
-* a user property `user_id` passes: only Heap's browser docs forbid it.
+* names and ids must not be empty; a timestamp must be ISO 8601; unknown fields are allowed;
+* a user property `user_id` passes, because only Heap's browser docs forbid it.
 """
 
 import re
@@ -48,7 +48,7 @@ PropertyText = Annotated[str, Meta(max_length=MAX_VALUE)]
 
 
 class TrackEntry(Struct, kw_only=True, gc=False):
-    """One event of `track`; "" stands for a field that was not sent."""
+    """One event of `track`. A field that was not sent is ""."""
 
     event: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
     identity: Identity = ""
@@ -95,20 +95,20 @@ class UsersBody(Struct):
 
 
 class AccountsBody(Struct):
-    # Heap's page types this app_id as an integer and shows a string: both pass.
+    # Heap's page declares this app_id an integer but shows a string, so both are accepted.
     app_id: AppId | int
     entries: Annotated[list[AccountEntry], Meta(max_length=MAX_ENTRIES)] = msgspec.field(
         name="accounts"
     )
 
 
-# A rule returns what is wrong with a value at a path, as ajv words it, or "".
+# A rule returns the problem with a value at a path, as ajv words it, or "".
 Rule = Callable[[Any, str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRule:
-    """The rule of an object: a rule for each name, and the names that must be there."""
+    """The rule of an object: a rule for each name, and the required names."""
 
     rules: Mapping[str, Rule]
     required: Sequence[str] = ()
@@ -154,7 +154,7 @@ def entries_rule(rule: Rule) -> Rule:
 
 
 def properties_rule(*, arrays: bool = False) -> Rule:
-    """Return the rule of custom properties; `arrays` are for events only."""
+    """Return the rule of custom properties. Only events allow `arrays`."""
 
     def rule(value: Any, path: str) -> str:
         if not isinstance(value, dict):
@@ -250,7 +250,7 @@ class EntriesParser(Generic[Body]):
         self.rule = ObjectRule({"app_id": app_id, plural: entries_rule(rule)}, ("app_id", plural))
 
     def read(self, raw: bytes) -> tuple[Body, bool]:
-        """Return the body, and whether it was a list. Raises Refused in Heap's words."""
+        """Return the body, and whether it was a list. Raises CallRejected in Heap's words."""
         try:
             body, bulk = self.decoder.decode(raw), True
         except ValueError:
@@ -261,7 +261,7 @@ class EntriesParser(Generic[Body]):
     def _read_slowly(self, raw: bytes) -> tuple[Body, bool]:
         post = parse_object(raw)
         bulk = self.plural in post
-        if not bulk:  # as Heap does, going by the path of its refusals
+        if not bulk:  # as Heap does, judging by the paths in its errors
             entry = {name: value for name, value in post.items() if name != "app_id"}
             post = {**post, self.plural: [entry]}
         return convert_body(post, self.shape, self.rule), bulk
@@ -271,7 +271,7 @@ Shape = TypeVar("Shape", bound=Struct)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body. Raises Refused: what Heap answers here is our guess."""
+    """Return the JSON object in a body. Raises CallRejected; Heap's response here is assumed."""
     try:
         post = msgspec.json.decode(raw)
     except ValueError as error:
@@ -289,7 +289,7 @@ def convert_body(post: dict[str, Any], shape: type[Shape], rule: Rule) -> Shape:
 
 
 def read_identify(raw: bytes) -> IdentifyBody:
-    """Return the body of `v1/identify`. Raises Refused."""
+    """Return the body of `v1/identify`. Raises CallRejected."""
     body = convert_body(parse_object(raw), IdentifyBody, IDENTIFY_RULE)
     if problem := _user_id_problem(body.user_id) or _timestamp_problem(body.timestamp):
         raise CallRejected(f"postBody{problem}")
@@ -303,14 +303,14 @@ def _check_track(body: TrackBody) -> None:
 
 
 def _track_problem(entry: TrackEntry) -> str:
-    """Return what types cannot say. Heap documents the rule of the ids; the words are a guess."""
+    """Return a problem that types cannot express. The rule is documented, its text is assumed."""
     if bool(entry.identity) == bool(entry.user_id):
         return " should match exactly one schema in oneOf"
     return _user_id_problem(entry.user_id) or _timestamp_problem(entry.timestamp)
 
 
 def _check_users(body: UsersBody) -> None:
-    """Refuse the reserved property. Heap says it "is not allowed"; the 400 is our guess."""
+    """Reject the reserved property. Heap says it "is not allowed"; the 400 is assumed."""
     for i, entry in enumerate(body.entries):
         for key in entry.properties:
             if key.lower() == "id":
@@ -334,7 +334,7 @@ def _timestamp_problem(timestamp: str) -> str:
 
 
 def _check_nothing(body: AccountsBody) -> None:
-    """Accounts have no rule beyond their types."""
+    """Accept any account, because accounts have no rules beyond their types."""
 
 
 track_parser = EntriesParser(TrackBody, "events", TRACK_RULE, _check_track)

@@ -1,4 +1,4 @@
-"""Sockets: HTTP/1.1 with keep-alive, each answer in one send, resets and slow answers."""
+"""Sockets: HTTP/1.1 with keep-alive, each response in one send, resets and slow responses."""
 
 import os
 import socket
@@ -17,13 +17,14 @@ from urllib.parse import parse_qsl, urlsplit
 from integrations.destinations.heap.sandbox.exchange import CallRejected, SandboxAnswer, SandboxCall
 
 MAX_BODY_BYTES = 64 * 2**20  # bytes, unpacked; Heap documents no limit
-IDLE_TIMEOUT = 300  # seconds without a request until a connection is closed
+IDLE_TIMEOUT = 300  # seconds until an idle connection is closed
 
 
 class Listener(ThreadingMixIn, TCPServer):
-    """One thread for each connection; they end with the process.
+    """Serves each connection in a thread that ends with the process.
 
-    Not http.server's: that one looks its own host name up, which can take seconds.
+    Not http.server's HTTPServer, because that one looks up its own host name, which can take
+    seconds.
     """
 
     daemon_threads = True
@@ -48,16 +49,16 @@ class Listener(ThreadingMixIn, TCPServer):
         super().shutdown_request(request)
 
     def close(self) -> None:
-        """Stop listening and hang up on everyone."""
+        """Stop listening and close every connection."""
         self.server_close()
         for connection in tuple(self._open):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # gone already
+                continue  # already closed
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up: tests do it all the time."""
+        """Report errors, except from clients that hang up, as tests often do."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -72,7 +73,7 @@ class Connection(BaseHTTPRequestHandler):
         try:
             answer = self.server.answer(self._call())
         except CallRejected as refusal:
-            # The rest of the body may still be on its way: it must not be read as a request.
+            # The rest of the body may still arrive and must not be read as a request.
             self.close_connection = True
             answer = SandboxAnswer.text(str(refusal), status=refusal.status)
         self._reset() if answer.cut else self._send(answer)
@@ -80,7 +81,7 @@ class Connection(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815, names of the base class
 
     def _call(self) -> SandboxCall:
-        """Read the request. Raises Refused: all of it our guess, Heap documents none of it."""
+        """Read the request. Raises CallRejected; Heap documents none of these errors."""
         url = urlsplit(self.path)
         return SandboxCall(
             method=self.command,
@@ -93,12 +94,12 @@ class Connection(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if "Transfer-Encoding" in self.headers:
-            raise CallRejected("The sandbox wants a Content-Length", status=411)
+            raise CallRejected("The sandbox requires a Content-Length", status=411)
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
             raise CallRejected("Bad Content-Length")
         if int(length) > MAX_BODY_BYTES:
-            raise CallRejected(f"The sandbox takes {MAX_BODY_BYTES} bytes at most", status=413)
+            raise CallRejected(f"The sandbox accepts at most {MAX_BODY_BYTES} bytes", status=413)
         body = self.rfile.read(int(length))
         return decompress_gzip(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
@@ -113,7 +114,7 @@ class Connection(BaseHTTPRequestHandler):
             self.connection.sendall(bytes([byte]))
 
     def _payload(self, answer: SandboxAnswer) -> bytes:
-        """Return head and body in one piece: two sends would wait for each other's ACK (40 ms)."""
+        """Return head and body as one piece: a second send would wait for an ACK (40 ms)."""
         body = b"" if answer.status in (204, 304) else answer.body
         headers = {
             "Date": formatdate(usegmt=True),
@@ -131,14 +132,14 @@ class Connection(BaseHTTPRequestHandler):
         )
 
     def _reset(self) -> None:
-        """Close so that the client gets an RST, not the end of a stream."""
+        """Close so that the client receives an RST instead of the end of a stream."""
         linger_not = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
         os.close(self.connection.detach())
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Write nothing: /_sandbox/ shows the requests."""
+        """Log nothing, because /_sandbox/ shows the requests."""
 
 
 def reason_phrase(status: int) -> str:
@@ -149,12 +150,12 @@ def reason_phrase(status: int) -> str:
 
 
 def decompress_gzip(body: bytes) -> bytes:
-    """Return a gzip body unpacked. Raises Refused. That Heap takes gzip is not documented."""
+    """Unpack a gzip body. Raises CallRejected. Heap does not document that it accepts gzip."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         plain = unpacker.decompress(body, MAX_BODY_BYTES)
     except zlib.error as error:
         raise CallRejected(f"The body is not gzip: {error}") from error
     if unpacker.unconsumed_tail or not unpacker.eof:
-        raise CallRejected("The gzip body is cut short, or too large unpacked", status=413)
+        raise CallRejected("The gzip body is truncated, or too large when unpacked", status=413)
     return plain

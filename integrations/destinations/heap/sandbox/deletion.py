@@ -1,15 +1,15 @@
-"""The user deletion API: a token for five minutes, requests that are pending, then complete.
+"""The user deletion API: five-minute tokens, and requests that are pending, then complete.
 
-Heap documents: Basic auth with `app_id:api_key` gives an access_token of five minutes; up to
-10,000 users a request, each a user_id (a JSON number) or an identity; 201 with a location, an id
+Documented: Basic auth with `app_id:api_key` returns an access_token valid for five minutes; up to
+10,000 users per request, each a user_id (a JSON number) or an identity; 201 with a location, an id
 and "pending"; later "complete"; 401 for bad credentials, 404 for a request that is unknown or of
 another environment.
 Source: https://developers.heap.io/reference/user-deletion and
 https://help.heap.io/data-privacy/data-deletion/user-deletion-with-postman (seen 2026-11).
 
-Our guess or our limits: any api_key passes but an empty one; users vanish at once while the
-status says "pending" for two seconds; only this app_id's users are deleted (Heap deletes in all
-environments of an account, and the sandbox has no accounts); the texts of errors.
+Assumed or simplified: any api_key passes unless it is empty; users are deleted at once although
+the status is "pending" for two seconds; only this app_id's users are deleted (Heap deletes in all
+environments of an account, but the sandbox has no accounts); the texts of errors.
 """
 
 from base64 import b64decode
@@ -30,11 +30,11 @@ from integrations.destinations.heap.sandbox.exchange import CallRejected
 
 TOKEN_TTL = 5 * 60  # seconds
 PENDING_SECONDS = 2.0  # seconds
-MAX_DELETION_USERS = 10_000  # of one request
+MAX_DELETION_USERS = 10_000  # users per request
 
 
 class DeletionTarget(Struct, forbid_unknown_fields=True):
-    """A user to delete, by one of the two."""
+    """A user to delete, named by either field."""
 
     user_id: Annotated[int, Meta(ge=0, le=MAX_USER_ID)] | UserId | None = None
     identity: Identity | None = None
@@ -51,33 +51,33 @@ class DeletionRequest:
 
 
 class DeletionRegistry:
-    """Tokens handed out and deletions asked for."""
+    """The tokens issued and the deletions requested."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[str, float]] = {}  # token → app_id, valid until
         self._deletions: dict[str, DeletionRequest] = {}
 
     def token(self, authorization: str, now: float) -> str:
-        """Return a new access token. Raises Refused (401) when the credentials are no good."""
+        """Return a new access token. Raises CallRejected (401) if the credentials are invalid."""
         token = token_urlsafe(24)
         self._tokens[token] = (_check_basic_auth(authorization), now + TOKEN_TTL)
         return token
 
     def app_id(self, authorization: str, now: float) -> str:
-        """Return whose token this is. Raises Refused (401) when it is unknown or too old."""
+        """Return the app_id of a token. Raises CallRejected (401) if it is unknown or expired."""
         app_id, until = self._tokens.get(authorization.removeprefix("Bearer "), ("", 0.0))
         if now >= until:
             raise CallRejected("Unauthorized", status=401)
         return app_id
 
     def open(self, app_id: str, now: float) -> str:
-        """Note a deletion and return its id."""
+        """Record a deletion and return its id."""
         number = str(uuid4())
         self._deletions[number] = DeletionRequest(app_id, now)
         return number
 
     def status(self, number: str, app_id: str, now: float) -> str:
-        """Return "pending" or "complete". Raises Refused (404)."""
+        """Return "pending" or "complete". Raises CallRejected (404)."""
         deletion = self._deletions.get(number)
         if deletion is None or deletion.app_id != app_id:
             raise CallRejected("Deletion request not found", status=404)
@@ -96,7 +96,7 @@ def _check_basic_auth(authorization: str) -> str:
 
 
 def read_deletion(raw: bytes) -> list[tuple[str, str]]:
-    """Return (identity, user_id) of each user to delete. Raises Refused."""
+    """Return (identity, user_id) of each user to delete. Raises CallRejected."""
     try:
         users = msgspec.json.decode(raw, type=DeletionBody).users
     except ValueError as error:

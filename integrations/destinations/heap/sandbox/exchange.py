@@ -1,4 +1,4 @@
-"""One exchange with the sandbox: the call that came in, and the answer to it."""
+"""One exchange with the sandbox: a call and its answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ class SandboxCall:
     """A request, read and unpacked.
 
     headers   names in lower case
-    base_url  how the caller reaches the sandbox, for answers that carry a link
+    base_url  the address at which the caller reaches the sandbox, for answers with a link
     """
 
     method: str
@@ -25,11 +25,11 @@ class SandboxCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxAnswer:
-    """What goes back.
+    """A response.
 
-    items    entries that the call carried, for the request log
-    drip_s   wait so long before each byte
-    cut      send nothing: reset the connection
+    items    the number of entries in the call, for the request log
+    drip_s   seconds to wait before each byte
+    cut      reset the connection instead of sending anything
     """
 
     status: int = 200
@@ -55,7 +55,7 @@ class SandboxAnswer:
 
 
 class CallRejected(Exception):
-    """The call cannot be taken as it is; the message is the answer's text."""
+    """The call is not valid. The message is the text of the answer."""
 
     def __init__(self, message: str, *, status: int = 400):
         super().__init__(message)

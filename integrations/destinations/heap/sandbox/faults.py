@@ -1,4 +1,4 @@
-"""Scripted trouble: what the next answers will be, so that tests can be sure of it."""
+"""Scripted faults: decide the next answers, so that tests are deterministic."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,16 +14,17 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to the next `times` API requests that it fits (0: to all of them, for ever).
+    """A fault for the next `times` API requests that match it (0: for all of them).
 
-    status    answer this; a request answered outside 2xx is not applied
-    reset     cut the connection without an answer; the request is not applied
-    after     apply the request first: Heap took it, but its answer was lost
-    delay_s   wait before applying and answering (with `after`: between the two)
-    drip_s    send the answer one byte at a time, waiting so long before each
-    body, headers   instead of, and in addition to, what the answer would carry
+    status    the status of the answer; a request answered outside 2xx is not applied
+    reset     reset the connection without an answer; the request is not applied
+    after     apply the request first, as if Heap accepted it and its answer was lost
+    delay_s   seconds to wait before applying and answering (with `after`, between the two)
+    drip_s    send the answer byte by byte, with so many seconds before each
+    body      replaces the body of the answer
+    headers   are added to those of the answer
     path      only requests to this path
-    match     only requests whose body contains this text; the status is then 400 unless given
+    match     only requests whose body contains this text; the status is then 400 by default
     """
 
     status: Annotated[int, Meta(ge=200, le=599)] | None = None
@@ -39,19 +40,19 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def answers(self) -> int | None:
-        """The status to answer with, or None to leave the sandbox's own."""
+        """The status to answer with, or None to keep the sandbox's own."""
         return 400 if self.status is None and self.match and not self.reset else self.status
 
     @property
     def applies(self) -> bool:
-        """Whether a request takes effect that was not applied before the fault."""
+        """Whether a request is applied after the fault, if it was not applied before."""
         return not self.reset and (self.answers or 200) < 300
 
     def fits(self, path: str, body: bytes) -> bool:
         return self.path in ("", path) and self.match.encode() in body
 
     def apply_to(self, answer: SandboxAnswer) -> SandboxAnswer:
-        """Return the answer with this fault laid over it."""
+        """Return the answer, changed by this fault."""
         body = answer.body if self.body is None else self.body.encode()
         status, headers = self.answers or answer.status, {**answer.headers, **self.headers}
         return replace(
@@ -60,7 +61,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def read_script(raw: bytes) -> list[Fault]:
-    """Return the faults of a JSON list. Raises Refused, naming the entry and the field."""
+    """Return the faults in a JSON list. Raises CallRejected, which names the entry and field."""
     try:
         script = msgspec.json.decode(raw, type=list[Fault])
     except ValueError as error:
@@ -73,21 +74,21 @@ def read_script(raw: bytes) -> list[Fault]:
 
 def _problem(fault: Fault) -> str:
     if fault.reset and (fault.status is not None or fault.drip_s or fault.body is not None):
-        return "`reset` sends no answer: leave out `status`, `body` and `drip_s`"
+        return "`reset` sends no answer, so leave out `status`, `body` and `drip_s`"
     harm = (fault.answers, fault.reset, fault.delay_s, fault.drip_s, fault.headers, fault.body)
     if all(field in (None, False, 0, {}) for field in harm):
-        return "does nothing: give `status`, `reset`, `delay_s`, `drip_s`, `headers` or `body`"
+        return "does nothing; set `status`, `reset`, `delay_s`, `drip_s`, `headers` or `body`"
     return ""
 
 
 class FaultScript:
-    """The faults still to come, in order. The first that fits a request is used up on it."""
+    """The faults still to come, in order. A request uses the first fault that matches it."""
 
     def __init__(self, faults: Sequence[Fault] = ()):
         self.faults = list(faults)
 
     def take(self, path: str, body: bytes) -> Fault | None:
-        """Return the fault for a request, or None, and note that it was used."""
+        """Return the fault for a request, or None, and record its use."""
         for i, fault in enumerate(self.faults):
             if fault.fits(path, body):
                 self._use(i, fault)

@@ -1,13 +1,13 @@
-"""Heap's rate limits: off unless switched on, so that a load test measures what it means to.
+"""Heap's rate limits. They are off by default, so that they do not distort load tests.
 
-Heap documents: 30 single calls in 30 s for each identity, of `track` and of `add_user_properties`;
+Documented: 30 single calls in 30 s for each identity, of `track` and of `add_user_properties`;
 in bulk 1,000 events a minute for each identity and 15,000 for each app_id.
 Source: https://developers.heap.io/reference/track-1, /bulk-track, /add-user-properties (seen
 2026-11).
 
-Our guess, since Heap does not say what happens above them: 429 without Retry-After, the whole
-request refused and not counted; windows of fixed length that start together; a user_id counts like
-an identity; single and bulk calls, and the two endpoints, are counted apart.
+Assumed, because Heap does not say what happens above the limits: 429 without Retry-After, with the
+whole request rejected and not counted; windows of fixed length that start together; a user_id
+counts like an identity; single and bulk calls, and the two endpoints, are counted separately.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The limits in force; 0 is none."""
+    """The limits in force. 0 means no limit."""
 
     single_per_identity_30_s: Count = 0
     bulk_per_identity_minute: Count = 0
@@ -34,7 +34,7 @@ DOCUMENTED_LIMITS = Limits(
 
 
 class RateLimiter:
-    """Counts entries against the limits, one window at a time for each rule."""
+    """Counts entries against the limits, with one current window per rule."""
 
     def __init__(self, limits: Limits = NO_LIMITS):
         self.limits = limits
@@ -43,7 +43,7 @@ class RateLimiter:
     def admits(
         self, endpoint: str, app_id: str, whose: Sequence[str], *, bulk: bool, now: float
     ) -> bool:
-        """Return whether a request may pass, and count it if so. `whose`: an id for each entry."""
+        """Return whether a request may pass, and count it if so. `whose` has an id per entry."""
         if self.limits == NO_LIMITS:
             return True
         rules = self._rules(endpoint, app_id, Counter(whose), bulk, now)
@@ -58,7 +58,7 @@ class RateLimiter:
     def _rules(
         self, endpoint: str, app_id: str, whose: Counter[str], bulk: bool, now: float
     ) -> list[tuple[Counter[tuple[str, str]], int, Counter[tuple[str, str]]]]:
-        """Return (counts of the window, limit, what the request adds) of each limit in force."""
+        """Return (counts of the window, limit, counts of the request) for each limit in force."""
         limits = self.limits
         identities = Counter({(app_id, who): n for who, n in whose.items()})
         app = Counter({(app_id, ""): whose.total()})
@@ -77,7 +77,7 @@ class RateLimiter:
         ]
 
     def _window(self, name: str, number: int) -> Counter[tuple[str, str]]:
-        """Return the counts of a rule's current window; those of the last one are let go."""
+        """Return the counts of a rule's current window, and discard those of the previous one."""
         if self._windows.get(name, (None,))[0] != number:
             self._windows[name] = (number, Counter())
         return self._windows[name][1]

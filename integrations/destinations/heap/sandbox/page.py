@@ -1,4 +1,4 @@
-"""The page of /_sandbox/: one file of HTML, nothing loaded from anywhere, every value escaped."""
+"""The HTML page of /_sandbox/. It loads nothing, and every value is escaped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from integrations.destinations.heap.sandbox.style import STYLE
 from integrations.destinations.heap.sandbox.traffic import RequestRecord
 from integrations.humanize import format_count
 
-MAX_UNFOLDED_EVENTS = 5  # events of a user that show without a click
-MAX_SHOWN_CHARS = 120  # characters of a value; the whole of it is in the tooltip
-MAX_PROPERTIES = 30  # of a user or an event
+MAX_UNFOLDED_EVENTS = 5  # events of a user that are visible without a click
+MAX_SHOWN_CHARS = 120  # characters of a value; the tooltip has the full value
+MAX_PROPERTIES = 30  # properties of a user or an event
 
 
 @dataclass(frozen=True, slots=True)
 class UserCard:
-    """A user and the latest of their events, newest first."""
+    """A user with their latest events, newest first."""
 
     app_id: str
     user: HeapUser
@@ -29,7 +29,10 @@ class UserCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All that the page shows. `refresh_s` reloads it so often; 0 is never."""
+    """The data of the page.
+
+    refresh_s  seconds between reloads, or 0 for none
+    """
 
     counts: Mapping[str, int]
     users: Sequence[UserCard]
@@ -67,8 +70,8 @@ def _faults(waiting: int) -> str:
     if not waiting:
         return ""
     faults = format_count(waiting, "fault is", "faults are")
-    return f"""<p class="banner" role="status">{faults} scripted: some of the next API requests
-will be refused, delayed or cut. <code>GET /_sandbox/faults</code> shows which.</p>"""
+    return f"""<p class="banner" role="status">{faults} scripted, so some of the next API
+requests will be rejected, delayed or reset. <code>GET /_sandbox/faults</code> lists them.</p>"""
 
 
 def _totals(counts: Mapping[str, int]) -> str:
@@ -105,7 +108,7 @@ def _nothing_yet(url: str) -> str:
     body = '{"app_id": "11", "identity": "ada@example.com", "event": "Signed Up"}'
     command = f"curl {url}/api/track \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'"
     return f"""<div class="empty"><h2>Nothing has arrived yet</h2>
-<p>Install Heap in Penstock with the sandbox switched on and send an event, or try it by hand:</p>
+<p>Install Heap in Penstock with the region “Sandbox” and send an event, or try it with curl:</p>
 <pre>{escape(command)}</pre></div>"""
 
 
@@ -187,11 +190,11 @@ def _links() -> str:
 
 
 def _format_timestamp(timestamp: str) -> str:
-    """Return an ISO 8601 time as `2026-11-21 09:30:05`, in UTC where it says its zone."""
+    """Return an ISO 8601 time as `2026-11-21 09:30:05`, in UTC if it has a zone."""
     moment = datetime.fromisoformat(timestamp)
     try:
         moment = moment.astimezone(UTC) if moment.tzinfo else moment
-    except OverflowError:  # the first or the last day of all
+    except OverflowError:  # the first or the last day of the calendar
         return timestamp
     return moment.isoformat(" ", "seconds").removesuffix("+00:00")
 

@@ -1,4 +1,7 @@
-"""/_sandbox/: what arrived, as a page and as JSON, and the switches. Not part of Heap's API."""
+"""The panel under /_sandbox/: received data as HTML and JSON, faults and limits.
+
+The panel is not part of Heap's API.
+"""
 
 from collections.abc import Callable, Iterator
 from heapq import nlargest
@@ -17,11 +20,11 @@ from integrations.destinations.heap.sandbox.state import HeapEvent, HeapState, H
 if TYPE_CHECKING:
     from integrations.destinations.heap.sandbox.server import Sandbox
 
-PAGE_USERS = 50  # on the HTML page, newest first
-PAGE_EVENTS = 20  # of each user
+PAGE_USERS = 50  # users on the HTML page, newest first
+PAGE_EVENTS = 20  # events per user
 PAGE_REQUESTS = 40
-PAGE_SCAN_EVENTS = 100_000  # latest events looked through for the page
-MAX_JSON_ROWS = 10_000  # rows of one JSON answer
+PAGE_SCAN_EVENTS = 100_000  # latest events scanned for the page
+MAX_JSON_ROWS = 10_000  # rows per JSON answer
 
 
 class Panel:
@@ -43,10 +46,10 @@ class Panel:
         }
 
     def answer(self, call: SandboxCall) -> SandboxAnswer:
-        """Answer a /_sandbox/ request: 403 for foreign host names, 404, or 400 with the reason."""
+        """Answer a /_sandbox/ request: 403 for foreign host names, 404, or 400 with a reason."""
         if is_loopback(self.sandbox.host) and not is_loopback(_host_name(call)):
-            # A web page elsewhere can point its own name at this machine (DNS rebinding).
-            return SandboxAnswer.json({"error": "Ask for /_sandbox/ by localhost"}, status=403)
+            # A foreign web page can point its own host name at this machine (DNS rebinding).
+            return SandboxAnswer.json({"error": "Open /_sandbox/ as localhost"}, status=403)
         route = self._routes.get((call.method, call.path))
         if route is None:
             return SandboxAnswer.json({"error": f"No {call.method} {call.path}"}, status=404)
@@ -97,7 +100,7 @@ class Panel:
         return SandboxAnswer.json({"events": events, "next": following})
 
     def _filter(self, call: SandboxCall) -> Callable[[HeapEvent], bool]:
-        """Return what the query asks for; `identity` and `user_id` name the owner of today."""
+        """Return the filter of a query. `identity` and `user_id` name the current owner."""
         app_id = call.query.get("app_id")
         identity, user_id = call.query.get("identity"), _optional_number(call, "user_id")
 
@@ -147,7 +150,7 @@ class Panel:
             return SandboxAnswer.json({"accounts": every})
 
     def _keys(self, call: SandboxCall) -> SandboxAnswer:
-        """Answer with every idempotency key and how often it came, repeats included."""
+        """Answer with every idempotency key and how often it was received, repeats included."""
         app_id = call.query.get("app_id")
         keys: dict[str, int] = {}
         with self.sandbox.api.lock:
@@ -199,7 +202,7 @@ def _recency(pair: tuple[str, HeapUser]) -> tuple[float, int]:
 
 
 def newest_users(state: HeapState) -> list[UserCard]:
-    """Return the users seen last, each with the latest of their events."""
+    """Return the users seen last, each with their latest events."""
     newest = nlargest(PAGE_USERS, iter_users(state), key=_recency)
     cards = {id(user): UserCard(app_id, user, []) for app_id, user in newest}
     missing = sum(min(card.user.events, PAGE_EVENTS) for card in cards.values())

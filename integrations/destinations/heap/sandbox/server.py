@@ -1,4 +1,4 @@
-"""The sandbox as one object: Heap's API, trouble on demand, and the pages that show it all."""
+"""The sandbox as one object: Heap's API, scripted faults, and the panel."""
 
 import time
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from integrations.destinations.heap.sandbox.traffic import Traffic
 
 
 def serve(host: str = "127.0.0.1", port: int = 8085) -> "Sandbox":
-    """Return a sandbox that listens already; `serve_forever()` answers. Raises OSError."""
+    """Return a sandbox that already listens; `serve_forever()` answers. Raises OSError."""
     return Sandbox(host, port)
 
 
 class Sandbox:
-    """A local Heap on `url`. As a context manager it answers from a thread of its own.
+    """A local Heap at `url`. As a context manager it answers from its own thread.
 
-    port        0 takes a free one
-    clock       returns Unix seconds; for tests of months and minutes
-    max_events  kept for showing; older ones are let go and counted as `forgotten`
+    port        0 chooses a free port
+    clock       returns Unix seconds, so that tests can move the time
+    max_events  events kept to be shown; older ones are dropped and counted as `forgotten`
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Sandbox:
         self._listener.serve_forever(poll_interval=0.05)
 
     def shutdown(self) -> None:
-        """Stop listening and drop every connection, also those waiting in a scripted delay."""
+        """Stop listening and drop every connection, even one in a scripted delay."""
         self.closing.set()
         if self._serving:
             self._listener.shutdown()
@@ -72,14 +72,14 @@ class Sandbox:
         self.shutdown()
 
     def clear(self) -> None:
-        """Forget all that arrived and all that was scripted."""
+        """Delete all received data and all scripted faults."""
         self.api.clear()
         with self.api.lock:
             self.traffic.clear()
         self.script_faults([])
 
     def script_faults(self, faults: list[Fault]) -> None:
-        """Script what happens to the next requests; what is left of the last script goes."""
+        """Script faults for the next requests, replacing any that remain."""
         with self._script_lock:
             self.script = FaultScript(faults)
 

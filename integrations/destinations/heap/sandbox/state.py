@@ -1,16 +1,16 @@
-"""What Heap remembers: events, users and accounts, each app_id for itself. No clock, no sockets.
+"""Heap's data: events, users and accounts, separate for each app_id. No clock, no sockets.
 
-Heap documents: a user named for the first time is created; an event whose idempotency key was
-seen is not applied, the first one stays as it is; properties of users overwrite, the last value
-wins; identify moves all events of a user_id to the identity; a user_id belongs to one identity for
-ever; an identity takes ten user_ids "over a one-month period"; arrays of events are joined by `||`
-and cut at 1,024 characters.
+Documented: the first mention of a user creates the user; an event whose idempotency key was seen
+before is not applied, so the first one stays unchanged; user properties are overwritten, so the
+last value wins; identify moves all events of a user_id to the identity; a user_id belongs to one
+identity permanently; an identity takes ten user_ids "over a one-month period"; arrays in events
+are joined with `||` and cut at 1,024 characters.
 Source: https://developers.heap.io/reference/track-1, /identify-1, /add-user-properties (seen
 2026-11).
 
-Our guess, since nothing was found: an idempotency key counts within its app_id and for ever; what
-identify ignores is answered with 200; the month is the last 30 days; numbers inside an array are
-written as JavaScript would write them.
+Assumed, because no source was found: an idempotency key is unique within its app_id, permanently;
+a call that identify ignores is answered with 200; the month is the last 30 days; numbers in an
+array are written as JavaScript would write them.
 """
 
 from bisect import bisect_right
@@ -32,16 +32,18 @@ from integrations.destinations.heap.sandbox.bodies import (
     UserEntry,
 )
 
-MAX_EVENTS = 500_000  # kept, at about 0.5 kB each; idempotency keys are kept for ever
-MAX_USER_IDS_PER_IDENTITY = 10  # user_ids in a month
+MAX_EVENTS = 500_000  # events kept, about 0.5 kB each; idempotency keys are kept permanently
+MAX_USER_IDS_PER_IDENTITY = 10  # user_ids per month
 MONTH_SECONDS = 30 * 86_400  # seconds
 
 
 class HeapEvent(Struct, gc=False):
-    """An event as it is kept: `seq` is the order of arrival, from 1, over all app_ids.
+    """A stored event.
 
-    gc=False keeps half a million of them out of the garbage collector's way; none can be part
-    of a cycle.
+    seq  the order of arrival over all app_ids, counted from 1
+
+    gc=False spares the garbage collector half a million events, none of which can be part of a
+    cycle.
     """
 
     seq: int
@@ -57,23 +59,26 @@ class HeapEvent(Struct, gc=False):
 
 
 class HeapUser(Struct):
-    """A person or a visitor. `user_ids` maps each to when identify linked it (Unix seconds)."""
+    """A person or a visitor.
 
-    identity: str = ""  # "" while Heap knows a visitor's user_id only
+    user_ids  user_id → time at which identify linked it (Unix seconds)
+    """
+
+    identity: str = ""  # "" while Heap knows only a visitor's user_id
     user_ids: dict[int, float] = {}
     properties: dict[str, Any] = {}
     events: int = 0
     seen_at: float = 0.0
-    last_seq: int = 0  # of the latest event
+    last_seq: int = 0  # seq of the latest event
 
 
 class Environment:
-    """All that arrived for one app_id."""
+    """All data received for one app_id."""
 
     def __init__(self) -> None:
         self.known: dict[str, HeapUser] = {}  # by identity
-        self.visitors: dict[int, HeapUser] = {}  # by user_id, not identified yet
-        self.linked: dict[int, HeapUser] = {}  # by user_id, the known user it belongs to
+        self.visitors: dict[int, HeapUser] = {}  # user_id → visitor who is not identified yet
+        self.linked: dict[int, HeapUser] = {}  # user_id → known user to whom it belongs
         self.accounts: dict[str, dict[str, Any]] = {}
         self.keys: dict[str, int] = {}  # idempotency key → times received
         self.counts: Counter[str] = Counter()
@@ -83,7 +88,7 @@ class Environment:
         yield from self.visitors.values()
 
     def user(self, identity: str, user_id: str) -> HeapUser:
-        """Return the user of an identity or a user_id, created when new."""
+        """Return the user of an identity or a user_id, and create it if it is new."""
         if identity:
             return self.known.get(identity) or self._new(self.known, identity, HeapUser(identity))
         number = int(user_id)
@@ -91,7 +96,7 @@ class Environment:
         return user or self._new(self.visitors, number, HeapUser(user_ids={number: 0.0}))
 
     def find(self, identity: str, user_id: str) -> HeapUser | None:
-        """Return the user who owns what was sent with these ids, or None when deleted."""
+        """Return the user who owns data sent with these ids, or None if deleted."""
         if identity:
             return self.known.get(identity)
         return self.linked.get(int(user_id)) or self.visitors.get(int(user_id))
@@ -102,7 +107,7 @@ class Environment:
         return user
 
     def repeated(self, key: str) -> bool:
-        """Count an idempotency key as received; return whether it had been before."""
+        """Count an idempotency key. Return whether it was received before."""
         times = self.keys.get(key, 0)
         self.keys[key] = times + 1
         return times > 0
@@ -134,7 +139,7 @@ class Environment:
         self.counts["identities_linked"] += 1
 
     def delete(self, user: HeapUser) -> None:
-        """Forget a user and all their ids. The idempotency keys of their events stay known."""
+        """Delete a user and all their ids. The idempotency keys of their events remain known."""
         self.known.pop(user.identity, None)
         for number in user.user_ids:
             self.linked.pop(number, None)
@@ -163,7 +168,7 @@ SUMMARY_COUNTS = (
 
 
 class HeapState:
-    """Everything that arrived. Not thread-safe: whoever calls holds the sandbox's lock."""
+    """All received data. It is not thread-safe, so the caller must hold the sandbox's lock."""
 
     def __init__(self, max_events: int = MAX_EVENTS):
         self.max_events = max_events
@@ -181,7 +186,7 @@ class HeapState:
         return self.environments[app_id]
 
     def track(self, app_id: str, entries: Sequence[TrackEntry], now: float) -> None:
-        """Keep the events that are new, in the order they came."""
+        """Store the new events in order of arrival."""
         environment = self.environment(app_id)
         received = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
         before = self.last_seq
@@ -211,7 +216,7 @@ class HeapState:
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        """Let the oldest events go, a tenth at a time: cutting a list's head moves all of it."""
+        """Drop the oldest events, a tenth at a time, because each drop moves the whole list."""
         surplus = len(self.events) - self.max_events
         if surplus > self.max_events // 10:
             del self.events[:surplus]
@@ -232,7 +237,7 @@ class HeapState:
         environment.counts["account_updates"] += len(entries)
 
     def delete_users(self, app_id: str, users: Sequence[tuple[str, str]]) -> None:
-        """Delete users named by (identity, user_id), one of them "", with all their events."""
+        """Delete users with all their events. `users`: (identity, user_id), one of them ""."""
         environment = self.environment(app_id)
         found = {id(user): user for ids in users if (user := environment.find(*ids))}
         self.events = [event for event in self.events if id(self.owner(event)) not in found]
@@ -241,11 +246,11 @@ class HeapState:
         environment.counts["users_deleted"] += len(found)
 
     def owner(self, event: HeapEvent) -> HeapUser | None:
-        """Return the user an event belongs to now, after all identifies."""
+        """Return the user to whom an event belongs now, after all identify calls."""
         return self.environments[event.app_id].find(event.identity, event.user_id)
 
     def after(self, seq: int) -> Iterator[HeapEvent]:
-        """Return the kept events received after number `seq`, oldest first."""
+        """Return the stored events received after number `seq`, oldest first."""
         start = bisect_right(self.events, seq, key=attrgetter("seq"))
         return (self.events[i] for i in range(start, len(self.events)))
 
@@ -257,7 +262,7 @@ class HeapState:
 
 
 def encode_properties(properties: dict[str, Any]) -> msgspec.Raw:
-    """Return an event's properties as JSON, arrays joined: a fifth of the memory of a dict."""
+    """Encode an event's properties as JSON with arrays joined, a fifth of the memory of a dict."""
     for key, value in properties.items():
         if type(value) is list:
             properties[key] = join_array(value)
@@ -265,7 +270,7 @@ def encode_properties(properties: dict[str, Any]) -> msgspec.Raw:
 
 
 def join_array(values: Sequence[str | int | float]) -> str:
-    """Return an array as Heap keeps it: `a||b||c`, cut at 1,024 characters.
+    """Return an array as Heap stores it: `a||b||c`, cut at 1,024 characters.
 
     Source: https://developers.heap.io/reference/track-1 (seen 2026-11).
     """

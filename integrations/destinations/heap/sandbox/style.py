@@ -1,4 +1,4 @@
-"""The look of /_sandbox/, light and dark, from a phone to a wide screen."""
+"""The style sheet of /_sandbox/, light and dark, for phones and wide screens."""
 
 STYLE = """
 :root {

@@ -1,4 +1,4 @@
-"""The requests that came in: the latest one by one, all of them counted."""
+"""The log of requests: the latest ones in full, and counts of all."""
 
 from collections import Counter, deque
 
@@ -6,11 +6,11 @@ from msgspec import Struct
 
 from integrations.destinations.heap.sandbox.exchange import SandboxAnswer
 
-MAX_LATEST_REQUESTS = 200  # latest requests
+MAX_LATEST_REQUESTS = 200  # latest requests that are kept
 
 
 class RequestRecord(Struct, frozen=True):
-    """One API request and what became of it. `outcome` is the status, or "reset"."""
+    """One API request with its outcome, which is the status or "reset"."""
 
     at: float  # Unix seconds
     endpoint: str
@@ -19,11 +19,11 @@ class RequestRecord(Struct, frozen=True):
     size: int  # bytes of the body, unpacked
     duration_ms: float
     fault: bool
-    said: str  # start of a refusal's text
+    said: str  # start of an error's text
 
 
 class Traffic:
-    """Counts by endpoint and outcome since the last reset. Not thread-safe, like `State`."""
+    """Counts by endpoint and outcome since the last reset. Not thread-safe, like HeapState."""
 
     def __init__(self) -> None:
         self.clear()

@@ -1,4 +1,4 @@
-"""Heap's sandbox over real HTTP: what it takes, what it refuses, what it shows, how it fails."""
+"""Heap's sandbox over real HTTP: accepted and rejected requests, faults, and the panel."""
 
 import gzip
 import re
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class Clock:
-    """Unix seconds that stand still until moved."""
+    """A clock in Unix seconds that stands still until a test moves it."""
 
     def __init__(self):
         self.now = 1_795_000_000.0
@@ -42,7 +42,7 @@ class Clock:
 
 
 class Client:
-    """Talks to a sandbox as a vendor's client would, and reads what it shows."""
+    """Sends requests to a sandbox as a vendor's client would, and reads its panel."""
 
     def __init__(self, sandbox: Sandbox, clock: Clock):
         self.sandbox, self.clock, self.url = sandbox, clock, sandbox.url
@@ -102,7 +102,7 @@ def heap(clock):
         client.session.close()
 
 
-# What it takes
+# Accepted requests
 
 
 def test_a_single_event_is_taken_and_answered_as_heap_answers(heap):
@@ -276,7 +276,7 @@ def test_an_identity_takes_ten_user_ids_in_a_month_and_more_after_it(heap):
     assert "10" in heap.users(identity="ada")[0]["user_ids"]
 
 
-# What it refuses
+# Rejected requests
 
 
 TRACK_REFUSALS = {
@@ -770,7 +770,7 @@ def test_reset_clears_events_faults_limits_and_counts(heap):
     assert [each["seq"] for each in heap.events()] == [1, 2]
 
 
-# What it shows
+# The panel
 
 
 def test_the_state_counts_what_arrived(heap):
@@ -995,7 +995,7 @@ def run_command(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-# Bare settings: the sandbox must run where nothing of ours is configured.
+# Bare settings, because the sandbox must run without Penstock's configuration.
 COMMAND = """
 import sys
 from django.conf import settings
