@@ -86,7 +86,7 @@ EMPTY_PLAN = TypePlan()
 
 
 def _number_repeats(actions: list[Action]) -> list[Action]:
-    """Number each action by the actions of the same kind before it."""
+    """Set the `repeat` of each action to the number of earlier actions of its kind."""
     seen: Counter[str] = Counter()
     numbered = []
     for action in actions:

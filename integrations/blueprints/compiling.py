@@ -1,4 +1,4 @@
-"""Compiles a blueprint's JSON to a Blueprint, or reports every problem in it."""
+"""Compiles a blueprint's JSON into a Blueprint, or reports every problem in it."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -50,12 +50,12 @@ def compile_blueprint(data: Any, kinds: Collection[str] | None = None) -> Bluepr
 
 
 def compile_trigger(text: str) -> Condition:
-    """Compile a trigger to a function of a message. Raises TriggerError."""
+    """Compile a trigger into a function of a message. Raises TriggerError."""
     return compile_condition(parse_trigger(text))
 
 
 def compile_mapping(data: Any) -> tuple[Mapper, list[Problem]]:
-    """Compile a mapping to a function, and return its problems.
+    """Compile a mapping into a function, and return its problems.
 
     The function is unusable if any problem is `fatal`.
     """

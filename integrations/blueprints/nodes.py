@@ -1,4 +1,4 @@
-"""Compiles a mapping's JSON node by node to functions, and collects every problem.
+"""Compiles a mapping's JSON node by node into functions, and collects every problem.
 
 A mapper takes its input (the message or, inside `@arrayPath`, an item) and returns a JSON value,
 or MISSING if there is no value. The JSON is not read again once it is compiled.
@@ -77,7 +77,7 @@ def map_to_missing(payload: Any) -> Any:
 
 
 def json_type_name(value: Any) -> str:
-    """Return the type of a JSON value as error messages name it, with its article."""
+    """Return the type of a JSON value as error messages name it: "a list", "text"."""
     if isinstance(value, dict):
         return "a directive" if any(key.startswith("@") for key in value) else "an object"
     if isinstance(value, bool) or value is None:

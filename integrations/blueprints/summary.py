@@ -1,4 +1,4 @@
-"""Describes what a blueprint sends, for people who never read one. Pure."""
+"""Describes what a blueprint sends, for people who have never read one. Pure."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Parses the trigger language to a tree, or raises an error that names the position.
+"""Parses the trigger language into a tree, or raises an error that names the position.
 
     or          and ("or" and)*                     and binds stronger than or
     and         not ("and" not)*
@@ -66,7 +66,7 @@ class Token(NamedTuple):
 
 
 def parse_trigger(text: str) -> Node:
-    """Parse a trigger to its tree. Raises TriggerError."""
+    """Parse a trigger into its tree. Raises TriggerError."""
     return _Parser(text).tree()
 
 

@@ -78,7 +78,7 @@ def simplify_for_type(node: Node, kind: str) -> Node | bool:
 
 
 def compile_condition(node: Node) -> Condition:
-    """Compile the tree to one function. It accepts any JSON and never raises."""
+    """Compile the tree into one function. It accepts any JSON and never raises."""
     if isinstance(node, Test):
         return _compile_test(node)
     if isinstance(node, Not):
