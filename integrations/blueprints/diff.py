@@ -65,41 +65,45 @@ def diff_lines(old: Json, new: Json) -> list[str]:
 def describe_changes(old: Json, new: Json) -> list[str]:
     """Return the changes, one sentence each."""
     before, after = _actions_by_name(old), _actions_by_name(new)
-    gone = [name for name in before if name not in after]
-    come = [name for name in after if name not in before]
-    found = []
-    for name in list(gone):
-        same = [each for each in come if _without_name(after[each]) == _without_name(before[name])]
+    removed_names = [name for name in before if name not in after]
+    added_names = [name for name in after if name not in before]
+    changes = []
+    for name in list(removed_names):
+        same = [
+            each
+            for each in added_names
+            if _without_name(after[each]) == _without_name(before[name])
+        ]
         if same:
-            found.append(f"Action {_action_label(name)} renamed to {_action_label(same[0])}.")
-            gone.remove(name)
-            come.remove(same[0])
-    found += [f"Action {_action_label(name)} removed." for name in gone]
-    found += [f"Action {_action_label(name)} added." for name in come]
-    kept = [name for name in after if name in before]
-    found += [
+            changes.append(f"Action {_action_label(name)} renamed to {_action_label(same[0])}.")
+            removed_names.remove(name)
+            added_names.remove(same[0])
+    changes += [f"Action {_action_label(name)} removed." for name in removed_names]
+    changes += [f"Action {_action_label(name)} added." for name in added_names]
+    common_names = [name for name in after if name in before]
+    changes += [
         words
-        for name in kept
+        for name in common_names
         for words in _describe_action_changes(name, before[name], after[name])
     ]
-    if kept != [name for name in before if name in after]:
-        found.append("Actions reordered.")
+    if common_names != [name for name in before if name in after]:
+        changes.append("Actions reordered.")
     if old.get("otherwise", "drop") != new.get("otherwise", "drop"):
-        found.append(f"Otherwise changed to “{new.get('otherwise', 'drop')}”.")
-    return found or ["Nothing changed."]
+        changes.append(f"Otherwise changed to “{new.get('otherwise', 'drop')}”.")
+    return changes or ["Nothing changed."]
 
 
 def _actions_by_name(blueprint: Json) -> dict[ActionKey, Json]:
     seen: Counter[str] = Counter()
-    named = {}
+    by_key = {}
     for action in blueprint.get("actions", ()):
-        named[action["name"], seen[action["name"]]] = action
+        by_key[action["name"], seen[action["name"]]] = action
         seen[action["name"]] += 1
-    return named
+    return by_key
 
 
-def _action_label(named: ActionKey) -> str:
-    name, which = named
+def _action_label(key: ActionKey) -> str:
+    name, which = key
     return f"“{name}”" + (f" ({which + 1})" if which else "")
 
 
@@ -107,15 +111,15 @@ def _without_name(action: Json) -> dict[str, Any]:
     return {key: value for key, value in action.items() if key != "name"}
 
 
-def _describe_action_changes(named: ActionKey, old: Json, new: Json) -> list[str]:
+def _describe_action_changes(name: ActionKey, old: Json, new: Json) -> list[str]:
     words = []
     if old.get("enabled", True) != new.get("enabled", True):
         words.append(
-            f"Action {_action_label(named)} switched {'on' if new.get('enabled', True) else 'off'}."
+            f"Action {_action_label(name)} switched {'on' if new.get('enabled', True) else 'off'}."
         )
     differing = [key for key in ("trigger", "kind", "mapping") if old.get(key) != new.get(key)]
     if differing:
-        words.append(f"Action {_action_label(named)}: {' and '.join(differing)} changed.")
+        words.append(f"Action {_action_label(name)}: {' and '.join(differing)} changed.")
     return words
 
 

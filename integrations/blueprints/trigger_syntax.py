@@ -73,15 +73,15 @@ def parse_trigger(text: str) -> Node:
 def _tokenize(text: str) -> Iterator[Token]:
     at = 0
     while at < len(text):
-        found = TOKEN_PATTERN.match(text, at)
-        if found is None and text[at] in "\"'":
+        match = TOKEN_PATTERN.match(text, at)
+        if match is None and text[at] in "\"'":
             raise TriggerError(at + 1, f"expected a closing quote, found {text[at : at + 20]}")
-        if found is None:  # not a token; the parser knows what it expects here
+        if match is None:  # not a token; the parser knows what it expects here
             yield Token("end", text[at : at + 20], at + 1)
             return
-        if found.lastgroup != "blank":
-            yield Token(found.lastgroup or "", found.group(), at + 1)
-        at = found.end()
+        if match.lastgroup != "blank":
+            yield Token(match.lastgroup or "", match.group(), at + 1)
+        at = match.end()
     yield Token("end", "", len(text) + 1)
 
 
@@ -202,8 +202,8 @@ class _Parser:
             raise self.error("expected text in quotes", token)
         self.expect(")")
         text = _unquote(token)
-        found = _contains_test(text) if name == "contains" else self.matching(text, token)
-        check = _text_check(found, negated=negated)
+        matches = _contains_test(text) if name == "contains" else self.matching(text, token)
+        check = _text_check(matches, negated=negated)
         return Test(field, keys, check, f"{'!' * negated}{self.since(first)}")
 
     def matching(self, pattern: str, token: Token) -> Callable[[str], bool]:
@@ -268,8 +268,8 @@ class _Parser:
         """Return a number. A number in quotes is accepted, as in the reference."""
         token = self.take()
         bare = _unquote(token)
-        found = TOKEN_PATTERN.fullmatch(bare)
-        if found is None or found.lastgroup != "number":
+        match = TOKEN_PATTERN.fullmatch(bare)
+        if match is None or match.lastgroup != "number":
             raise self.error("expected a number", token)
         return _parse_number(bare)
 
@@ -303,11 +303,11 @@ def _contains_test(part: str) -> Callable[[str], bool]:
     return lambda text: part in text
 
 
-def _text_check(found: Callable[[str], bool], *, negated: bool) -> Callable[[Any], bool]:
+def _text_check(matches: Callable[[str], bool], *, negated: bool) -> Callable[[Any], bool]:
     """Return a check that only text passes, negated or not, because pasted triggers rely on it."""
     if negated:
-        return lambda value: type(value) is str and not found(value)
-    return lambda value: type(value) is str and found(value)
+        return lambda value: type(value) is str and not matches(value)
+    return lambda value: type(value) is str and matches(value)
 
 
 def _order_check(holds: Callable[[Any, Any], bool], number: float) -> Callable[[Any], bool]:

@@ -102,10 +102,10 @@ class ConditionResult(NamedTuple):
 def deciding_conditions(node: Node, view: MessageView) -> list[ConditionResult]:
     """Return the conditions that decide the result: it stays the same while none changes."""
     if isinstance(node, Test):
-        found = view.get(node.field)
+        value = view.get(node.field)
         for key in node.keys:
-            found = _child(found, key)
-        return [ConditionResult(node.text, node.check(found), found)]
+            value = _child(value, key)
+        return [ConditionResult(node.text, node.check(value), value)]
     if isinstance(node, Not):
         return deciding_conditions(node.inner, view)
     outcome = compile_condition(node)(view)

@@ -25,8 +25,8 @@ def compile_if(given: Any, place: Place) -> Mapper:
     is_blank = javascript.is_blank if asked == "blank" else _is_null
 
     def choose(payload: Any) -> Any:
-        found = value(payload)
-        return otherwise(payload) if found is MISSING or is_blank(found) else then(payload)
+        result = value(payload)
+        return otherwise(payload) if result is MISSING or is_blank(result) else then(payload)
 
     return choose
 
@@ -43,13 +43,13 @@ def compile_exclude_when_null(given: Any, place: Place) -> Mapper:
     value = raw_or_directive(given, place)
 
     def exclude(payload: Any) -> Any:
-        found = value(payload)
-        if found is None:
+        result = value(payload)
+        if result is None:
             return MISSING
         return (
-            _without_nulls(found, keeps_missing=place.keeps_missing)
-            if isinstance(found, dict)
-            else found
+            _without_nulls(result, keeps_missing=place.keeps_missing)
+            if isinstance(result, dict)
+            else result
         )
 
     return exclude

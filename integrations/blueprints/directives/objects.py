@@ -65,8 +65,8 @@ def compile_json(given: Any, place: Place) -> Mapper:
         return map_to_missing
 
     def run(payload: Any) -> Any:
-        found = value(payload)
-        return found if found is MISSING else convert(found)
+        result = value(payload)
+        return result if result is MISSING else convert(result)
 
     return run
 

@@ -32,12 +32,12 @@ def compile_case(given: Any, place: Place) -> Mapper:
     value = text_or_directive(options["value"], place.at("value"))
 
     def change(payload: Any) -> Any:
-        found = value(payload)
-        if not isinstance(found, str):
-            return found
+        result = value(payload)
+        if not isinstance(result, str):
+            return result
         if convert is None:
             raise MessageRejected(f"{place.path}/operator: must be lower or upper.")
-        return convert(found)
+        return convert(result)
 
     return change
 
@@ -62,14 +62,14 @@ def compile_replace(given: Any, place: Place) -> Mapper:
         return map_to_missing  # as in the reference
 
     def replace(payload: Any) -> str:
-        found = value(payload)
-        if isinstance(found, bool | int | float):
-            found = javascript.to_text(found)
-        if not isinstance(found, str):
+        result = value(payload)
+        if isinstance(result, bool | int | float):
+            result = javascript.to_text(result)
+        if not isinstance(result, str):
             return ""
         for replacer in replacers:
-            found = replacer(found)
-        return found
+            result = replacer(result)
+        return result
 
     return replace
 
@@ -102,5 +102,5 @@ def _replacer(
         return lambda text: text.replace(pattern, replacement, -1 if everywhere else 1)
     # Without re.ASCII, Python would match "s" with "ſ", and "k" with the Kelvin sign.
     flags = re.IGNORECASE | (re.ASCII if pattern.isascii() else 0)
-    found = re.compile(re.escape(pattern), flags)
-    return lambda text: found.sub(lambda _: replacement, text, count=0 if everywhere else 1)
+    regex = re.compile(re.escape(pattern), flags)
+    return lambda text: regex.sub(lambda _: replacement, text, count=0 if everywhere else 1)

@@ -54,10 +54,10 @@ TemplatePieces = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 def _split_template(template: str) -> TemplatePieces:
     """Return the texts around the placeholders, and the keys of each placeholder's path."""
     texts, paths, end = [], [], 0
-    for found in PLACEHOLDER_PATTERN.finditer(template):
-        texts.append(template[end : found.start()])
-        paths.append(parse_template_path((found[1] or found[2]).strip()))
-        end = found.end()
+    for match in PLACEHOLDER_PATTERN.finditer(template):
+        texts.append(template[end : match.start()])
+        paths.append(parse_template_path((match[1] or match[2]).strip()))
+        end = match.end()
     return (*texts, template[end:]), tuple(paths)
 
 
@@ -85,12 +85,12 @@ def compile_array_path(given: Any, place: Place) -> Mapper:
         return find
 
     def each(payload: Any) -> Any:
-        found = find(payload)
-        if isinstance(found, dict):
-            found = [found]
-        if not isinstance(found, list):
-            return found
-        items = [shaped(item) for item in found]
+        result = find(payload)
+        if isinstance(result, dict):
+            result = [result]
+        if not isinstance(result, list):
+            return result
+        items = [shaped(item) for item in result]
         return [None if item is MISSING else item for item in items]
 
     return each

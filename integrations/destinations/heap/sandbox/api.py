@@ -139,6 +139,6 @@ class HeapApi:
 
 def _error_answer(refusal: CallRejected) -> SandboxAnswer:
     """Return an error of a deletion call. Heap's page names both forms; the texts are assumed."""
-    said = str(refusal)
-    err = {"err": {"message": said}, "error": said, "message": said}
+    message = str(refusal)
+    err = {"err": {"message": message}, "error": message, "message": message}
     return SandboxAnswer.json(err, status=refusal.status)

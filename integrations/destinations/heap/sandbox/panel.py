@@ -94,8 +94,8 @@ class Panel:
     def _events(self, call: SandboxCall) -> SandboxAnswer:
         limit = min(_number(call, "limit", 1_000), MAX_JSON_ROWS)
         with self.sandbox.api.lock:
-            found = filter(self._filter(call), self.state.after(_number(call, "after", 0)))
-            events = [self._event(event) for event in islice(found, limit)]
+            matches = filter(self._filter(call), self.state.after(_number(call, "after", 0)))
+            events = [self._event(event) for event in islice(matches, limit)]
         following = events[-1]["seq"] if events and len(events) == limit else None
         return SandboxAnswer.json({"events": events, "next": following})
 
@@ -131,14 +131,14 @@ class Panel:
         identity, user_id = call.query.get("identity"), _optional_number(call, "user_id")
         app_id = call.query.get("app_id")
         with self.sandbox.api.lock:
-            found = [
+            matches = [
                 (app, user)
                 for app, user in iter_users(self.state)
                 if app_id in (None, app) and _has_ids(user, identity, user_id)
             ]
-            found.sort(key=_recency, reverse=True)
-            shown = [_user_json(app, user) for app, user in found[offset : offset + limit]]
-        return SandboxAnswer.json({"users": shown, "total": len(found)})
+            matches.sort(key=_recency, reverse=True)
+            shown = [_user_json(app, user) for app, user in matches[offset : offset + limit]]
+        return SandboxAnswer.json({"users": shown, "total": len(matches)})
 
     def _accounts(self, call: SandboxCall) -> SandboxAnswer:
         with self.sandbox.api.lock:

@@ -239,11 +239,11 @@ class HeapState:
     def delete_users(self, app_id: str, users: Sequence[tuple[str, str]]) -> None:
         """Delete users with all their events. `users`: (identity, user_id), one of them ""."""
         environment = self.environment(app_id)
-        found = {id(user): user for ids in users if (user := environment.find(*ids))}
-        self.events = [event for event in self.events if id(self.owner(event)) not in found]
-        for user in found.values():
+        deleted = {id(user): user for ids in users if (user := environment.find(*ids))}
+        self.events = [event for event in self.events if id(self.owner(event)) not in deleted]
+        for user in deleted.values():
             environment.delete(user)
-        environment.counts["users_deleted"] += len(found)
+        environment.counts["users_deleted"] += len(deleted)
 
     def owner(self, event: HeapEvent) -> HeapUser | None:
         """Return the user to whom an event belongs now, after all identify calls."""

@@ -727,11 +727,11 @@ def check_account(
     objects: str = "flatten",
 ) -> None:
     """Check that every leaf arrives or is named in a note."""
-    told = "\n".join(notes)
+    note_text = "\n".join(notes)
     for name, value in leaves(given, arrays=arrays, objects=objects):
-        assert arrived(value, sent.get(name), arrays) or properties.property_label(name) in told, (
-            name
-        )
+        assert (
+            arrived(value, sent.get(name), arrays) or properties.property_label(name) in note_text
+        ), name
 
 
 FIELDS = {field.key: field for field in DESTINATION.config_fields}
