@@ -77,8 +77,9 @@ TROUBLESHOOTING = (
         symptom="Heap is unavailable, or asks to slow down (429)",
         cause="Heap or the network has a problem, or more was sent than Heap accepts: 15,000 "
         "events a minute for an App ID, 1,000 a minute for one user.",
-        fix="You need not do anything. Nothing is lost, and Penstock keeps the order and retries "
-        "automatically. If the problem lasts, check whether a firewall blocks the connection.",
+        fix="You do not need to do anything. Nothing is lost, and Penstock keeps the order and "
+        "retries automatically. If the problem lasts, check whether a firewall blocks the "
+        "connection.",
         errors=("VendorUnavailable",),
         statuses=(408, 425, 429, 500, 502, 503, 504),
     ),
