@@ -217,7 +217,7 @@ def _validate_config(
 def _field_problem(field: ConfigField, value: Any) -> str:
     """Return what is wrong with the value of a field, as advice, or ""."""
     if not isinstance(value, str):
-        return f"{field.label} must be a text."
+        return f"{field.label} must be text."
     value = value.strip()
     if not value:
         return f"{field.label} is required. {field.help_text}".strip() if field.required else ""
