@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator
 from heapq import nlargest
 from ipaddress import ip_address
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
+from integrations.destinations.heap.sandbox.api import HeapApi
 from integrations.destinations.heap.sandbox.exchange import CallRejected, SandboxAnswer, SandboxCall
-from integrations.destinations.heap.sandbox.faults import read_script
+from integrations.destinations.heap.sandbox.faults import Fault, FaultScript, read_script
 from integrations.destinations.heap.sandbox.limits import DOCUMENTED_LIMITS, Limits, RateLimiter
 from integrations.destinations.heap.sandbox.page import Overview, UserCard, render_page
 from integrations.destinations.heap.sandbox.state import HeapEvent, HeapState, HeapUser
-
-if TYPE_CHECKING:
-    from integrations.destinations.heap.sandbox.server import Sandbox
+from integrations.destinations.heap.sandbox.traffic import Traffic
 
 PAGE_USERS = 50  # users on the HTML page, newest first
 PAGE_EVENTS = 20  # events per user
@@ -27,8 +26,23 @@ PAGE_SCAN_EVENTS = 100_000  # latest events scanned for the page
 MAX_JSON_ROWS = 10_000  # rows per JSON answer
 
 
+class SandboxServer(Protocol):
+    """The parts of the server (server.Sandbox) that the panel shows and changes."""
+
+    host: str
+    state: HeapState
+    api: HeapApi
+    traffic: Traffic
+    script: FaultScript
+    clock: Callable[[], float]
+
+    def clear(self) -> None: ...
+
+    def script_faults(self, faults: list[Fault]) -> None: ...
+
+
 class Panel:
-    def __init__(self, sandbox: "Sandbox"):
+    def __init__(self, sandbox: SandboxServer):
         self.sandbox, self.state = sandbox, sandbox.state
         self._routes: dict[tuple[str, str], Callable[[SandboxCall], SandboxAnswer]] = {
             ("GET", "/_sandbox/"): self._page,
