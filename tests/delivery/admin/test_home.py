@@ -21,6 +21,7 @@ from integrations.catalog import catalog
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
 from integrations.sources.sdk_snippets import SNIPPETS
+from tests.support.admin_pages import read_page, text_of
 from tests.support.factories import (
     CONFIG,
     make_delivery,
@@ -45,18 +46,8 @@ def _logged_in(client):
     client.force_login(make_user())
 
 
-def read(client, address, **params):
-    answer = client.get(address, params)
-    assert answer.status_code == 200, answer
-    return answer.content.decode()
-
-
 def read_of(answer):
     return unescape(answer.content.decode())
-
-
-def text_of(html):
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
 def settled(installation, now, **numbers):
@@ -68,22 +59,22 @@ def settled(installation, now, **numbers):
 
 
 def test_a_new_penstock_shows_three_steps_that_tick_themselves_off(client):
-    assert "Add a source" in read(client, HOME)
+    assert "Add a source" in read_page(client, HOME)
     make_source(write_key="wk_first")
-    html = read(client, HOME)
+    html = read_page(client, HOME)
     assert text_of(html).count("Done") == 1
     assert "-u wk_first:" in html
     make_installation()
-    assert text_of(read(client, HOME)).count("Done") == 2
+    assert text_of(read_page(client, HOME)).count("Done") == 2
     make_event()
-    assert "Three steps" not in read(client, HOME)
+    assert "Three steps" not in read_page(client, HOME)
 
 
 def test_when_all_is_well_the_first_sentence_says_so(client):
     make_delivery(make_installation(name="Heap"), state="delivered")
-    assert "Heap is delivering." in read(client, HOME)
+    assert "Heap is delivering." in read_page(client, HOME)
     make_installation(name="Heap EU")
-    assert "All 2 installations are delivering." in read(client, HOME)
+    assert "All 2 installations are delivering." in read_page(client, HOME)
 
 
 def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
@@ -92,7 +83,7 @@ def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
     Lane.objects.filter(installation__name="Refused").update(
         paused=True, last_error="Heap refused the credentials: HTTP 401."
     )
-    text = text_of(read(client, HOME))
+    text = text_of(read_page(client, HOME))
     assert "Refused needs attention. Heap refused the credentials: HTTP 401." in text
     assert "The other one is delivering." in text
     assert text.index("Needs attention Heap refused") < text.rindex("A well one")
@@ -106,25 +97,27 @@ def test_of_the_others_each_is_told_as_it_is(client):
     soon = timezone.now() + timedelta(minutes=5)
     Lane.objects.filter(installation__name="Waits").update(due_at=soon, failures=1)
     Lane.objects.filter(installation__name="Refused").update(paused=True)
-    assert "Of the 3 others, 1 is waiting, 1 is paused and 1 is delivering." in read(client, HOME)
+    assert "Of the 3 others, 1 is waiting, 1 is paused and 1 is delivering." in read_page(
+        client, HOME
+    )
     gone = Installation.objects.exclude(name__in=("Refused", "Paused"))
     gone.update(uninstalled_at=timezone.now())
-    assert "The other one is paused." in read(client, HOME)
+    assert "The other one is paused." in read_page(client, HOME)
 
 
 def test_who_waits_is_said_with_why_and_until_when(client):
     make_delivery(make_installation(name="Shop"))
     due_at = timezone.now() + timedelta(minutes=5)
     Lane.objects.update(due_at=due_at, last_error="HTTP 503: busy", failures=3)
-    text = text_of(read(client, HOME))
+    text = text_of(read_page(client, HOME))
     since = f"{Lane.objects.get().changed_at:%H:%M:%S} UTC"
     next_attempt = f"next attempt {due_at:%H:%M:%S} UTC"
     assert f"Shop is waiting for Heap. HTTP 503: busy since {since} ; {next_attempt}" in text
     make_delivery(make_installation(name="Other"), make_event())
     Lane.objects.update(paused=True)
-    assert "Other and Shop need attention." in text_of(read(client, HOME))
+    assert "Other and Shop need attention." in text_of(read_page(client, HOME))
     Installation.objects.update(enabled=False)
-    assert "Other and Shop are paused by an admin." in text_of(read(client, HOME))
+    assert "Other and Shop are paused by an admin." in text_of(read_page(client, HOME))
 
 
 def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):
@@ -132,7 +125,7 @@ def test_figures_and_chart_are_those_of_the_time_that_was_chosen(client):
     now = timezone.now()
     settled(installation, now, delivered=90, failed=10)
     settled(installation, now - timedelta(hours=5), delivered=900)
-    hour, day = (read(client, HOME, span=span) for span in ("hour", "day"))
+    hour, day = (read_page(client, HOME, span=span) for span in ("hour", "day"))
     assert "Success rate 90 %" in text_of(hour)
     assert "990 delivered, 10 failed" in day
     drawn = json.loads(unescape(re.search(r'data-chart="([^"]+)"', hour)[1]))
@@ -160,11 +153,11 @@ def test_failures_are_grouped_by_their_reason_with_a_link_to_the_newest(client):
     installation = make_installation()
     for reason in ("no name", "no name", "too long"):
         newest = make_delivery(installation, make_event(), state="failed", reason=reason)
-    html = read(client, HOME)
+    html = read_page(client, HOME)
     assert "2 failed" in html
     assert f"/admin/delivery/delivery/{newest.pk}/change/" in html
     Delivery.objects.update(settled_at=timezone.now() - timedelta(days=2))
-    assert "Needs your attention" not in read(client, HOME)
+    assert "Needs your attention" not in read_page(client, HOME)
 
 
 def test_open_incidents_are_told_until_they_are_over(client):
@@ -173,31 +166,31 @@ def test_open_incidents_are_told_until_they_are_over(client):
     incident = Incident.objects.create(
         kind="late", about="Heap", text="The oldest is 20 min old.", opened_at=now, seen_at=now
     )
-    assert "Deliveries are late Heap The oldest is 20 min old." in text_of(read(client, HOME))
+    assert "Deliveries are late Heap The oldest is 20 min old." in text_of(read_page(client, HOME))
     Incident.objects.filter(pk=incident.pk).update(closed_at=now)
-    assert "Deliveries are late" not in read(client, HOME)
+    assert "Deliveries are late" not in read_page(client, HOME)
 
 
 def test_failed_ones_are_delivered_again_and_events_backfilled_from_the_overview(client):
     installation = make_delivery(state="failed").installation
-    html = unescape(read(client, f"{MINE}{installation.pk}/change/"))
+    html = unescape(read_page(client, f"{MINE}{installation.pk}/change/"))
     for query in ("states=failed", "kind=backfill"):
         (address,) = re.findall(rf'"(/admin/[^"]+\?installation={installation.pk}&{query})"', html)
-        assert f'value="{installation.pk}" selected' in read(client, address)
+        assert f'value="{installation.pk}" selected' in read_page(client, address)
 
 
 def test_the_overview_leads_to_the_last_error(client):
     installation = make_delivery(state="failed", reason="HTTP 400: too old").installation
     newest = make_delivery(state="failed", reason="HTTP 400: no name")
     make_delivery(state="delivered")
-    html = read(client, f"{MINE}{installation.pk}/change/")
+    html = read_page(client, f"{MINE}{installation.pk}/change/")
     assert re.search(rf'delivery/{newest.pk}/change/">HTTP 400: no name</a>', html)
     assert "too old" not in html
 
 
 def test_a_time_that_does_not_exist_is_the_hour(client):
     make_delivery(state="delivered")
-    assert "last hour" in read(client, HOME, span="century")
+    assert "last hour" in read_page(client, HOME, span="century")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +216,7 @@ def test_numbers_are_short_and_a_failure_never_rounds_to_all_delivered():
 def test_a_source_shows_each_sdk_with_its_own_key_and_our_host(client):
     source = make_source(write_key="wk_own")
     for each in SNIPPETS:
-        text = unescape(read(client, f"/admin/integrations/source/{source.pk}/", sdk=each.key))
+        text = unescape(read_page(client, f"/admin/integrations/source/{source.pk}/", sdk=each.key))
         assert each.fill("http://testserver", "wk_own") in text
         assert "{host}" not in text
         assert "wk_own" in each.fill("", "wk_own")
@@ -231,11 +224,11 @@ def test_a_source_shows_each_sdk_with_its_own_key_and_our_host(client):
 
 def test_a_source_says_when_it_was_last_seen_and_how_much_came(client):
     source = make_source()
-    assert "never" in text_of(read(client, "/admin/integrations/source/"))
+    assert "never" in text_of(read_page(client, "/admin/integrations/source/"))
     event = {"event": "A", "userId": "u", "writeKey": source.write_key}
     client.post("/v1/track", json.dumps(event), content_type="application/json")
     for _ in range(2):  # from the tally, then from the metrics
-        text = text_of(read(client, "/admin/integrations/source/"))
+        text = text_of(read_page(client, "/admin/integrations/source/"))
         assert re.search(r"1 (\d+ s|1 min) ago", text)  # the metrics count by the minute
         rollup.roll_up_metrics(timezone.now())
 
@@ -252,12 +245,12 @@ def test_a_write_key_is_rotated_and_the_old_one_can_be_revoked(client):
     own = f"/admin/integrations/source/{source.pk}/"
     client.post(f"{own}rotate/", {"overlap": "24"})
     source.refresh_from_db()
-    html = read(client, own)
+    html = read_page(client, own)
     assert source.write_key != "wk_old_key"
     assert source.write_key in html
     assert "wk_old_key" in html
     client.post(f"/admin/integrations/source/keys/{source.further_keys.get().pk}/revoke/")
-    assert "wk_old_key" not in read(client, own)
+    assert "wk_old_key" not in read_page(client, own)
     client.force_login(make_user("viewer", is_superuser=False))
     assert client.post(f"{own}rotate/", {"overlap": "0"}).status_code == 403
 
@@ -265,12 +258,12 @@ def test_a_write_key_is_rotated_and_the_old_one_can_be_revoked(client):
 def test_a_source_is_archived_and_brought_back(client):
     source = make_source(write_key="wk_own")
     own = f"/admin/integrations/source/{source.pk}/"
-    assert "its name stays taken" in text_of(read(client, f"{own}archive/"))
+    assert "its name stays taken" in text_of(read_page(client, f"{own}archive/"))
     client.post(f"{own}archive/")
-    assert "Archived" in read(client, own)
-    assert re.search(r"Shop <.*Archived", read(client, "/admin/integrations/source/"))
+    assert "Archived" in read_page(client, own)
+    assert re.search(r"Shop <.*Archived", read_page(client, "/admin/integrations/source/"))
     client.post(f"{own}bring-back/")
-    assert "Archived" not in read(client, own)
+    assert "Archived" not in read_page(client, own)
     assert client.get(f"{own}bring-back/").status_code == 405
     client.force_login(make_user("viewer", is_superuser=False))
     for address in ("archive/", "bring-back/", "keys/add/"):
@@ -284,7 +277,7 @@ def test_a_source_is_given_one_more_key_that_says_who_uses_it(client):
     key = source.further_keys.get()
     assert timedelta(days=29) < key.expires_at - timezone.now() < timedelta(days=31)
     assert f"{key.key} iOS app, ends {key.expires_at:%-d %b %Y}" in text_of(
-        read(client, own)
+        read_page(client, own)
     ).replace(" ,", ",")
     client.post(f"{own}keys/add/", {"note": "", "days": "0"})
     assert source.further_keys.latest("pk").expires_at is None
@@ -300,21 +293,21 @@ def test_an_incident_has_a_page_with_what_it_is_about(client):
         kind="late", subject=f"installation:{installation.pk}", about="Heap", opened_at=now,
         text="The oldest is 20 minutes old.", seen_at=now,
     )  # fmt: skip
-    html = read(client, f"/admin/delivery/incident/{incident.pk}/change/")
+    html = read_page(client, f"/admin/delivery/incident/{incident.pk}/change/")
     assert "Heap: deliveries are late" in html
     assert f"{MINE}{installation.pk}/change/" in html
-    assert f"/admin/delivery/incident/{incident.pk}/change/" in read(
+    assert f"/admin/delivery/incident/{incident.pk}/change/" in read_page(
         client, "/admin/delivery/incident/"
     )
     log = unescape(re.search(r'"(/admin/delivery/delivery/\?[^"]*)"', html)[1])
-    assert "log-problem" not in read(client, log)
+    assert "log-problem" not in read_page(client, log)
 
 
 def test_a_test_alarm_goes_where_alarms_go(client, settings, mailoutbox):
     address = "/admin/delivery/incident/test/"
     assert "No notifications are configured" in read_of(client.post(address, follow=True))
     settings.ALARM_EMAILS = ["ops@example.com"]
-    assert "mail to ops@example.com" in read(client, "/admin/delivery/incident/")
+    assert "mail to ops@example.com" in read_page(client, "/admin/delivery/incident/")
     assert "A test alert was sent by mail." in read_of(client.post(address, follow=True))
     assert mailoutbox[0].to == ["ops@example.com"]
     assert "Nothing is wrong" in mailoutbox[0].body
@@ -329,7 +322,7 @@ def test_a_test_alarm_goes_where_alarms_go(client, settings, mailoutbox):
 
 
 def test_without_a_cluster_the_system_page_says_that_nothing_is_delivered(client):
-    assert "No cluster is running" in read(client, f"{MINE}system/")
+    assert "No cluster is running" in read_page(client, f"{MINE}system/")
 
 
 def test_with_a_cluster_and_a_sweep_everything_runs(client):
@@ -337,7 +330,7 @@ def test_with_a_cluster_and_a_sweep_everything_runs(client):
     Heartbeat.objects.create(name="cluster web-1/1/2:4711:ab12", at=now)
     Heartbeat.objects.create(name="cluster old-1/1/2:42:ab12", at=now - timedelta(hours=1))
     Heartbeat.objects.create(name="sweep", at=now)
-    text = text_of(read(client, f"{MINE}system/"))
+    text = text_of(read_page(client, f"{MINE}system/"))
     assert "Everything is running." in text
     assert "Running Cluster on web-1, pid 4711" in text
     assert "Silent Cluster on old-1, pid 42" in text
@@ -363,13 +356,13 @@ def test_activity_and_audit_log_show_who_changed_what_but_no_secret(client):
         values
         | {"config.visitors": "number", "config.same_ids": "once", "config.objects": "flatten"},
     )
-    activity = read(client, f"{MINE}{installation.pk}/activity/")
+    activity = read_page(client, f"{MINE}{installation.pk}/activity/")
     assert "Installation updated" in activity
     assert "Renamed" in activity
-    html = read(client, "/admin/integrations/auditentry/")
+    html = read_page(client, "/admin/integrations/auditentry/")
     assert "Installation updated" in html
     entry = re.search(r"/admin/integrations/auditentry/(\d+)/change/", html)
-    page = read(client, entry[0])
+    page = read_page(client, entry[0])
     assert "config.api_key" in page
     assert "canary-secret" not in page + activity
 
@@ -391,7 +384,7 @@ def test_no_page_takes_many_queries_or_counts_or_skips_rows(client):
         "/admin/integrations/auditentry/", "/admin/integrations/apitoken/",
     ):  # fmt: skip
         with CaptureQueriesContext(connection) as queries:
-            read(client, address)
+            read_page(client, address)
         statements = [query["sql"] for query in queries]
         assert len(statements) < MOST_QUERIES, (address, len(statements), statements)
         about_log = [each for each in statements if "delivery_delivery" in each]

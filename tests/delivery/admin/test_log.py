@@ -29,6 +29,7 @@ from delivery.outbound.client import MAX_RESPONSE_BYTES
 from delivery.replay.selection import stored_replay_range
 from integrations.keyset import first_id
 from integrations.models import AuditEntry, Installation
+from tests.support.admin_pages import read_page, text_of
 from tests.support.factories import (
     make_attempt,
     make_delivery,
@@ -49,24 +50,15 @@ def _logged_in(client):
     client.force_login(make_user())
 
 
-def page(client, address, **params):
-    answer = client.get(address, params)
-    assert answer.status_code == 200
-    return answer.content.decode()
-
-
-def text_of(html):
-    """What one reads on a page, spaces folded."""
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
-
-
 def listed(client, **params):
     """The ids of the deliveries that the list shows, in its order."""
-    return [int(pk) for pk in re.findall(r'name="id" value="(\d+)"', page(client, LOG, **params))]
+    return [
+        int(pk) for pk in re.findall(r'name="id" value="(\d+)"', read_page(client, LOG, **params))
+    ]
 
 
 def story_of(client, delivery):
-    return text_of(page(client, f"{LOG}{delivery.pk}/change/"))
+    return text_of(read_page(client, f"{LOG}{delivery.pk}/change/"))
 
 
 # --- the list ----------------------------------------------------------------------------------
@@ -76,7 +68,7 @@ def test_the_newest_delivery_comes_first_with_what_became_of_it(client):
     first, second = make_delivery(), make_delivery(state="failed", error="MessageRejected")
     make_attempt(second, status=400, outcome="MessageRejected")
     assert listed(client) == [second.pk, first.pk]
-    text = text_of(page(client, LOG))
+    text = text_of(read_page(client, LOG))
     for words in ("Failed", "Queued", "Order Completed", "ada", "400", "123 ms", "Heap"):
         assert words in text
 
@@ -84,7 +76,7 @@ def test_the_newest_delivery_comes_first_with_what_became_of_it(client):
 def test_a_time_is_relative_and_exact_on_hover(client):
     at = timezone.now() - timedelta(minutes=3, seconds=5)
     make_delivery(event=make_event(received_at=at))
-    html = page(client, LOG)
+    html = read_page(client, LOG)
     assert "3 min ago" in html
     assert f'title="{at:%Y-%m-%d %H:%M:%S} UTC"' in html
 
@@ -92,7 +84,7 @@ def test_a_time_is_relative_and_exact_on_hover(client):
 def test_an_attempt_without_an_answer_says_so(client):
     delivery = make_delivery(error="VendorUnavailable")
     make_attempt(delivery, status=None, outcome="VendorUnavailable", error="Connection refused")
-    assert "No response unavailable" in text_of(page(client, LOG))
+    assert "No response unavailable" in text_of(read_page(client, LOG))
 
 
 def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch):
@@ -102,7 +94,7 @@ def test_pages_go_older_and_newer_by_key_and_keep_the_filter(client, monkeypatch
     assert listed(client, state="queued") == ids[:2]
     assert listed(client, state="queued", before=ids[1]) == ids[2:4]
     assert listed(client, state="queued", before=ids[3]) == ids[4:]
-    html = page(client, LOG, state="queued", before=ids[1])
+    html = read_page(client, LOG, state="queued", before=ids[1])
     assert f'href="?q=state%3Aqueued&amp;before={ids[3]}"' in html
     assert 'href="?q=state%3Aqueued">Newest' in html
     assert other.pk not in ids
@@ -112,36 +104,36 @@ def test_pages_of_a_search_that_an_index_answers_go_back_too(client, monkeypatch
     monkeypatch.setattr("delivery.admin.log.explorer.LOG_PAGE_SIZE", 2)
     ids = [make_delivery(state="failed").pk for _ in range(5)][::-1]
     assert listed(client, q="state:failed", after=ids[4]) == ids[2:4]
-    html = page(client, LOG, q="state:failed", before=ids[1])
+    html = read_page(client, LOG, q="state:failed", before=ids[1])
     assert f'href="?q=state%3Afailed&amp;after={ids[2]}"' in html
 
 
 def test_a_row_leads_to_its_delivery_and_to_its_person(client):
     make_event()  # so that events and deliveries have different numbers
     delivery = make_delivery(event=make_event(user_id="ada lovelace"))
-    html = page(client, LOG)
+    html = read_page(client, LOG)
     assert f'<a class="log-open" href="{LOG}{delivery.pk}/change/">' in html
     assert '<a href="/admin/delivery/event/user/?id=ada%20lovelace"' in html
 
 
 def test_the_last_page_has_nothing_older_and_the_first_nothing_newer(client):
     make_delivery()
-    html = page(client, LOG)
+    html = read_page(client, LOG)
     assert "before=" not in html
     assert "after=" not in html
 
 
 def test_an_empty_list_says_what_it_waits_for_and_a_filtered_one_that_nothing_matches(client):
-    assert "No deliveries yet." in page(client, LOG)
+    assert "No deliveries yet." in read_page(client, LOG)
     make_delivery()
-    assert "Nothing matches." in page(client, LOG, state="failed")
-    assert "Nothing matches." in page(client, LOG, q="nobody")
+    assert "Nothing matches." in read_page(client, LOG, state="failed")
+    assert "Nothing matches." in read_page(client, LOG, q="nobody")
 
 
 def test_the_list_neither_counts_nor_skips_nor_reads_bodies(client):
     make_attempt(make_delivery(state="delivered"))
     with CaptureQueriesContext(connection) as queries:
-        page(client, LOG)
+        read_page(client, LOG)
     log_queries = [each["sql"] for each in queries if "delivery_" in each["sql"].lower()]
     assert log_queries
     for sql in log_queries:
@@ -155,11 +147,11 @@ def test_a_list_takes_as_many_queries_for_many_rows_as_for_one(
 ):
     make_attempt(make_delivery(state="delivered"))
     with CaptureQueriesContext(connection) as first:
-        page(client, address)
+        read_page(client, address)
     for _ in range(20):
         make_attempt(make_delivery(state="delivered"))
     with django_assert_num_queries(len(first)):
-        page(client, address)
+        read_page(client, address)
 
 
 def test_filters_by_installation_state_and_event(client):
@@ -185,7 +177,7 @@ def test_filters_by_the_time_an_event_came_in(client):
 @pytest.mark.parametrize("params", [{"installation": "x"}, {"received": "ages"}, {"q": "usr:ada"}])
 def test_a_filter_that_makes_no_sense_is_said_and_finds_nothing(client, params):
     make_delivery()
-    html = page(client, LOG, **params)
+    html = read_page(client, LOG, **params)
     assert 'role="alert"' in html
     assert listed(client, **params) == []
 
@@ -241,22 +233,22 @@ def test_of_a_bulk_request_only_its_own_item_is_shown_with_the_way_to_the_rest(c
         make_delivery(event=make_event(name=f"Event {n}"), state="delivered") for n in range(3)
     ]
     attempt = make_attempt(*deliveries)
-    html = page(client, f"{LOG}{deliveries[1].pk}/change/")
+    html = read_page(client, f"{LOG}{deliveries[1].pk}/change/")
     assert "item 2 of 3 in this request" in html
     assert "Event 1" in html
     assert "Event 0" not in html
     whole = reverse("admin:delivery_attempt_change", args=[attempt.pk])
     assert whole in html
-    assert all(f"Event {n}" in page(client, whole) for n in range(3))
+    assert all(f"Event {n}" in read_page(client, whole) for n in range(3))
 
 
 def test_an_attempt_of_a_test_is_marked(client):
     make_attempt(make_delivery(state="delivered"))
     attempts = "/admin/delivery/attempt/"
-    assert "test event" not in page(client, attempts)
+    assert "test event" not in read_page(client, attempts)
     attempt = make_attempt(make_delivery(state="delivered"), is_test=True)
-    assert "test event" in page(client, attempts)
-    story = text_of(page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk])))
+    assert "test event" in read_page(client, attempts)
+    story = text_of(read_page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk])))
     assert "A test event, which carries no delivery" in story
 
 
@@ -286,7 +278,7 @@ def test_attempts_that_differ_in_nothing_are_not_said_to_be_marked(client):
 def test_a_large_body_is_shown_cut_and_says_so(client, monkeypatch):
     monkeypatch.setattr(detail, "MAX_BODY_CHARS", 50)
     attempt = make_attempt(make_delivery(state="delivered"), request={"events": ["x" * 100]})
-    html = page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk]))
+    html = read_page(client, reverse("admin:delivery_attempt_change", args=[attempt.pk]))
     assert "first 50 characters" in html
     assert "x" * 60 not in html
 
@@ -315,7 +307,7 @@ def test_only_the_newest_attempts_are_loaded_with_their_bodies(client, monkeypat
     monkeypatch.setattr(detail, "ATTEMPTS_WITH_BODIES", 2)
     delivery = make_delivery()
     attempts = [make_attempt(delivery, request={"number": n}) for n in range(4)]
-    html = page(client, f"{LOG}{delivery.pk}/change/")
+    html = read_page(client, f"{LOG}{delivery.pk}/change/")
     assert html.count('id="attempt-') == 2
     assert html.count("View the request and response") == 2
     assert reverse("admin:delivery_attempt_change", args=[attempts[0].pk]) in html
@@ -328,7 +320,7 @@ def test_a_refused_one_names_cause_and_fix_from_the_vendors_table(client):
     text = story_of(client, delivery)
     assert "HTTP 400: bad field. It is not retried automatically." in text
     blueprint = reverse("admin:installation_blueprint", args=[delivery.installation_id])
-    assert f'href="{blueprint}"' in page(client, f"{LOG}{delivery.pk}/change/")
+    assert f'href="{blueprint}"' in read_page(client, f"{LOG}{delivery.pk}/change/")
     assert f"Cause {' '.join(trouble.cause.split())}" in text.replace("&#x27;", "'")
     assert "Deliver again" in text
 
@@ -381,7 +373,7 @@ def test_a_page_shows_markup_of_an_event_as_text(client):
     delivery = make_delivery(event=event, state="delivered", reason="<i>")
     make_attempt(delivery, answer="<script>alert(2)</script>")
     for address in (LOG, f"{LOG}{delivery.pk}/change/", EVENTS, f"{EVENTS}{event.pk}/change/"):
-        html = page(client, address)
+        html = read_page(client, address)
         assert "<script>alert" not in html
         assert '"><b>' not in html
 
@@ -482,16 +474,16 @@ def test_an_event_says_where_it_went_and_why_not_elsewhere(client):
     alias = make_event(type="alias", name="")
     delivery = make_delivery(wanted, alias, state="failed", reason="HTTP 400")
     late = make_installation(name="Heap late")
-    text = text_of(page(client, f"{EVENTS}{alias.pk}/change/"))
+    text = text_of(read_page(client, f"{EVENTS}{alias.pk}/change/"))
     assert "Failed Heap HTTP 400" in text
     assert f"{unwanted} Its blueprint has no action for this alias." in text
     assert f"{late} The installation was added after the event was received." in text
-    assert f"{LOG}{delivery.pk}/change/" in page(client, f"{EVENTS}{alias.pk}/change/")
+    assert f"{LOG}{delivery.pk}/change/" in read_page(client, f"{EVENTS}{alias.pk}/change/")
 
 
 def test_an_event_with_nowhere_to_go_says_so(client):
     event = make_event(notes=json.dumps(["The time was mended."]))
-    text = text_of(page(client, f"{EVENTS}{event.pk}/change/"))
+    text = text_of(read_page(client, f"{EVENTS}{event.pk}/change/"))
     assert "Nothing is installed, so the event was not sent anywhere." in text
     assert "The time was mended." in text
 
@@ -504,7 +496,9 @@ def test_events_are_filtered_and_searched(client):
     def found(**params):
         return [
             int(pk)
-            for pk in re.findall(rf'href="{EVENTS}(\d+)/change', page(client, EVENTS, **params))
+            for pk in re.findall(
+                rf'href="{EVENTS}(\d+)/change', read_page(client, EVENTS, **params)
+            )
         ]
 
     assert set(found()) == {track.pk, view.pk}
@@ -516,8 +510,8 @@ def test_events_are_filtered_and_searched(client):
 
 def test_a_rejected_message_tells_why_and_what_it_was(client):
     rejection = Rejection.objects.create(source=make_source(), reason="No userId.", text="{broken")
-    assert "No userId." in page(client, "/admin/delivery/rejection/")
-    text = text_of(page(client, f"/admin/delivery/rejection/{rejection.pk}/change/"))
+    assert "No userId." in read_page(client, "/admin/delivery/rejection/")
+    text = text_of(read_page(client, f"/admin/delivery/rejection/{rejection.pk}/change/"))
     assert "No userId." in text
     assert "{broken" in text
 
@@ -528,27 +522,27 @@ def test_a_rejected_message_tells_why_and_what_it_was(client):
 def test_the_live_log_asks_for_rows_alone(client):
     failed = make_delivery(state="failed")
     make_delivery()
-    html = page(client, f"{LOG}rows/", q="state:failed")
+    html = read_page(client, f"{LOG}rows/", q="state:failed")
     assert re.findall(r'<tr data-id="(\d+)"', html) == [str(failed.pk)]
     assert "<html" not in html
 
 
 def test_the_live_log_asks_for_what_the_rows_add_up_to_alone(client):
     make_delivery(state="failed", error="MessageRejected")
-    html = page(client, f"{LOG}summary/", q="error:MessageRejected")
+    html = read_page(client, f"{LOG}summary/", q="error:MessageRejected")
     assert "The only match" in text_of(html)
     assert "<html" not in html
     assert "<tr" not in html
-    assert page(client, f"{LOG}summary/", q="user:nobody").strip() == ""
+    assert read_page(client, f"{LOG}summary/", q="user:nobody").strip() == ""
 
 
 def test_a_row_says_what_of_it_a_person_sees_change(client):
     delivery = make_delivery()
-    before = page(client, f"{LOG}rows/")
+    before = read_page(client, f"{LOG}rows/")
     make_attempt(delivery, status=503, outcome="VendorUnavailable")
     versions = [
         re.search(r'data-version="([^"]+)"', html)[1]
-        for html in (before, page(client, f"{LOG}rows/"))
+        for html in (before, read_page(client, f"{LOG}rows/"))
     ]
     assert versions[0] != versions[1]
 
@@ -641,7 +635,7 @@ def test_what_is_queued_can_be_cancelled_and_delivered_again_after_all(client):
     ]
     assert AuditEntry.objects.filter(action="delivery.cancelled").count() == 1
     client.post(f"{LOG}{queued.pk}/deliver-again/")
-    assert "Cancel" in page(client, f"{LOG}{queued.pk}/change/")
+    assert "Cancel" in read_page(client, f"{LOG}{queued.pk}/change/")
     client.post(f"{LOG}{queued.pk}/cancel/")
     queued.refresh_from_db()
     assert queued.state == "cancelled"
@@ -651,27 +645,27 @@ def test_what_is_queued_can_be_cancelled_and_delivered_again_after_all(client):
 
 def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     delivery = make_delivery(error="VendorUnavailable")
-    assert " left" not in text_of(page(client, LOG))  # it was not tried in vain yet
+    assert " left" not in text_of(read_page(client, LOG))  # it was not tried in vain yet
     make_attempt(delivery, status=503, outcome="VendorUnavailable")
     Delivery.objects.update(queued_at=timezone.now() - timedelta(days=2, hours=1))
     Lane.objects.update(due_at=timezone.now() + timedelta(minutes=5, seconds=5))
-    assert "next attempt in 5 min" in text_of(page(client, LOG))
-    assert "1 · 4 d left" in text_of(page(client, LOG))
+    assert "next attempt in 5 min" in text_of(read_page(client, LOG))
+    assert "1 · 4 d left" in text_of(read_page(client, LOG))
     Installation.objects.update(give_up_days=20)
-    assert "1 · 18 d left" in text_of(page(client, LOG))
+    assert "1 · 18 d left" in text_of(read_page(client, LOG))
     Installation.objects.update(give_up_days=1)
-    assert "1 · last try" in text_of(page(client, LOG))
+    assert "1 · last try" in text_of(read_page(client, LOG))
     Installation.objects.update(give_up_days=None)
     Lane.objects.update(due_at=timezone.now() - timedelta(minutes=5))
-    assert "next attempt" not in text_of(page(client, LOG))
+    assert "next attempt" not in text_of(read_page(client, LOG))
     Lane.objects.update(paused=True)
-    assert "needs attention" in text_of(page(client, LOG))
+    assert "needs attention" in text_of(read_page(client, LOG))
     Installation.objects.update(enabled=False)
-    assert "paused" in text_of(page(client, LOG))
-    assert " left" not in text_of(page(client, LOG))
+    assert "paused" in text_of(read_page(client, LOG))
+    assert " left" not in text_of(read_page(client, LOG))
     Delivery.objects.update(state="delivered")
     Installation.objects.update(enabled=True)
-    assert " left" not in text_of(page(client, LOG))
+    assert " left" not in text_of(read_page(client, LOG))
 
 
 @pytest.mark.parametrize(
@@ -689,7 +683,7 @@ def test_a_row_says_what_queued_it(client, trigger, words):
         installation=delivery.installation, wanted={}, first=0, cursor=0, end=9
     )
     Replayed.objects.create(delivery=delivery, replay=replay)
-    text = text_of(page(client, LOG))
+    text = text_of(read_page(client, LOG))
     assert words.format(replay.pk) in text
     assert words or "Queued by" not in text
     assert "Times are in UTC" in text
@@ -714,12 +708,12 @@ def test_an_empty_log_says_what_to_do(client, reason, words):
         make_installation()
     if reason == "not wanted":
         make_event()
-    assert words in page(client, LOG)
+    assert words in read_page(client, LOG)
 
 
 def test_filters_are_chips_that_can_be_taken_away(client):
     make_delivery(state="failed")
-    html = page(client, LOG, q='user:ada event:"Order Completed" state:failed')
+    html = read_page(client, LOG, q='user:ada event:"Order Completed" state:failed')
     assert 'aria-label="Remove the filter user:ada"' in html
     assert 'href="?q=event%3A%22Order+Completed%22+state%3Afailed"' in html
     assert "Remove the filter state:failed" not in html  # it is chosen above
@@ -729,17 +723,17 @@ def test_a_filter_that_no_index_knows_is_tried_on_a_bounded_part_of_the_log(clie
     monkeypatch.setattr("delivery.admin.keyset.FILTER_SCAN_ROWS", 3)
     rare = make_event(name="Rare")
     others = [make_event() for _ in range(5)]
-    html = page(client, EVENTS, event="Rare")
+    html = read_page(client, EVENTS, event="Rare")
     assert f"{EVENTS}{rare.pk}/change" not in html
     assert f'href="?before={others[2].pk}&amp;event=Rare"' in html
-    html = page(client, EVENTS, event="Rare", before=others[2].pk)
+    html = read_page(client, EVENTS, event="Rare", before=others[2].pk)
     assert f"{EVENTS}{rare.pk}/change" in html
     assert "Older →</span>" in html
 
 
 def test_all_that_match_can_be_delivered_again_by_a_replay_that_says_the_same(client):
     delivery = make_delivery(state="failed")
-    html = page(client, LOG, q="installation:Heap state:failed user:ada since:2h")
+    html = read_page(client, LOG, q="installation:Heap state:failed user:ada since:2h")
     address = re.search(r'href="([^"]*/replay/new/[^"]*)"', html)[1].replace("&amp;", "&")
     form = client.get(address).context["form"]
     assert form["installation"].value() == str(delivery.installation_id)
@@ -752,7 +746,7 @@ def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
     refused, other = make_delivery(state="failed"), make_delivery(state="failed")
     make_attempt(refused, status=400, outcome="MessageRejected")
     make_attempt(other, status=503, outcome="VendorFailed")
-    html = page(client, LOG, q="installation:Heap state:failed status:4xx -type:page ada")
+    html = read_page(client, LOG, q="installation:Heap state:failed status:4xx -type:page ada")
     address = re.search(r'href="([^"]*/replay/new/[^"]*)"', html)[1].replace("&amp;", "&")
     form = client.get(address).context["form"]
     assert form["q"].value() == "status:4xx -type:page ada"
@@ -761,7 +755,7 @@ def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
     replay = Replay.objects.get()
     found = stored_replay_range(replay).matching()
     assert set(found) == {refused}
-    shown = page(client, f"/admin/delivery/replay/{replay.pk}/change/")
+    shown = read_page(client, f"/admin/delivery/replay/{replay.pk}/change/")
     assert "status:4xx -type:page ada" in shown
     assert f"?q=replay:{replay.pk}" in shown
 
@@ -791,4 +785,4 @@ def test_a_large_replay_is_started_only_after_its_name_is_typed(client, monkeypa
 def test_no_replay_is_offered_that_would_mean_something_else(client, q):
     make_attempt(make_delivery(state="failed"), status=400, outcome="MessageRejected")
     assert listed(client, q=q)
-    assert "/replay/new/" not in page(client, LOG, q=q)
+    assert "/replay/new/" not in read_page(client, LOG, q=q)

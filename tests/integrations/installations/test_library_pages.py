@@ -21,6 +21,7 @@ from integrations.encryption import reveal
 from integrations.installations import install
 from integrations.installations.change import source_ids
 from integrations.models import ApiToken, Installation, Source, digest
+from tests.support.admin_pages import read_page, text_of
 from tests.support.factories import (
     make_attempt,
     make_delivery,
@@ -53,17 +54,6 @@ def _logged_in(client):
     client.force_login(make_user())
 
 
-def page(client, address, **params):
-    answer = client.get(address, params)
-    assert answer.status_code == 200
-    return answer.content.decode()
-
-
-def text_of(html):
-    """What one reads on a page, spaces folded."""
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
-
-
 def address_of(installation):
     return f"{MINE}{installation.pk}/change/"
 
@@ -78,7 +68,7 @@ def test_the_login_page_leads_to_the_admin(client):
 
 
 def test_the_library_shows_a_card_for_each_destination(client):
-    html = page(client, LIBRARY)
+    html = read_page(client, LIBRARY)
     assert "Heap" in html
     assert "Analytics" in html
     assert "Beta" in html
@@ -89,12 +79,12 @@ def test_the_library_shows_a_card_for_each_destination(client):
 
 def test_a_card_says_that_its_destination_is_installed(client):
     make_installation()
-    assert "Installed" in text_of(page(client, LIBRARY))
+    assert "Installed" in text_of(read_page(client, LIBRARY))
 
 
 def test_the_navigation_leads_to_what_is_installed_and_to_what_could_be(client):
     for address in (MINE, LIBRARY):
-        html = page(client, address)
+        html = read_page(client, address)
         assert "My Integrations" in html
         assert "Integration Library" in html
 
@@ -102,13 +92,13 @@ def test_the_navigation_leads_to_what_is_installed_and_to_what_could_be(client):
 def test_no_page_holds_a_script_of_its_own_or_a_foreign_address(client):
     installation = make_installation()
     for address in ("/admin/", MINE, LIBRARY, f"{LIBRARY}heap/", address_of(installation)):
-        html = page(client, address)
+        html = read_page(client, address)
         assert not re.search(r"<script(?![^>]*\bsrc=)", html), address
         assert not re.search(r'(?:src|<link[^>]+href)="(?:https?:)?//', html), address
 
 
 def test_the_form_has_each_setting_with_its_help_and_the_steps_beside_it(client):
-    html = page(client, f"{LIBRARY}heap/")
+    html = read_page(client, f"{LIBRARY}heap/")
     for words in ("App ID", "API key", "Region", "Account › Manage", "Before you install"):
         assert words in html
     assert 'placeholder="1234567890"' in html
@@ -118,14 +108,14 @@ def test_the_form_has_each_setting_with_its_help_and_the_steps_beside_it(client)
 
 def test_where_a_sandbox_runs_the_form_starts_with_it_and_says_so(client, settings):
     settings.SANDBOX_URL = "http://127.0.0.1:8085"
-    html = page(client, f"{LIBRARY}heap/")
+    html = read_page(client, f"{LIBRARY}heap/")
     assert "nothing leaves this machine" in text_of(html)
     assert '<option value="sandbox" selected>' in html
 
 
 def test_without_a_sandbox_nothing_speaks_of_one(client, settings):
     settings.SANDBOX_URL = ""
-    html = page(client, f"{LIBRARY}heap/")
+    html = read_page(client, f"{LIBRARY}heap/")
     assert 'value="sandbox"' not in html
     assert "nothing leaves this machine" not in html
 
@@ -174,7 +164,7 @@ def test_a_name_that_is_taken_is_refused_and_the_form_offers_a_free_one(client):
     answer = client.post(f"{LIBRARY}heap/", FORM)
     assert answer.status_code == 422
     assert "exists already" in text_of(answer.content.decode())
-    assert 'value="Heap 2"' in page(client, f"{LIBRARY}heap/")
+    assert 'value="Heap 2"' in read_page(client, f"{LIBRARY}heap/")
 
 
 def test_the_form_is_checked_by_the_servers_rules_while_it_is_filled_in(client):
@@ -194,7 +184,7 @@ def test_an_installation_gets_events_of_the_sources_chosen_and_that_can_be_chang
     client.post(f"{LIBRARY}heap/", FORM | {"source_choice": "some", "sources": [shop.pk]})
     installation = Installation.objects.get()
     assert source_ids(installation) == [shop.pk]
-    assert "checked" in page(client, f"{MINE}{installation.pk}/settings/")
+    assert "checked" in read_page(client, f"{MINE}{installation.pk}/settings/")
     edit(client, installation, source_choice="some", sources=[shop.pk, app.pk])
     installation.refresh_from_db()
     assert source_ids(installation) == [shop.pk, app.pk]
@@ -206,7 +196,7 @@ def test_an_installation_gets_events_of_the_sources_chosen_and_that_can_be_chang
 def test_uninstalling_asks_for_the_name_and_says_what_follows(client):
     installation = make_delivery().installation
     address = f"{MINE}{installation.pk}/uninstall/"
-    assert "its secrets are deleted" in page(client, address).lower()
+    assert "its secrets are deleted" in read_page(client, address).lower()
     wrong = client.post(address, {"typed": "Another"})
     assert "exactly as shown" in wrong.content.decode()
     assert Installation.objects.installed().exists()
@@ -225,7 +215,7 @@ def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
     installations.uninstall(installation, timezone.now())
     own = f"{MINE}{installation.pk}"
     for address in ("change/", "blueprint/", "revisions/", "revisions/1/", "activity/"):
-        html = page(client, f"{own}/{address}")
+        html = read_page(client, f"{own}/{address}")
         assert "Uninstalled" in html
         assert f"{own}/settings/" not in html
         assert ">Pause<" not in html
@@ -235,20 +225,20 @@ def test_what_is_uninstalled_can_be_read_and_no_longer_changed(client):
         "blueprint/test-event/", "revisions/1/roll-back/",
     ):  # fmt: skip
         assert client.post(f"{own}/{address}").status_code == 403, address
-    mine = page(client, MINE)
+    mine = read_page(client, MINE)
     assert f"{own}/change/" in mine
     log = f"/admin/delivery/delivery/{delivery.pk}"
-    assert "so this cannot be delivered again" in page(client, f"{log}/change/")
+    assert "so this cannot be delivered again" in read_page(client, f"{log}/change/")
     answer = client.post(f"{log}/deliver-again/", follow=True).content.decode()
     assert "0 deliveries are queued again. Skipped deliveries to Heap (uninstalled" in answer
 
 
 def test_the_list_has_figures_of_the_last_day(client):
     installation, source = make_installation(), make_source()
-    assert "–" in page(client, MINE)
+    assert "–" in read_page(client, MINE)
     numbers = record.MetricCounts(delivered=12_345, latency={histogram.latency_bucket(1.5): 12_345})
     record.append_settlement(installation.pk, {source.pk: numbers}, timezone.now())
-    html = page(client, MINE)
+    html = read_page(client, MINE)
     assert "12.3k" in html
     assert "ps-spark" in html
     assert re.search(r"1\.\d s", html)
@@ -267,17 +257,17 @@ def test_who_is_paused_is_said_with_since_when(client):
 def test_a_waiting_installation_can_be_tried_at_once(client):
     installation = make_delivery().installation
     own = f"{MINE}{installation.pk}"
-    assert "Try now" not in page(client, f"{own}/change/")
+    assert "Try now" not in read_page(client, f"{own}/change/")
     since = timezone.now() - timedelta(hours=2)
     Lane.objects.update(due_at=since + timedelta(hours=3), failures=3, changed_at=since)
-    assert "Try now" in page(client, f"{own}/change/")
+    assert "Try now" in read_page(client, f"{own}/change/")
     back = f"/admin/delivery/delivery/{Delivery.objects.get().pk}/change/"
-    assert "Try now attempts everything that waits for Heap at once" in page(client, back)
+    assert "Try now attempts everything that waits for Heap at once" in read_page(client, back)
     assert client.post(f"{own}/resume/", {"next": back}).url == back
     assert client.post(f"{own}/resume/", {"next": "https://evil.example/"}).url == f"{own}/change/"
     lane = Lane.objects.get()
     assert (lane.due_at <= timezone.now(), lane.failures, lane.changed_at) == (True, 1, since)
-    assert "Heap is being retried now." in page(client, f"{own}/change/")
+    assert "Heap is being retried now." in read_page(client, f"{own}/change/")
     assert "; the next attempt is due" in state(client)  # not "Delivering": nobody knows yet
 
 
@@ -298,9 +288,9 @@ def test_who_may_not_uninstall_is_not_offered_it(client):
 
 
 def test_each_variant_says_what_it_sends(client):
-    html = text_of(page(client, f"{LIBRARY}heap/"))
+    html = text_of(read_page(client, f"{LIBRARY}heap/"))
     assert "Page views : each page call, as the event “pageview”." in html
-    assert "type = &quot;track&quot; and event = &quot;Order Completed&quot;" in html
+    assert 'type = "track" and event = "Order Completed"' in html
     assert "Nothing else is sent." in html
 
 
@@ -319,11 +309,11 @@ def test_who_may_only_look_cannot_install(client):
 
 
 def state(client):
-    return text_of(page(client, MINE))
+    return text_of(read_page(client, MINE))
 
 
 def test_without_installations_the_list_leads_to_the_library(client):
-    html = page(client, MINE)
+    html = read_page(client, MINE)
     assert "Nothing is installed yet." in html
     assert "Open the Integration Library" in html
 
@@ -399,11 +389,11 @@ def test_the_queue_is_counted_no_further_than_it_is_shown(client, monkeypatch):
 def test_the_list_takes_as_many_queries_for_many_as_for_one(client, django_assert_num_queries):
     make_delivery(make_installation(name="First"))
     with CaptureQueriesContext(connection) as first:
-        page(client, MINE)
+        read_page(client, MINE)
     for number in range(5):
         make_delivery(make_installation(name=f"Heap {number}"), make_event())
     with django_assert_num_queries(len(first)):
-        page(client, MINE)
+        read_page(client, MINE)
 
 
 # --- one installation --------------------------------------------------------------------------
@@ -419,7 +409,7 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(client, django_asser
 )
 def test_the_tabs_show_all_there_is_but_never_a_secret(client, tab, shown):
     installation = make_installation(config={"app_id": "123", "api_key": "canary-secret"})
-    html = page(client, f"{MINE}{installation.pk}/{tab}/")
+    html = read_page(client, f"{MINE}{installation.pk}/{tab}/")
     assert shown in html
     assert "canary-secret" not in html
     assert installation.sealed_secrets not in html
@@ -440,7 +430,7 @@ def test_the_overview_shows_the_newest_deliveries_with_their_states(client):
     make_delivery(installation, make_event(name="Oldest"), state="failed")
     for number in range(8):
         make_delivery(installation, make_event(name=f"Newer {number}"))
-    shown = page(client, address_of(installation)).partition("Newest deliveries")[2]
+    shown = read_page(client, address_of(installation)).partition("Newest deliveries")[2]
     newest = text_of(shown.partition("</section>")[0])
     assert "Newer 7" in newest
     assert "Oldest" not in newest
@@ -456,14 +446,14 @@ def test_the_overview_says_how_it_has_been_doing(client):
         make_attempt(delivery, duration_ms=ms)
     make_attempt(delivery, duration_ms=9_000, status=None, outcome="VendorUnavailable")
     make_attempt(delivery, duration_ms=9_000, is_test=True)
-    text = text_of(page(client, address_of(installation)))
+    text = text_of(read_page(client, address_of(installation)))
     assert "1 h 90 % 9 1 24 h 99 % 99 1 7 d 89.9 % 899 101" in text
     assert "Heap's answers p50 50 ms, p95 95 ms" in text
     assert re.search(r"Healthy since \d+ s ago", text)
     Lane.objects.update(failures=3, changed_at=now - timedelta(minutes=7, seconds=5))
-    assert "Failing since 7 min ago" in text_of(page(client, address_of(installation)))
+    assert "Failing since 7 min ago" in text_of(read_page(client, address_of(installation)))
     installations.pause_installation(installation)
-    text = text_of(page(client, address_of(installation)))
+    text = text_of(read_page(client, address_of(installation)))
     assert re.search(r"Paused since \d+ s ago", text)
 
 
@@ -474,13 +464,13 @@ def test_the_overview_shows_how_much_of_the_vendors_limits_is_used(client):
     rate_limits.take_tokens(limit, {"": limit.items // 2}, now)
     assert rate_limits.limit_use([limit], now)[0].percent == 50
     assert rate_limits.limit_use([limit], now + timezone.timedelta(hours=1))[0].used == 0
-    assert limit.name.capitalize() in text_of(page(client, address_of(installation)))
+    assert limit.name.capitalize() in text_of(read_page(client, address_of(installation)))
 
 
 def test_secrets_that_cannot_be_read_leave_the_page_readable(client, settings):
     installation = make_installation()
     settings.SECRETS_KEYS = [Fernet.generate_key().decode()]
-    assert "Newest deliveries" in page(client, address_of(installation))
+    assert "Newest deliveries" in read_page(client, address_of(installation))
 
 
 def edit(client, installation, **changes):
@@ -562,7 +552,7 @@ def test_who_may_only_look_changes_nothing(client):
     installation, viewer = make_installation(), make_user("viewer", is_superuser=False)
     viewer.user_permissions.add(Permission.objects.get(codename="view_installation"))
     client.force_login(viewer)
-    assert "Save" not in text_of(page(client, address_of(installation)))
+    assert "Save" not in text_of(read_page(client, address_of(installation)))
     assert edit(client, installation).status_code == 403
     address = reverse("admin:installation_pause", args=[installation.pk])
     assert client.post(address).status_code == 403
@@ -573,7 +563,7 @@ def test_who_may_only_look_changes_nothing(client):
 
 
 def test_a_source_is_added_with_a_write_key_of_its_own(client):
-    html = page(client, "/admin/integrations/source/add/")
+    html = read_page(client, "/admin/integrations/source/add/")
     offered = re.search(r'name="write_key" value="(wk_[^"]+)"', html)[1]
     client.post("/admin/integrations/source/add/", {"name": "App", "write_key": offered})
     assert Source.objects.get().write_key == offered
@@ -587,8 +577,8 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(client):
     token = ApiToken.objects.get()
     assert (token.digest, token.user.username) == (digest(shown), "admin")
     assert token.scopes == ["deliveries:read", "events:read"]
-    assert shown not in page(client, address)
-    change = page(client, f"{address}{token.pk}/change/")
+    assert shown not in read_page(client, address)
+    change = read_page(client, f"{address}{token.pk}/change/")
     assert shown not in change
     assert token.digest not in change
 
@@ -601,13 +591,13 @@ def test_a_revoked_token_stays_in_the_list_and_is_refused(client):
     assert answer.json()["error"]["code"] == "INVALID_TOKEN"
     assert "revoked" in answer.json()["error"]["message"]
     assert ApiToken.objects.get().revoked_at
-    assert "</span>Revoked</span>" in page(client, "/admin/integrations/apitoken/")
+    assert "</span>Revoked</span>" in read_page(client, "/admin/integrations/apitoken/")
 
 
 def test_users_are_listed_with_their_role_and_whether_they_may_log_in(client):
     make_user("ada", role="org_admin")
     make_user("bob", role="source_viewer", is_active=False)
-    rows = re.findall(r"(?s)<tr class=\"data-row.*?</tr>", page(client, "/admin/auth/user/"))
+    rows = re.findall(r"(?s)<tr class=\"data-row.*?</tr>", read_page(client, "/admin/auth/user/"))
     texts = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
     assert "org_admin" in texts[0]
     assert "Active" in texts[0]
@@ -619,7 +609,7 @@ def test_users_are_listed_with_their_role_and_whether_they_may_log_in(client):
 @pytest.mark.parametrize("address", ["library/heap/", "{}/settings/"])
 def test_settings_whose_defaults_suit_most_are_folded(client, address):
     address = f"/admin/integrations/installation/{address.format(make_installation().pk)}"
-    folded = page(client, address).partition("<summary>Further settings</summary>")
+    folded = read_page(client, address).partition("<summary>Further settings</summary>")
     assert "Region" in folded[0]
     assert "Arrays" in folded[2].partition("</details>")[0]
     assert "Arrays" not in folded[0]
@@ -633,7 +623,7 @@ def test_a_folded_setting_that_is_wrong_is_not_hidden(client):
 
 @pytest.mark.parametrize("address", ["auth/user/", "auth/user/add/", "auth/group/", "delivery/"])
 def test_the_other_pages_open(client, address):
-    page(client, f"/admin/{address}")
+    read_page(client, f"/admin/{address}")
 
 
 def test_the_queue_of_django_q_is_nobodys_business_here(client):
