@@ -1,4 +1,4 @@
-"""All destinations that can be installed, found by looking through `destinations/`."""
+"""The catalog: every destination package under `destinations/`."""
 
 import json
 from base64 import b64encode
@@ -11,7 +11,7 @@ from typing import Any
 from integrations import destinations
 from integrations.destination import Destination
 
-# A frame with nothing in it, in the grey of what is switched off.
+# An empty dashed frame, in the grey of disabled items.
 PLACEHOLDER_LOGO = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E%3Crect"
     " x='3' y='3' width='18' height='18' rx='4' fill='none' stroke='%238a8f98'"
@@ -21,7 +21,7 @@ PLACEHOLDER_LOGO = (
 
 @cache
 def catalog() -> dict[str, Destination]:
-    """Return every destination by its key, in the order of their names."""
+    """Return every destination by its key, sorted by name."""
     found = [
         import_module(f"{destinations.__name__}.{module.name}").DESTINATION
         for module in iter_modules(destinations.__path__)
@@ -30,8 +30,10 @@ def catalog() -> dict[str, Destination]:
 
 
 def get_destination(key: str) -> Destination:
-    """Return a destination, or what stands for one that this version of the catalog does not have:
-    its installations can be read, nothing is sent to them, and what comes for them waits."""
+    """Return a destination, or a placeholder for one that this version's catalog does not have.
+
+    Installations of a placeholder can be read. Nothing is sent to them; their deliveries wait.
+    """
     return catalog().get(key) or _missing_destination(key)
 
 
@@ -57,7 +59,7 @@ def _raise_missing(*given: Any) -> Any:
 
 
 def choices() -> list[tuple[str, str]]:
-    """Return (key, name) pairs; as a callable it keeps new vendors out of the migrations."""
+    """Return (key, name) pairs. A callable, so that a new destination needs no migration."""
     return [(key, destination.name) for key, destination in catalog().items()]
 
 

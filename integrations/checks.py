@@ -1,4 +1,4 @@
-"""What must be right before anything starts; `manage.py check` says it with the fix."""
+"""System checks: settings that must be valid before anything starts, each with its fix."""
 
 import sqlite3
 from typing import Any
@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, register
 @register()
 def secrets_keys_are_usable(**kwargs: Any) -> list[CheckMessage]:
     hint = (
-        "Make one with: python -c 'from cryptography.fernet import Fernet as F; "
+        "Generate one with: python -c 'from cryptography.fernet import Fernet as F; "
         "print(F.generate_key().decode())'"
     )
     if not settings.SECRETS_KEYS:
@@ -20,12 +20,12 @@ def secrets_keys_are_usable(**kwargs: Any) -> list[CheckMessage]:
     try:
         [Fernet(key) for key in settings.SECRETS_KEYS]
     except ValueError:
-        message = "PENSTOCK_SECRETS_KEYS holds something that is no Fernet key."
+        message = "PENSTOCK_SECRETS_KEYS contains a value that is not a Fernet key."
         return [Error(message, hint=hint, id="penstock.E002")]
     return []
 
 
-OLDEST_SQLITE = (3, 35)  # the first with RETURNING, which delivery/bulk.py needs
+OLDEST_SQLITE = (3, 35)  # the first version with RETURNING, which delivery/bulk.py needs
 
 
 @register()

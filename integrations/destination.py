@@ -1,13 +1,14 @@
-"""All that a destination imports to describe itself, and what the worker reads of it.
+"""The types with which a destination describes itself to the worker and the pages.
 
 A destination is a value, `DESTINATION`, in `destinations/<key>/__init__.py`: a manifest and three
-pure functions. The worker drives them in this order:
+pure functions. The worker calls them in this order:
 
     items(action, message, config)     one action of a blueprint → entries of the vendor's calls
     request(endpoint, items, config)   entries of one endpoint → one HTTP request
-    judge(response)                    the vendor's answer → nothing, or an error of errors.py
+    judge(response)                    the vendor's response → None, or raises an error of errors.py
 
-What is made for every message is a msgspec Struct: frozen like a dataclass, but made far faster.
+Types created for every message are msgspec Structs: frozen like dataclasses, but much faster to
+create.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,8 @@ from integrations.errors import (
 )
 from integrations.messages import Message
 
-# What an installation was given (config and secrets together), and `sandbox_url`: the address of
-# the sandbox, or "" where none runs.
+# The settings of an installation (config and secrets together), and `sandbox_url`: the URL of the
+# sandbox, or "" if none runs.
 Config = Mapping[str, Any]
 
 
@@ -43,8 +44,8 @@ class ConfigField:
     """One setting of an installation.
 
     type         "string", "secret" (stored encrypted, never shown again) or "select"
-    pattern      a regular expression the whole value must match; `pattern_help` says it in words
-    advanced     its default suits most: pages show it folded
+    pattern      a regular expression that the whole value must match; `pattern_help` explains it
+    advanced     the default suits most installations, so pages show the field collapsed
     """
 
     key: str
@@ -62,7 +63,7 @@ class ConfigField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A ready-made way to install: `blueprints/<key>.json` of the folder, and starting config."""
+    """A ready-made way to install: the folder's `blueprints/<key>.json`, and initial config."""
 
     key: str
     name: str
@@ -72,12 +73,12 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One call of the vendor's API and how much it takes at once.
+    """One call of the vendor's API, and how much one request may carry.
 
-    idempotency_header   in which the vendor takes a key for the request as a whole, such as
-                         "Idempotency-Key", or "". The worker fills it in: the same for the same
-                         items, so that a request sent again after a crash counts once. With more
-                         than one item to a request, a retry may carry others and have another key
+    idempotency_header   the header in which the vendor accepts a key for the whole request, such
+                         as "Idempotency-Key", or "". The worker sets it: the same items get the
+                         same key, so that a request repeated after a crash counts once. If a
+                         request carries several items, a retry may carry others, with another key
     """
 
     max_items: int = 1
@@ -87,13 +88,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A limit that the vendor publishes, kept before it has to refuse.
+    """A rate limit that the vendor publishes; the worker stays within it.
 
-    name        in words, for the log: "15,000 events a minute"
-    endpoint    whose items count
-    items       how many may go at once after a quiet time, and how many in `seconds`
-    account     what is limited: installations that give the same text share the limit
-    per_person  each person of the account has a limit of their own
+    name        as the log shows it: "15,000 events a minute"
+    endpoint    the endpoint whose items count
+    items       how many may be sent per `seconds`, and in one burst after an idle time
+    account     what the limit applies to: installations with the same text share the limit
+    per_person  whether each person of the account has a separate limit
     """
 
     name: str
@@ -106,12 +107,15 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """How much the vendor heeds of one person in a calendar month (UTC). What is over it is sent
-    nevertheless, since the vendor takes it; the delivery notes that it is ignored.
+    """How many items the vendor uses for one person in a calendar month (UTC).
 
-    name       in words: "10 user_ids a month for one identity"
-    endpoint   whose accepted items count; only those with `once`, so each fact counts once
-    items      how many
+    Items over the allowance are sent nevertheless, because the vendor accepts them; the delivery
+    notes that the vendor ignores them.
+
+    name       as the log shows it: "10 user_ids a month for one identity"
+    endpoint   the endpoint whose accepted items count; only items with `once`, so that each fact
+               counts once
+    items      how many items
     account    as in Limit
     """
 
@@ -123,10 +127,10 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TroubleshootingEntry:
-    """A line of the troubleshooting table: which failures it explains, why, and what to do.
+    """A line of the troubleshooting table: the symptom, its cause and the fix.
 
-    errors, statuses   names of classes in errors.py and HTTP statuses; either one matching is
-                       enough, and a line without both is shown as general advice only
+    errors, statuses   names of classes in errors.py, and HTTP statuses. One match is enough; a
+                       line that has neither is shown as general advice only
     """
 
     symptom: str
@@ -137,10 +141,10 @@ class TroubleshootingEntry:
 
 
 class Action(Struct, frozen=True, kw_only=True):
-    """One action of a blueprint, applied to one message: what kind it is, and the mapped fields.
+    """One action of a blueprint, applied to one message: its kind and its mapped fields.
 
-    repeat  how many actions of its kind came before it for the same message: what identifies an
-            entry at the vendor must differ between them
+    repeat  how many actions of the same kind precede it for the same message; their entries must
+            have different ids at the vendor
     """
 
     kind: str
@@ -153,9 +157,9 @@ class Item(Struct, frozen=True, kw_only=True):
 
     endpoint   a key of the destination's `endpoints`
     body       JSON; `request` joins the bodies of many items without parsing them again
-    once       (key, value) of a fact that the vendor needs to be told only once, or None. The
-               worker leaves the item out when the installation told this key before, and notes
-               it on the delivery when it was told with another value.
+    once       (key, value) of a fact that the vendor needs only once, or None. The worker omits
+               the item if the vendor already has a fact with this key from the installation, and
+               notes on the delivery if that fact has another value
     """
 
     endpoint: str
@@ -164,10 +168,10 @@ class Item(Struct, frozen=True, kw_only=True):
 
 
 class ShapedMessage(Struct, frozen=True, kw_only=True):
-    """What one message becomes: the items in the order they must arrive, and what was changed.
+    """The items made from one action, in the order in which they must arrive, and the changes.
 
-    notes     each a sentence a person can read: cut, dropped, renamed, flattened …
-    nothing   why there is nothing to send, when `items` is empty
+    notes     a sentence for each change: truncated, dropped, renamed, flattened …
+    nothing   why there is nothing to send, if `items` is empty
     """
 
     items: tuple[Item, ...] = ()
@@ -177,7 +181,7 @@ class ShapedMessage(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request, complete but for the connection."""
+    """One HTTP request, complete except for the connection."""
 
     url: str
     body: bytes
@@ -187,9 +191,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What the vendor answered.
+    """The vendor's response.
 
-    body          the start of it, as text
+    body          its beginning, as text
     retry_after   seconds, from the Retry-After header (RFC 9110 §10.2.3), or None
     """
 
@@ -201,9 +205,9 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFinding:
-    """What is known of an installation's connection, in a sentence.
+    """One result of a connection test, as a sentence.
 
-    level  "good", "bad", or "unknown" for what the vendor does not tell
+    level  "good", "bad", or "unknown" if the vendor's API cannot tell
     """
 
     level: str
@@ -212,7 +216,7 @@ class ConnectionFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A request that leaves nothing behind at the vendor, and what its answer tells."""
+    """A request that leaves nothing at the vendor, and a function that reads its response."""
 
     request: Request
     finding: Callable[[Response], ConnectionFinding]
@@ -220,7 +224,9 @@ class Probe:
 
 def no_probes(config: Config) -> Sequence[Probe | ConnectionFinding]:
     return (
-        ConnectionFinding("unknown", "This vendor tells nothing unless something is sent to it."),
+        ConnectionFinding(
+            "unknown", "This vendor's API has no way to test a connection without sending data."
+        ),
     )
 
 
@@ -233,10 +239,10 @@ def no_allowances(config: Config) -> Sequence[Allowance]:
 
 
 def raise_for_status(response: Response) -> None:
-    """Return when the vendor accepted; raise the error that its status means otherwise.
+    """Return if the vendor accepted the request; otherwise raise the error for its status.
 
-    A redirect counts as unavailable: it is never followed, and a vendor behind a login page or
-    on a new address must cost no event.
+    A redirect is never followed and counts as unavailable, so that no event is lost while a vendor
+    is behind a login page or has moved.
     """
     status, said = response.status, f"HTTP {response.status}: {response.body[:300]}"
     if 200 <= status < 300:
@@ -254,20 +260,20 @@ def raise_for_status(response: Response) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A vendor we can deliver to: manifest and pure functions.
+    """A vendor to which Penstock can deliver: a manifest and pure functions.
 
-    kinds        the kinds of action its blueprints may use. One called "track" takes the fields
-                 `event` and `properties`: a blueprint's `"otherwise": "pass"` relies on it
-    probes       how a connection is tested: requests that leave nothing behind, and what is known
-                 without asking
-    setup_steps  (title, text) of what to do at the vendor before installing
+    kinds        the kinds of action that its blueprints may use. A kind named "track" takes the
+                 fields `event` and `properties`; a blueprint's `"otherwise": "pass"` relies on it
+    probes       how a connection is tested: requests that leave nothing at the vendor, and
+                 findings that need no request
+    setup_steps  (title, text) of each step to take at the vendor before installing
     """
 
     key: str
     name: str
     description: str
     category: str
-    status: str  # "ga" or "beta"; "missing" of one that the catalog does not have
+    status: str  # "ga" or "beta"; "missing" for a placeholder
     website: str
     config_fields: tuple[ConfigField, ...]
     variants: tuple[Variant, ...]
@@ -284,7 +290,7 @@ class Destination:
 
     @property
     def is_missing(self) -> bool:
-        """Return whether it only stands for one that the catalog does not have."""
+        """Return whether this is a placeholder for a destination that the catalog does not have."""
         return self.status == "missing"
 
     @property
@@ -292,11 +298,11 @@ class Destination:
         return frozenset(f.key for f in self.config_fields if f.type == "secret")
 
     def variant(self, key: str) -> Variant:
-        """Return the variant of that key. Raises KeyError when there is none."""
+        """Return the variant with this key. Raises KeyError if there is none."""
         return {variant.key: variant for variant in self.variants}[key]
 
     def explain(self, error: str, status: int | None) -> TroubleshootingEntry | None:
-        """Return the troubleshooting line that fits a failure best, or None."""
+        """Return the troubleshooting line that matches a failure best, or None."""
         lines = self.troubleshooting
         by_status = [line for line in lines if status in line.statuses]
         return next(iter([*by_status, *(line for line in lines if error in line.errors)]), None)

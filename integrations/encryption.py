@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with the keys of the environment, opened only to be used."""
+"""Secrets at rest: encrypted with the keys of the environment, decrypted only for use."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ MASK = "***"
 
 
 class SecretsUnreadable(Exception):
-    """None of PENSTOCK_SECRETS_KEYS opens what is stored: a key was lost or replaced."""
+    """None of PENSTOCK_SECRETS_KEYS decrypts the stored secrets; a key was lost or replaced."""
 
 
 def seal(secrets: Mapping[str, str]) -> str:
@@ -23,7 +23,7 @@ def seal(secrets: Mapping[str, str]) -> str:
 
 
 def reveal(sealed: str) -> dict[str, str]:
-    """Return what was sealed; nothing sealed is an empty dict. Raises SecretsUnreadable."""
+    """Return the decrypted secrets, or {} for empty text. Raises SecretsUnreadable."""
     if not sealed:
         return {}
     from cryptography.fernet import InvalidToken
@@ -32,14 +32,14 @@ def reveal(sealed: str) -> dict[str, str]:
         opened: dict[str, str] = json.loads(_fernet().decrypt(sealed.encode()))
     except InvalidToken:
         raise SecretsUnreadable(
-            "None of PENSTOCK_SECRETS_KEYS opens these secrets; put the key they were sealed "
-            "with back into the list, or enter the secrets again."
+            "None of PENSTOCK_SECRETS_KEYS can decrypt these secrets. Add the key that encrypted "
+            "them back to the list, or enter the secrets again."
         ) from None
     return opened
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Return the text without any of the secrets, however they are spelled."""
+    """Return the text with every secret masked, in each of its spellings."""
     for secret in secrets:
         for shown in _spellings(secret):
             text = text.replace(shown, MASK)
@@ -47,7 +47,7 @@ def mask_secrets(text: str, secrets: Iterable[str]) -> str:
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    """Return how a secret may stand in a text: as it is, in JSON of two habits, in an address."""
+    """Return how a secret may appear: as is, in JSON (escaped to ASCII or not), in a URL."""
     return (
         secret,
         json.dumps(secret)[1:-1],
@@ -57,7 +57,7 @@ def _spellings(secret: str) -> tuple[str, ...]:
 
 
 def _fernet() -> "MultiFernet":
-    # here, for the library takes 7 MB, and most web processes never open a secret
+    # Imported here because the library takes 7 MB, and most web processes never decrypt a secret.
     from cryptography.fernet import Fernet, MultiFernet
 
     return MultiFernet([Fernet(key) for key in settings.SECRETS_KEYS])

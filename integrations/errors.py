@@ -1,40 +1,39 @@
-"""
-Why something was not delivered. The class decides what happens next; nobody parses messages.
+"""Why a message was not delivered. The class of the error decides what the worker does next.
 
-    DestinationError            base; never raised itself
-    ├── VendorUnavailable       nobody's fault: the lane waits and tries again from the same place
-    │   └── VendorFailed        the same; but if it comes again and again, one message may be to
-    │                           blame: it is looked for, and set aside with a retry time of its own
-    ├── CredentialsRejected     the lane pauses until a person has mended the installation
-    └── MessageRejected         this request will never pass as it is: split it, then fail the
-        │                       messages that stand alone
-        └── TooLarge            the same, because of its size
+DestinationError            base class; never raised itself
+├── VendorUnavailable       a temporary failure: the lane waits, then retries from the same place
+│   └── VendorFailed        the same; but if it recurs, one message may cause it. The worker
+│                           finds that message and sets it aside with a retry time of its own
+├── CredentialsRejected     the lane pauses until someone fixes the installation
+└── MessageRejected         this request will never be accepted as it is: it is halved until
+    │                       each rejected message stands alone, and those messages fail
+    └── TooLarge            the same, because of its size
 """
 
 
 class DestinationError(Exception):
-    """Base class of all that can keep a message from its destination."""
+    """Base class of the reasons why a message is not delivered."""
 
 
 class VendorUnavailable(DestinationError):
-    """The vendor could not take the request now: timeout, network, redirect, 408, 425, 429, 5xx."""
+    """The vendor cannot accept the request now: timeout, network, redirect, 408, 425, 429, 5xx."""
 
     def __init__(self, message: str, *, retry_after: float | None = None):
         super().__init__(message)
-        self.retry_after = retry_after  # seconds, when the vendor asked for a pause
+        self.retry_after = retry_after  # seconds, if the vendor asked for a pause
 
 
 class VendorFailed(VendorUnavailable):
-    """The vendor broke down over the request (500 and its kin, but 502, 503, 504)."""
+    """The vendor failed on the request (500 and other 5xx, except 502, 503 and 504)."""
 
 
 class CredentialsRejected(DestinationError):
-    """The vendor refuses who we say we are (401, 403)."""
+    """The vendor rejects the credentials (401, 403)."""
 
 
 class MessageRejected(DestinationError):
-    """The vendor, or our code for it, refuses what the request says (other 4xx)."""
+    """The vendor, or the destination's code, rejects the content of the request (other 4xx)."""
 
 
 class TooLarge(MessageRejected):
-    """The vendor refuses the request for its size (413)."""
+    """The vendor rejects the request because of its size (413)."""

@@ -9,7 +9,7 @@ from django.utils.safestring import mark_safe
 
 from integrations.humanize import TimedText, format_duration, format_relative
 
-KEEP_STORED_HELP = "Leave empty to keep the one stored."
+KEEP_STORED_HELP = "Leave empty to keep the stored value."
 
 EXACT_TIME_FORMAT = "Y-m-d H:i:s"
 
@@ -18,11 +18,11 @@ CHIP_HTML = (
     "</span>{}</span>"
 )
 
-SPARKLINE_SIZE = (120, 28)  # width and height, in the drawing's own units
+SPARKLINE_SIZE = (120, 28)  # width and height, in units of the SVG
 
 
 def chip(words):
-    """Return a state (delivery.status.status_text.StatusText) as a chip: colour, icon and title."""
+    """Return a delivery.status.status_text.StatusText as a chip: colour, icon and title."""
     return render_chip(words.level, words.icon, words.title)
 
 
@@ -31,7 +31,7 @@ def render_chip(level, icon, title):
 
 
 def sparkline(numbers):
-    """Return numbers, oldest first, as a small drawing of bars; "" when there are none."""
+    """Return numbers, oldest first, as a small bar chart; "" if all are 0."""
     most = max(numbers, default=0)
     if not most:
         return ""
@@ -48,9 +48,10 @@ def sparkline(numbers):
 
 
 def bar_path(bars, wide):
-    """Return a drawing's path of bars: (left, bottom, how far it goes down from there).
+    """Return the SVG path of bars, each (left, bottom, height); a negative height goes up.
 
-    One path for all: a page has thousands of bars, and an element for each takes long to write.
+    All bars share one path, because a page has thousands of them and an element for each would be
+    slow to render.
     """
     return "".join(
         f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h-{wide:.1f}z" for x, y, tall in bars if tall
@@ -58,7 +59,7 @@ def bar_path(bars, wide):
 
 
 def ago(moment):
-    """Return a time relative to now, with the exact one on hover."""
+    """Return a time relative to now, with the exact time on hover."""
     if moment is None:
         return "–"
     seconds = (timezone.now() - moment).total_seconds()
@@ -78,14 +79,14 @@ def exact(moment):
 
 
 def left(moment):
-    """Return how long it is until then, as "6 d left", with the exact time on hover."""
+    """Return the time left until a moment, such as "6 d left", with the exact time on hover."""
     away = (moment - timezone.now()).total_seconds()
     span = format_relative(-away).removeprefix("in ") or f"{away / 86_400:.0f} d"
     return format_html(
         '<time datetime="{}" title="Until {} UTC" data-left>{}</time>',
         moment.isoformat(),
         date(moment, EXACT_TIME_FORMAT),
-        f"{span} left" if away > 0 else "last try",
+        f"{span} left" if away > 0 else "last attempt",
     )
 
 
@@ -104,7 +105,7 @@ def mark_times(text):
 
 
 def number(count):
-    """Return 1,234."""
+    """Return a number such as 1,234."""
     return f"{count:,}"
 
 

@@ -31,7 +31,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_relative(seconds: float) -> str:
-    """Return "12 s ago" or "in 5 min"; nothing beyond a week, where a date says more."""
+    """Return "12 s ago" or "in 5 min"; "" beyond a week, where a date is clearer."""
     for limit, unit, name in RELATIVE_TIME_UNITS:
         if abs(seconds) < limit:
             number = f"{int(abs(seconds) / unit)} {name}"

@@ -1,7 +1,7 @@
-"""JSONPath as far as it names one place: the singular queries of RFC 9535, §2.3.5.1.
+"""The JSONPath subset that names one place: the singular queries of RFC 9535, §2.3.5.1.
 
-`$`, `.name`, `['name']`, `["name"]`, `[0]` and, from the end, `[-1]`. No wildcards and no filters:
-a field of a message is one value.
+`$`, `.name`, `['name']`, `["name"]`, `[0]` and, from the end, `[-1]`. No wildcards and no filters,
+because a field of a message is one value.
 """
 
 import re
@@ -13,12 +13,12 @@ STEP_PATTERN = re.compile(
     r"\.(?P<name>[^\W\d][\w-]*)|\['(?P<single>[^'\\]+)'\]|\[\"(?P<double>[^\"\\]+)\"\]"
     r"|\[(?P<index>-?\d{1,9})\]"
 )
-NOT_FOUND = object()  # what a path that leads nowhere finds
+NOT_FOUND = object()  # the result for a path that leads nowhere
 
 
 @lru_cache(maxsize=1_000)
 def parse_jsonpath(path: str) -> tuple[str | int, ...]:
-    """Return the steps of a path. Raises ValueError saying at which character it goes wrong."""
+    """Return the steps of a path. Raises ValueError, naming the text that cannot be parsed."""
     if not path.startswith("$"):
         raise ValueError(f"{path!r} must begin with $.")
     steps: list[str | int] = []
@@ -26,7 +26,7 @@ def parse_jsonpath(path: str) -> tuple[str | int, ...]:
     while at < len(path):
         step = STEP_PATTERN.match(path, at)
         if not step:
-            raise ValueError(f"{path!r} cannot be read from {path[at:]!r} on.")
+            raise ValueError(f"{path!r} cannot be parsed from {path[at:]!r} on.")
         index = step["index"]
         name = step["name"] or step["single"] or step["double"]
         steps.append(int(index) if index else name)
@@ -35,7 +35,7 @@ def parse_jsonpath(path: str) -> tuple[str | int, ...]:
 
 
 def find_value(path: str, document: Any) -> Any:
-    """Return the value at a path, or NOT_FOUND. Raises ValueError when the path is none."""
+    """Return the value at a path, or NOT_FOUND. Raises ValueError if the path is not valid."""
     for step in parse_jsonpath(path):
         document = _step(document, step)
     return document

@@ -1,4 +1,4 @@
-"""The one shape in which destinations and blueprints read what a source sent."""
+"""The parsed message, as destinations and blueprints read it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,10 +15,10 @@ _encode = Encoder().encode
 class Message(Struct, frozen=True, kw_only=True):
     """One call of a source, parsed and valid.
 
-    timestamp    aware; when it happened by the source's account
-    received_at  aware; when we stored it, by our clock
-    source       the number of the source: ids of messages are unique within one only
-    body         the call as it came: camelCase names of the Segment spec, any extra key kept
+    timestamp    aware; when it happened, according to the source
+    received_at  aware; when Penstock stored it, by Penstock's clock
+    source       the id of the source; message ids are unique within one source only
+    body         the call as received: camelCase names of the Segment spec, extra keys kept
     """
 
     type: str
@@ -33,7 +33,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def person(self) -> str:
-        """Whose events must stay in order: the user, or the visitor while there is no user."""
+        """The id whose events stay in order: the user's, or the visitor's if there is no user."""
         return self.user_id or self.anonymous_id
 
     @property
@@ -46,15 +46,18 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def traits(self) -> Mapping[str, Any]:
-        """Traits of the call. RudderStack's SDKs send those of an identify in `context.traits`
-        only; in any other call that is who the user is, and not what the call says."""
+        """The traits of the call.
+
+        RudderStack's SDKs send the traits of an identify in `context.traits` only. In other calls,
+        `context.traits` describes the user and is not part of the call.
+        """
         own = _mapping(self.body.get("traits"))
         return own or (_mapping(self.context.get("traits")) if self.type == "identify" else {})
 
 
-@lru_cache(maxsize=256)  # a message's own time is asked for twice, a batch's again and again
+@lru_cache(maxsize=256)  # a message's time is formatted twice, a batch's many times
 def format_iso(moment: datetime) -> str:
-    """Return an aware moment in UTC, to the millisecond, such as 2026-11-21T09:30:15.250Z."""
+    """Return an aware datetime in UTC, to the millisecond, such as 2026-11-21T09:30:15.250Z."""
     text = _encode(moment.astimezone(UTC))  # twice as fast as isoformat
     return f"{text[1:24].decode()}Z" if moment.microsecond else f"{text[1:20].decode()}.000Z"
 
@@ -64,10 +67,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def normalize_id(value: Any) -> str:
-    """Return an id as text: trimmed, numbers written out, anything else as none at all."""
+    """Return an id as text: strings trimmed, numbers written out, anything else as ""."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    # an int has no is_integer() before Python 3.12, and may be too large for a float
+    # An int has no is_integer() before Python 3.12, and may be too large for a float.
     return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)

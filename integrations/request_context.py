@@ -1,6 +1,6 @@
-"""Who is asking: the request under way, for log lines and the audit log.
+"""The caller of the current request, for log lines and the audit log.
 
-A context variable, because the functions that change things know nothing of requests.
+It is a context variable, because the functions that change data do not receive the request.
 """
 
 import logging
@@ -20,7 +20,7 @@ REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for something, and over which way: `api`, `admin` or `command`."""
+    """The caller of an operation, and its channel: `api`, `admin` or `command`."""
 
     request_id: str = ""
     request: HttpRequest | None = None
@@ -55,13 +55,13 @@ _caller: ContextVar[Caller] = ContextVar("caller", default=NO_CALLER)
 
 
 def current_caller() -> Caller:
-    """Return who asks for what this thread is doing."""
+    """Return the caller on whose behalf the current code runs."""
     return _caller.get()
 
 
 @contextmanager
 def acting_as(caller: Caller) -> Iterator[None]:
-    """Let everything within be done in this caller's name."""
+    """Run the block on behalf of this caller."""
     token = _caller.set(caller)
     try:
         yield
@@ -73,7 +73,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 def request_context_middleware(get_response: GetResponse) -> GetResponse:
-    """Give each request an id, its own if it brings one that is well-formed, and answer with it."""
+    """Give each request an id and return it in a header. Keep a well-formed id of the caller."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
@@ -88,10 +88,10 @@ def request_context_middleware(get_response: GetResponse) -> GetResponse:
 
 
 class RequestIdFilter(logging.Filter):
-    """Lets every line through, with the id of the request that it is about, or "-"."""
+    """Adds the id of the request to every log line, or "-". No line is filtered out."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # Django names a request that failed when it has left us already
+        # Django logs a failed request after the middleware has returned.
         request = getattr(record, "request", None)
         record.request_id = current_caller().request_id or getattr(request, "request_id", "-")
         return True

@@ -1,7 +1,7 @@
-"""Who may do what: the scopes of tokens, the roles of people, and the permissions behind both.
+"""Scopes of tokens, roles of users, and the permissions behind both.
 
-A scope limits what a token may be used for, a role what a person may do; a call needs both. The
-roles are Django groups, so that the admin's pages obey the same permissions.
+A scope limits what a token may be used for; a role limits what a user may do. A call needs both.
+Roles are Django groups, so that the admin's pages use the same permissions.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from typing import Any
 class Scope:
     """What a token may be used for.
 
-    permission   what its user must be allowed, as Django writes it; "" when only `admin` counts
+    permission   the Django permission that the token's user must have; "" for `admin`
     """
 
     name: str
@@ -31,15 +31,15 @@ SCOPES = {
         Scope("sources:write", "integrations.change_source", "Create and change sources."),
         Scope("deliveries:read", "delivery.view_delivery", "Read the log and the metrics."),
         Scope("deliveries:replay", "delivery.change_delivery", "Deliver again, replay, backfill."),
-        Scope("events:read", "delivery.view_event", "Read events, and what was rejected."),
+        Scope("events:read", "delivery.view_event", "Read events and rejections."),
         Scope("users:read", "auth.view_user", "See users and tokens."),
         Scope("users:write", "auth.change_user", "Create and change users and tokens."),
-        Scope("audit:read", "integrations.view_auditentry", "Read who changed what."),
+        Scope("audit:read", "integrations.view_auditentry", "Read the audit log."),
         Scope("admin", "", "Everything that the token's user may do."),
     )
 }
 
-# --- permissions, as the roles' matrix names them ------------------------------------------------
+# --- permissions, named as in the matrix of roles ------------------------------------------------
 
 VIEW_PERMISSIONS = frozenset(
     {
@@ -71,7 +71,7 @@ SOURCE_PERMISSIONS = frozenset(
 REPLAY_PERMISSIONS = frozenset(
     {"delivery.change_delivery", "delivery.add_replay", "delivery.change_replay"}
 )
-# Bodies: what events and refused messages hold, what was sent and answered, and the notes on them.
+# Bodies: of events, rejected messages, requests and responses, and the notes on them.
 VIEW_BODIES_PERMISSION = "delivery.view_eventbody"
 REVEAL_BODIES_PERMISSION = "delivery.reveal_eventbody"  # one row at a time, each in the audit log
 VIEW_BODIES_PERMISSIONS = frozenset({VIEW_BODIES_PERMISSION})
@@ -92,14 +92,14 @@ class Role:
     permissions: frozenset[str]
 
 
-# As the product we mirror has it (its page management-api/users, seen 2026-11), for what exists
-# here. It says that three roles read the audit log, and not which.
+# As in the product that Penstock mirrors (its page management-api/users, seen 2026-11), for the
+# features that exist here. The page says that three roles read the audit log, but not which.
 ROLES = {
     each.name: each
     for each in (
         Role(
             "org_admin",
-            "Everything, users and tokens included.",
+            "Everything, including users and tokens.",
             VIEW_PERMISSIONS
             | VIEW_BODIES_PERMISSIONS
             | INTEGRATION_PERMISSIONS
@@ -122,7 +122,7 @@ ROLES = {
         ),
         Role(
             "source_editor",
-            "Creates and edits integrations, delivers again.",
+            "Creates and edits integrations, and delivers again.",
             VIEW_PERMISSIONS
             | VIEW_BODIES_PERMISSIONS
             | INTEGRATION_PERMISSIONS
@@ -130,12 +130,12 @@ ROLES = {
         ),
         Role(
             "source_viewer",
-            "Looks at everything but bodies, users and the audit log.",
+            "Views everything except bodies, users and the audit log.",
             VIEW_PERMISSIONS,
         ),
         Role(
             "data_governance_admin",
-            "Edits what is sent to whom, reads the audit log, reveals bodies one at a time.",
+            "Edits integrations, reads the audit log, and reveals bodies one at a time.",
             VIEW_PERMISSIONS
             | REVEAL_BODIES_PERMISSIONS
             | INTEGRATION_PERMISSIONS
@@ -146,7 +146,7 @@ ROLES = {
 
 
 def scopes_include(scopes: Iterable[str], needed: str) -> bool:
-    """Return whether a token of these scopes may be used for it; to write includes to read."""
+    """Return whether these scopes include the needed one; `write` includes `read`."""
     subject, _, verb = needed.partition(":")
     written = f"{subject}:write" if verb == "read" else needed
     return not {"admin", needed, written}.isdisjoint(scopes)

@@ -1,7 +1,7 @@
-"""Where the parts of a message usually stand in what a third party sends. Data only.
+"""Default locations of a message's fields in the webhook calls of third parties. Data only.
 
-Each value is a JSONPath, `header:NAME` or the text itself, or a list of which the first that is
-there counts.
+Each value is a JSONPath, `header:NAME` or a literal text, or a list of these, of which the first
+that is present counts.
 """
 
 GENERIC_FIELD_PATHS = {
@@ -26,8 +26,8 @@ FIELD_PATHS = {
         "timestamp": "$.created",
         "properties": "$.data.object",
     },
-    # https://shopify.dev/docs/apps/build/webhooks/subscribe/https (seen 2026-11). The event id is
-    # shared by all topics that one change triggers, the webhook id is not.
+    # https://shopify.dev/docs/apps/build/webhooks/subscribe/https (seen 2026-11). All topics
+    # that one change triggers share the event id, but not the webhook id.
     "shopify": {
         "event": "header:X-Shopify-Topic",
         "messageId": "header:X-Shopify-Webhook-Id",

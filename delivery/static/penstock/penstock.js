@@ -190,7 +190,7 @@ function zoneInWords() {
 function left(at) {
   const away = at - Date.now();
   const span = relative(at).replace("in ", "") || `${Math.round(away / 86_400_000)} d`;
-  return away > 0 ? `${span} left` : "last try";
+  return away > 0 ? `${span} left` : "last attempt";
 }
 
 function zoneOf(at) {

@@ -654,7 +654,7 @@ def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     Installation.objects.update(give_up_days=20)
     assert "1 · 18 d left" in text_of(read_page(client, LOG))
     Installation.objects.update(give_up_days=1)
-    assert "1 · last try" in text_of(read_page(client, LOG))
+    assert "1 · last attempt" in text_of(read_page(client, LOG))
     Installation.objects.update(give_up_days=None)
     Lane.objects.update(due_at=timezone.now() - timedelta(minutes=5))
     assert "next attempt" not in text_of(read_page(client, LOG))

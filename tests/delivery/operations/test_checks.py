@@ -15,7 +15,7 @@ def test_keys_that_cannot_seal_are_named(settings, keys, found):
     settings.SECRETS_KEYS = keys
     [error] = secrets_keys_are_usable()
     assert error.id == f"penstock.{found}"
-    assert "Make one with" in error.hint
+    assert "Generate one with" in error.hint
 
 
 def test_usable_keys_are_fine():

@@ -50,7 +50,7 @@ def canaries(context: RowContext, result: Result) -> None:
     rotated = settings | {"PENSTOCK_SECRETS_KEYS": kept["second-fernet-key"]}
     with Stage(url, token=kept["api-token"], config=None, **rotated) as stage:
         stage.send_one(51)
-        eventually(lambda: "opens these secrets" in read_lane_column(url, "last_error"), 30.0)
+        eventually(lambda: "can decrypt these secrets" in read_lane_column(url, "last_error"), 30.0)
         places |= {
             f"{name}, key lost": text
             for name, text in collect_pages(stage, kept, pages // 3).items()
