@@ -1,7 +1,7 @@
-"""The audit log: who changed what, from where, and what it was before.
+"""Records changes in the audit log: the actor, the object, the origin, and the old values.
 
-The functions that change things record it themselves, in the transaction of the change, so that
-API, admin and commands are all in it.
+The functions that change data record the change themselves, in the same transaction, so that the
+log covers the API, the admin and commands.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,14 +14,14 @@ from integrations.encryption import MASK, SecretsUnreadable, reveal
 from integrations.models import ApiToken, AuditEntry, Installation
 from integrations.request_context import current_caller
 
-MAX_VALUE_CHARS = 2_000  # characters of one value that are kept
+MAX_VALUE_CHARS = 2_000  # characters of one value that are stored
 SECRET_COLUMNS = {"password", "digest", "secret", "session_hash"}
 UNAUDITED_COLUMNS = {
     "created_at",
     "last_login",
     "last_used_at",
     "updated_at",
-}  # columns that no person changes
+}  # columns that no user changes
 
 
 def record(
@@ -33,13 +33,13 @@ def record(
     secret: Collection[str] = (),
     by: Any = None,
 ) -> AuditEntry:
-    """Write down that something was done, and return the entry.
+    """Write an entry to the audit log and return it.
 
-    action   what it is done to and how it ended: installation.created, source.updated
-    about    the row, or the name of what has no row
-    old, new what was and what is, by field; only what differs is kept
-    secret   fields of which only that they changed may be kept
-    by       the user, where the request cannot know it yet: who logs in
+    action    object type and past participle, such as installation.created or source.updated
+    about     the row, or the name of an object that has no row
+    old, new  values before and after, by field; only differing fields are stored
+    secret    names of fields whose values are masked
+    by        the user, if the request does not know the user yet (during a login)
     """
     who = current_caller()
     user = by or who.user
@@ -63,7 +63,7 @@ def record(
 def changed_values(
     old: Mapping[str, Any], new: Mapping[str, Any], secret: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Return {field: {"old", "new"}} of what differs; of secrets only that they do."""
+    """Return {field: {"old", "new"}} for the fields that differ, with secrets masked."""
     return {
         name: {
             "old": _audit_value(name, old.get(name), secret),
@@ -89,7 +89,7 @@ def _audit_value(name: str, value: Any, secret: Collection[str]) -> Any:
 
 
 def column_values(row: Model) -> dict[str, Any]:
-    """Return what a stored row holds, by column, to compare before and after."""
+    """Return the values of a stored row by column, to compare before and after a change."""
     return {
         **{
             field.attname: getattr(row, field.attname)
@@ -104,7 +104,10 @@ def column_values(row: Model) -> dict[str, Any]:
 
 
 def installation_values(installation: Installation) -> dict[str, Any]:
-    """Return what people set of an installation; its secrets are told as `secret` of record()."""
+    """Return the user-editable values of an installation, including its secrets in clear text.
+
+    Pass secret_value_names() as `secret` to record(), which masks them.
+    """
     names = ("name", "enabled", "lane_count", "give_up_days", "variant", "delivery_mode")
     return {
         **{name: getattr(installation, name) for name in names},
@@ -114,7 +117,7 @@ def installation_values(installation: Installation) -> dict[str, Any]:
 
 
 def secret_value_names(installation: Installation) -> set[str]:
-    """Return by which names installation_values() has the secrets."""
+    """Return the names of the secrets in installation_values()."""
     return {f"config.{key}" for key in installation.destination.secret_keys}
 
 

@@ -1,15 +1,15 @@
-"""What ends by itself: tokens of logins, and answers kept for calls that come again."""
+"""Deletes expired rows: tokens of logins, and responses stored for idempotency keys."""
 
 from datetime import datetime, timedelta
 
 from integrations.models import IdempotentCall, Login, LoginToken
 
-EXPIRY_BATCH_ROWS = 2_000  # rows at once
+EXPIRY_BATCH_ROWS = 2_000  # rows deleted at once
 IDEMPOTENT_ANSWER_TTL = timedelta(hours=24)
 
 
 def delete_expired(now: datetime) -> None:
-    """Delete what has expired, and logins that have no token left."""
+    """Delete expired tokens and stored responses, and logins that have no token left."""
     old = LoginToken.objects.filter(expires_at__lt=now).order_by("expires_at")
     LoginToken.objects.filter(
         pk__in=list(old.values_list("pk", flat=True)[:EXPIRY_BATCH_ROWS])

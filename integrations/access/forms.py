@@ -7,13 +7,13 @@ from integrations.roles import SCOPES
 
 
 class ApiTokenForm(forms.ModelForm):
-    """A token's name and what it may be used for."""
+    """The name, scopes and expiry of a token."""
 
     scopes = forms.TypedMultipleChoiceField(
         choices=[(each.name, f"{each.name} – {each.description}") for each in SCOPES.values()],
         coerce=str,
         widget=forms.CheckboxSelectMultiple,
-        help_text="What it may be used for, within what its user may do.",
+        help_text="What the token may be used for, within the permissions of its user.",
     )
 
     class Meta:

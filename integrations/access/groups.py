@@ -1,4 +1,4 @@
-"""The roles as Django's groups."""
+"""Roles as Django groups."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from integrations.roles import ROLES
 
 
 def sync_role_groups(apps: Any = installed) -> None:
-    """Make the groups of the roles, or give them what they lack.
+    """Create the groups of the roles, and add missing permissions to them.
 
-    apps   the models of a migration's time; permissions may not have been made by then, and
-           those of models to come are made here, as Django would
+    apps   the app registry, historical in a migration. Permissions that do not exist yet, also of
+           models that a later migration adds, are created here as Django would create them
     """
     for role in ROLES.values():
         group, _ = apps.get_model("auth.Group").objects.get_or_create(name=role.name)

@@ -1,7 +1,7 @@
-"""Logging in to the management API: a short access token, and one to refresh it with.
+"""Logins to the management API: a short-lived access token, and a refresh token.
 
-A refresh token counts once. One that comes a second time was stolen, or its thief came first: the
-whole family of tokens ends.
+A refresh token can be used once. A second use means that it was stolen, so the whole family of
+tokens is revoked.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ TOKEN_PREFIXES = {ACCESS: "psa", REFRESH: "psr"}
 
 
 class WrongCredentials(Exception):
-    """Nobody has this name and this password."""
+    """No user has this name and password."""
 
 
 class InvalidRefreshToken(Exception):
-    """The refresh token is unknown, too old, or was used before."""
+    """The refresh token is unknown, expired, or already used."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """The two tokens of a login, to be told once."""
+    """The two tokens of a login, shown once."""
 
     login: Login
     access: str
@@ -44,7 +44,7 @@ class TokenPair:
 def log_in(request: HttpRequest, username: str, password: str) -> TokenPair:
     """Return the tokens of a new login. Raises WrongCredentials.
 
-    Who fails too often is locked out: the request is marked, and its middleware answers.
+    A user who fails too often is locked out: the request is marked, and its middleware responds.
     """
     name = _resolve_username(username)
     user = authenticate(request=request, username=name, password=password)
@@ -62,18 +62,18 @@ def log_in(request: HttpRequest, username: str, password: str) -> TokenPair:
 
 
 def record_login(sender: Any, user: Any, **_: Any) -> None:
-    """Record that someone logged in, here or in the admin."""
+    """Record a login, to the API or to the admin."""
     audit.record("auth.login", user, by=user)
 
 
 def record_failed_login(sender: Any, credentials: Any, request: Any = None, **_: Any) -> None:
-    """Record that someone failed to; who is locked out already is not worth a row each time."""
+    """Record a failed login, except while the user is locked out, to avoid a row per attempt."""
     if not getattr(request, "axes_locked_out", False):
         audit.record("auth.login_failed", str(credentials.get("username", "")))
 
 
 def refresh_tokens(text: str, now: datetime) -> TokenPair:
-    """Return a new pair for a refresh token, which ends with it. Raises RefreshRefused."""
+    """Return a new pair of tokens and use up the refresh token. Raises InvalidRefreshToken."""
     token = _find_token(text, REFRESH)
     if token is None or token.expires_at <= now or has_ended(token.login):
         raise InvalidRefreshToken
@@ -86,7 +86,7 @@ def refresh_tokens(text: str, now: datetime) -> TokenPair:
 
 
 def log_out(login: Login, now: datetime) -> None:
-    """End a login: none of its tokens is accepted any more."""
+    """End a login: its tokens are no longer accepted."""
     Login.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=now)
 
 
@@ -95,13 +95,13 @@ def log_out_everywhere(user: Any, now: datetime) -> None:
 
 
 def has_ended(login: Login) -> bool:
-    """Return whether a login is over: revoked, its user gone, or the password another one."""
+    """Return whether a login has ended: revoked, its user deactivated, or the password changed."""
     same = constant_time_compare(login.session_hash, login.user.get_session_auth_hash())
     return login.revoked_at is not None or not login.user.is_active or not same
 
 
 def find_access_token(text: str) -> LoginToken | None:
-    """Return the access token that this text is or was, or None."""
+    """Return the access token with this text, valid or not, or None."""
     return _find_token(text, ACCESS) if text.startswith(TOKEN_PREFIXES[ACCESS]) else None
 
 
@@ -126,7 +126,7 @@ def _issue_tokens(login: Login, now: datetime) -> TokenPair:
 
 
 def _resolve_username(given: str) -> str:
-    """Return the name of the one user with this e-mail address, or what was given."""
+    """Return the name of the only user with this e-mail address; otherwise the given text."""
     if "@" not in given:
         return given
     users = get_user_model().objects.filter(email__iexact=given)

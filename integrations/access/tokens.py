@@ -1,4 +1,4 @@
-"""API tokens: made, shown once, and revoked."""
+"""Create and revoke API tokens."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,13 +16,13 @@ from integrations.models import ApiToken, digest, new_token
 def create_token(
     user: Any, *, name: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[ApiToken, str]:
-    """Make a token and return it with its text, which is kept nowhere.
+    """Create a token and return it with its text, which is not stored.
 
-    Raises ValidationError for an end that is past.
+    Raises ValidationError if `expires_at` is in the past.
     """
     text = new_token()
     if expires_at is not None and expires_at <= timezone.now():
-        raise ValidationError({"expires_at": "It is over already."})
+        raise ValidationError({"expires_at": "This time is in the past."})
     with transaction.atomic():
         token = ApiToken.objects.create(
             user=user, name=name, scopes=list(scopes), expires_at=expires_at, digest=digest(text)
@@ -32,17 +32,17 @@ def create_token(
 
 
 def get_token_owner(user_id: int, *, by: User) -> User:
-    """Return whose a new token may be. Raises ValidationError, PermissionDenied."""
+    """Return the user that a new token may belong to. Raises ValidationError, PermissionDenied."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise ValidationError({"user_id": f"There is no active user {user_id}."})
     if user.is_superuser and not by.is_superuser:
-        raise PermissionDenied("Only a superuser makes tokens for a superuser.")
+        raise PermissionDenied("Only a superuser can create tokens for a superuser.")
     return user
 
 
 def revoke_token(token: ApiToken) -> None:
-    """Refuse a token from now on; one that is revoked stays as it is."""
+    """Revoke a token. One that is already revoked stays unchanged."""
     with transaction.atomic():
         live = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True)
         if live.update(revoked_at=timezone.now()):

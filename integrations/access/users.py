@@ -1,4 +1,4 @@
-"""The people who manage Penstock: made, changed and sent away, each with at most one role."""
+"""Create, change and deactivate the users who manage Penstock, each with at most one role."""
 
 import secrets
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ USER_COLUMNS = {
 
 
 def users_with_groups() -> Any:
-    """Return users with all that is shown of them."""
+    """Return users with every related object that the API shows."""
     return User.objects.prefetch_related("groups")
 
 
 def create_user(given: Mapping[str, Any]) -> tuple[User, str]:
-    """Make a user and return it with its password, a generated one where none is given.
+    """Create a user and return it with its password, which is generated if none is given.
 
-    Raises ValidationError, by field.
+    Raises ValidationError by field.
     """
     password = given.get("password") or secrets.token_urlsafe(12)
     user = User(is_staff=True)
@@ -42,7 +42,7 @@ def create_user(given: Mapping[str, Any]) -> tuple[User, str]:
 
 
 def change_user(user: User, given: Mapping[str, Any], *, by: User) -> None:
-    """Change what is given of a user. Raises ValidationError by field, PermissionDenied."""
+    """Change the given values of a user. Raises ValidationError by field, PermissionDenied."""
     _check_may_change(user, by, given)
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
@@ -54,7 +54,7 @@ def change_user(user: User, given: Mapping[str, Any], *, by: User) -> None:
 
 
 def deactivate_user(user: User, *, by: User) -> None:
-    """Let a user and all their tokens in no more; the row stays, for the log names it."""
+    """Deactivate a user and revoke their tokens. The row stays, because the log refers to it."""
     _check_may_change(user, by, {"is_active": False})
     with transaction.atomic():
         now = timezone.now()
@@ -65,15 +65,17 @@ def deactivate_user(user: User, *, by: User) -> None:
 
 
 def _check_may_change(user: User, by: User, given: Mapping[str, Any]) -> None:
-    """Raise PermissionDenied for what would lift someone up, or lock them out by mistake."""
+    """Raise PermissionDenied if the change would escalate rights, or lock the caller out."""
     if user.is_superuser and not by.is_superuser:
-        raise PermissionDenied("Only a superuser changes a superuser.")
+        raise PermissionDenied("Only a superuser can change a superuser.")
     if user.pk == by.pk and (given.get("is_active") is False or "role" in given):
-        raise PermissionDenied("Your own role and account are changed by another org_admin.")
+        raise PermissionDenied(
+            "You cannot change your own role or deactivate yourself. Ask another org_admin."
+        )
 
 
 def _apply_values(user: User, given: Mapping[str, Any]) -> None:
-    """Set and store what is given. Raises ValidationError, by field."""
+    """Set and save the given values. Raises ValidationError by field."""
     for name, column in USER_COLUMNS.items():
         if name in given:
             setattr(user, column, given[name])
@@ -94,9 +96,9 @@ def _set_password(user: User, password: str) -> None:
 
 
 def _set_role(user: User, role: str | None) -> None:
-    """Give a user this role instead of any other; groups that are no roles stay."""
+    """Replace a user's role with this one; groups that are not roles stay."""
     if role is not None and role not in ROLES:
-        raise ValidationError({"role": f"One of: {', '.join(ROLES)}."})
+        raise ValidationError({"role": f"Must be one of: {', '.join(ROLES)}."})
     user.groups.remove(*Group.objects.filter(name__in=ROLES))
     if role is not None:
         if not Group.objects.filter(name=role).exists():

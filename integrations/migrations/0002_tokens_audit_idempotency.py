@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apitoken',
             name='scopes',
-            field=models.JSONField(default=list, help_text='What it may be used for, within what its user may do.', validators=[integrations.models.known_scopes]),
+            field=models.JSONField(default=list, help_text='What the token may be used for, within the permissions of its user.', validators=[integrations.models.known_scopes]),
         ),
         migrations.AlterField(
             model_name='apitoken',
@@ -34,12 +34,12 @@ class Migration(migrations.Migration):
             name='IdempotentCall',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('caller', models.CharField(help_text='The token that it came with.', max_length=50)),
+                ('caller', models.CharField(help_text='The token that made the call.', max_length=50)),
                 ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.CharField(help_text='SHA-256 of address and body.', max_length=64)),
+                ('fingerprint', models.CharField(help_text='SHA-256 of URL and body.', max_length=64)),
                 ('at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('status', models.PositiveSmallIntegerField(help_text='Empty: under way.', null=True)),
-                ('sealed_answer', models.TextField(blank=True, help_text='Sealed: it may hold a new secret.')),
+                ('status', models.PositiveSmallIntegerField(help_text='Empty: the call is still running.', null=True)),
+                ('sealed_answer', models.TextField(blank=True, help_text='Encrypted, because it may contain a new secret.')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('caller', 'key'), name='one_call_of_each_key')],
@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('ip_address', models.GenericIPAddressField(null=True)),
                 ('user_agent', models.CharField(blank=True, max_length=300)),
-                ('session_hash', models.CharField(help_text='As Django keeps it in sessions: a new password ends them.', max_length=128)),
+                ('session_hash', models.CharField(help_text='The hash that Django keeps in sessions; a new password ends the login.', max_length=128)),
                 ('revoked_at', models.DateTimeField(null=True)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('access', 'Access'), ('refresh', 'Refresh')], max_length=10)),
                 ('digest', models.CharField(max_length=64, unique=True)),
                 ('expires_at', models.DateTimeField(db_index=True)),
-                ('used_at', models.DateTimeField(help_text='Of a refresh token: it counts once.', null=True)),
+                ('used_at', models.DateTimeField(help_text='When a refresh token was used; it can be used only once.', null=True)),
                 ('login', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to='integrations.login')),
             ],
         ),

@@ -1,4 +1,4 @@
-"""The roles as groups; and tokens from before there were scopes go on as they did."""
+"""Create the groups of the roles; give existing tokens the scope that keeps them working."""
 
 from django.db import migrations
 

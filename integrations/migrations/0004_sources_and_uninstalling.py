@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='installation',
             name='all_sources',
-            field=models.BooleanField(default=True, help_text='Off: it gets events of the sources listed only.'),
+            field=models.BooleanField(default=True, help_text='Off: it receives events of the listed sources only.'),
         ),
         migrations.AddField(
             model_name='installation',
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='source',
             name='archived_at',
-            field=models.DateTimeField(editable=False, help_text='Since then it may not send; its events stay.', null=True),
+            field=models.DateTimeField(editable=False, help_text='From this time on, the source may not send. Its events stay.', null=True),
         ),
         migrations.CreateModel(
             name='WriteKey',
@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('key', models.CharField(default=integrations.models.new_write_key, max_length=100, unique=True)),
                 ('note', models.CharField(blank=True, help_text='Who uses it.', max_length=100)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('expires_at', models.DateTimeField(help_text='Empty: it is valid until revoked.', null=True)),
+                ('expires_at', models.DateTimeField(help_text='Empty: valid until revoked.', null=True)),
                 ('source', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='further_keys', to='integrations.source')),
             ],
         ),

@@ -1,4 +1,4 @@
-"""The tables of what can send, what is installed, and who may manage it."""
+"""Tables of sources, installations, access and the audit log."""
 
 from integrations.models.access import (
     ApiToken,

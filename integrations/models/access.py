@@ -12,28 +12,28 @@ from django.utils import timezone
 
 from integrations.roles import SCOPES
 
-LAST_USED_RESOLUTION = timedelta(minutes=5)  # how exact ApiToken.last_used_at is
+LAST_USED_RESOLUTION = timedelta(minutes=5)  # the precision of ApiToken.last_used_at
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def find(self, token: str) -> "ApiToken | None":
-        """Return the token that this text is or was, or None."""
+        """Return the token with this text, usable or not, or None."""
         return self.filter(digest=digest(token)).select_related("user").first()
 
     def find_usable(self, token: str, now: datetime) -> "ApiToken | None":
-        """Return the usable token that this text is, or None."""
+        """Return the usable token with this text, or None."""
         found = self.find(token)
         return found if found and not found.unusable_reason(now) else None
 
 
 def known_scopes(scopes: Any) -> None:
-    """Raise ValidationError when it is no list of scopes that there are."""
+    """Raise ValidationError unless the value is a list of known scopes."""
     if not isinstance(scopes, list) or not scopes or not set(map(str, scopes)) <= set(SCOPES):
-        raise ValidationError(f"Must be a list of some of: {', '.join(SCOPES)}.")
+        raise ValidationError(f"Must be a list with one or more of: {', '.join(SCOPES)}.")
 
 
 class ApiToken(models.Model):
-    """A program's key to the management API. Only its digest is kept: it is shown once."""
+    """A program's key to the management API. Its text is shown once; only a digest is stored."""
 
     name = models.CharField(max_length=100)
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -41,7 +41,7 @@ class ApiToken(models.Model):
     scopes = models.JSONField(
         default=list,
         validators=[known_scopes],
-        help_text="What it may be used for, within what its user may do.",
+        help_text="What the token may be used for, within the permissions of its user.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
@@ -57,23 +57,23 @@ class ApiToken(models.Model):
         return self.name
 
     def unusable_reason(self, now: datetime) -> str:
-        """Return why it cannot be used any more, as advice, or ""."""
+        """Return why the token can no longer be used, with advice, or ""."""
         if self.revoked_at is not None:
             return "The token was revoked. Use another one."
         if self.expires_at is not None and self.expires_at <= now:
             return "The token has expired. Use another one."
         if not self.user.is_active:
-            return "The token's user is not active any more."
+            return "The token's user is no longer active."
         return ""
 
     def record_use(self, now: datetime) -> None:
-        """Write down that it was used, at most once in LAST_USED_RESOLUTION."""
+        """Record that the token was used, at most once per LAST_USED_RESOLUTION."""
         if self.last_used_at is None or now - self.last_used_at > LAST_USED_RESOLUTION:
             ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
 
 
 def new_token(prefix: str = "pst") -> str:
-    """Return a token's text: 256 random bits, so that one plain SHA-256 of it is enough."""
+    """Return the text of a new token: 256 random bits, for which a plain SHA-256 is enough."""
     return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
@@ -82,14 +82,15 @@ def digest(token: str) -> str:
 
 
 class Login(models.Model):
-    """Someone's stay in the management API: a family of tokens, each refreshed from the last."""
+    """A login to the management API: a family of tokens, each pair refreshed from the last."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
     created_at = models.DateTimeField(default=timezone.now)
     ip_address = models.GenericIPAddressField(null=True)
     user_agent = models.CharField(max_length=300, blank=True)
     session_hash = models.CharField(
-        max_length=128, help_text="As Django keeps it in sessions: a new password ends them."
+        max_length=128,
+        help_text="The hash that Django keeps in sessions; a new password ends the login.",
     )
     revoked_at = models.DateTimeField(null=True)
 
@@ -98,7 +99,7 @@ class Login(models.Model):
 
 
 class LoginToken(models.Model):
-    """One token of a login; only its digest is kept."""
+    """One token of a login; only its digest is stored."""
 
     class Kind(models.TextChoices):
         ACCESS = "access"
@@ -108,21 +109,27 @@ class LoginToken(models.Model):
     kind = models.CharField(max_length=10, choices=Kind)
     digest = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField(db_index=True)
-    used_at = models.DateTimeField(null=True, help_text="Of a refresh token: it counts once.")
+    used_at = models.DateTimeField(
+        null=True, help_text="When a refresh token was used; it can be used only once."
+    )
 
     def __str__(self) -> str:
         return f"{self.kind} token of login {self.login_id}"
 
 
 class IdempotentCall(models.Model):
-    """A POST that named itself with Idempotency-Key, and how it was answered."""
+    """A POST call with an Idempotency-Key, and its response."""
 
-    caller = models.CharField(max_length=50, help_text="The token that it came with.")
+    caller = models.CharField(max_length=50, help_text="The token that made the call.")
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of address and body.")
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of URL and body.")
     at = models.DateTimeField(default=timezone.now, db_index=True)
-    status = models.PositiveSmallIntegerField(null=True, help_text="Empty: under way.")
-    sealed_answer = models.TextField(blank=True, help_text="Sealed: it may hold a new secret.")
+    status = models.PositiveSmallIntegerField(
+        null=True, help_text="Empty: the call is still running."
+    )
+    sealed_answer = models.TextField(
+        blank=True, help_text="Encrypted, because it may contain a new secret."
+    )
 
     class Meta:
         constraints = [

@@ -8,10 +8,12 @@ from django.utils import timezone
 
 
 class NeverChanged(TypeError):
-    """An entry of the audit log was to be changed or deleted."""
+    """Raised on an attempt to change or delete an entry of the audit log."""
 
     def __init__(self) -> None:
-        super().__init__("The audit log is only added to; entries leave it by age alone.")
+        super().__init__(
+            "Audit log entries cannot be changed or deleted; only the purge removes old ones."
+        )
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
@@ -23,7 +25,7 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """That somebody did something: who, what, from where, and what it was before."""
+    """One action in the audit log: the actor, the object, the origin, and old and new values."""
 
     at = models.DateTimeField(default=timezone.now)
     action = models.CharField(max_length=50, help_text="installation.created, auth.login, …")
@@ -46,7 +48,7 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name_plural = "audit entries"
         indexes = [
-            # each filter's rows in the order of the list
+            # one for each filter, in the order of the list
             models.Index(fields=["object_type", "object_id", "id"], name="audit_object"),
             models.Index(fields=["action", "id"], name="audit_action"),
             models.Index(fields=["actor", "id"], name="audit_actor"),

@@ -16,12 +16,12 @@ from integrations.models.sources import Source
 
 class InstallationQuerySet(models.QuerySet["Installation"]):
     def installed(self) -> "InstallationQuerySet":
-        """Those that were not uninstalled."""
+        """Return the installations that have not been uninstalled."""
         return self.filter(uninstalled_at__isnull=True)
 
 
 class Installation(models.Model):
-    """A destination installed here. Uninstalled, it stays for its log's sake."""
+    """A destination installed here. The row stays after uninstalling, for the sake of its log."""
 
     class DeliveryMode(models.TextChoices):
         SERVER_SIDE = "server_side", "Server-side"
@@ -41,7 +41,7 @@ class Installation(models.Model):
         "lanes",
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(64)],
-        help_text="How many requests may be under way at once. Each user stays in one lane, so "
+        help_text="How many requests may be in flight at once. Each user stays in one lane, so "
         "each user's events stay in order.",
     )
     give_up_days = models.FloatField(
@@ -49,13 +49,13 @@ class Installation(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(365)],
-        help_text="Days for which a delivery is tried again. Empty: PENSTOCK_GIVE_UP_DAYS.",
+        help_text="Days for which a delivery is retried. Empty: PENSTOCK_GIVE_UP_DAYS.",
     )
     revision = models.ForeignKey(
         "Revision", models.PROTECT, null=True, editable=False, related_name="+"
     )
     all_sources = models.BooleanField(
-        default=True, help_text="Off: it gets events of the sources listed only."
+        default=True, help_text="Off: it receives events of the listed sources only."
     )
     sources = models.ManyToManyField(Source, blank=True, related_name="installations")
     uninstalled_at = models.DateTimeField(null=True, editable=False)
@@ -71,7 +71,10 @@ class Installation(models.Model):
         return get_destination(self.destination_key)
 
     def settings(self) -> Config:
-        """Return all that the destination's functions need. Raises SecretsUnreadable."""
+        """Return config, secrets and `sandbox_url` for the destination's functions.
+
+        Raises SecretsUnreadable.
+        """
         return {
             **self.config,
             **reveal(self.sealed_secrets),
@@ -79,22 +82,22 @@ class Installation(models.Model):
         }
 
     def masked_config(self) -> dict[str, str]:
-        """Return config as anyone may see it: secrets as a mask when there is one."""
+        """Return the config that may be shown, with a mask for each stored secret."""
         try:
             stored = frozenset(reveal(self.sealed_secrets))
-        except SecretsUnreadable:  # there are some; which, nobody can tell
+        except SecretsUnreadable:  # some secrets are stored, but which is unknown
             stored = self.destination.secret_keys
         return {**self.config, **dict.fromkeys(stored, MASK)}
 
     def set_config(self, values: dict[str, str]) -> None:
-        """Take checked config values: secrets are sealed, the rest stays readable. Not saved."""
+        """Set validated config values, with the secrets encrypted. Does not save the row."""
         secret = self.destination.secret_keys
         self.config = {key: value for key, value in values.items() if key not in secret}
         self.sealed_secrets = seal({k: v for k, v in values.items() if k in secret and v})
 
 
 class JsonText(models.TextField):  # type: ignore[type-arg]  # not subscriptable at run time
-    """JSON whose objects keep the order of their keys; PostgreSQL's jsonb would sort them."""
+    """JSON as text, which keeps the order of keys; PostgreSQL's jsonb would sort them."""
 
     def from_db_value(self, value: str | None, *given: Any) -> Any:
         return None if value is None else json.loads(value)
@@ -110,7 +113,7 @@ class JsonText(models.TextField):  # type: ignore[type-arg]  # not subscriptable
 
 
 class Revision(models.Model):
-    """An installation's blueprint as it was at one time: numbered, never changed."""
+    """A numbered version of an installation's blueprint. Revisions are never changed."""
 
     installation = models.ForeignKey(Installation, models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
@@ -133,7 +136,7 @@ class Revision(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self.pk:
-            raise TypeError("A revision is never changed; save a new one.")
+            raise TypeError("A revision cannot be changed. Save a new one.")
         super().save(*args, **kwargs)
 
     @property

@@ -22,18 +22,18 @@ def new_write_key() -> str:
 
 
 def check_origins(text: str) -> None:
-    """Raise ValidationError when any word is no origin."""
+    """Raise ValidationError if any word is not an origin."""
     wrong = [each for each in text.split() if not ORIGIN_PATTERN.fullmatch(each)]
     if wrong:
         raise ValidationError(
-            f"{wrong[0]!r} is no origin. Write scheme and host, without a path: "
-            "https://shop.example, or https://*.shop.example for all below it."
+            f"{wrong[0]!r} is not an origin. Enter scheme and host without a path, such as "
+            "https://shop.example, or https://*.shop.example for all its subdomains."
         )
 
 
 def check_object(value: Any) -> None:
     if not isinstance(value, dict):
-        raise ValidationError('Must be an object: {"app": {"name": "Shop"}}.')
+        raise ValidationError('Must be an object, such as {"app": {"name": "Shop"}}.')
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
@@ -42,40 +42,44 @@ class SourceQuerySet(models.QuerySet["Source"]):
 
 
 class Source(models.Model):
-    """Something that sends us events: a site, an app, a backend."""
+    """A sender of events, such as a site, an app or a backend."""
 
     name = models.CharField(max_length=100, unique=True)
     write_key = models.CharField(
         max_length=100,
         unique=True,
         default=new_write_key,
-        help_text="What SDKs are configured with. It can only send; browsers show it to anyone.",
+        help_text="The key with which SDKs send. It can only send, so it may be visible in "
+        "browsers.",
     )
     allowed_origins = models.TextField(
         blank=True,
         validators=[check_origins],
-        help_text="Sites whose pages may send, one a line: https://shop.example or "
-        "https://*.shop.example. Empty: any site. Servers and apps are not asked.",
+        help_text="Sites whose pages may send, one per line, such as https://shop.example or "
+        "https://*.shop.example. Empty: any site. Servers and apps are not restricted.",
     )
     default_context = models.JSONField(
         default=dict,
         blank=True,
         validators=[check_object],
-        help_text='Lies under the context of every message: {"app": {"name": "Shop"}}.',
+        help_text="Default values for the context of every message, such as "
+        '{"app": {"name": "Shop"}}.',
     )
     visitor_cookie = models.BooleanField(
         default=False,
         help_text="Give each browser a first-party cookie that scripts cannot read, kept for 400 "
-        "days. It is the anonymous id of messages that have none.",
+        "days. It becomes the anonymous id of messages that have none.",
     )
     rate_limit = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text="Messages a second. Empty: as the setting says; 0: any number.",
+        help_text="Messages per second. Empty: PENSTOCK_RATE_LIMIT. 0: unlimited.",
     )
     sealed_signing_secret = models.TextField(blank=True, editable=False)
     archived_at = models.DateTimeField(
-        null=True, editable=False, help_text="Since then it may not send; its events stay."
+        null=True,
+        editable=False,
+        help_text="From this time on, the source may not send. Its events stay.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -86,22 +90,22 @@ class Source(models.Model):
 
     @property
     def messages_per_second(self) -> int:
-        """How many it may send: its own limit, or else the one of the settings; 0: any number."""
+        """The source's own rate limit, or else the one of the settings; 0 means unlimited."""
         return settings.RATE_LIMIT if self.rate_limit is None else self.rate_limit
 
     @property
     def signing_secret(self) -> str:
-        """What its requests are signed with, or "" when they are not. Raises SecretsUnreadable."""
+        """The secret that signs its requests, or "" if there is none. Raises SecretsUnreadable."""
         return reveal(self.sealed_signing_secret).get("signing", "")
 
     def new_signing_secret(self) -> str:
-        """Replace the secret and return it, to be shown once. Not saved."""
+        """Replace the signing secret and return it, to be shown once. Does not save the row."""
         secret = f"ss_{secrets.token_urlsafe(32)}"
         self.sealed_signing_secret = seal({"signing": secret})
         return secret
 
     def allows(self, origin: str) -> bool:
-        """Return whether pages of that origin may send as this source."""
+        """Return whether pages of this origin may send as this source."""
         listed = self.allowed_origins.lower().split()
         return not listed or any(_matches_origin(each, origin.lower()) for each in listed)
 
@@ -112,13 +116,13 @@ class WriteKeyQuerySet(models.QuerySet["WriteKey"]):
 
 
 class WriteKey(models.Model):
-    """A further write key of a source, beside the one it shows: an older one, or one more."""
+    """A further write key of a source: an older one after rotation, or an additional one."""
 
     source = models.ForeignKey(Source, models.CASCADE, related_name="further_keys")
     key = models.CharField(max_length=100, unique=True, default=new_write_key)
     note = models.CharField(max_length=100, blank=True, help_text="Who uses it.")
     created_at = models.DateTimeField(default=timezone.now)
-    expires_at = models.DateTimeField(null=True, help_text="Empty: it is valid until revoked.")
+    expires_at = models.DateTimeField(null=True, help_text="Empty: valid until revoked.")
 
     objects = WriteKeyQuerySet.as_manager()
 
@@ -131,7 +135,7 @@ def new_webhook_key() -> str:
 
 
 def check_path(path: str) -> None:
-    """Raise ValidationError when a place starts with $ and is no path."""
+    """Raise ValidationError if a location starts with $ and is not a valid JSONPath."""
     try:
         if path.startswith("$"):
             jsonpath.parse_jsonpath(path)
@@ -140,9 +144,9 @@ def check_path(path: str) -> None:
 
 
 def check_mappings(mappings: Any) -> None:
-    """Raise ValidationError when it is not {field: place or list of places}."""
+    """Raise ValidationError unless the value is {field: location or list of locations}."""
     if not isinstance(mappings, dict):
-        raise ValidationError('Must be an object: {"userId": "$.customer.id"}.')
+        raise ValidationError('Must be an object, such as {"userId": "$.customer.id"}.')
     for field, places in mappings.items():
         for place in places if isinstance(places, list) else [places]:
             if not isinstance(place, str):
@@ -151,7 +155,7 @@ def check_mappings(mappings: Any) -> None:
 
 
 class WebhookSource(models.Model):
-    """A third party whose calls become messages of a source."""
+    """A URL that a third party calls; its calls become messages of a source."""
 
     class SourceType(models.TextChoices):
         STRIPE = "stripe", "Stripe"
@@ -163,27 +167,29 @@ class WebhookSource(models.Model):
     name = models.CharField(max_length=100, unique=True)
     key = models.CharField(max_length=100, unique=True, default=new_webhook_key, editable=False)
     source = models.ForeignKey(
-        Source, models.PROTECT, help_text="The events are stored as if it had sent them."
+        Source, models.PROTECT, help_text="Events are stored as if this source had sent them."
     )
     source_type = models.CharField(max_length=20, choices=SourceType)
     sealed_secret = models.TextField(blank=True, editable=False)
     signature_header = models.CharField(
-        max_length=100, default="X-Signature", help_text="Of HMAC-SHA256: where the signature is."
+        max_length=100,
+        default="X-Signature",
+        help_text="For HMAC-SHA256 only: the header that contains the signature.",
     )
     event_type_path = models.CharField(
         max_length=200,
         blank=True,
         validators=[check_path],
-        help_text="Where the name of the event is: a JSONPath such as $.type, header:NAME, or the "
-        "name itself. Empty: where it usually is.",
+        help_text="The location of the event name: a JSONPath such as $.type, header:NAME, or the "
+        "name itself. Empty: the default location.",
     )
     mappings = models.JSONField(
         default=dict,
         blank=True,
         validators=[check_mappings],
-        help_text="For each field of the message where its value is, or a list of which the first "
-        'that is there counts: {"userId": "$.customer.id", "properties": "$"}. What is not named '
-        "is looked for where it usually is.",
+        help_text="The location of each message field, or a list of locations of which the first "
+        'present one counts: {"userId": "$.customer.id", "properties": "$"}. Other fields are read '
+        "from their default locations.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -191,19 +197,19 @@ class WebhookSource(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Raise ValidationError when there is nothing to check the calls with."""
+        """Raise ValidationError if the calls are signed and there is no secret to verify them."""
         if self.source_type != self.SourceType.NONE and not self.sealed_secret:
-            raise ValidationError({"secret": "Without it nobody can tell who calls."})
+            raise ValidationError({"secret": "Required, because it verifies who calls."})
 
     def field_paths(self) -> dict[str, str | list[str]]:
-        """Return for each field of a message where its value is."""
+        """Return the location of each field of a message."""
         event = {"event": self.event_type_path} if self.event_type_path else {}
         mappings: dict[str, str | list[str]] = self.mappings
         return {**FIELD_PATHS[self.source_type], **event, **mappings}
 
     @property
     def secret(self) -> str:
-        """What its calls are signed with. Raises SecretsUnreadable."""
+        """The secret that signs its calls. Raises SecretsUnreadable."""
         return reveal(self.sealed_secret).get("secret", "")
 
     @secret.setter

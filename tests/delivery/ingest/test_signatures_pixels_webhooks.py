@@ -359,7 +359,7 @@ def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, sourc
     form = {"name": "Stripe", "source": source.pk, "source_type": "stripe", "mappings": "{}"}
     form |= {"signature_header": "X-Signature", "event_type_path": ""}
     page = client.post("/admin/integrations/webhooksource/add/", form)
-    assert "nobody can tell who calls" in page.content.decode()
+    assert "Required, because it verifies who calls." in page.content.decode()
     wrong = form | {"secret": "whsec", "mappings": '{"userId": "$..a"}'}
     page = client.post("/admin/integrations/webhooksource/add/", wrong)
     assert "cannot be read" in page.content.decode()
