@@ -1,4 +1,4 @@
-"""Reading rows that only grow, a page at a time: by key, without counting or skipping."""
+"""Keyset pagination of growing tables: pages are read by key, without COUNT or OFFSET."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from django.db import connection
 from django.db.models import BigIntegerField, BooleanField, ExpressionWrapper, Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-ID_TIME_SKEW = timedelta(minutes=5)  # how far the order of ids may differ from the order of time
+ID_TIME_SKEW = timedelta(minutes=5)  # how far the order of ids may deviate from the order of times
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, newest first, and whether there are newer and older ones.
+    """Rows, newest first, and whether newer and older rows exist.
 
-    scanned_to  the id down to which was looked, when that ended before the page was full
+    scanned_to  the id at which the scan stopped, if it stopped before the page was full
     """
 
     rows: list[Any]
@@ -34,10 +34,10 @@ def fetch_page(
     by: str = "pk",
     full_rows: QuerySet[Any] | None = None,
 ) -> Page:
-    """Return the page of rows that are older than `before`, or that are newer than `after`.
+    """Return the page of rows older than `before`, or newer than `after`.
 
-    by         the column to order by: the id, under whatever name
-    full_rows  what to return of them, without conditions: all that is joined to the page alone
+    by         the name of the id column to order by
+    full_rows  an unfiltered queryset of the rows to return, whose joins apply to the page only
     """
     if after is not None:
         found = _first_rows(rows.filter(pk__gt=after).order_by(by), limit + 1, full_rows)
@@ -57,10 +57,12 @@ def _first_rows(rows: QuerySet[Any], count: int, full_rows: QuerySet[Any] | None
 def select_by_ids(
     full_rows: QuerySet[Any], first: QuerySet[Any], *, is_bounded: bool = False
 ) -> QuerySet[Any]:
-    """Return those rows whose ids a query gives, newest first: only to these is anything joined.
+    """Return the rows whose ids a query selects, newest first, so that joins apply to them only.
 
-    In one statement, but on SQLite: of an inner query, it sorts all that could be found, which must
-    be bounded by more than a LIMIT.
+    This takes one statement, except on SQLite, which sorts every row that an inner query could
+    match. There, the inner query must be bounded by more than a LIMIT to be one statement.
+
+    is_bounded  whether conditions of the inner query, not only its LIMIT, bound its rows
     """
     apart = connection.vendor == "sqlite" and not is_bounded
     ids = [row["pk"] for row in first] if apart else first
@@ -72,8 +74,8 @@ def filter_time_range(
 ) -> QuerySet[Any]:
     """Return the rows whose `column` is in [since, until).
 
-    Times have no index. Ids rise with them but for ID_TIME_SKEW, so the ends of the range are
-    looked up by key first, and the log outside of it is not read.
+    Times have no index. Ids rise with time, within ID_TIME_SKEW, so the ends of the range are
+    looked up by id first, and rows outside the range are not read.
     """
     if since is not None:
         first = first_id(rows.model, column, since - ID_TIME_SKEW)
@@ -86,7 +88,7 @@ def filter_time_range(
 
 @dataclass(frozen=True, slots=True)
 class TimeBound:
-    """Where a moment is in the ids of a model, by a column: as first_id() says, or end_id()."""
+    """A moment whose id is looked up by a time column; see first_id() and end_id()."""
 
     model: type[Model]
     column: str
@@ -95,21 +97,21 @@ class TimeBound:
 
 
 def first_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return an id from which on `column` is at or after `moment`, and before which it is not.
+    """Return the id from which on `column` is at or after `moment`, and before which it is not.
 
-    Young rows about old times count as of when they were made: a model that has such says so by
+    A recent row about an old time counts from its creation. A model with such rows provides
     `backfilled_since` and `last_backfilled_id`.
     """
     return find_bound_ids(TimeBound(model, column, moment))[0]
 
 
 def end_id(model: type[Model], column: str, moment: datetime) -> int:
-    """Return the id from which on no row has `column` before `moment`."""
+    """Return the id from which on no row has a `column` before `moment`."""
     return find_bound_ids(TimeBound(model, column, moment, is_end=True))[0]
 
 
 def find_bound_ids(*edges: TimeBound) -> list[int]:
-    """Return the id of each, in one statement."""
+    """Return the id for each bound, in one statement."""
     if not edges:
         return []
     queries = [
@@ -149,12 +151,12 @@ def _search_query(edge: TimeBound) -> tuple[str, Sequence[Any]]:
     return SEARCH_SQL.format(table=table, probe=PROBE_SQL, late=f"({sql})"), params
 
 
-# One statement instead of one for each of some 23 steps. All before `low` is before the moment, and
-# from `high` on nothing is. It begins at the newest row and doubles its stride, then halves what is
-# left: most moments are recent, and where rows were purged while somebody holds an old snapshot, an
-# index reads on to the next row through all of them. Only who gets that far asks for the oldest.
-# Rows alternate between looking, which costs, and drawing the conclusion: SQLite allows no subquery
-# that would do both in one.
+# A search in one statement instead of one for each of about 23 steps. All rows before `low` are
+# before the moment, and no row from `high` on is. The search starts at the newest row, doubles its
+# stride, then bisects the rest: most moments are recent, and after a purge, while an old snapshot
+# is open, an index lookup scans all purged rows up to the next row. The oldest id is read only if
+# the search gets that far. Recursion rows alternate between a probe, which costs a lookup, and its
+# evaluation, because SQLite allows no subquery that does both.
 PROBE_SQL = "CASE WHEN stride > 0 THEN high - stride ELSE (low + high) / 2 END"
 SEARCH_SQL = """
     WITH RECURSIVE search(low, high, stride, looked, late) AS (

@@ -1,3 +1,3 @@
-"""The pages of users, roles, tokens and webhook sources, and the integration library."""
+"""The admin pages of users, roles, tokens, webhook sources and the Integration Library."""
 
 from integrations.admin import access, sources  # noqa: F401  (they register their pages)

@@ -1,4 +1,4 @@
-"""Who may send, and who may manage."""
+"""The admin pages of users, roles and API tokens."""
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -43,7 +43,7 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin):
     def state(self, user):
         if user.is_active:
             return render_chip("well", "check_circle", "Active")
-        return render_chip("off", "block", "May not log in")
+        return render_chip("off", "block", "Cannot log in")
 
     def get_readonly_fields(self, request, obj=None):
         own = super().get_readonly_fields(request, obj)
@@ -74,9 +74,9 @@ class GroupAdmin(BaseGroupAdmin, AuditedAdmin):
 @admin.register(ApiToken)
 class ApiTokenAdmin(SingleSaveAdmin):
     form = ApiTokenForm
-    when_empty = "No token yet. A program that manages Penstock by its API needs one."
+    when_empty = "There are no tokens yet. A program needs one to manage Penstock through the API."
     when_empty_link = "admin:integrations_apitoken_add"
-    when_empty_label = "Make a token"
+    when_empty_label = "Create a token"
     list_display = ("name", "state", "user", "scope_list", "expires", "last_used", "created")
     list_select_related = ("user",)
     ordering = ("name", "pk")
@@ -94,7 +94,7 @@ class ApiTokenAdmin(SingleSaveAdmin):
     def expires(self, token):
         return ago(token.expires_at) if token.expires_at else "never"
 
-    @display(description="May")
+    @display(description="Scopes")
     def scope_list(self, token):
         return ", ".join(token.scopes)
 
@@ -107,10 +107,12 @@ class ApiTokenAdmin(SingleSaveAdmin):
         return format_html('<span title="{}">{}</span>', why, render_chip(level, icon, title))
 
     def has_change_permission(self, request, obj=None):
-        return obj is None and super().has_change_permission(request)  # else make another one
+        return obj is None and super().has_change_permission(
+            request
+        )  # a token cannot be edited; create another one
 
     def has_delete_permission(self, request, obj=None):
-        return False  # the audit log names it: it is revoked
+        return False  # tokens are revoked instead, because the audit log refers to them
 
     def save_model(self, request, obj, form, change):
         values = {name: form.cleaned_data[name] for name in ("name", "scopes", "expires_at")}
@@ -122,4 +124,4 @@ class ApiTokenAdmin(SingleSaveAdmin):
     def revoke(self, request, queryset):
         for token in queryset:
             tokens.revoke_token(token)
-        messages.success(request, "Revoked: they are refused from now on.")
+        messages.success(request, "The selected tokens are revoked.")

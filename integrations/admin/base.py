@@ -1,4 +1,4 @@
-"""Base classes of admin pages: one save button, and changes in the audit log."""
+"""Base classes of admin pages: a single save button, and changes recorded in the audit log."""
 
 from django.contrib import messages
 from django.utils.html import format_html
@@ -8,7 +8,7 @@ from integrations.access import audit
 
 
 class SingleSaveAdmin(ModelAdmin):
-    """A form with one button: what was saved has a page that says what comes next."""
+    """A form with one save button, because the page of the saved object shows the next steps."""
 
     def render_change_form(self, request, context, *args, **kwargs):
         context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
@@ -16,9 +16,9 @@ class SingleSaveAdmin(ModelAdmin):
 
 
 class AuditedAdmin(SingleSaveAdmin):
-    """A page whose changes go into the audit log, as the ones of the API do.
+    """A page whose changes are recorded in the audit log, as the API's changes are.
 
-    audit_name   what its rows are called there
+    audit_name   the object type in the audit log
     """
 
     audit_name = ""
@@ -42,5 +42,5 @@ class AuditedAdmin(SingleSaveAdmin):
 
 
 def show_secret_once(request, what, text):
-    shown = "<strong>Copy this {} now, it is not shown again:</strong> <code>{}</code>"
+    shown = "<strong>Copy this {} now. It will not be shown again:</strong> <code>{}</code>"
     messages.warning(request, format_html(shown, what, text))

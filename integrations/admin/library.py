@@ -1,4 +1,4 @@
-"""The pages of the Integration Library: what can be installed, and installing it."""
+"""The pages of the Integration Library: the catalog, and the form that installs a destination."""
 
 from collections import Counter
 
@@ -65,7 +65,7 @@ class InstallFormView(UnfoldModelAdminViewMixin, TemplateView):
 
 
 class InstallFormCheckView(InstallFormView):
-    """What the form would be refused for, while it is filled in; no value is sent back."""
+    """Returns the errors of the form while it is filled in, without its values."""
 
     def post(self, request, key):
         return JsonResponse(InstallForm(self.destination, request.POST).problems())

@@ -1,5 +1,7 @@
-"""Buckets that all processes share, in Redis. Imported only where there is one: its library takes
-24 MB of memory."""
+"""Token buckets in Redis, shared by all processes.
+
+Imported only if Redis is configured, because its library takes 24 MB of memory.
+"""
 
 import logging
 import time
@@ -11,12 +13,12 @@ from django.conf import settings
 
 logger = logging.getLogger(__name__)
 
-REDIS_TIMEOUT = 0.25  # seconds for an answer of Redis
-REDIS_RETRY_DELAY = 5.0  # seconds to do without Redis after it failed
+REDIS_TIMEOUT = 0.25  # seconds to wait for a response of Redis
+REDIS_RETRY_DELAY = 5.0  # seconds without Redis after an error
 BUCKET_KEY = "penstock:rate:{}"
 
-# Returns seconds to wait and what is left, as texts: Redis cuts numbers to integers. What costs
-# more than the bucket holds needs a full one, and leaves a debt behind.
+# Returns the seconds to wait and the tokens left, as texts, because Redis truncates numbers to
+# integers. A cost above the bucket's size needs a full bucket and leaves a debt.
 TAKE_SCRIPT = """
 local rate, size, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
@@ -32,13 +34,16 @@ return {'0', tostring(tokens - cost)}
 
 
 class SharedBuckets:
-    """The buckets, while Redis answers."""
+    """The shared buckets, used while Redis responds."""
 
     def __init__(self) -> None:
         self.usable_from = 0.0  # monotonic
 
     def take(self, key: str, cost: float, rate: float, size: float) -> tuple[float, float] | None:
-        """Return seconds to wait, 0 when it was taken, and what is left; None without Redis."""
+        """Return (seconds to wait, tokens left), or None while Redis is unavailable.
+
+        The wait is 0 if the tokens were taken.
+        """
         if time.monotonic() < self.usable_from:
             return None
         try:
@@ -47,7 +52,9 @@ class SharedBuckets:
             )
         except redis.RedisError:
             self.usable_from = time.monotonic() + REDIS_RETRY_DELAY
-            logger.exception("Rates are limited per process until Redis answers again.")
+            logger.exception(
+                "Redis is unavailable. Rates are limited per process until it responds again."
+            )
             return None
         return float(wait), float(left)
 

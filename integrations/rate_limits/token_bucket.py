@@ -1,7 +1,7 @@
-"""How much of something may be used in a time: token buckets.
+"""Token buckets, which limit how much may be used in a period.
 
-Processes share the buckets where there is Redis; without, and while it is away, each has its own,
-and as much may be used in each of them.
+Processes share the buckets in Redis. Without Redis, and while it is unavailable, each process has
+its own buckets, so that the full limit applies to each process.
 """
 
 import threading
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from django.conf import settings
 
 MAX_LOCAL_BUCKETS = (
-    10_000  # buckets of a process, after which those that are full again are forgotten
+    10_000  # buckets of a process; above this number, those that are full again are dropped
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TakeResult:
-    """How taking from a bucket went.
+    """The result of taking from a bucket.
 
-    wait  seconds until there is enough, or 0 when it was taken
-    left  how much is in the bucket now; below 0 is a debt
+    wait  seconds until the bucket holds enough, or 0 if the tokens were taken
+    left  how many tokens the bucket holds now; below 0 is a debt
     """
 
     wait: float
@@ -28,9 +28,9 @@ class TakeResult:
 
 
 def take_tokens(key: str, cost: float, *, rate: float, size: float) -> TakeResult:
-    """Take from the bucket of that key, which fills by `rate` a second up to `size`.
+    """Take `cost` tokens from the bucket of a key, which gains `rate` per second up to `size`.
 
-    What is refused costs nothing.
+    If the bucket holds too few tokens, none are taken.
     """
     if settings.BROKER_URL:
         from integrations.rate_limits import redis_buckets
@@ -42,7 +42,7 @@ def take_tokens(key: str, cost: float, *, rate: float, size: float) -> TakeResul
 
 
 class LocalBuckets:
-    """Buckets of this process."""
+    """The buckets of this process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -67,5 +67,5 @@ _local = LocalBuckets()
 
 
 def clear_local_buckets() -> None:
-    """Fill all buckets of this process."""
+    """Drop all buckets of this process, so that they start full."""
     _local.buckets.clear()

@@ -1,4 +1,4 @@
-"""How the pages of the admin show states, times, figures, JSON and logos."""
+"""Template filters of the admin's pages: states, times, figures, JSON and logos."""
 
 import json
 from contextlib import suppress
@@ -18,7 +18,7 @@ from integrations.formatting import ago, chip, duration, exact, left, mark_times
 
 register = template.Library()
 SECRET_MARK = (
-    f'<mark class="ps-secret" title="A secret of the installation: it is never kept">{MASK}</mark>'
+    f'<mark class="ps-secret" title="A secret of the installation; never logged">{MASK}</mark>'
 )
 PAGE_NAMES = {
     "installations": "My Integrations",
@@ -31,7 +31,7 @@ PAGE_NAMES = {
 
 @register.filter
 def pretty(value):
-    """Return JSON, given as text or as a value, indented and coloured; other text as it is."""
+    """Return JSON, as text or value, indented and highlighted. Other text is returned as is."""
     try:
         value = json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -42,7 +42,7 @@ def pretty(value):
 
 @register.filter
 def raw(value):
-    """Return the text of JSON that looks otherwise when it is pretty, or ""."""
+    """Return the original text if pretty() shows it differently, otherwise ""."""
     if not isinstance(value, str):
         return ""
     with suppress(ValueError):
@@ -52,7 +52,7 @@ def raw(value):
 
 @register.filter
 def masked(text):
-    """Return text with each masked secret marked as one."""
+    """Return text with each masked secret highlighted."""
     return _mark_secrets(escape(text))
 
 
@@ -62,7 +62,7 @@ def _mark_secrets(html):
 
 @register.filter
 def page_name(title):
-    """Return a model's name as the navigation has it, and an object's as somebody wrote it."""
+    """Return the name of a model as in the navigation, or the name of an object unchanged."""
     if isinstance(title, Model):
         return str(title)
     return PAGE_NAMES.get(str(title).lower(), capfirst(title))
@@ -70,19 +70,19 @@ def page_name(title):
 
 @register.filter
 def headers(text):
-    """Return the (name, value) pairs of headers kept as JSON."""
+    """Return the (name, value) pairs of headers stored as JSON."""
     return json.loads(text).items() if text else ()
 
 
 @register.filter
 def logo(destination):
-    """Return the address of a destination's logo."""
+    """Return the URL of a destination's logo."""
     return catalog.logo_url(destination.key)
 
 
 @register.filter
 def as_json(value):
-    """Return a value as JSON for an attribute."""
+    """Return a value as JSON for an HTML attribute."""
     return json.dumps(value)
 
 

@@ -13,7 +13,7 @@ from integrations import destinations
 
 class Command(BaseCommand):
     help = "Run a local server that behaves like a vendor's API. Stop it with Ctrl-C."
-    requires_system_checks = []  # it needs no database and no settings of ours
+    requires_system_checks = []  # needs no database and no Penstock settings
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("destination", help="Key of the vendor, such as heap.")
@@ -21,7 +21,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--host",
             default="127.0.0.1",
-            help="Default: %(default)s. On any other, whoever reaches it can read what arrived.",
+            help="Default: %(default)s. On another address, anyone who can reach it can read the "
+            "received data.",
         )
 
     def handle(self, *, destination: str, host: str, port: int, **options: Any) -> None:
@@ -43,14 +44,16 @@ class Command(BaseCommand):
 
 
 def load_sandbox(key: str) -> ModuleType:
-    """Return the sandbox of a destination. Raises CommandError, naming those that have one."""
+    """Return the sandbox of a destination. Raises CommandError if it has none."""
     if key not in (known := sandbox_keys()):
-        raise CommandError(f"{key!r} has no sandbox. These have one: {', '.join(known)}.")
+        raise CommandError(
+            f"{key!r} has no sandbox. Destinations with a sandbox: {', '.join(known)}."
+        )
     return import_module(f"integrations.destinations.{key}.sandbox")
 
 
 def sandbox_keys() -> list[str]:
-    """Return the destinations with a sandbox, be it a module or a package."""
+    """Return the keys of destinations with a sandbox, which is a module or a package."""
     folders = (Path(place) for place in destinations.__path__)
     found = (path for folder in folders for path in folder.glob("*/sandbox*"))
     return sorted({p.parent.name for p in found if p.name == "sandbox.py" or _is_package(p)})

@@ -603,7 +603,7 @@ def test_users_are_listed_with_their_role_and_whether_they_may_log_in(client):
     assert "Active" in texts[0]
     assert "superuser" in texts[1]
     assert "source_viewer" in texts[2]
-    assert "May not log in" in texts[2]
+    assert "Cannot log in" in texts[2]
 
 
 @pytest.mark.parametrize("address", ["library/heap/", "{}/settings/"])

@@ -1024,7 +1024,7 @@ def test_the_command_says_which_vendors_have_a_sandbox():
     _, err = process.communicate(timeout=10)
 
     assert process.returncode == 1
-    assert "'mixpanel' has no sandbox. These have one: heap." in err
+    assert "'mixpanel' has no sandbox. Destinations with a sandbox: heap." in err
 
 
 def test_the_command_says_that_its_port_is_taken(heap):
