@@ -107,9 +107,8 @@ class ApiTokenAdmin(SingleSaveAdmin):
         return format_html('<span title="{}">{}</span>', why, render_chip(level, icon, title))
 
     def has_change_permission(self, request, obj=None):
-        return obj is None and super().has_change_permission(
-            request
-        )  # a token cannot be edited; create another one
+        # A token cannot be edited; create another one instead.
+        return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request, obj=None):
         return False  # tokens are revoked instead, because the audit log refers to them

@@ -1,4 +1,4 @@
-"""Change an installation part by part: what a program sends when it changes one thing."""
+"""Change parts of an installation, as the API does; other values stay unchanged."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,16 +16,16 @@ ALL_SOURCES = "all"
 
 
 def change_installation(installation: Installation, values: Mapping[str, Any]) -> None:
-    """Change what is given of an installation and leave the rest.
+    """Change the given values of an installation and leave the others unchanged.
 
     values  name, enabled, lane_count, give_up_days, config (only the settings to change; a secret
-            as "***" stays), sources ("all", or a list of ids)
+            with the value "***" stays unchanged), sources ("all", or a list of ids)
 
     Raises InvalidInstallation with every wrong field at once, and NameTaken.
     """
     config = {**installation.config, **values.get("config", {})}
     for key in installation.destination.secret_keys:
-        config[key] = "" if config.get(key, MASK) == MASK else config[key]  # empty: as it is
+        config[key] = "" if config.get(key, MASK) == MASK else config[key]  # empty: unchanged
     with transaction.atomic():
         reconfigure(
             installation,
@@ -38,9 +38,9 @@ def change_installation(installation: Installation, values: Mapping[str, Any]) -
 
 
 def set_sources(installation: Installation, sources: str | list[int]) -> None:
-    """Say which sources an installation gets events of: ALL_SOURCES, or their ids.
+    """Set the sources whose events an installation receives: ALL_SOURCES, or their ids.
 
-    What comes in from now on counts. Raises InvalidInstallation.
+    Applies to events received from now on. Raises InvalidInstallation.
     """
     ids = [] if sources == ALL_SOURCES else list(sources)
     unknown = set(ids) - set(
@@ -59,7 +59,7 @@ def set_sources(installation: Installation, sources: str | list[int]) -> None:
 
 
 def source_ids(installation: Installation) -> str | list[int]:
-    """Return ALL_SOURCES, or the ids of the sources that feed an installation."""
+    """Return ALL_SOURCES, or the ids of the sources whose events an installation receives."""
     return (
         ALL_SOURCES
         if installation.all_sources
@@ -68,9 +68,9 @@ def source_ids(installation: Installation) -> str | list[int]:
 
 
 def mark_uninstalled(installation: Installation, now: datetime) -> None:
-    """Let an installation get no more events, forget its secrets, and free its name.
+    """Stop new events for an installation, delete its secrets, and free its name.
 
-    Its row stays, with its log. What is queued for it is another matter.
+    The row and the log stay. The caller has to cancel queued deliveries.
     """
     with transaction.atomic():
         row = Installation.objects.select_for_update().installed().get(pk=installation.pk)

@@ -1,4 +1,4 @@
-"""The form of an installation, built from what its destination declares."""
+"""Forms of an installation, built from the settings that its destination declares."""
 
 import json
 
@@ -26,26 +26,26 @@ from integrations.installations.install import (
 )
 from integrations.models import Installation, Source
 
-CONFIG_PREFIX = "config."  # the names by which install.py calls the fields, too
+CONFIG_PREFIX = "config."  # install.py uses the same field names
 DELIVERY_FORM_FIELDS = ("enabled", "lane_count", "give_up_days")
 SELECTED_SOURCES = "some"
 
 
 class InstallationForm(forms.Form):
-    """Collects values and shows errors; what is right is decided in install.py alone."""
+    """Collects values and shows errors. Validation is in install.py only."""
 
     name = forms.CharField(
         max_length=100,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="How it is called here: in lists, in the log and in the API.",
+        help_text="The name shown in lists, in the log and in the API.",
     )
 
     source_choice = forms.ChoiceField(
         required=False,
         initial=ALL_SOURCES,
         choices=[
-            (ALL_SOURCES, "All sources, those to come included"),
+            (ALL_SOURCES, "All sources, including future ones"),
             (SELECTED_SOURCES, "Only these:"),
         ],
         widget=forms.RadioSelect,
@@ -84,17 +84,17 @@ class InstallationForm(forms.Form):
     def clean(self):
         cleaned = super().clean()
         if cleaned.get("source_choice") == SELECTED_SOURCES and not cleaned.get("sources"):
-            self.add_error("sources", "Choose at least one source, or all of them.")
+            self.add_error("sources", "Choose at least one source, or all sources.")
         return cleaned
 
     def selected_sources(self):
-        """Return which sources are to feed it, as `set_sources` takes them."""
+        """Return the selected sources, in the form that `set_sources` accepts."""
         if self.cleaned_data.get("source_choice") != SELECTED_SOURCES:
             return ALL_SOURCES
         return sorted(source.pk for source in self.cleaned_data["sources"])
 
     def add_errors(self, fields):
-        """Show the reasons why it could not be installed, each at its field."""
+        """Show each error at its field."""
         for name, reason in fields.items():
             self.add_error(name if name in self.fields else NON_FIELD_ERRORS, reason)
 
@@ -114,7 +114,7 @@ class InstallForm(InstallationForm):
             )
 
     def variants(self):
-        """Yield (variant, its radio button, what it fills in, what it sends, the rest)."""
+        """Yield (variant, radio button, initial values as JSON, action summaries, the rest)."""
         fields = self.destination.config_fields
         for variant, radio in zip(self.destination.variants, self["variant"], strict=True):
             starts = {CONFIG_PREFIX + f.key: starting_value(f, variant.config) for f in fields}
@@ -123,7 +123,7 @@ class InstallForm(InstallationForm):
             yield variant, radio, json.dumps(starts), lines, rest
 
     def problems(self):
-        """Return what it would be refused for, by the names of the fields."""
+        """Return the errors of the current values, by field."""
         self.is_valid()
         return installations_install.find_problems(self.destination, **self.values())
 
@@ -163,7 +163,7 @@ class InstallationEditForm(InstallationForm):
         min_value=1,
         max_value=64,
         widget=UnfoldAdminTextInputWidget,
-        help_text="How many requests may be under way at once. Each user stays in one lane, so "
+        help_text="How many requests may be in flight at once. Each user stays in one lane, so "
         "each user's events stay in order.",
     )
     give_up_days = forms.FloatField(
@@ -172,8 +172,8 @@ class InstallationEditForm(InstallationForm):
         min_value=0.01,
         max_value=365,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Days for which a delivery is tried again while the vendor is unavailable. "
-        "Empty: as everywhere.",
+        help_text="Days for which a delivery is retried while the vendor is unavailable. "
+        "Empty: the default, PENSTOCK_GIVE_UP_DAYS.",
     )
 
     def __init__(self, installation, *args, **kwargs):
@@ -192,7 +192,7 @@ class InstallationEditForm(InstallationForm):
             field.widget.attrs["placeholder"] = "••••••••"
 
     def change(self):
-        """Change the installation; return whether that succeeded. If not, the form has errors."""
+        """Change the installation; return whether it succeeded. If not, the form has errors."""
         if not self.is_valid():
             return False
         values = {key: self.cleaned_data[key] for key in ("name", *DELIVERY_FORM_FIELDS)}
@@ -210,7 +210,10 @@ class InstallationEditForm(InstallationForm):
 
 
 def build_form_field(field):
-    """Return the form field for a setting. None is required here: install.py words it better."""
+    """Return the form field for a setting.
+
+    No field is required here, because install.py has better messages for missing values.
+    """
     shown = {"label": field.label, "help_text": field.help_text, "required": False}
     attrs = {"placeholder": field.placeholder, "aria-required": str(field.required).lower()}
     if field.type == "select":
@@ -218,7 +221,7 @@ def build_form_field(field):
             **shown, widget=UnfoldAdminSelectWidget(choices=offered_options(field))
         )
     if field.type == "secret":
-        # "new-password": else browsers fill in the login's own password
+        # "new-password", because otherwise browsers fill in the password of the login
         widget = UnfoldAdminPasswordWidget({**attrs, "autocomplete": "new-password"})
     else:
         widget = UnfoldAdminTextInputWidget({**attrs, "autocomplete": "off"})
@@ -226,7 +229,7 @@ def build_form_field(field):
 
 
 def next_free_name(name):
-    """Return the name, numbered when another installation has it."""
+    """Return the name, with a number if another installation has the name."""
     taken = set(Installation.objects.filter(name__startswith=name).values_list("name", flat=True))
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 2))
     return name if name not in taken else next(each for each in numbered if each not in taken)

@@ -1,4 +1,4 @@
-"""Install a destination: check what was given, keep it, and start its blueprint."""
+"""Install a destination: validate the values, save them, and create the first revision."""
 
 import re
 from collections.abc import Mapping
@@ -14,12 +14,15 @@ from integrations.encryption import SecretsUnreadable, reveal
 from integrations.installations.observers import notify_changed
 from integrations.models import Installation, Revision
 
-MISSING_DESTINATION_FIX = "Run a version that has it to change this, or uninstall it."
-MIN_SECRET_CHARS = 6  # characters; masking a shorter one would leave no log readable
+MISSING_DESTINATION_FIX = (
+    "To change this installation, upgrade to a version of Penstock that includes "
+    "its destination. Otherwise uninstall it."
+)
+MIN_SECRET_CHARS = 6  # characters; masking shorter secrets would make logs unreadable
 
 
 class InvalidInstallation(Exception):
-    """What was given cannot be installed; `fields` names each field and the fix."""
+    """The values are not valid; `fields` maps each wrong field to its fix."""
 
     def __init__(self, fields: Mapping[str, str]):
         super().__init__("Check the fields named.")
@@ -41,7 +44,7 @@ def install(
 ) -> Installation:
     """Create an installation with its first revision and return it.
 
-    Raises InvalidInstallation with every wrong field at once, and NameTaken.
+    Raises InvalidInstallation with all wrong fields at once, and NameTaken.
     """
     values = _validate(destination, name, variant, config, delivery_mode)
     installation = Installation(
@@ -68,18 +71,18 @@ def install(
     except IntegrityError:
         if not Installation.objects.filter(name=name.strip()).exists():
             raise
-        raise NameTaken(f"An installation named {name.strip()!r} exists already.") from None
+        raise NameTaken(f"An installation named {name.strip()!r} already exists.") from None
     return installation
 
 
 def reconfigure(
     installation: Installation, *, name: str, config: Mapping[str, Any], **delivery_fields: Any
 ) -> None:
-    """Change an installation; a secret left empty stays as it is.
+    """Change an installation; an empty secret stays unchanged.
 
-    delivery_fields  whether and how fast it delivers: enabled, lane_count, give_up_days
+    delivery_fields  delivery settings: enabled, lane_count, give_up_days
 
-    Raises InvalidInstallation with every wrong field at once, and NameTaken.
+    Raises InvalidInstallation with all wrong fields at once, and NameTaken.
     """
     kept, old = _kept_secrets(installation), audit.installation_values(installation)
     given = {key: value or kept.get(key, value) for key, value in config.items()}
@@ -97,7 +100,7 @@ def reconfigure(
     except IntegrityError:
         if not others.filter(name=installation.name).exists():
             raise
-        raise NameTaken(f"An installation named {installation.name!r} exists already.") from None
+        raise NameTaken(f"An installation named {installation.name!r} already exists.") from None
 
 
 def _record(verb: str, installation: Installation, old: Mapping[str, Any]) -> None:
@@ -114,7 +117,7 @@ def find_problems(
     config: Mapping[str, Any],
     installed: Installation | None = None,
 ) -> dict[str, str]:
-    """Return what would keep these values from being installed, or saved, by field."""
+    """Return the errors that installing or saving these values would raise, by field."""
     kept = _kept_secrets(installed) if installed else {}
     given = {key: value or kept.get(key, value) for key, value in config.items()}
     mode = Installation.DeliveryMode.SERVER_SIDE
@@ -125,14 +128,14 @@ def find_problems(
         found = error.fields
     others = Installation.objects.exclude(pk=installed.pk if installed else None)
     if "name" not in found and others.filter(name=name.strip()).exists():
-        found["name"] = f"An installation named {name.strip()!r} exists already."
+        found["name"] = f"An installation named {name.strip()!r} already exists."
     return found
 
 
 def build_unsaved_installation(
     destination: Destination, *, name: str, variant: str, config: Mapping[str, Any]
 ) -> Installation:
-    """Return an installation that is not kept, to try before. Raises InvalidInstallation."""
+    """Return an unsaved installation, to test before installing. Raises InvalidInstallation."""
     mode = Installation.DeliveryMode.SERVER_SIDE
     values = _validate(destination, name, variant, config, mode)
     installation = Installation(name=name, destination_key=destination.key, variant=variant)
@@ -141,14 +144,14 @@ def build_unsaved_installation(
 
 
 def starting_value(field: ConfigField, variant_config: Mapping[str, str]) -> str:
-    """Return what a field holds before anyone fills it in."""
+    """Return the initial value of a field."""
     if field.key == "region" and is_sandbox_offered(field):
         return "sandbox"
     return variant_config.get(field.key, field.default)
 
 
 def offered_options(field: ConfigField) -> list[tuple[str, str]]:
-    """Return the (value, label) pairs of a select; the sandbox only where one runs."""
+    """Return the (value, label) pairs of a select, with the sandbox only if one runs."""
     return [
         (option.value, option.label)
         for option in field.options
@@ -163,14 +166,14 @@ def is_sandbox_offered(field: ConfigField) -> bool:
 def _kept_secrets(installation: Installation) -> dict[str, str]:
     try:
         return reveal(installation.sealed_secrets)
-    except SecretsUnreadable:  # then they have to be entered again, and can be
+    except SecretsUnreadable:  # the user has to enter the secrets again
         return {}
 
 
 def _validate(
     destination: Destination, name: Any, variant: Any, config: Any, delivery_mode: Any
 ) -> dict[str, str]:
-    """Return the config values to keep. Raises InvalidInstallation."""
+    """Return the config values to store. Raises InvalidInstallation."""
     if destination.is_missing:
         raise InvalidInstallation(
             {"destination": f"{destination.description} {MISSING_DESTINATION_FIX}"}
@@ -182,11 +185,11 @@ def _validate(
         wrong["name"] = "At most 100 characters."
     known = [each.key for each in destination.variants]
     if variant not in known:
-        wrong["variant"] = f"One of: {', '.join(known)}."
+        wrong["variant"] = f"Must be one of: {', '.join(known)}."
     if delivery_mode not in Installation.DeliveryMode.values:
-        wrong["delivery_mode"] = f"One of: {', '.join(Installation.DeliveryMode.values)}."
+        wrong["delivery_mode"] = f"Must be one of: {', '.join(Installation.DeliveryMode.values)}."
     if not isinstance(config, Mapping):
-        raise InvalidInstallation({**wrong, "config": "Must be an object of settings."})
+        raise InvalidInstallation({**wrong, "config": "Must be an object with settings."})
     start = destination.variant(variant).config if variant in known else {}
     values, bad = _validate_config(destination, config, start)
     if wrong or bad:
@@ -199,7 +202,7 @@ def _validate_config(
 ) -> tuple[dict[str, str], dict[str, str]]:
     fields = {field.key: field for field in destination.config_fields}
     wrong = {
-        f"config.{key}": f"Not a setting of {destination.name}; it has: {', '.join(fields)}."
+        f"config.{key}": f"Not a setting of {destination.name}. Its settings: {', '.join(fields)}."
         for key in config
         if key not in fields
     }
@@ -215,16 +218,16 @@ def _validate_config(
 
 
 def _field_problem(field: ConfigField, value: Any) -> str:
-    """Return what is wrong with the value of a field, as advice, or ""."""
+    """Return what is wrong with the value of a field, with advice, or ""."""
     if not isinstance(value, str):
         return f"{field.label} must be text."
     value = value.strip()
     if not value:
         return f"{field.label} is required. {field.help_text}".strip() if field.required else ""
     if field.type == "secret" and len(value) < MIN_SECRET_CHARS:
-        return f"{field.label} is too short: a secret has {MIN_SECRET_CHARS} characters or more."
+        return f"{field.label} is too short. A secret has at least {MIN_SECRET_CHARS} characters."
     if field.type == "select" and value not in dict(offered_options(field)):
-        return f"One of: {', '.join(key for key, _ in offered_options(field))}."
+        return f"Must be one of: {', '.join(key for key, _ in offered_options(field))}."
     if field.pattern and not re.fullmatch(field.pattern, value):
-        return field.pattern_help or f"{field.label} does not look right."
+        return field.pattern_help or f"{field.label} has the wrong format."
     return ""

@@ -1,4 +1,4 @@
-"""An installation's blueprint over time: save it as a new revision, and go back to an old one."""
+"""Save an installation's blueprint as a new revision, and roll back to an old one."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ MAX_SUMMARY_CHARS = 200  # characters of a change summary
 
 
 class OutdatedRevision(Exception):
-    """Somebody else saved a revision since this one was opened."""
+    """Another revision was saved after this one was opened for editing."""
 
     def __init__(self, based_on: int, newest: Revision):
         super().__init__(
-            f"Revision {newest.number} was saved meanwhile, by {newest.author}. What you have is "
-            f"based on revision {based_on}: compare the two, then save again."
+            f"Revision {newest.number} was saved by {newest.author} after you started to edit "
+            f"revision {based_on}. Compare the two, then save again."
         )
 
 
@@ -32,20 +32,20 @@ def save_revision(
     summary: str = "",
     based_on: int | None = None,
 ) -> Revision:
-    """Keep a blueprint as the installation's next revision, pin it, and return it.
+    """Save a blueprint as the installation's next revision, make it current, and return it.
 
-    summary   what was changed and why; what was changed is found out where it is left empty
-    based_on  the number of the revision that was edited, to refuse when it is not the newest
+    summary   what was changed and why; if empty, it is generated from the changes
+    based_on  the number of the edited revision, or None to skip the check that it is the newest
 
-    Raises BlueprintError with all that is wrong with the blueprint, Outdated, and
-    Installation.DoesNotExist when it was uninstalled.
+    Raises BlueprintError with all problems of the blueprint, OutdatedRevision if `based_on` is not
+    the newest revision, and Installation.DoesNotExist if it was uninstalled.
     """
     if installation.destination.is_missing:
         text = f"{installation.destination.description} {MISSING_DESTINATION_FIX}"
         raise BlueprintError([Problem("", text)])
     compile_blueprint(blueprint, installation.destination.kinds)
     with transaction.atomic():
-        # the lock: two who save at once get two numbers, and the later one sees the earlier
+        # Locked, so that concurrent saves get different numbers and the later sees the earlier.
         rows = Installation.objects.installed().select_for_update(of=("self",))
         pinned = rows.get(pk=installation.pk)
         newest = pinned.revisions.order_by("number").last()
@@ -67,9 +67,9 @@ def save_revision(
 
 
 def roll_back(installation: Installation, number: int, *, by: Any) -> Revision:
-    """Save a revision again as the newest one, and return that: the history only ever grows.
+    """Save an old revision again as the newest one, and return that. History is never deleted.
 
-    Raises Revision.DoesNotExist, and BlueprintError where this version knows it no more.
+    Raises Revision.DoesNotExist, and BlueprintError if the blueprint is no longer valid.
     """
     old = installation.revisions.get(number=number)
     return save_revision(

@@ -13,12 +13,13 @@ from integrations.models import Source, WebhookSource
 
 
 class SourceForm(forms.ModelForm):
-    """A source; its signing secret is made here and never shown again."""
+    """A source. A new signing secret is shown once and never again."""
 
     new_signing_secret = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        help_text="Make a new secret to sign requests with, and show it once. An older one ends.",
+        help_text="Create a new secret for signing requests, and show it once. It replaces the old "
+        "secret.",
     )
 
     class Meta:
@@ -34,44 +35,44 @@ class SourceForm(forms.ModelForm):
 
 
 class RotateKeyForm(forms.Form):
-    """For how long the old write key stays valid beside the new one."""
+    """How long the old write key stays valid after rotation."""
 
     overlap = forms.TypedChoiceField(
         coerce=int,
         initial=24,
-        choices=[(0, "It ends at once"), (24, "A day"), (168, "A week"), (720, "30 days")],
-        label="The key it has now",
+        choices=[(0, "Ends at once"), (24, "1 day"), (168, "7 days"), (720, "30 days")],
+        label="Current key",
         widget=UnfoldAdminSelectWidget,
-        help_text="How long it stays valid, so that every sender can change over.",
+        help_text="How long it stays valid, so that every sender can switch to the new key.",
     )
 
 
 class WriteKeyForm(forms.Form):
-    """One more write key: who uses it, and for how many days; 0 until it is revoked."""
+    """An additional write key: its user, and its validity in days; 0 means until revoked."""
 
     note = forms.CharField(
-        label="Who uses it",
+        label="Used by",
         required=False,
         max_length=100,
         widget=UnfoldAdminTextInputWidget({"autocomplete": "off", "placeholder": "iOS app"}),
-        help_text="It stands beside the key, so that one knows later what revoking it stops.",
+        help_text="Shown with the key, so that you know later who loses access if you revoke it.",
     )
     days = forms.TypedChoiceField(
         coerce=int,
         initial=0,
-        choices=[(0, "Until it is revoked"), (7, "A week"), (30, "30 days"), (365, "A year")],
-        label="Valid",
+        choices=[(0, "Until revoked"), (7, "7 days"), (30, "30 days"), (365, "1 year")],
+        label="Valid for",
         widget=UnfoldAdminSelectWidget,
     )
 
 
 class WebhookSourceForm(forms.ModelForm):
-    """A webhook source; its secret goes in and never comes out."""
+    """A webhook source. Its secret can be set but is never shown."""
 
     secret = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget,
-        help_text=f"What the third party signs with: it shows it to you. {KEEP_STORED_HELP}",
+        help_text=f"The secret that the third party shows you for its webhooks. {KEEP_STORED_HELP}",
     )
 
     class Meta:
@@ -88,5 +89,5 @@ class WebhookSourceForm(forms.ModelForm):
     def clean(self):
         cleaned = super().clean()
         if cleaned.get("secret"):
-            self.instance.secret = cleaned["secret"]  # which is then checked with the rest
+            self.instance.secret = cleaned["secret"]  # validated later, with the other fields
         return cleaned

@@ -14,14 +14,14 @@ MAX_KEY_OVERLAP = timedelta(days=90)
 
 
 def create_source(values: Mapping[str, Any]) -> Source:
-    """Make a source with a new write key. Raises ValidationError, by field."""
+    """Create a source with a new write key. Raises ValidationError by field."""
     source = Source()
     _save_source(source, values, "created", {})
     return source
 
 
 def change_source(source: Source, values: Mapping[str, Any]) -> None:
-    """Change what is given and leave the rest. Raises ValidationError, by field."""
+    """Change the given values of a source. Raises ValidationError by field."""
     _save_source(source, values, "updated", audit.column_values(source))
 
 
@@ -43,7 +43,7 @@ def _save_source(
 def add_write_key(
     source: Source, *, note: str = "", expires_at: datetime | None = None
 ) -> WriteKey:
-    """Give a source one more write key, and return it."""
+    """Add a write key to a source and return it."""
     with transaction.atomic():
         key = WriteKey.objects.create(source=source, note=note, expires_at=expires_at)
         audit.record("source.key_added", source, new={"note": note, "expires_at": expires_at})
@@ -51,15 +51,15 @@ def add_write_key(
 
 
 def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> str:
-    """Give a source another write key instead of its own, and return it.
+    """Replace the primary write key of a source and return the new key.
 
-    overlap  for how long the one it had stays valid; with none it ends at once, but for the
-             seconds for which the web processes keep what they read
+    overlap  how long the old key stays valid. With 0 it ends at once, except for the seconds for
+             which web processes cache keys
 
-    Raises ValidationError when that is too long.
+    Raises ValidationError if the overlap is negative or too long.
     """
     if not timedelta(0) <= overlap <= MAX_KEY_OVERLAP:
-        raise ValidationError({"overlap_hours": f"From 0 to {MAX_KEY_OVERLAP.days * 24}."})
+        raise ValidationError({"overlap_hours": f"Must be from 0 to {MAX_KEY_OVERLAP.days * 24}."})
     with transaction.atomic():
         row = Source.objects.select_for_update().get(pk=source.pk)
         old, source.write_key = row.write_key, new_write_key()
@@ -72,14 +72,14 @@ def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> st
 
 
 def revoke_write_key(key: WriteKey) -> None:
-    """End a further write key. What it sends from now on is refused."""
+    """Revoke a further write key. Requests with it are refused from now on."""
     with transaction.atomic():
         audit.record("source.key_revoked", key.source, old={"note": key.note})
         key.delete()
 
 
 def replace_signing_secret(source: Source) -> str:
-    """Give a source a secret to sign with, instead of one it may have, and return it."""
+    """Set a new signing secret for a source, replacing any old one, and return it."""
     with transaction.atomic():
         secret = source.new_signing_secret()
         source.save(update_fields=["sealed_signing_secret"])
@@ -91,14 +91,14 @@ def replace_signing_secret(source: Source) -> str:
 
 
 def archive_source(source: Source, now: datetime) -> None:
-    """Let a source send no more; what it sent stays. Its name stays taken."""
+    """Archive a source: it may no longer send. Its events stay, and its name stays taken."""
     with transaction.atomic():
         Source.objects.filter(pk=source.pk, archived_at=None).update(archived_at=now)
         audit.record("source.archived", source)
 
 
 def restore_source(source: Source) -> None:
-    """Let an archived source send again, with the keys it had."""
+    """Restore an archived source, which may then send again with the same keys."""
     with transaction.atomic():
         Source.objects.filter(pk=source.pk).update(archived_at=None)
         audit.record("source.brought_back", source)

@@ -1,7 +1,6 @@
-"""How each SDK is pointed here, ready to copy. Pure.
+"""Snippets, ready to copy, that configure each SDK to send to Penstock. Pure.
 
-The options that name a host, and the calls, are those that tests/sdks sends with; docs/ingest.md
-has the table.
+The host options and the calls are the ones that tests/sdks sends with. docs/ingest.md lists them.
 """
 
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ TRACK_ARGUMENTS = '"Order Completed", { order_id: "A-1001", revenue: 39.95 }'
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """What to install and to write for one SDK.
+    """The installation command and the code for one SDK.
 
-    text   with {host} and {key} in it, and no other braces that str.replace would touch
-    note   what to know beside it
+    text   contains {host} and {key}, and no other braces that str.replace would change
+    note   a hint shown below the snippet
     """
 
     key: str
@@ -34,7 +33,7 @@ SNIPPETS = (
   -u {key}: \\
   -d '{"event": "Order Completed", "userId": "user-123",
        "properties": {"order_id": "A-1001", "revenue": 39.95}}'""",
-        "The answer is 200 once the event is stored.",
+        "The response is 200 once the event is stored.",
     ),
     Snippet(
         "segment-browser",
@@ -45,7 +44,7 @@ import {{ AnalyticsBrowser }} from "@segment/analytics-next";
 const analytics = AnalyticsBrowser.load({{ writeKey: "{{key}}", cdnURL: "{{host}}" }});
 analytics.identify("user-123", {{ email: "ada@example.com" }});
 analytics.track({TRACK_ARGUMENTS});""",
-        "cdnURL is where it asks for its settings; they send it here.",
+        "The SDK loads its settings from cdnURL; the settings direct its events to Penstock.",
     ),
     Snippet(
         "segment-node",
@@ -109,7 +108,7 @@ import {{ AnalyticsBrowser }} from "@customerio/cdp-analytics-browser";
 
 const cio = AnalyticsBrowser.load({{ writeKey: "{{key}}", cdnURL: "{{host}}/cio" }});
 cio.track({TRACK_ARGUMENTS});""",
-        "It asks the same path as Segment's SDK for its settings, hence the /cio.",
+        "The /cio is needed because Segment's SDK loads its settings from the same path.",
     ),
     Snippet(
         "customerio-node",
@@ -129,18 +128,18 @@ import {{ jitsuAnalytics }} from "@jitsu/js";
 
 const jitsu = jitsuAnalytics({{ host: "{{host}}", writeKey: "{{key}}:secret" }});
 jitsu.track({TRACK_ARGUMENTS});""",
-        "Jitsu's keys have two halves; what stands after the colon is not asked for.",
+        "Jitsu's keys have two parts. Penstock ignores the part after the colon.",
     ),
     Snippet(
         "pixel",
         "Pixel",
         """<img alt="" width="1" height="1"
   src="{host}/v1/pixel/track?wk={key}&amp;e=Mail%20Opened&amp;uid=user-123">""",
-        "For mails and pages without scripts.",
+        "For emails and pages without scripts.",
     ),
 )
 
 
 def get_snippet(key: str) -> Snippet:
-    """Return the snippet of that key, or the first one."""
+    """Return the snippet with this key, or the first one."""
     return next((each for each in SNIPPETS if each.key == key), SNIPPETS[0])

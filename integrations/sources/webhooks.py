@@ -1,4 +1,4 @@
-"""Create, change and delete webhook sources: the addresses that third parties call."""
+"""Create, change and delete webhook sources: the URLs that third parties call."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from integrations.models import Source, WebhookSource
 
 
 def create_webhook_source(values: Mapping[str, Any]) -> WebhookSource:
-    """Make a webhook source with an address of its own. Raises ValidationError, by field.
+    """Create a webhook source with its own URL. Raises ValidationError by field.
 
-    values  columns by name, `source` as an id, and `secret` in the clear
+    values  columns by name, `source` as an id, and `secret` in clear text
     """
     webhook = WebhookSource()
     _save_webhook_source(webhook, values, "created", {})
@@ -21,12 +21,12 @@ def create_webhook_source(values: Mapping[str, Any]) -> WebhookSource:
 
 
 def change_webhook_source(webhook: WebhookSource, values: Mapping[str, Any]) -> None:
-    """Change the given values of a webhook source. Raises ValidationError, by field."""
+    """Change the given values of a webhook source. Raises ValidationError by field."""
     _save_webhook_source(webhook, values, "updated", audit.column_values(webhook))
 
 
 def delete_webhook_source(webhook: WebhookSource) -> None:
-    """Delete a webhook source: calls to its address are refused; what it sent stays."""
+    """Delete a webhook source. Calls to its URL are refused from now on; its events stay."""
     with transaction.atomic():
         audit.record("webhook_source.deleted", webhook, old=audit.column_values(webhook))
         webhook.delete()

@@ -159,7 +159,7 @@ def test_a_rotated_key_is_valid_until_its_time_is_up():
     assert is_accepted(old) is None
     last = manage.rotate_write_key(source, overlap=timedelta(0), now=now)
     assert (is_accepted(new), is_accepted(last)) == (None, "Shop")
-    with pytest.raises(ValidationError, match="From 0 to 2160"):
+    with pytest.raises(ValidationError, match="Must be from 0 to 2160"):
         manage.rotate_write_key(source, overlap=timedelta(days=91), now=now)
 
 

@@ -99,7 +99,10 @@ def test_who_did_not_see_the_newest_revision_is_refused(api, heap):
     api("revisions", {"blueprint": edited(heap, name="B")})
     status, body = api("revisions", {"blueprint": edited(heap, name="C"), "based_on": 1})
     assert status == 409
-    assert "Revision 2 was saved meanwhile, by admin" in body["error"]["message"]
+    assert (
+        "Revision 2 was saved by admin after you started to edit revision 1"
+        in body["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_name_that_is_taken_is_refused_and_the_form_offers_a_free_one(client):
     make_installation(name="Heap")
     answer = client.post(f"{LIBRARY}heap/", FORM)
     assert answer.status_code == 422
-    assert "exists already" in text_of(answer.content.decode())
+    assert "already exists" in text_of(answer.content.decode())
     assert 'value="Heap 2"' in read_page(client, f"{LIBRARY}heap/")
 
 
@@ -172,7 +172,7 @@ def test_the_form_is_checked_by_the_servers_rules_while_it_is_filled_in(client):
     form = FORM | {"config.app_id": "no number", "config.api_key": "short"}
     answer = client.post(f"{LIBRARY}heap/check/", form)
     assert set(answer.json()) == {"name", "config.app_id", "config.api_key"}
-    assert "exists already" in answer.json()["name"]
+    assert "already exists" in answer.json()["name"]
     assert client.post(f"{LIBRARY}heap/check/", FORM | {"name": "Another"}).json() == {}
     assert Installation.objects.count() == 1
 
@@ -517,7 +517,7 @@ def test_wrong_changes_are_refused_and_nothing_is_changed(client):
     installation = make_installation(name="Heap", config={"app_id": "123", "api_key": "old-key"})
     answer = edit(client, installation, **{"config.app_id": "letters"})
     assert "Digits only" in answer.content.decode()
-    assert "exists already" in text_of(edit(client, installation, name="Other").content.decode())
+    assert "already exists" in text_of(edit(client, installation, name="Other").content.decode())
     installation.refresh_from_db()
     assert (installation.name, installation.config["app_id"]) == ("Heap", "123")
 

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_at_once_and_nothing_is_saved(heap):
 def test_who_edited_an_older_revision_is_told_so(heap):
     installations_revisions.save_revision(heap, edited(heap), by=make_user("ada"), based_on=1)
     with pytest.raises(
-        installations_revisions.OutdatedRevision, match="Revision 2 was saved meanwhile, by ada"
+        installations_revisions.OutdatedRevision, match="Revision 2 was saved by ada"
     ):
         installations_revisions.save_revision(heap, edited(heap), by=None, based_on=1)
     assert heap.revisions.count() == 2
