@@ -26,7 +26,7 @@ class WebhookSourceAdmin(AuditedAdmin):
     )
     ordering = ("name",)
     change_form_outer_before_template = "integrations/sources/_webhook_address.html"
-    when_empty = "No webhook source yet. A third party that calls webhooks gets an address here."
+    when_empty = "There are no webhook sources yet. Each one gives a third party a URL to call."
     when_empty_link = "admin:integrations_webhooksource_add"
     when_empty_label = "Add a webhook source"
 

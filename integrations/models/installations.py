@@ -49,7 +49,8 @@ class Installation(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(365)],
-        help_text="Days for which a delivery is retried. Empty: the default, PENSTOCK_GIVE_UP_DAYS.",
+        help_text="Days for which a delivery is retried. Empty: the default, "
+        "PENSTOCK_GIVE_UP_DAYS.",
     )
     revision = models.ForeignKey(
         "Revision", models.PROTECT, null=True, editable=False, related_name="+"

@@ -63,7 +63,7 @@ def test_the_library_filters_as_one_types(page):
     expect(card).to_be_visible()
     page.get_by_placeholder("Search integrations").press_sequentially("no such vendor")
     expect(card).to_be_hidden()
-    expect(page.get_by_text("No integration matches.")).to_be_visible()
+    expect(page.get_by_text("No integrations match.")).to_be_visible()
     page.get_by_role("button", name="Show all").click()
     expect(card).to_be_visible()
     page.get_by_label("Category").select_option("analytics")

@@ -449,7 +449,7 @@ def test_a_test_event_is_sent_before_anything_is_installed(client, settings):
         right = form | usual | {"config.app_id": "1234567890", "config.region": "sandbox"}
         html = client.post(address, right).content.decode()
         assert "Heap accepted it." in html
-        assert "nothing of it is kept here" in html
+        assert "Nothing of it is stored here." in html
         assert len(sandbox.state.events) == 1
     assert not Installation.objects.exists()
     assert not Attempt.objects.exists()

@@ -448,7 +448,7 @@ def test_the_overview_says_how_it_has_been_doing(client):
     make_attempt(delivery, duration_ms=9_000, is_test=True)
     text = text_of(read_page(client, address_of(installation)))
     assert "1 h 90 % 9 1 24 h 99 % 99 1 7 d 89.9 % 899 101" in text
-    assert "Heap's answers p50 50 ms, p95 95 ms" in text
+    assert "Response times of Heap p50 50 ms, p95 95 ms" in text
     assert re.search(r"Healthy since \d+ s ago", text)
     Lane.objects.update(failures=3, changed_at=now - timedelta(minutes=7, seconds=5))
     assert "Failing since 7 min ago" in text_of(read_page(client, address_of(installation)))
@@ -609,7 +609,7 @@ def test_users_are_listed_with_their_role_and_whether_they_may_log_in(client):
 @pytest.mark.parametrize("address", ["library/heap/", "{}/settings/"])
 def test_settings_whose_defaults_suit_most_are_folded(client, address):
     address = f"/admin/integrations/installation/{address.format(make_installation().pk)}"
-    folded = read_page(client, address).partition("<summary>Further settings</summary>")
+    folded = read_page(client, address).partition("<summary>Advanced settings</summary>")
     assert "Region" in folded[0]
     assert "Arrays" in folded[2].partition("</details>")[0]
     assert "Arrays" not in folded[0]
@@ -618,7 +618,7 @@ def test_settings_whose_defaults_suit_most_are_folded(client, address):
 def test_a_folded_setting_that_is_wrong_is_not_hidden(client):
     form = {"name": "Heap", "variant": "default", "config_app_id": "1", "config_arrays": "sideways"}
     answer = client.post("/admin/integrations/installation/library/heap/", form)
-    assert re.search(r"<details[^>]* open>\s*<summary>Further settings", answer.content.decode())
+    assert re.search(r"<details[^>]* open>\s*<summary>Advanced settings", answer.content.decode())
 
 
 @pytest.mark.parametrize("address", ["auth/user/", "auth/user/add/", "auth/group/", "delivery/"])
