@@ -1,4 +1,4 @@
-"""Ids are found by time, whatever the gaps and standstills."""
+"""Lookups of ids by time, with gaps in the ids and pauses in the times."""
 
 import random
 from datetime import timedelta
@@ -21,7 +21,7 @@ def fill(times):
 
 
 def found(seconds):
-    """Return the first row that is found for a moment, or None."""
+    """Return the id of the first row at or after a moment, or None."""
     first = first_id(AuditEntry, "at", START + timedelta(seconds=seconds))
     return AuditEntry.objects.filter(pk__gte=first).values_list("pk", flat=True).first()
 

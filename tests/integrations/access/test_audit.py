@@ -1,4 +1,4 @@
-"""Every change is in the audit log, whichever way it was made, and stays there."""
+"""The audit log records every change by the API, the admin and commands, and keeps it."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def test_an_install_by_the_api_says_who_from_where_and_what(client):
 
 def test_who_is_behind_a_trusted_proxy_is_who_is_named(settings):
     settings.TRUSTED_PROXIES = ["127.0.0.1"]
-    client = Client()  # the proxies are read when it starts
+    client = Client()  # created now, because the middleware reads the setting when it starts
     client.force_login(make_user())
     client.post(
         f"/admin/integrations/installation/{make_installation().pk}/pause/",
@@ -150,7 +150,7 @@ def test_a_token_is_in_it_and_its_text_is_not(client):
     text = re.search(r"pst_[\w-]+", answer.content.decode())[0]
     found = entry("token.created")
     assert found.changes["digest"] == {"old": None, "new": "***"}
-    assert "created_at" not in found.changes  # nobody changes it
+    assert "created_at" not in found.changes  # no user changes it
     assert text not in str(vars(found))
     assert ApiToken.objects.get().digest not in str(vars(found))
 
@@ -164,7 +164,7 @@ def test_it_is_told_in_words_with_the_name_of_what_it_is_about(client, installat
     assert f"Delivery {delivery.pk}" in html
 
 
-# --- it stays ----------------------------------------------------------------------------------
+# --- entries stay -------------------------------------------------------------------------------
 
 
 def test_nothing_in_it_can_be_changed_or_deleted():

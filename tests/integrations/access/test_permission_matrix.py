@@ -1,4 +1,4 @@
-"""Who may do what: every endpoint of the management API × role × with and without its scope."""
+"""The permission matrix: every endpoint of the management API × role × with and without scope."""
 
 import pytest
 from django.conf import settings
@@ -31,7 +31,7 @@ def endpoints(patterns=None, before=""):
 
 
 def calls():
-    """Yield (address, method, view class) of every call that a program can make."""
+    """Yield (address, method, view class) of every call of the management API."""
     for address, view in endpoints():
         for method in METHODS:
             if hasattr(view, method.lower()):
@@ -40,7 +40,7 @@ def calls():
 
 CALLS = sorted(calls(), key=lambda call: call[:2])
 IDS = [f"{method} {address}" for address, method, _ in CALLS]
-OPEN = {"v1/admin/auth/login", "v1/admin/auth/refresh"}  # how one gets a token
+OPEN = {"v1/admin/auth/login", "v1/admin/auth/refresh"}  # these calls return the tokens
 
 
 def test_there_are_endpoints():
@@ -66,7 +66,7 @@ def test_a_view_that_says_nothing_answers_nobody():
 
 
 def answer(view, method, user, scopes):
-    """Return whether the view lets a user in with a token of these scopes."""
+    """Return whether the view admits a user with a token of these scopes."""
     request = Request(getattr(APIRequestFactory(), method.lower())("/"))
     request.user, request.auth = user, ApiToken(user=user, scopes=list(scopes))
     return ScopeAndRole().has_permission(request, view())

@@ -1,4 +1,4 @@
-"""Every answer and every log line carries the id of its request."""
+"""Every response and every log line has the id of its request."""
 
 import logging
 

@@ -54,6 +54,17 @@ def _logged_in(client):
     client.force_login(make_user())
 
 
+def read_page(client, address, **params):
+    answer = client.get(address, params)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def text_of(html):
+    """Return the visible text of a page, with whitespace collapsed."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
 def address_of(installation):
     return f"{MINE}{installation.pk}/change/"
 
@@ -251,7 +262,7 @@ def test_who_is_paused_is_said_with_since_when(client):
     assert f"since {now:%H:%M}" in state(client)
     installations.resume_installation(installation)
     install.reconfigure(installation, name="Heap", config=installation.config, enabled=False)
-    assert "since" not in state(client)  # nobody wrote down when
+    assert "since" not in state(client)  # the time was not recorded
 
 
 def test_a_waiting_installation_can_be_tried_at_once(client):
@@ -268,7 +279,8 @@ def test_a_waiting_installation_can_be_tried_at_once(client):
     lane = Lane.objects.get()
     assert (lane.due_at <= timezone.now(), lane.failures, lane.changed_at) == (True, 1, since)
     assert "Heap is being retried now." in read_page(client, f"{own}/change/")
-    assert "; the next attempt is due" in state(client)  # not "Delivering": nobody knows yet
+    # Not "Delivering", because the outcome is not known yet.
+    assert "; the next attempt is due" in state(client)
 
 
 def test_a_lane_that_was_paused_just_goes_on(client):
@@ -359,11 +371,11 @@ def test_it_still_waits_while_the_next_try_is_due_or_under_way(client):
     until = timezone.now() + timezone.timedelta(seconds=20)
     Lane.objects.update(lease=uuid.uuid4(), lease_until=until)
     assert f"Waiting for Heap {since} ; a retry is running now" in state(client)
-    Lane.objects.update(failures=0)  # a limit that was kept: nothing failed
+    Lane.objects.update(failures=0)  # the lane waits for a rate limit; nothing failed
     assert "Delivering" in state(client)
     Lane.objects.update(failures=3)
     Delivery.objects.update(state="cancelled")
-    assert "Up to date" in state(client)  # nothing is left to try
+    assert "Up to date" in state(client)  # nothing is left to deliver
 
 
 def test_a_lane_that_was_refused_needs_attention(client):

@@ -1,4 +1,4 @@
-"""Saving blueprints as revisions, comparing them, going back to one."""
+"""Saving blueprints as revisions, comparing revisions, and rolling back."""
 
 import copy
 import json
@@ -139,7 +139,7 @@ def test_two_who_save_at_once_get_two_numbers():
     assert Installation.objects.get(pk=heap.pk).revision.number == 5
 
 
-# --- what differs ---
+# --- differences ---
 
 
 def action(name, **fields):
