@@ -22,11 +22,11 @@ PLACEHOLDER_LOGO = (
 @cache
 def catalog() -> dict[str, Destination]:
     """Return every destination by its key, sorted by name."""
-    found = [
+    loaded = [
         import_module(f"{destinations.__name__}.{module.name}").DESTINATION
         for module in iter_modules(destinations.__path__)
     ]
-    return {each.key: each for each in sorted(found, key=lambda each: each.name.lower())}
+    return {each.key: each for each in sorted(loaded, key=lambda each: each.name.lower())}
 
 
 def get_destination(key: str) -> Destination:
@@ -54,7 +54,7 @@ def _missing_destination(key: str) -> Destination:
     )
 
 
-def _raise_missing(*given: Any) -> Any:
+def _raise_missing(*args: Any) -> Any:
     raise LookupError("This version's catalog does not have the destination.")
 
 

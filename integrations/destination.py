@@ -244,18 +244,18 @@ def raise_for_status(response: Response) -> None:
     A redirect is never followed and counts as unavailable, so that no event is lost while a vendor
     is behind a login page or has moved.
     """
-    status, said = response.status, f"HTTP {response.status}: {response.body[:300]}"
+    status, message = response.status, f"HTTP {response.status}: {response.body[:300]}"
     if 200 <= status < 300:
         return
     if status in (401, 403):
-        raise CredentialsRejected(said)
+        raise CredentialsRejected(message)
     if status == 413:
-        raise TooLarge(said)
+        raise TooLarge(message)
     if status in (408, 425, 429, 502, 503, 504) or status < 400:
-        raise VendorUnavailable(said, retry_after=response.retry_after)
+        raise VendorUnavailable(message, retry_after=response.retry_after)
     if status >= 500:
-        raise VendorFailed(said, retry_after=response.retry_after)
-    raise MessageRejected(said)
+        raise VendorFailed(message, retry_after=response.retry_after)
+    raise MessageRejected(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

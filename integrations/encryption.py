@@ -29,20 +29,20 @@ def reveal(sealed: str) -> dict[str, str]:
     from cryptography.fernet import InvalidToken
 
     try:
-        opened: dict[str, str] = json.loads(_fernet().decrypt(sealed.encode()))
+        secrets: dict[str, str] = json.loads(_fernet().decrypt(sealed.encode()))
     except InvalidToken:
         raise SecretsUnreadable(
             "None of PENSTOCK_SECRETS_KEYS can decrypt these secrets. Add the key that encrypted "
             "them back to the list, or enter the secrets again."
         ) from None
-    return opened
+    return secrets
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
     """Return the text with every secret masked, in each of its spellings."""
     for secret in secrets:
-        for shown in _spellings(secret):
-            text = text.replace(shown, MASK)
+        for spelling in _spellings(secret):
+            text = text.replace(spelling, MASK)
     return text
 
 

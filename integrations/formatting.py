@@ -74,8 +74,8 @@ def ago(moment):
 def exact(moment):
     if moment is None:
         return "–"
-    shown = f"{date(moment, EXACT_TIME_FORMAT)} UTC"
-    return format_html('<time datetime="{}" data-exact>{}</time>', moment.isoformat(), shown)
+    text = f"{date(moment, EXACT_TIME_FORMAT)} UTC"
+    return format_html('<time datetime="{}" data-exact>{}</time>', moment.isoformat(), text)
 
 
 def left(moment):

@@ -40,12 +40,12 @@ def fetch_page(
     full_rows  an unfiltered queryset of the rows to return, whose joins apply to the page only
     """
     if after is not None:
-        found = _first_rows(rows.filter(pk__gt=after).order_by(by), limit + 1, full_rows)
-        found.sort(key=lambda row: row.pk)
-        return Page(found[:limit][::-1], has_newer=len(found) > limit, has_older=True)
+        fetched = _first_rows(rows.filter(pk__gt=after).order_by(by), limit + 1, full_rows)
+        fetched.sort(key=lambda row: row.pk)
+        return Page(fetched[:limit][::-1], has_newer=len(fetched) > limit, has_older=True)
     older = rows if before is None else rows.filter(pk__lt=before)
-    found = _first_rows(older.order_by(f"-{by}"), limit + 1, full_rows)
-    return Page(found[:limit], has_newer=before is not None, has_older=len(found) > limit)
+    fetched = _first_rows(older.order_by(f"-{by}"), limit + 1, full_rows)
+    return Page(fetched[:limit], has_newer=before is not None, has_older=len(fetched) > limit)
 
 
 def _first_rows(rows: QuerySet[Any], count: int, full_rows: QuerySet[Any] | None) -> list[Any]:
@@ -122,10 +122,10 @@ def find_bound_ids(*edges: TimeBound) -> list[int]:
             f"SELECT {', '.join(f'({sql})' for sql, _ in queries)}",
             [param for _, params in queries for param in params],
         )
-        found = cursor.fetchone()
+        bounds = cursor.fetchone()
     return [
         int(first if late is None else max(first, late + 1))
-        for first, late in zip(found[::2], found[1::2], strict=True)
+        for first, late in zip(bounds[::2], bounds[1::2], strict=True)
     ]
 
 

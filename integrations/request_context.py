@@ -76,8 +76,8 @@ def request_context_middleware(get_response: GetResponse) -> GetResponse:
     """Give each request an id and return it in a header. Keep a well-formed id of the caller."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else secrets.token_hex(12)
+        caller_id = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = caller_id if REQUEST_ID_PATTERN.fullmatch(caller_id) else secrets.token_hex(12)
         request.request_id = request_id
         with acting_as(Caller(request_id, request)):
             response = get_response(request)

@@ -148,8 +148,8 @@ ROLES = {
 def scopes_include(scopes: Iterable[str], needed: str) -> bool:
     """Return whether these scopes include the needed one; `write` includes `read`."""
     subject, _, verb = needed.partition(":")
-    written = f"{subject}:write" if verb == "read" else needed
-    return not {"admin", needed, written}.isdisjoint(scopes)
+    write_scope = f"{subject}:write" if verb == "read" else needed
+    return not {"admin", needed, write_scope}.isdisjoint(scopes)
 
 
 def get_role(user: Any) -> str | None:

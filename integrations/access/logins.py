@@ -125,10 +125,10 @@ def _issue_tokens(login: Login, now: datetime) -> TokenPair:
     return TokenPair(login, texts[ACCESS], texts[REFRESH])
 
 
-def _resolve_username(given: str) -> str:
+def _resolve_username(text: str) -> str:
     """Return the name of the only user with this e-mail address; otherwise the given text."""
-    if "@" not in given:
-        return given
-    users = get_user_model().objects.filter(email__iexact=given)
+    if "@" not in text:
+        return text
+    users = get_user_model().objects.filter(email__iexact=text)
     names = list(users.values_list("username", flat=True)[:2])
-    return names[0] if len(names) == 1 else given
+    return names[0] if len(names) == 1 else text

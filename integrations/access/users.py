@@ -28,27 +28,27 @@ def users_with_groups() -> Any:
     return User.objects.prefetch_related("groups")
 
 
-def create_user(given: Mapping[str, Any]) -> tuple[User, str]:
+def create_user(values: Mapping[str, Any]) -> tuple[User, str]:
     """Create a user and return it with its password, which is generated if none is given.
 
     Raises ValidationError by field.
     """
-    password = given.get("password") or secrets.token_urlsafe(12)
+    password = values.get("password") or secrets.token_urlsafe(12)
     user = User(is_staff=True)
     with transaction.atomic():
-        _apply_values(user, {**given, "password": password})
+        _apply_values(user, {**values, "password": password})
         audit.record("user.invited", user, {}, _audit_values(user))
     return user, password
 
 
-def change_user(user: User, given: Mapping[str, Any], *, by: User) -> None:
+def change_user(user: User, values: Mapping[str, Any], *, by: User) -> None:
     """Change the given values of a user. Raises ValidationError by field, PermissionDenied."""
-    _check_may_change(user, by, given)
+    _check_may_change(user, by, values)
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
         old = _audit_values(user)
-        _apply_values(user, given)
-        if "password" in given or not user.is_active:
+        _apply_values(user, values)
+        if "password" in values or not user.is_active:
             logins.log_out_everywhere(user, timezone.now())
         audit.record("user.updated", user, old, _audit_values(user))
 
@@ -64,27 +64,27 @@ def deactivate_user(user: User, *, by: User) -> None:
         audit.record("user.deleted", user, {"is_active": True}, {"is_active": False})
 
 
-def _check_may_change(user: User, by: User, given: Mapping[str, Any]) -> None:
+def _check_may_change(user: User, by: User, values: Mapping[str, Any]) -> None:
     """Raise PermissionDenied if the change would escalate rights, or lock the caller out."""
     if user.is_superuser and not by.is_superuser:
         raise PermissionDenied("Only a superuser can change a superuser.")
-    if user.pk == by.pk and (given.get("is_active") is False or "role" in given):
+    if user.pk == by.pk and (values.get("is_active") is False or "role" in values):
         raise PermissionDenied(
             "You cannot change your own role or deactivate yourself. Ask another org_admin."
         )
 
 
-def _apply_values(user: User, given: Mapping[str, Any]) -> None:
+def _apply_values(user: User, values: Mapping[str, Any]) -> None:
     """Set and save the given values. Raises ValidationError by field."""
     for name, column in USER_COLUMNS.items():
-        if name in given:
-            setattr(user, column, given[name])
-    if given.get("password"):
-        _set_password(user, given["password"])
+        if name in values:
+            setattr(user, column, values[name])
+    if values.get("password"):
+        _set_password(user, values["password"])
     user.full_clean(exclude=["password"])
     user.save()
-    if "role" in given:
-        _set_role(user, given["role"])
+    if "role" in values:
+        _set_role(user, values["role"])
 
 
 def _set_password(user: User, password: str) -> None:
@@ -107,5 +107,5 @@ def _set_role(user: User, role: str | None) -> None:
 
 
 def _audit_values(user: User) -> dict[str, Any]:
-    shown = {name: getattr(user, column) for name, column in USER_COLUMNS.items()}
-    return {**shown, "password": user.password, "role": get_role(user)}
+    values = {name: getattr(user, column) for name, column in USER_COLUMNS.items()}
+    return {**values, "password": user.password, "role": get_role(user)}

@@ -55,11 +55,11 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin):
 
     def user_change_password(self, request, id, form_url=""):  # noqa: A002  (Django's name)
         old = audit.column_values(get_object_or_404(User, pk=unquote(id)))
-        answer = super().user_change_password(request, id, form_url)
+        response = super().user_change_password(request, id, form_url)
         user = User.objects.get(pk=unquote(id))
         if audit.changed_values(old, audit.column_values(user)):
             audit.record("user.updated", user, old, audit.column_values(user))
-        return answer
+        return response
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -115,8 +115,8 @@ class ApiTokenAdmin(SingleSaveAdmin):
 
     def save_model(self, request, obj, form, change):
         values = {name: form.cleaned_data[name] for name in ("name", "scopes", "expires_at")}
-        made, text = tokens.create_token(request.user, **values)
-        obj.pk = made.pk
+        token, text = tokens.create_token(request.user, **values)
+        obj.pk = token.pk
         show_secret_once(request, "token", text)
 
     @action(description="Revoke", permissions=["change"])

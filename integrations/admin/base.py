@@ -42,5 +42,5 @@ class AuditedAdmin(SingleSaveAdmin):
 
 
 def show_secret_once(request, what, text):
-    shown = "<strong>Copy this {} now. It will not be shown again:</strong> <code>{}</code>"
-    messages.warning(request, format_html(shown, what, text))
+    template = "<strong>Copy this {} now. It will not be shown again:</strong> <code>{}</code>"
+    messages.warning(request, format_html(template, what, text))

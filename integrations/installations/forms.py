@@ -140,10 +140,12 @@ class InstallForm(InstallationForm):
             return None
         try:
             with transaction.atomic():
-                made = installations_install.install(self.destination, **self.values(), by=by)
+                installation = installations_install.install(
+                    self.destination, **self.values(), by=by
+                )
                 if self.selected_sources() != ALL_SOURCES:
-                    installations_change.set_sources(made, self.selected_sources())
-            return made
+                    installations_change.set_sources(installation, self.selected_sources())
+            return installation
         except InvalidInstallation as error:
             self.add_errors(error.fields)
         except NameTaken as error:
@@ -214,18 +216,18 @@ def build_form_field(field):
 
     No field is required here, because install.py has better messages for missing values.
     """
-    shown = {"label": field.label, "help_text": field.help_text, "required": False}
+    options = {"label": field.label, "help_text": field.help_text, "required": False}
     attrs = {"placeholder": field.placeholder, "aria-required": str(field.required).lower()}
     if field.type == "select":
         return forms.CharField(
-            **shown, widget=UnfoldAdminSelectWidget(choices=offered_options(field))
+            **options, widget=UnfoldAdminSelectWidget(choices=offered_options(field))
         )
     if field.type == "secret":
         # "new-password", because otherwise browsers fill in the password of the login
         widget = UnfoldAdminPasswordWidget({**attrs, "autocomplete": "new-password"})
     else:
         widget = UnfoldAdminTextInputWidget({**attrs, "autocomplete": "off"})
-    return forms.CharField(**shown, widget=widget)
+    return forms.CharField(**options, widget=widget)
 
 
 def next_free_name(name):

@@ -84,10 +84,10 @@ def reconfigure(
 
     Raises InvalidInstallation with all wrong fields at once, and NameTaken.
     """
-    kept, old = _kept_secrets(installation), audit.installation_values(installation)
-    given = {key: value or kept.get(key, value) for key, value in config.items()}
+    stored, old = _kept_secrets(installation), audit.installation_values(installation)
+    merged = {key: value or stored.get(key, value) for key, value in config.items()}
     destination, mode = installation.destination, installation.delivery_mode
-    installation.set_config(_validate(destination, name, installation.variant, given, mode))
+    installation.set_config(_validate(destination, name, installation.variant, merged, mode))
     installation.name = name.strip()
     for field, value in delivery_fields.items():
         setattr(installation, field, value)
@@ -118,18 +118,18 @@ def find_problems(
     installed: Installation | None = None,
 ) -> dict[str, str]:
     """Return the errors that installing or saving these values would raise, by field."""
-    kept = _kept_secrets(installed) if installed else {}
-    given = {key: value or kept.get(key, value) for key, value in config.items()}
+    stored = _kept_secrets(installed) if installed else {}
+    merged = {key: value or stored.get(key, value) for key, value in config.items()}
     mode = Installation.DeliveryMode.SERVER_SIDE
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     try:
-        _validate(destination, name, variant, given, mode)
+        _validate(destination, name, variant, merged, mode)
     except InvalidInstallation as error:
-        found = error.fields
+        problems = error.fields
     others = Installation.objects.exclude(pk=installed.pk if installed else None)
-    if "name" not in found and others.filter(name=name.strip()).exists():
-        found["name"] = f"An installation named {name.strip()!r} already exists."
-    return found
+    if "name" not in problems and others.filter(name=name.strip()).exists():
+        problems["name"] = f"An installation named {name.strip()!r} already exists."
+    return problems
 
 
 def build_unsaved_installation(
@@ -208,12 +208,12 @@ def _validate_config(
     }
     values = {}
     for key, field in fields.items():
-        given = config.get(key, starting_value(field, start))
-        problem = _field_problem(field, given)
+        value = config.get(key, starting_value(field, start))
+        problem = _field_problem(field, value)
         if problem:
             wrong[f"config.{key}"] = problem
         else:
-            values[key] = given.strip()
+            values[key] = value.strip()
     return values, wrong
 
 

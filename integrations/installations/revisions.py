@@ -81,9 +81,9 @@ def _record_saved(installation: Installation, old: Revision | None, new: Revisio
     summary = new.change_summary
     before = {"number": old.number if old else None}
     audit.record("revision.created", new, before, {"number": new.number, "change_summary": summary})
-    was = {"revision": old.number} if old else {}
-    now = {"revision": new.number, "summary": summary}
-    audit.record("installation.blueprint_saved", installation, was, now)
+    old_values = {"revision": old.number} if old else {}
+    new_values = {"revision": new.number, "summary": summary}
+    audit.record("installation.blueprint_saved", installation, old_values, new_values)
 
 
 def _shorten(text: str) -> str:

@@ -22,8 +22,8 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 
     def find_usable(self, token: str, now: datetime) -> "ApiToken | None":
         """Return the usable token with this text, or None."""
-        found = self.find(token)
-        return found if found and not found.unusable_reason(now) else None
+        row = self.find(token)
+        return row if row and not row.unusable_reason(now) else None
 
 
 def known_scopes(scopes: Any) -> None:

@@ -100,7 +100,7 @@ class Installation(models.Model):
 class JsonText(models.TextField):  # type: ignore[type-arg]  # not subscriptable at run time
     """JSON as text, which keeps the order of keys; PostgreSQL's jsonb would sort them."""
 
-    def from_db_value(self, value: str | None, *given: Any) -> Any:
+    def from_db_value(self, value: str | None, *args: Any) -> Any:
         return None if value is None else json.loads(value)
 
     def to_python(self, value: Any) -> Any:

@@ -55,8 +55,8 @@ def load_sandbox(key: str) -> ModuleType:
 def sandbox_keys() -> list[str]:
     """Return the keys of destinations with a sandbox, which is a module or a package."""
     folders = (Path(place) for place in destinations.__path__)
-    found = (path for folder in folders for path in folder.glob("*/sandbox*"))
-    return sorted({p.parent.name for p in found if p.name == "sandbox.py" or _is_package(p)})
+    paths = (path for folder in folders for path in folder.glob("*/sandbox*"))
+    return sorted({p.parent.name for p in paths if p.name == "sandbox.py" or _is_package(p)})
 
 
 def _is_package(path: Path) -> bool:
