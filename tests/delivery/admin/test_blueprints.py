@@ -89,7 +89,7 @@ def test_two_editors_do_not_overwrite_each_other(admin, heap):
     admin.post(address(heap), {"blueprint": edited(heap, name="B"), "based_on": "1"})
     answer = admin.post(address(heap), {"blueprint": edited(heap, name="C"), "based_on": "1"})
     page = answer.content.decode()
-    assert "Revision 2 was saved meanwhile" in page
+    assert "Revision 2 was saved by admin" in page
     assert "/revisions/2/?against=1" in page
     assert answer.context["data"]["actions"][0]["name"] == "C"
     assert answer.context["based_on"] == 1

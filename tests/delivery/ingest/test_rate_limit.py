@@ -122,4 +122,4 @@ def test_without_redis_each_process_limits_for_itself(client, source, settings, 
     redis_buckets.shared_buckets.usable_from = 0.0
     settings.RATE_LIMIT, settings.BROKER_URL = 5, f"redis://127.0.0.1:{free_port}/0"
     assert [send(client, 10).status_code for _ in range(2)] == [200, 429]
-    assert caplog.text.count("until Redis answers again") == 1
+    assert caplog.text.count("until it responds again") == 1

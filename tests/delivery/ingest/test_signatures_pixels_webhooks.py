@@ -350,7 +350,7 @@ def test_a_path_names_one_place(path, found):
 
 @pytest.mark.parametrize("path", ["a", "$.", "$..a", "$.*", "$[*]", "$[?@.a]", "$.a[", "$a", ""])
 def test_what_names_no_single_place_is_refused(path):
-    with pytest.raises(ValueError, match="must begin|cannot be read"):
+    with pytest.raises(ValueError, match="must begin|cannot be parsed"):
         find_value(path, {})
 
 
@@ -362,7 +362,7 @@ def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, sourc
     assert "Required, because it verifies who calls." in page.content.decode()
     wrong = form | {"secret": "whsec", "mappings": '{"userId": "$..a"}'}
     page = client.post("/admin/integrations/webhooksource/add/", wrong)
-    assert "cannot be read" in page.content.decode()
+    assert "cannot be parsed" in page.content.decode()
     client.post("/admin/integrations/webhooksource/add/", form | {"secret": "whsec"})
     webhook = WebhookSource.objects.get()
     assert webhook.secret == "whsec"
