@@ -277,7 +277,7 @@ def test_a_source_is_given_one_more_key_that_says_who_uses_it(client):
     key = source.further_keys.get()
     assert timedelta(days=29) < key.expires_at - timezone.now() < timedelta(days=31)
     assert f"{key.key} iOS app, expires {key.expires_at:%-d %b %Y}" in text_of(
-        read(client, own)
+        read_page(client, own)
     ).replace(" ,", ",")
     client.post(f"{own}keys/add/", {"note": "", "days": "0"})
     assert source.further_keys.latest("pk").expires_at is None

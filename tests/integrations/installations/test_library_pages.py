@@ -54,17 +54,6 @@ def _logged_in(client):
     client.force_login(make_user())
 
 
-def read_page(client, address, **params):
-    answer = client.get(address, params)
-    assert answer.status_code == 200
-    return answer.content.decode()
-
-
-def text_of(html):
-    """Return the visible text of a page, with whitespace collapsed."""
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
-
-
 def address_of(installation):
     return f"{MINE}{installation.pk}/change/"
 
