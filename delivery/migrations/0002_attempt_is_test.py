@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='attempt',
             name='is_test',
-            field=models.BooleanField(default=False, help_text='Somebody tried the installation: it carried no delivery.'),
+            field=models.BooleanField(default=False, help_text='A test of the installation, which carried no delivery.'),
         ),
     ]

@@ -13,16 +13,16 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='lane',
             name='deaths',
-            field=models.PositiveSmallIntegerField(db_default=0, help_text='Workers that died with the lease since one let go of it.'),
+            field=models.PositiveSmallIntegerField(db_default=0, help_text='Workers that died holding the lease since it was last released.'),
         ),
         migrations.AddField(
             model_name='lane',
             name='suspect',
-            field=models.BigIntegerField(help_text='The delivery that is being shaped, after workers have died.', null=True),
+            field=models.BigIntegerField(help_text='The delivery being shaped, recorded after workers have died.', null=True),
         ),
         migrations.AddField(
             model_name='lane',
             name='suspected',
-            field=models.PositiveSmallIntegerField(db_default=0, help_text='How often in a row it was this one.'),
+            field=models.PositiveSmallIntegerField(db_default=0, help_text='How often in a row this delivery was the suspect.'),
         ),
     ]

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='carried',
             name='items',
-            field=models.PositiveIntegerField(db_default=1, default=1, help_text='How many, from that place on, were its own.'),
+            field=models.PositiveIntegerField(db_default=1, default=1, help_text='Number of items from that position that belong to the delivery.'),
         ),
     ]

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                             ("backfill", "Backfill"),
                         ],
                         db_default="auto",
-                        help_text="What queued it last.",
+                        help_text="What queued the delivery last.",
                         max_length=10,
                     ),
                 ),
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                     name="worker",
                     field=models.CharField(
                         db_default="",
-                        help_text="The process that sent it: host and process id.",
+                        help_text="Sending process: host and process id.",
                         max_length=100,
                     ),
                 ),
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
             model_name="attempt",
             name="taken_at",
             field=models.DateTimeField(
-                help_text="When that process had taken what it carried from the queue.", null=True
+                help_text="When the process took the deliveries from the queue.", null=True
             ),
         ),
     ]

@@ -16,8 +16,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('delivery', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='resolution', serialize=False, to='delivery.delivery')),
                 ('at', models.DateTimeField()),
-                ('by', models.CharField(help_text='Who said so.', max_length=150)),
-                ('note', models.CharField(help_text='What was done instead.', max_length=500)),
+                ('by', models.CharField(help_text='Who resolved it.', max_length=150)),
+                ('note', models.CharField(help_text='How it was resolved.', max_length=500)),
             ],
         ),
     ]

@@ -15,9 +15,11 @@ class Tally(models.Model):
 
     source = models.ForeignKey(Source, models.PROTECT)
     at = models.DateTimeField()
-    events = models.PositiveIntegerField(help_text="New ones; a message sent again adds nothing.")
+    events = models.PositiveIntegerField(
+        help_text="New events only; a duplicate message adds nothing."
+    )
     unwanted = models.TextField(
-        help_text="JSON: for each installation asked, how many of the events it did not want."
+        help_text="JSON: for each installation, how many of the events no trigger matched."
     )
 
     class Meta:
@@ -35,8 +37,8 @@ class Settlement(models.Model):
     )
     at = models.DateTimeField()
     attempts = models.PositiveIntegerField()
-    refused = models.PositiveIntegerField(help_text="Of the attempts: those not accepted.")
-    by_source = models.TextField(help_text="JSON: for each source what became of its events.")
+    refused = models.PositiveIntegerField(help_text="Attempts that were not accepted.")
+    by_source = models.TextField(help_text="JSON: outcomes of the events of each source.")
 
     def __str__(self) -> str:
         return f"batch of {self.installation_id} at {self.at}"
@@ -54,21 +56,25 @@ class Metric(models.Model):
         HOUR = 3_600
         DAY = 86_400
 
-    step = models.PositiveIntegerField(choices=Step, help_text="Seconds.")
-    at = models.DateTimeField(help_text="The beginning of the step.")
+    step = models.PositiveIntegerField(choices=Step, help_text="Length of the step in seconds.")
+    at = models.DateTimeField(help_text="Start of the step.")
     installation = models.PositiveBigIntegerField(default=0)
     source = models.PositiveBigIntegerField(default=0)
     accepted = models.PositiveBigIntegerField(default=0, help_text="Events offered.")
-    unwanted = models.PositiveBigIntegerField(default=0, help_text="Of these: no trigger fired.")
+    unwanted = models.PositiveBigIntegerField(
+        default=0, help_text="Offered events that no trigger matched."
+    )
     delivered = models.PositiveBigIntegerField(default=0)
     filtered = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
     cancelled = models.PositiveBigIntegerField(default=0)
     attempts = models.PositiveBigIntegerField(default=0)
     refused = models.PositiveBigIntegerField(default=0, help_text="Attempts not accepted.")
-    queued = models.PositiveBigIntegerField(default=0, help_text="The most that was seen.")
-    oldest_queued_s = models.FloatField(default=0, help_text="The oldest that was seen.")
-    latency = models.TextField(default="{}", help_text="JSON: how many in each bucket.")
+    queued = models.PositiveBigIntegerField(default=0, help_text="Highest value seen in the step.")
+    oldest_queued_s = models.FloatField(
+        default=0, help_text="Highest age seen in the step, in seconds."
+    )
+    latency = models.TextField(default="{}", help_text="JSON: count of each histogram bucket.")
 
     class Meta:
         constraints = [

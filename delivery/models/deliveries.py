@@ -37,18 +37,20 @@ class Attempt(models.Model):
     duration_ms = models.PositiveIntegerField()
     method = models.CharField(max_length=10)
     url = models.CharField(max_length=500)
-    status = models.PositiveSmallIntegerField(null=True, help_text="Empty: no answer came.")
+    status = models.PositiveSmallIntegerField(
+        null=True, help_text="HTTP status; empty without a response."
+    )
     outcome = models.CharField(max_length=30, help_text="accepted, or the class of the error")
     error = models.TextField(blank=True)
     items = models.PositiveIntegerField()
     is_test = models.BooleanField(
-        default=False, help_text="Somebody tried the installation: it carried no delivery."
+        default=False, help_text="A test of the installation, which carried no delivery."
     )
     worker = models.CharField(
-        max_length=100, db_default="", help_text="The process that sent it: host and process id."
+        max_length=100, db_default="", help_text="Sending process: host and process id."
     )
     taken_at = models.DateTimeField(
-        null=True, help_text="When that process had taken what it carried from the queue."
+        null=True, help_text="When the process took the deliveries from the queue."
     )
 
     objects = LogQuerySet["Attempt"].as_manager()
@@ -72,7 +74,7 @@ class AttemptBody(models.Model):
     request_headers = models.TextField(help_text="JSON")
     request_body = models.TextField()
     response_headers = models.TextField(help_text="JSON")
-    response_body = models.TextField(help_text="The start of it.")
+    response_body = models.TextField(help_text="The start of the response body.")
 
     def __str__(self) -> str:
         return f"body of attempt {self.attempt_id}"
@@ -130,12 +132,19 @@ class Delivery(models.Model):
     lane = models.ForeignKey(Lane, models.CASCADE, db_constraint=False)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     trigger = models.CharField(
-        max_length=10, choices=Trigger, db_default=Trigger.AUTO, help_text="What queued it last."
+        max_length=10,
+        choices=Trigger,
+        db_default=Trigger.AUTO,
+        help_text="What queued the delivery last.",
     )
     queued_at = models.DateTimeField(default=timezone.now)
     settled_at = models.DateTimeField(null=True)
-    due_at = models.DateTimeField(null=True, help_text="Not before: it was set aside.")
-    failures = models.PositiveSmallIntegerField(default=0, help_text="How often it was set aside.")
+    due_at = models.DateTimeField(
+        null=True, help_text="Not sent before this time, because it was set aside."
+    )
+    failures = models.PositiveSmallIntegerField(
+        default=0, help_text="How often the delivery was set aside."
+    )
     attempts = models.PositiveIntegerField(default=0)
     last_attempt = models.ForeignKey(
         Attempt, models.SET_NULL, null=True, related_name="+", db_constraint=False, db_index=False
@@ -143,9 +152,11 @@ class Delivery(models.Model):
     revision = models.ForeignKey(
         Revision, models.PROTECT, null=True, related_name="+", db_constraint=False, db_index=False
     )
-    error = models.CharField(max_length=30, blank=True, help_text="The class of the error.")
-    reason = models.TextField(blank=True, help_text="Why it is filtered, failed or cancelled.")
-    notes = models.TextField(blank=True, help_text="What was changed on the way: a JSON list.")
+    error = models.CharField(max_length=30, blank=True, help_text="Class of the error.")
+    reason = models.TextField(
+        blank=True, help_text="Why the delivery was filtered, failed or cancelled."
+    )
+    notes = models.TextField(blank=True, help_text="Changes made while shaping, as a JSON list.")
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -235,8 +246,8 @@ class Resolution(models.Model):
         Delivery, models.CASCADE, primary_key=True, related_name="resolution", db_constraint=False
     )
     at = models.DateTimeField()
-    by = models.CharField(max_length=150, help_text="Who said so.")
-    note = models.CharField(max_length=500, help_text="What was done instead.")
+    by = models.CharField(max_length=150, help_text="Who resolved it.")
+    note = models.CharField(max_length=500, help_text="How it was resolved.")
 
     def __str__(self) -> str:
         return f"delivery {self.delivery_id} is resolved: {self.note}"
@@ -254,7 +265,9 @@ class Carried(models.Model):
     )
     position = models.PositiveIntegerField()
     items = models.PositiveIntegerField(
-        default=1, db_default=1, help_text="How many, from that place on, were its own."
+        default=1,
+        db_default=1,
+        help_text="Number of items from that position that belong to the delivery.",
     )
 
     def __str__(self) -> str:

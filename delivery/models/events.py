@@ -15,11 +15,11 @@ class Event(models.Model):
     name = models.CharField(max_length=255, blank=True)
     user_id = models.CharField(max_length=255, blank=True)
     anonymous_id = models.CharField(max_length=255, blank=True)
-    timestamp = models.DateTimeField(help_text="When it happened, by the source's account.")
-    received_at = models.DateTimeField(help_text="When we stored it.")
-    notes = models.TextField(blank=True, help_text="What was mended on arrival: a JSON list.")
+    timestamp = models.DateTimeField(help_text="When it happened, according to the source.")
+    received_at = models.DateTimeField(help_text="When it was stored.")
+    notes = models.TextField(blank=True, help_text="Repairs made on arrival, as a JSON list.")
     added_context = models.TextField(
-        blank=True, help_text="What we know and the message did not say: JSON, under its context."
+        blank=True, help_text="Context that the request adds to the message, as JSON."
     )
 
     class Meta:
@@ -63,7 +63,7 @@ class Rejection(models.Model):
     source = models.ForeignKey(Source, models.CASCADE)
     received_at = models.DateTimeField(default=timezone.now)
     reason = models.CharField(max_length=300)
-    text = models.TextField(help_text="What was sent, or its start when it was too large.")
+    text = models.TextField(help_text="The message as sent, or its start if it is too large.")
 
     def __str__(self) -> str:
         return self.reason

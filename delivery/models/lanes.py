@@ -36,24 +36,32 @@ class Lane(models.Model):
 
     installation = models.ForeignKey(Installation, models.CASCADE, related_name="lanes")
     number = models.PositiveSmallIntegerField(default=0)
-    lease = models.UUIDField(null=True, help_text="The fence: whoever holds it may write.")
+    lease = models.UUIDField(null=True, help_text="Fencing token: only its holder may write.")
     lease_until = models.DateTimeField(null=True)
-    holder = models.CharField(max_length=100, blank=True, help_text="Which cluster has the lease.")
-    woken_at = models.DateTimeField(null=True, help_text="A wake-up that nobody answered yet.")
-    due_at = models.DateTimeField(null=True, help_text="Not before: the vendor is unavailable.")
-    failures = models.PositiveIntegerField(default=0, help_text="Unavailable in a row.")
+    holder = models.CharField(max_length=100, blank=True, help_text="Process that holds the lease.")
+    woken_at = models.DateTimeField(
+        null=True, help_text="When the last unanswered wake-up was queued."
+    )
+    due_at = models.DateTimeField(
+        null=True, help_text="Not before this time, because the vendor is unavailable."
+    )
+    failures = models.PositiveIntegerField(
+        default=0, help_text="Consecutive failures of the vendor."
+    )
     last_error = models.TextField(blank=True)
-    paused = models.BooleanField(default=False, help_text="Until a person mends the installation.")
+    paused = models.BooleanField(default=False, help_text="Until a person fixes the installation.")
     deaths = models.PositiveSmallIntegerField(
-        db_default=0, help_text="Workers that died with the lease since one let go of it."
+        db_default=0, help_text="Workers that died holding the lease since it was last released."
     )
     suspect = models.BigIntegerField(
-        null=True, help_text="The delivery that is being shaped, after workers have died."
+        null=True, help_text="The delivery being shaped, recorded after workers have died."
     )
     suspected = models.PositiveSmallIntegerField(
-        db_default=0, help_text="How often in a row it was this one."
+        db_default=0, help_text="How often in a row this delivery was the suspect."
     )
-    changed_at = models.DateTimeField(default=timezone.now, help_text="Of waiting or paused.")
+    changed_at = models.DateTimeField(
+        default=timezone.now, help_text="When the lane began to wait or was paused."
+    )
 
     objects = LaneQuerySet.as_manager()
 
@@ -104,7 +112,7 @@ class Bucket(models.Model):
 
     key = models.CharField(max_length=400, unique=True)
     tokens = models.FloatField()
-    at = models.DateTimeField(db_index=True, help_text="When there were as many tokens.")
+    at = models.DateTimeField(db_index=True, help_text="When the bucket had this number of tokens.")
 
     def __str__(self) -> str:
         return self.key

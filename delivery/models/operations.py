@@ -14,16 +14,16 @@ class Incident(models.Model):
 
     kind = models.CharField(max_length=10, choices=Kind)
     subject = models.CharField(
-        max_length=50, blank=True, help_text='Such as "installation:3"; empty: all of it.'
+        max_length=50, blank=True, help_text='Such as "installation:3"; empty for the whole system.'
     )
     about = models.CharField(max_length=100)
-    text = models.TextField(help_text="What is wrong, as it was last seen.")
+    text = models.TextField(help_text="The problem, as last seen.")
     opened_at = models.DateTimeField()
-    seen_at = models.DateTimeField(help_text="When there was last a sign of it.")
+    seen_at = models.DateTimeField(help_text="When the problem was last seen.")
     closed_at = models.DateTimeField(null=True)
     mailed_at = models.DateTimeField(null=True)
     mailed_end_at = models.DateTimeField(null=True)
-    posted_at = models.DateTimeField(null=True, help_text="By webhook.")
+    posted_at = models.DateTimeField(null=True, help_text="When the webhook was notified.")
     posted_end_at = models.DateTimeField(null=True)
 
     class Meta:

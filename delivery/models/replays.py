@@ -27,28 +27,38 @@ class Replay(models.Model):
     installation = models.ForeignKey(Installation, models.CASCADE, related_name="replays")
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.REPLAY)
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
-    wanted = models.JSONField(help_text="Which deliveries or events: replaying.Wanted.")
-    rate = models.FloatField(null=True, help_text="Deliveries a second. Empty: as fast as it may.")
-    first = models.PositiveBigIntegerField(help_text="The id before its range.")
-    cursor = models.PositiveBigIntegerField(help_text="The last id that it has dealt with.")
-    end = models.PositiveBigIntegerField(help_text="The last id of its range.")
-    queued = models.PositiveBigIntegerField(default=0, help_text="Deliveries it queued.")
+    wanted = models.JSONField(
+        help_text="Selection of deliveries or events: replay.selection.ReplaySelection."
+    )
+    rate = models.FloatField(null=True, help_text="Deliveries per second; empty for no limit.")
+    first = models.PositiveBigIntegerField(help_text="The id before the range.")
+    cursor = models.PositiveBigIntegerField(help_text="The last id processed.")
+    end = models.PositiveBigIntegerField(help_text="The last id of the range.")
+    queued = models.PositiveBigIntegerField(default=0, help_text="Deliveries queued by the replay.")
     unwanted = models.PositiveBigIntegerField(
-        default=0, help_text="Events that the blueprint did not want."
+        default=0, help_text="Events that no trigger matched."
     )
     first_delivery = models.PositiveBigIntegerField(
-        null=True, help_text="Of a backfill: among which ids the deliveries are that it made."
+        null=True, help_text="For a backfill: the id range of the deliveries it created."
     )
     last_delivery = models.PositiveBigIntegerField(null=True)
-    taken_back = models.PositiveBigIntegerField(default=0, help_text="Not sent, as cancelled.")
-    outcome = models.JSONField(default=dict, help_text="At the end: deliveries in each state.")
+    taken_back = models.PositiveBigIntegerField(
+        default=0, help_text="Deliveries taken back by cancelling the replay."
+    )
+    outcome = models.JSONField(
+        default=dict, help_text="Deliveries in each state when the replay ended."
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
-    due_at = models.DateTimeField(null=True, help_text="Not before: its rate says so.")
-    stepped_at = models.DateTimeField(null=True, help_text="When somebody last worked on it.")
+    due_at = models.DateTimeField(
+        null=True, help_text="Next step is not before this time, because of the rate."
+    )
+    stepped_at = models.DateTimeField(
+        null=True, help_text="When a worker last advanced the replay."
+    )
 
     class Meta:
         indexes = [
