@@ -2,6 +2,7 @@
 
 import threading
 import time
+from uuid import uuid4
 
 import pytest
 import redis
@@ -29,9 +30,10 @@ def clock(monkeypatch):
 def shared(redis_url, settings, source, monkeypatch):
     settings.BROKER_URL = redis_url
     monkeypatch.setattr(redis_buckets, "REDIS_TIMEOUT", 5.0)  # on a busy machine, Redis is not away
+    key = f"penstock:test:{uuid4()}:{{}}"  # another test run may use this Redis
+    monkeypatch.setattr(redis_buckets, "BUCKET_KEY", key)
     redis_buckets.shared_buckets.usable_from = 0.0
     server = redis.from_url(redis_url)
-    server.delete(redis_buckets.BUCKET_KEY.format(source.pk))
     yield server
     server.delete(redis_buckets.BUCKET_KEY.format(source.pk))
     server.close()
