@@ -138,7 +138,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
             "figures": [
                 Figure("Events, last 24 h", compact_number(hours.total.accepted)),
                 Figure("Last event", last_seen_text(source)),
-                Figure("Rate limit", rate_limit_text(source), "messages per second"),
+                rate_limit_figure(source),
             ],
             "chart": chart_json(hours, {"Accepted": ("busy", "accepted")}, now),
             "snippets": [(each, each.key == current_snippet.key) for each in SNIPPETS],
@@ -260,6 +260,8 @@ def last_seen_text(source):
     return ago(at) if at else "never"
 
 
-def rate_limit_text(source):
+def rate_limit_figure(source):
     limit = source.messages_per_second
-    return f"{limit:,}" if limit else "unlimited"
+    return Figure(
+        "Rate limit", f"{limit:,}" if limit else "none", "messages per second" if limit else ""
+    )

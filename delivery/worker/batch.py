@@ -90,7 +90,7 @@ def _trouble_recorded(outcome: BatchOutcome) -> Iterator[None]:
     except LimitReached as reached:
         outcome.hold_back(reached.seconds, f"{vendor} accepts at most {reached.limit.name}")
     except CredentialsRejected as error:
-        outcome.pause(f"{vendor} refused the credentials: {error}", error)
+        outcome.pause(f"{vendor} rejected the credentials: {error}", error)
     except (
         DestinationMissing
     ) as error:  # delivery resumes when the catalog has the destination again

@@ -81,10 +81,10 @@ def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
     make_delivery(make_installation(name="A well one"))
     make_delivery(make_installation(name="Refused"), make_event())
     Lane.objects.filter(installation__name="Refused").update(
-        paused=True, last_error="Heap refused the credentials: HTTP 401."
+        paused=True, last_error="Heap rejected the credentials: HTTP 401."
     )
     text = text_of(read_page(client, HOME))
-    assert "Refused needs attention. Heap refused the credentials: HTTP 401." in text
+    assert "Refused needs attention. Heap rejected the credentials: HTTP 401." in text
     assert "The other one is delivering." in text
     assert text.index("Needs attention Heap refused") < text.rindex("A well one")
     assert "resume the installation" in text

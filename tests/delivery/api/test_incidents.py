@@ -16,7 +16,7 @@ INCIDENTS = "/v1/admin/incidents"
 
 @pytest.fixture
 def refused():
-    """An installation whose vendor refused the credentials, as the alarms found it."""
+    """An installation whose vendor rejected the credentials, as the alarms found it."""
     heap = factories.make_installation()
     Lane.objects.update(paused=True, last_error="HTTP 401")
     alerts.update_incidents(timezone.now() - timedelta(hours=1))

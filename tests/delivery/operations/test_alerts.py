@@ -22,7 +22,7 @@ from tests.support.fake_vendor import FakeVendor
 pytestmark = pytest.mark.django_db
 
 NOW = timezone.now()
-REFUSED = "Heap refused the credentials: HTTP 401"
+REFUSED = "Heap rejected the credentials: HTTP 401"
 
 
 class MailServer:
@@ -87,7 +87,7 @@ def minutes(number):
 
 
 def refuse(*installations):
-    """Let the vendor have refused the credentials of these."""
+    """Let the vendor have rejected the credentials of these."""
     for each in installations:
         Lane.objects.filter(installation=each).update(paused=True, last_error=REFUSED)
 

@@ -32,7 +32,7 @@ FOUND_WITHIN = 2.0  # seconds
 # Installation → what its delivery's state is, or None where there is none, and words of the reason.
 EXPECTED_OUTCOMES: dict[str, tuple[str | None, str]] = {
     "Disabled": ("queued", "is paused by an admin. The delivery waits until it is resumed"),
-    "Refused": ("queued", "refused the credentials: HTTP 401"),
+    "Refused": ("queued", "rejected the credentials: HTTP 401"),
     "Mapping": ("failed", "must be text, but is a number in this message"),
     "Gone": ("cancelled", "The installation was uninstalled."),
     "Gone before": (None, "The installation was uninstalled before the event was received."),

@@ -369,8 +369,8 @@ def test_it_still_waits_while_the_next_try_is_due_or_under_way(client):
 
 def test_a_lane_that_was_refused_needs_attention(client):
     make_delivery()
-    Lane.objects.update(paused=True, last_error="Heap refused the credentials: no")
-    assert "Needs attention Heap refused the credentials: no" in state(client)
+    Lane.objects.update(paused=True, last_error="Heap rejected the credentials: no")
+    assert "Needs attention Heap rejected the credentials: no" in state(client)
 
 
 def test_an_installation_that_is_switched_off_says_who_did_it_and_what_waits(client):
