@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from os import environ
 from pathlib import Path
 
 from delivery.management.commands.up import is_responding
@@ -180,11 +181,15 @@ def upgraded_under_load(context: RowContext, result: Result) -> None:
 
 @contextmanager
 def older_version(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Give the sources of before the newest migration, and their commit. Raises RowUnavailable."""
+    """Yield the sources of an older version and its commit. Raises RowUnavailable.
+
+    The version is PENSTOCK_UPGRADE_FROM, by default the one before the newest migration was added.
+    """
     if git("rev-parse", "--is-shallow-repository") != "false":
         raise RowUnavailable("git's history, which a shallow clone has not")
-    newest = git("log", "-1", "--format=%H", "--", "delivery/migrations", "integrations/migrations")
-    before = git("rev-parse", "--short", f"{newest}^")
+    apps = ("delivery/migrations", "integrations/migrations")
+    newest = git("log", "-1", "--format=%H", "--diff-filter=A", "--", *apps)
+    before = git("rev-parse", "--short", environ.get("PENSTOCK_UPGRADE_FROM", f"{newest}^"))
     git("worktree", "add", "--detach", str(folder), before)
     shutil.copy(ROOT / ".env", folder)
     try:
