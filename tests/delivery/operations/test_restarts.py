@@ -39,10 +39,19 @@ def test_a_reason_is_cut_where_there_is_no_room():
     assert restart.reason == "x" * 83
 
 
-def test_old_ones_are_forgotten_and_so_are_too_many(monkeypatch):
+def test_restarts_of_more_than_a_day_ago_are_deleted():
     Heartbeat.objects.create(name="sweep", at=timezone.now() - timedelta(days=9))
-    monkeypatch.setattr(restarts, "MAX_RESTARTS_KEPT", 2)
     happened("old", timedelta(hours=25))
+
+    restarts.record_restart("last")
+
+    since = restarts.list_restarts_since(timezone.now() - timedelta(days=30))
+    assert [each.reason for each in since] == ["last"]
+    assert Heartbeat.objects.filter(name="sweep").exists()
+
+
+def test_only_the_newest_restarts_are_kept(monkeypatch):
+    monkeypatch.setattr(restarts, "MAX_RESTARTS_KEPT", 2)
     for number in range(3):
         happened(f"number {number}", timedelta(minutes=10 - number))
 
@@ -50,7 +59,6 @@ def test_old_ones_are_forgotten_and_so_are_too_many(monkeypatch):
 
     since = restarts.list_restarts_since(timezone.now() - timedelta(days=30))
     assert [each.reason for each in since] == ["last", "number 2"]
-    assert Heartbeat.objects.filter(name="sweep").exists()
 
 
 def test_they_are_no_clusters():
