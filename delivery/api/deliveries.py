@@ -80,7 +80,7 @@ class DeliveryView(ManagementAPIView):
 
     scopes = {"GET": "deliveries:read"}
 
-    @extend_schema(responses={200: serializers_deliveries.WholeDeliverySerializer})
+    @extend_schema(responses={200: serializers_deliveries.FullDeliverySerializer})
     def get(self, request, pk):
         delivery_detail = get_delivery_detail_or_404(
             pk, shows_bodies=body_access.may_see_bodies(request.user)
@@ -97,7 +97,7 @@ class DeliveryRevealView(ManagementAPIView):
     scopes = {"POST": "deliveries:read"}
     permissions = {"POST": REVEAL_BODIES_PERMISSION}
 
-    @extend_schema(request=None, responses={200: serializers_deliveries.WholeDeliverySerializer})
+    @extend_schema(request=None, responses={200: serializers_deliveries.FullDeliverySerializer})
     def post(self, request, pk):
         delivery_detail = get_delivery_detail_or_404(pk, shows_bodies=True)
         body_access.record_reveal(delivery_detail.delivery)
@@ -114,11 +114,11 @@ class DeliveryDeliverAgainView(ManagementAPIView):
     scopes = {"POST": "deliveries:replay"}
 
     @extend_schema(
-        request=serializers_deliveries.AgainSerializer,
-        responses={202: serializers_deliveries.DoneSerializer, 409: ErrorSerializer},
+        request=serializers_deliveries.DeliverAgainSerializer,
+        responses={202: serializers_deliveries.ActionResultSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
-        asked = validate_body(request, serializers_deliveries.AgainSerializer)
+        asked = validate_body(request, serializers_deliveries.DeliverAgainSerializer)
         requeued = actions_deliveries.deliver_again(
             get_delivery_queryset_or_404(pk), timezone.now(), **asked
         )
@@ -141,7 +141,8 @@ class DeliveryCancelView(ManagementAPIView):
     scopes = {"POST": "deliveries:replay"}
 
     @extend_schema(
-        request=None, responses={200: serializers_deliveries.DoneSerializer, 409: ErrorSerializer}
+        request=None,
+        responses={200: serializers_deliveries.ActionResultSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
         if not actions_deliveries.cancel_deliveries(
@@ -162,7 +163,7 @@ class DeliveryResolveView(ManagementAPIView):
 
     @extend_schema(
         request=serializers_deliveries.NoteSerializer,
-        responses={200: serializers_deliveries.DoneSerializer, 409: ErrorSerializer},
+        responses={200: serializers_deliveries.ActionResultSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
         note = validate_body(request, serializers_deliveries.NoteSerializer)["note"]
@@ -181,11 +182,11 @@ class DeliveryBulkDeliverAgainView(ManagementAPIView):
 
     @extend_schema(
         operation_id="deliveries_deliver_many_again",
-        request=serializers_deliveries.ChosenSerializer,
-        responses={202: serializers_deliveries.DoneToManySerializer},
+        request=serializers_deliveries.DeliveryIdsSerializer,
+        responses={202: serializers_deliveries.BulkActionResultSerializer},
     )
     def post(self, request):
-        asked = validate_body(request, serializers_deliveries.ChosenSerializer)
+        asked = validate_body(request, serializers_deliveries.DeliveryIdsSerializer)
         rows = Delivery.objects.filter(pk__in=asked.pop("ids"))
         requeued = actions_deliveries.deliver_again(rows, timezone.now(), **asked)
         answer = {"count": requeued.count, "is_whole": True, "message": requeued.describe()}
@@ -200,7 +201,7 @@ class DeliveryBulkActionView(ManagementAPIView):
     """
 
     scopes = {"POST": "deliveries:replay"}
-    body_serializer = serializers_deliveries.ChosenOrMatchingSerializer
+    body_serializer = serializers_deliveries.DeliverySelectionSerializer
     outcome_text = ""
 
     def select_matching(self, search, now):
@@ -246,8 +247,8 @@ class DeliveryBulkCancelView(DeliveryBulkActionView):
 
     @extend_schema(
         operation_id="deliveries_cancel_many",
-        request=serializers_deliveries.ChosenOrMatchingSerializer,
-        responses={200: serializers_deliveries.DoneToManySerializer},
+        request=serializers_deliveries.DeliverySelectionSerializer,
+        responses={200: serializers_deliveries.BulkActionResultSerializer},
     )
     def post(self, request):
         """Cancel queued deliveries. Other deliveries stay as they are."""
@@ -267,7 +268,7 @@ class DeliveryBulkResolveView(DeliveryBulkActionView):
     @extend_schema(
         operation_id="deliveries_resolve_many",
         request=serializers_deliveries.ResolveSerializer,
-        responses={200: serializers_deliveries.DoneToManySerializer},
+        responses={200: serializers_deliveries.BulkActionResultSerializer},
     )
     def post(self, request):
         """Mark failed deliveries as resolved elsewhere. Other deliveries stay as they are."""

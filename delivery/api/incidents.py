@@ -67,7 +67,7 @@ class IncidentView(ManagementAPIView):
 class TestAlertView(ManagementAPIView):
     scopes = {"POST": "installations:write"}
 
-    @extend_schema(request=None, responses={200: serializers_incidents.TestAlarmSerializer})
+    @extend_schema(request=None, responses={200: serializers_incidents.TestAlertSerializer})
     def post(self, request):
         """Send a test alert through every channel that notifies of incidents.
 

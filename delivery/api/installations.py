@@ -72,7 +72,7 @@ class InstallationsView(ManagementAPIView):
     @extend_schema(
         request=serializers_installations.InstallationInputSerializer,
         responses={
-            201: serializers_installations.WholeInstallationSerializer,
+            201: serializers_installations.FullInstallationSerializer,
             409: ErrorSerializer,
         },
     )
@@ -103,7 +103,7 @@ class InstallationView(ManagementAPIView):
     permissions = {"DELETE": "integrations.delete_installation"}
     parameters = {"DELETE": {"confirm": parse_text}}
 
-    @extend_schema(responses={200: serializers_installations.WholeInstallationSerializer})
+    @extend_schema(responses={200: serializers_installations.FullInstallationSerializer})
     def get(self, request, pk):
         """Show an installation, with its blueprint."""
         return installation_response(pk)
@@ -112,7 +112,7 @@ class InstallationView(ManagementAPIView):
         request=serializers_installations.InstallationChangeSerializer,
         parameters=[IF_MATCH_PARAMETER],
         responses={
-            200: serializers_installations.WholeInstallationSerializer,
+            200: serializers_installations.FullInstallationSerializer,
             409: ErrorSerializer,
             412: ErrorSerializer,
         },
@@ -129,7 +129,7 @@ class InstallationView(ManagementAPIView):
             OpenApiParameter("confirm", str, required=True, description="The installation's name."),
             IF_MATCH_PARAMETER,
         ],
-        responses={200: serializers_installations.UninstalledSerializer, 412: ErrorSerializer},
+        responses={200: serializers_installations.UninstallResultSerializer, 412: ErrorSerializer},
     )
     def delete(self, request, pk):
         """Uninstall: cancel queued deliveries and delete the secrets. The log stays."""
@@ -153,7 +153,7 @@ class InstallationActionView(ManagementAPIView):
         raise NotImplementedError
 
     @extend_schema(
-        request=None, responses={200: serializers_installations.WholeInstallationSerializer}
+        request=None, responses={200: serializers_installations.FullInstallationSerializer}
     )
     def post(self, request, pk):
         self.act(get_installation_or_404(pk))

@@ -67,7 +67,7 @@ class ReplayPreviewView(ManagementAPIView):
 
     @extend_schema(
         request=serializers_replays.ReplayInputSerializer,
-        responses={200: serializers_replays.CountedSerializer},
+        responses={200: serializers_replays.ReplayEstimateSerializer},
     )
     def post(self, request):
         form = validate_replay_form(request)

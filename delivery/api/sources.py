@@ -91,7 +91,7 @@ class SourceView(ManagementAPIView):
 
     @extend_schema(
         parameters=[IF_MATCH_PARAMETER],
-        responses={200: serializers_sources.RemovedSerializer, 412: ErrorSerializer},
+        responses={200: serializers_sources.SourceRemovalSerializer, 412: ErrorSerializer},
     )
     def delete(self, request, pk):
         """Delete a source that never sent anything; archive any other, and keep its events."""

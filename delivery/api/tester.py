@@ -28,14 +28,14 @@ class BlueprintPreviewView(ManagementAPIView):
     scopes = {"POST": "installations:read"}
 
     @extend_schema(
-        request=serializers.GivenSerializer,
+        request=serializers.MessageChoiceSerializer,
         responses={200: serializers.PreviewSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
         """Show the requests for a message, or why there are none. Nothing is sent or stored."""
         installation, body = (
             get_installation_with_revision(pk),
-            read_body(request, serializers.GivenSerializer),
+            read_body(request, serializers.MessageChoiceSerializer),
         )
         with translate_blueprint_errors():
             message_preview = preview_message(
@@ -48,8 +48,8 @@ class TestEventView(ManagementAPIView):
     scopes = BLUEPRINT_WRITE_SCOPES
 
     @extend_schema(
-        request=serializers.GivenSerializer,
-        responses={200: serializers.TrialSerializer, 409: ErrorSerializer},
+        request=serializers.MessageChoiceSerializer,
+        responses={200: serializers.TestEventResultSerializer, 409: ErrorSerializer},
     )
     def post(self, request, pk):
         """Send a test event to the vendor, outside the queue, and return the vendor's response.
@@ -59,7 +59,7 @@ class TestEventView(ManagementAPIView):
         """
         installation, body = (
             get_installation_with_revision(pk),
-            read_body(request, serializers.GivenSerializer),
+            read_body(request, serializers.MessageChoiceSerializer),
         )
         with translate_blueprint_errors():
             result = test_message.send_test_event(

@@ -1,5 +1,6 @@
 """Serializers of the management API: they describe its schema and validate requests."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from integrations.api.fields import (
@@ -60,7 +61,8 @@ class UserChangeSerializer(serializers.Serializer):
     is_active = StrictBooleanField(required=False)
 
 
-class PairSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Pair")
+class TokenPairSerializer(serializers.Serializer):
     access_token = serializers.CharField()
     refresh_token = serializers.CharField(help_text="Valid once; each refresh returns a new one.")
     token_type = serializers.CharField()
@@ -110,7 +112,8 @@ class TokenInputSerializer(serializers.Serializer):
     )
 
 
-class ChangeSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Change")
+class AuditChangeSerializer(serializers.Serializer):
     old = serializers.JSONField()
     new = serializers.JSONField()
 
@@ -129,7 +132,7 @@ class AuditEntrySerializer(serializers.Serializer):
     object_id = serializers.CharField()
     object_name = serializers.CharField()
     changes = serializers.DictField(
-        child=ChangeSerializer(),
+        child=AuditChangeSerializer(),
         help_text="Old and new values by field, with secrets masked as ***.",
     )
     ip_address = serializers.CharField(allow_null=True)
@@ -252,7 +255,8 @@ class InstallationRevisionSerializer(CurrentRevisionSerializer):
     blueprint = serializers.JSONField()
 
 
-class LogsSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Logs")
+class LogLinksSerializer(serializers.Serializer):
     api = serializers.CharField()
     admin = serializers.CharField()
 
@@ -269,7 +273,7 @@ class InstallationSerializer(serializers.Serializer):
     enabled = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     revision = InstallationRevisionSerializer()
-    logs = LogsSerializer(help_text="The URLs of its deliveries.")
+    logs = LogLinksSerializer(help_text="The URLs of its deliveries.")
 
 
 class InstallInputSerializer(serializers.Serializer):

@@ -51,7 +51,8 @@ class DifferenceSerializer(s.Serializer):
     unified = s.ListField(child=s.CharField(), help_text="The lines of a unified diff.")
 
 
-class GivenSerializer(s.Serializer):
+@extend_schema_serializer(component_name="Given")
+class MessageChoiceSerializer(s.Serializer):
     """A message, as either `event_id` or `message`."""
 
     event_id = s.IntegerField(
@@ -76,7 +77,8 @@ class PreviewedActionSerializer(s.Serializer):
     error = s.CharField(allow_blank=True, help_text="Why the whole message cannot be sent.")
 
 
-class ShownRequestSerializer(s.Serializer):
+@extend_schema_serializer(component_name="ShownRequest")
+class PreviewedRequestSerializer(s.Serializer):
     method = s.CharField()
     url = s.CharField()
     headers = HeadersField()
@@ -87,13 +89,14 @@ class PreviewSerializer(s.Serializer):
     outcome = s.ChoiceField(["sent", "filtered", "failed"])
     reason = s.CharField(allow_blank=True)
     actions = PreviewedActionSerializer(many=True)
-    requests = ShownRequestSerializer(
+    requests = PreviewedRequestSerializer(
         many=True, help_text="As they would be sent, with secrets masked."
     )
     notes = s.ListField(child=s.CharField())
 
 
-class TestAnswerSerializer(s.Serializer):
+@extend_schema_serializer(component_name="TestAnswer")
+class TestResponseSerializer(s.Serializer):
     status = s.IntegerField()
     headers = HeadersField()
     body = s.JSONField()
@@ -105,11 +108,12 @@ class TestAttemptSerializer(s.Serializer):
     duration_ms = s.IntegerField()
     outcome = s.CharField()
     error = s.CharField(allow_blank=True)
-    request = ShownRequestSerializer()
-    response = TestAnswerSerializer(allow_null=True)
+    request = PreviewedRequestSerializer()
+    response = TestResponseSerializer(allow_null=True)
 
 
-class TrialSerializer(s.Serializer):
+@extend_schema_serializer(component_name="Trial")
+class TestEventResultSerializer(s.Serializer):
     accepted = s.BooleanField()
     summary = s.CharField()
     fix = s.CharField(allow_blank=True)

@@ -1,5 +1,6 @@
 """Serializers of deliveries, rejections and the actions on them."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from delivery.models import Delivery as DeliveryRow
@@ -69,7 +70,8 @@ def hidden_reason_field():
     )
 
 
-class WholeEventSerializer(DeliveryEventSerializer):
+@extend_schema_serializer(component_name="WholeEvent")
+class FullEventSerializer(DeliveryEventSerializer):
     source = serializers.CharField()
     body = serializers.JSONField(
         allow_null=True, help_text="As received; empty if it is no longer kept."
@@ -90,13 +92,15 @@ class RequestSerializer(serializers.Serializer):
     body = serializers.JSONField(required=False, help_text="This delivery's part of the body.")
 
 
-class AnswerSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Answer")
+class ResponseSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     headers = serializers.JSONField()
     body = serializers.JSONField()
 
 
-class SentAttemptSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="SentAttempt")
+class DeliveryAttemptSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     started_at = serializers.DateTimeField()
     duration_ms = serializers.IntegerField()
@@ -108,21 +112,22 @@ class SentAttemptSerializer(serializers.Serializer):
     position = serializers.IntegerField(help_text="The delivery's position in the request.")
     items = serializers.IntegerField(help_text="How many items the request carried.")
     request = RequestSerializer()
-    response = AnswerSerializer(allow_null=True)
+    response = ResponseSerializer(allow_null=True)
 
 
-class WholeDeliverySerializer(DeliverySerializer):
+@extend_schema_serializer(component_name="WholeDelivery")
+class FullDeliverySerializer(DeliverySerializer):
     """A delivery with all its details."""
 
     hidden = hidden_reason_field()
-    event = WholeEventSerializer()
+    event = FullEventSerializer()
     summary = serializers.CharField()
     cause = serializers.CharField(allow_null=True)
     fix = serializers.CharField(allow_null=True, help_text="What you can do now.")
     notes = serializers.ListField(child=serializers.CharField())
     revision = serializers.IntegerField(allow_null=True)
     payloads = PayloadSerializer(many=True, help_text="What its blueprint makes of the event.")
-    attempts = SentAttemptSerializer(many=True)
+    attempts = DeliveryAttemptSerializer(many=True)
 
 
 class RejectionSerializer(serializers.Serializer):
@@ -138,7 +143,8 @@ class RejectionSerializer(serializers.Serializer):
     hidden = hidden_reason_field()
 
 
-class DoneSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Done")
+class ActionResultSerializer(serializers.Serializer):
     message = serializers.CharField()
 
 
@@ -154,11 +160,13 @@ def blueprint_choice_field():
     )
 
 
-class AgainSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Again")
+class DeliverAgainSerializer(serializers.Serializer):
     blueprint = blueprint_choice_field()
 
 
-class ChosenSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Chosen")
+class DeliveryIdsSerializer(serializers.Serializer):
     """Deliveries by their ids."""
 
     ids = serializers.ListField(
@@ -167,7 +175,8 @@ class ChosenSerializer(serializers.Serializer):
     blueprint = blueprint_choice_field()
 
 
-class ChosenOrMatchingSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="ChosenOrMatching")
+class DeliverySelectionSerializer(serializers.Serializer):
     """Deliveries by their ids, or all deliveries of an installation that match a search."""
 
     ids = serializers.ListField(
@@ -182,11 +191,13 @@ class ChosenOrMatchingSerializer(serializers.Serializer):
     )
 
 
-class ResolveSerializer(ChosenOrMatchingSerializer):
+@extend_schema_serializer(component_name="Resolve")  # not the parent's name
+class ResolveSerializer(DeliverySelectionSerializer):
     note = StrictCharField(max_length=500, help_text="What was done instead.")
 
 
-class DoneToManySerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="DoneToMany")
+class BulkActionResultSerializer(serializers.Serializer):
     count = serializers.IntegerField()
     is_whole = serializers.BooleanField(
         help_text="false: there are more, and the same call continues with them."

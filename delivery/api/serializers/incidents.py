@@ -1,5 +1,6 @@
 """Serializers of incidents."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from delivery.models import Incident as IncidentRow
@@ -10,7 +11,8 @@ class SubjectSerializer(serializers.Serializer):
     id = serializers.IntegerField()
 
 
-class TestAlarmSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="TestAlarm")
+class TestAlertSerializer(serializers.Serializer):
     told = serializers.DictField(
         child=serializers.CharField(),
         help_text='The error, or an empty string, of each configured channel: "mail", "webhook".',

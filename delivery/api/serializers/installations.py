@@ -1,5 +1,6 @@
 """Serializers of installations."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from delivery.api.serializers.fields import DaysField, InstallationConfigField, SourceIdsField
@@ -36,7 +37,8 @@ class InstallationWithHealthSerializer(serializers.Serializer):
     uninstalled_at = serializers.DateTimeField(allow_null=True)
 
 
-class WholeInstallationSerializer(InstallationWithHealthSerializer):
+@extend_schema_serializer(component_name="WholeInstallation")
+class FullInstallationSerializer(InstallationWithHealthSerializer):
     blueprint = serializers.JSONField(help_text="null: it has none.")
 
 
@@ -61,6 +63,7 @@ class InstallationChangeSerializer(serializers.Serializer):
     sources = SourceIdsField(required=False)
 
 
-class UninstalledSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Uninstalled")
+class UninstallResultSerializer(serializers.Serializer):
     cancelled = serializers.IntegerField(help_text="The number of cancelled deliveries.")
     message = serializers.CharField()

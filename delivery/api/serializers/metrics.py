@@ -1,5 +1,6 @@
 """Serializers of metrics and of the state of the system."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from delivery.accounting.record import MetricStep
@@ -7,7 +8,8 @@ from delivery.accounting.record import MetricStep
 METRIC_STEPS = {step.label.lower(): step for step in MetricStep}
 
 
-class PointSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Point")
+class MetricPointSerializer(serializers.Serializer):
     at = serializers.DateTimeField(help_text="The start of the step.")
     accepted = serializers.IntegerField(
         help_text="Events; for an installation, those offered to it."
@@ -40,8 +42,8 @@ class MetricsSerializer(serializers.Serializer):
     now = QueueNowSerializer(
         help_text="The queue of one installation, or of all; sources have none."
     )
-    total = PointSerializer(help_text="The counts of the whole range.")
-    points = PointSerializer(many=True, help_text="One for each step, including empty ones.")
+    total = MetricPointSerializer(help_text="The counts of the whole range.")
+    points = MetricPointSerializer(many=True, help_text="One for each step, including empty ones.")
 
 
 class ClusterSerializer(serializers.Serializer):
@@ -70,7 +72,8 @@ class DatabaseSerializer(serializers.Serializer):
     size = serializers.IntegerField(allow_null=True, help_text="In bytes; null: unknown.")
 
 
-class KeptSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Kept")
+class RetentionSerializer(serializers.Serializer):
     what = serializers.CharField()
     days = serializers.FloatField()
 
@@ -84,5 +87,5 @@ class SystemSerializer(serializers.Serializer):
     queue = QueueNowSerializer()
     broker = BrokerSerializer()
     database = DatabaseSerializer()
-    retention = KeptSerializer(many=True)
+    retention = RetentionSerializer(many=True)
     versions = serializers.DictField(child=serializers.CharField())

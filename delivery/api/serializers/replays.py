@@ -1,5 +1,6 @@
 """Serializers of replays."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from delivery.api.serializers.deliveries import blueprint_choice_field
@@ -61,7 +62,8 @@ class ReplayInputSerializer(serializers.Serializer):
     )
 
 
-class CountedSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Counted")
+class ReplayEstimateSerializer(serializers.Serializer):
     count = serializers.IntegerField()
     exact = serializers.BooleanField(help_text="false: there are more.")
     oldest_at = serializers.DateTimeField(

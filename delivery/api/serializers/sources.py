@@ -1,5 +1,6 @@
 """Serializers of sources and their write keys."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from integrations.api.fields import (
@@ -85,5 +86,6 @@ class SigningSecretSerializer(serializers.Serializer):
     signing_secret = serializers.CharField(help_text="Returned only in this response.")
 
 
-class RemovedSerializer(serializers.Serializer):
+@extend_schema_serializer(component_name="Removed")
+class SourceRemovalSerializer(serializers.Serializer):
     deleted = serializers.BooleanField(help_text="false: it has events, so it was archived.")

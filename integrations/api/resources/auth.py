@@ -40,7 +40,7 @@ class LoginView(ManagementAPIView):
     @extend_schema(
         request=serializers.LoginInputSerializer,
         responses={
-            200: serializers.PairSerializer,
+            200: serializers.TokenPairSerializer,
             400: ErrorSerializer,
             401: ErrorSerializer,
             422: ErrorSerializer,
@@ -70,7 +70,7 @@ class RefreshView(ManagementAPIView):
     @extend_schema(
         request=serializers.RefreshInputSerializer,
         responses={
-            200: serializers.PairSerializer,
+            200: serializers.TokenPairSerializer,
             400: ErrorSerializer,
             401: ErrorSerializer,
             422: ErrorSerializer,
