@@ -1,4 +1,4 @@
-// All of CodeMirror that delivery/static/penstock/blueprint.js uses, as the global `CodeMirror`.
+// The parts of CodeMirror that delivery/static/penstock/blueprint.js uses, as the global `CodeMirror`.
 export { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, startCompletion } from "@codemirror/autocomplete";
 export { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 export { json, jsonParseLinter } from "@codemirror/lang-json";

@@ -1,4 +1,4 @@
-// Print the licences of all that is in the bundle, each once with the packages that it is of.
+// Print each licence of the bundle once, with the packages that it covers.
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
