@@ -1,8 +1,8 @@
-"""The table of faults: its rows, where they run, and what came of each.
+"""The table of faults: its rows, the databases they run on, and their results.
 
-PENSTOCK_FAULTS   "short" (the default): each row in its short form, as CI runs them; "full": with
-                  its full rounds, as `make faults` does
-PENSTOCK_FAULT_ROUNDS   instead of the full rounds
+PENSTOCK_FAULTS         "short" (the default) runs the short form of each row, as CI does; "full"
+                        runs all rounds, as `make faults` does
+PENSTOCK_FAULT_ROUNDS   number of rounds to run instead of the full number
 """
 
 import json
@@ -28,19 +28,20 @@ Value = TypeVar("Value")
 
 
 class RowUnavailable(Exception):
-    """This checkout has not what a row needs; the text says what."""
+    """This checkout lacks something that a row needs; the text names it."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of a row, or of as much of it as was done before it failed.
+    """The result of a row; if the row failed, its result up to that point.
 
     accepted   messages that were answered with 200
-    failed     deliveries that failed as they should, with their reasons
+    failed     deliveries that failed as expected
+    reasons    number of failed or cancelled deliveries by reason
     lost       accepted, and neither delivered, queued, filtered, failed with a reason nor cancelled
     doubled    counted twice by the vendor
     again      sent twice with the same idempotency key, and counted once
-    recovery   seconds until it went on, of each round
+    recovery   seconds until delivery resumed, for each round
     """
 
     number: str
@@ -60,13 +61,13 @@ class Result:
     note: str = ""
 
     def add(self, account: dict[str, Any]) -> None:
-        """Add the ledger's lines of installations."""
+        """Add the ledger line of an installation."""
         self.delivered += account["delivered"]
         self.pending += account["queued"]
         self.failed += account["failed"]
 
     def write(self, verdict: str, seconds: float) -> dict[str, Any]:
-        """Append it to the results that the table is made of, and return it as it is there."""
+        """Append the result to the file that the table is made from; return the appended line."""
         RESULTS.parent.mkdir(exist_ok=True)
         line = (
             asdict(self) | {"verdict": verdict, "seconds": round(seconds, 1)} | _environment_info()
@@ -78,7 +79,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class RowContext:
-    """Where a row runs, and for how many rounds."""
+    """The database and servers of a row, and its number of rounds."""
 
     database: str
     rounds: int
@@ -87,7 +88,7 @@ class RowContext:
     servers: Servers
 
     def url(self, *, empty: bool = False) -> str:
-        """Return the address of a new database, migrated unless it is to be empty."""
+        """Create a database, migrated unless it should be empty, and return its URL."""
         if self.database == POSTGRES:
             server = self.servers.postgres
             return server.new_database() if empty else support_databases.new_postgres(server.url)
@@ -97,7 +98,7 @@ class RowContext:
         return support_databases.new_sqlite(self.folder, name)
 
     def full_or_short(self, full: Value, short: Value) -> Value:
-        """Return what the form that is asked for takes."""
+        """Return the value for the form that runs."""
         return full if self.full else short
 
 
@@ -108,10 +109,12 @@ Work = Callable[[RowContext, Result], None]
 class FaultRow:
     """One fault.
 
-    short, full   rounds in CI and by hand. What is counted is asserted in both; how long things
-                  took in both only where a busy machine can hold it, as the row's own words say
-    on            the databases it is done on, in CI the first of them only
-    in_process        it works on pytest's own database, without processes
+    short, full   number of rounds in the short form (CI) and in the full form. Both forms assert
+                  the counts. The short form asserts only the times that a busy machine can keep,
+                  as the docstring of the row says.
+    on            databases that the row runs on; the short form uses only the first, unless the
+                  row runs in process
+    in_process    whether the row runs in pytest's own process and database
     """
 
     number: str
@@ -141,7 +144,7 @@ def row(
     on: tuple[str, ...] = (POSTGRES,),
     in_process: bool = False,
 ) -> Callable[[Work], Work]:
-    """Put a function into the table. It fills in its result, and asserts its pass figures."""
+    """Register a function as a row. It fills in its result and asserts the required figures."""
 
     def register(work: Work) -> Work:
         TABLE.append(
@@ -161,7 +164,7 @@ def row(
 
 
 def run_row(each: FaultRow, context: RowContext) -> dict[str, Any]:
-    """Do a row, write its result down, and return it. Raises AssertionError when it failed."""
+    """Run a row, save its result and return it. Raises AssertionError if the row fails."""
     result = Result(each.number, each.name, context.database, context.rounds, each.full)
     started = time.monotonic()
     try:

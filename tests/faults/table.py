@@ -1,7 +1,7 @@
-"""The table of docs/reliability.md: `python -m tests.faults.table` puts it there.
+"""Writes the table of docs/reliability.md: `python -m tests.faults.table`.
 
-It is made of the lines that runs of the suite appended to var/faults.jsonl: of each row and
-database the newest one with the most rounds counts, and the full form before the short one.
+Each run of the suite appends lines to var/faults.jsonl. For each row and database, the table shows
+one line: a full form takes precedence over a short one, then more rounds, then the newer line.
 """
 
 import json
@@ -37,18 +37,18 @@ def format_line(each: Line) -> str:
 
 
 def format_rounds(each: Line) -> str:
-    """Return how many there were, and how many the full form has when it has more."""
+    """Return the number of rounds, followed by the full number if not all were run."""
     more = f" of {each['full']}" if each["full"] > each["rounds"] else ""
     return f"{each['rounds']}{more}"
 
 
 def format_recovery(seconds: list[float]) -> str:
-    """Return the middle one and the worst."""
+    """Return the median and the worst."""
     return f"{median(seconds):.1f} / {max(seconds):.1f}" if seconds else "–"
 
 
 def best_lines(lines: list[Line]) -> list[Line]:
-    """Return of each row and database the line that counts, in the order of the numbers."""
+    """Return the line to show for each row and database, in the order of the row numbers."""
     best: dict[tuple[str, str], Line] = {}
     for each in lines:  # oldest first
         key = each["number"], each["database"]
@@ -58,7 +58,7 @@ def best_lines(lines: list[Line]) -> list[Line]:
 
 
 def line_rank(each: Line) -> tuple[bool, int]:
-    """Return how much a line says: with as many rounds, the short form says less."""
+    """Return the rank of a line: the full form comes first, then the number of rounds."""
     return each["form"] == "full", each["rounds"]
 
 
@@ -68,7 +68,7 @@ def line_sort_key(each: Line) -> tuple[int, str, str]:
 
 
 def format_table(lines: list[Line]) -> str:
-    """Return the table, and below it what rows say for themselves."""
+    """Return the table, followed by the notes of the rows."""
     notes = [f"* **{each['number']}**, {each['database']}: {each['note']}" for each in lines]
     said = [note for note, each in zip(notes, lines, strict=True) if each["note"]]
     places = sorted({f"{each['date']}, {each['machine']}" for each in lines})

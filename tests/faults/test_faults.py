@@ -1,4 +1,4 @@
-"""The fault suite: `make faults` runs all of it, CI the short forms. docs/reliability.md."""
+"""The fault suite. `make faults` runs the full forms, CI the short ones (docs/reliability.md)."""
 
 import sys
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def run_in_context(each: FaultRow, database: str, servers: Servers, folder, caps
             pytest.fail(str(missing))
         pytest.skip(str(missing))
     except registry.RowUnavailable as unfit:
-        pytest.skip(f"it needs {unfit}")
+        pytest.skip(f"needs {unfit}")
     if registry.FULL:
         with capsys.disabled():
             sys.stdout.write(f"\n{HEAD}\n{format_line(result)}\n")

@@ -1,4 +1,5 @@
-"""A whole Penstock as `make run` starts it, and the ways to send to it, to kill it, to count."""
+"""A complete Penstock as `make run` starts it, with methods to send events, find and kill
+processes, and count deliveries."""
 
 import json
 import re
@@ -18,8 +19,8 @@ from delivery.operations.supervisor import title
 from tests.conftest import find_free_port
 from tests.support.processes import ROOT, RunningCommand, environment, eventually, manage
 
-RECOVERY_SECONDS = 30.0  # seconds, promised
-SLOW_RESPONSE = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, answered later
+RECOVERY_SECONDS = 30.0  # seconds, as promised
+SLOW_RESPONSE = {"delay_s": 1.0, "after": True, "times": 0}  # applied at once, with a late response
 TOKEN = "pst_only-for-the-kill-tests"
 WRITE_KEY = "wk_kills"
 WORKERS = 3
@@ -34,7 +35,11 @@ ROLES = {
 
 
 class Stage:
-    """Use as a context manager. `root` is where the sources are."""
+    """A running Penstock; use as a context manager.
+
+    config  of the installation of Heap that is made at the start; None for no installation
+    root    folder of the sources
+    """
 
     def __init__(
         self,
@@ -55,7 +60,8 @@ class Stage:
             "PENSTOCK_SANDBOX_URL": f"http://127.0.0.1:{find_free_port()}",
             "PENSTOCK_CLUSTER_WORKERS": WORKERS,
         }
-        self.folder = tempfile.TemporaryDirectory(prefix="stage-")  # what is killed leaves things
+        # killed processes leave files behind
+        self.folder = tempfile.TemporaryDirectory(prefix="stage-")
         self.env = environment(database_url, TMPDIR=self.folder.name, **usual | settings)
         self.web = requests.Session()
         self.sent: list[str] = []
@@ -73,17 +79,17 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # killed, which costs nobody's time: how it ends in peace is what test_up.py is about
+        # Killing is faster than stopping, which test_up.py tests.
         self.web.close()
         with suppress(psutil.NoSuchProcess):
             family = self._all_processes()
             self.up.stop(signal.SIGKILL)
-            # those that nobody has buried yet are gone as well
+            # `living` does not count zombies
             eventually(lambda: not list(living(each.pid for each in family)), 20.0)
         self.folder.cleanup()
 
     def install(self, name: str, app_id: str = "") -> None:
-        """Install Heap once more; without an App ID the name is it."""
+        """Install Heap once more. The App ID is the name by default."""
         config = {**INSTALL["config"], **(self.config or {}), "app_id": app_id or name}
         body = INSTALL | {"name": name, "config": config}
         self._post("/v1/admin/integration-catalog/heap/install", body, self.token)
@@ -91,7 +97,7 @@ class Stage:
     # --- send and count ---
 
     def send(self, count: int, *, users: int = 1) -> None:
-        """Send that many events in batches of 100; each user's are numbered in order."""
+        """Send that many events in batches of 100, numbered in order for each user."""
         first = len(self.sent)
         batch = [make_event_message(number, users) for number in range(first, first + count)]
         for start in range(0, count, 100):
@@ -111,7 +117,7 @@ class Stage:
         self._post("/v1/batch", {"batch": [make_event_message(number, 1)]}, WRITE_KEY)
 
     def set_faults(self, *script: Mapping[str, object]) -> None:
-        """Tell the sandbox what its next answers are."""
+        """Set the next responses of the sandbox."""
         self._sandbox("POST", "faults", json=script)
 
     def count_received(self) -> int:
@@ -124,7 +130,7 @@ class Stage:
         return {app_id: each["events"] for app_id, each in by_app.items()}
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Return the events that the sandbox holds, in the order of their arrival."""
+        """Return the events that the sandbox holds, in order of arrival."""
         after = 0
         while after is not None:
             page = self._sandbox("GET", "events", params={"after": after, "limit": 10_000})
@@ -132,7 +138,7 @@ class Stage:
             after = page["next"]
 
     def count_repeats(self) -> int:
-        """Return how many times a message came that the sandbox had already."""
+        """Return how often the sandbox received a message that it already had."""
         return sum(times - 1 for times in self._sandbox("GET", "keys").values())
 
     def _sandbox(self, method: str, page: str, **kwargs: Any) -> Any:
@@ -142,7 +148,8 @@ class Stage:
         return answer.json()
 
     def has_queued(self) -> bool:
-        """Return whether anything is to be delivered still; the ledger takes a process to ask."""
+        """Return whether deliveries are queued. This is faster than the ledger, which takes a
+        process."""
         url = f"http://{self.env['PENSTOCK_WEB_BIND']}/v1/admin/deliveries"
         asked = {"params": {"state": "queued", "limit": 1}, "timeout": 30}
         answer = self.web.get(url, headers={"Authorization": f"Bearer {self.token}"}, **asked)
@@ -150,12 +157,12 @@ class Stage:
         return bool(answer.json()["data"])
 
     def ledger_line(self) -> dict[str, int]:
-        """Return the one installation's line of the ledger. Fails when it does not close."""
+        """Return the ledger line of the only installation. Fails if the ledger does not close."""
         [line] = self.ledger_lines().values()
         return line
 
     def ledger_lines(self) -> dict[str, dict[str, int]]:
-        """Return the ledger's line of each installation. Fails when it does not close."""
+        """Return the ledger line of each installation. Fails if the ledger does not close."""
         ledger = json.loads(manage(self.env, "ledger", "--json"))
         assert ledger["closes"], ledger
         return {line["installation"]: line for line in ledger["installations"]}
@@ -163,14 +170,15 @@ class Stage:
     # --- processes ---
 
     def find(self, role: str) -> list[psutil.Process]:
-        """Return the processes that play a role in the cluster."""
+        """Return the processes of a role in the cluster."""
         if role == "busy worker":
-            # by its connection: while its lane waits for an answer, it calls itself idle
+            # Found by its connection, because its title says idle while its lane waits for a
+            # response.
             return [p for p in self.find("worker") if self._talks_to_vendor(p)]
         if role in ROLES:
             return [p for p in self._all_processes() if re.search(ROLES[role], title(p))]
         mains = [p for p in self._all_processes() if title(p).startswith("qcluster MainProcess")]
-        # the guard is a fork of the main process, its child, and bears its name
+        # The guard is a fork and child of the main process, with the same title.
         pids = {p.pid for p in mains}
         return [p for p in mains if (parent_pid(p) in pids) == (role == "guard")]
 
@@ -187,12 +195,12 @@ class Stage:
         return list(living(p.pid for p in everyone))
 
     def cluster(self) -> list[psutil.Process]:
-        """Return all of the cluster, `manage.py cluster` and its leash first."""
+        """Return all processes of the cluster: die_with_parent, `manage.py cluster`, the rest."""
         [watch] = self.find("watch")
         return [watch.parent(), watch, *watch.children(recursive=True)]
 
     def web_server(self) -> list[psutil.Process]:
-        """Return all of the web server, its leash first."""
+        """Return all processes of the web server, die_with_parent first."""
         [leash] = [
             p
             for p in self._all_processes()
@@ -201,7 +209,7 @@ class Stage:
         return [leash, *leash.children(recursive=True)]
 
     def is_fully_running(self) -> bool:
-        """Return whether all parts of the cluster are there and nobody is at work."""
+        """Return whether all parts of the cluster are running and all workers are idle."""
         roles = ["main", "guard", "monitor", "pusher"]
         workers = int(self.env["PENSTOCK_CLUSTER_WORKERS"])
         return len(self.find("idle worker")) == workers and all(self.find(role) for role in roles)
@@ -209,12 +217,13 @@ class Stage:
 
 def kill_all(processes: list[psutil.Process]) -> None:
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # its leash was quicker
+        with suppress(psutil.NoSuchProcess):  # die_with_parent was faster
             process.kill()
 
 
 def assert_all_arrived_once_and_in_order(stage: Stage) -> None:
-    """Each message id is at the vendor exactly once, in each user's order, and accounted for."""
+    """Assert that the vendor has each message id exactly once, in the order of each user, and that
+    the ledger accounts for each."""
     last: defaultdict[str, int] = defaultdict(lambda: -1)
     ids = []
     for each in stage.events():

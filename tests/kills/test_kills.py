@@ -1,4 +1,4 @@
-"""What the fault suite has no row for: all processes are alive, and nobody works."""
+"""A cluster whose processes are all alive but do no work, for which the fault suite has no row."""
 
 import pytest
 

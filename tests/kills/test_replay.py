@@ -1,7 +1,7 @@
-"""Replays of everything there is, cancelled, two at once: nothing left out, nothing twice. That one
-is killed in the middle is row 20 of the fault suite.
+"""Replays of all deliveries: cancelled, and two at once. No delivery is left out or queued twice.
+Row 20 of the fault suite covers a replay that is killed midway.
 
-PENSTOCK_REPLAYED   how many deliveries; `make kills` takes 50,000
+PENSTOCK_REPLAYED   number of deliveries; `make kills` uses 50,000
 """
 
 import os
@@ -17,8 +17,8 @@ from tests.support.processes import eventually
 pytestmark = pytest.mark.kills
 
 COUNT = int(os.environ.get("PENSTOCK_REPLAYED", "5000"))
-# how far a replay is let go before it is cancelled, and in how many steps; a short one may be there
-# at the first look
+# Progress at which a replay is cancelled, and the number of progress steps to see before. A short
+# replay may have got that far at the first look.
 MIN_PROGRESS, MIN_STEPS = (0.3, 6) if COUNT > 20_000 else (0.1, 1)
 
 
@@ -37,7 +37,7 @@ def call_replays_api(stage: Stage, method: str, path: str, **body: object) -> di
 
 
 def wait_for_progress(stage: Stage, one: str) -> list[float]:
-    """Return the progress at each look, until it is FAR."""
+    """Return the progress at each look, until it reaches MIN_PROGRESS."""
     seen: list[float] = []
     began = time.monotonic()
     while not seen or seen[-1] < MIN_PROGRESS:
@@ -48,7 +48,7 @@ def wait_for_progress(stage: Stage, one: str) -> list[float]:
 
 
 def cancel_replay(stage: Stage, one: str) -> float:
-    """Return the seconds until a replay was cancelled."""
+    """Cancel a replay; return how many seconds that took."""
     began = time.monotonic()
     call_replays_api(stage, "POST", f"{one}/cancel")
     eventually(
@@ -58,7 +58,7 @@ def cancel_replay(stage: Stage, one: str) -> float:
 
 
 def run_replays(stage: Stage, *bodies: dict) -> list[int]:
-    """Start replays together; return how many deliveries each queued when all are done."""
+    """Run replays at the same time; return how many deliveries each queued."""
     started = [f"/{call_replays_api(stage, 'POST', '', **body)['id']}" for body in bodies]
     for each in started:
         eventually(lambda each=each: call_replays_api(stage, "GET", each)["state"] == "done", 900.0)
@@ -77,7 +77,7 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     ended = call_replays_api(stage, "GET", one)
     assert seen == sorted(seen)
     assert len(set(seen)) >= MIN_STEPS, "progress is not visible"
-    assert stage.ledger_line()["delivered"] == COUNT, "what was taken back is not as before"
+    assert stage.ledger_line()["delivered"] == COUNT, "taken-back deliveries were not restored"
     sent_again = sum(stage._sandbox("GET", "keys").values()) - COUNT
     assert sent_again == ended["queued"] - ended["taken_back"]
 
@@ -90,7 +90,7 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     times = stage._sandbox("GET", "keys")
     assert set(times) == set(stage.sent), "a replay sent another idempotency key"
     assert sum(times.values()) == COUNT + sent_again + sum(again)
-    assert min(times.values()) >= 2, "each left one to the other"
+    assert min(times.values()) >= 2, "both replays left out a delivery"
     assert stage.count_received() == COUNT  # the sandbox counts a key once
     with capsys.disabled():
         sys.stdout.write(

@@ -1,1 +1,1 @@
-"""The pictures of the docs, made again from a shop that is made up: `make pictures`."""
+"""The pictures of the docs, taken from a fictional shop: `make pictures`."""

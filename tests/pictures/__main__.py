@@ -1,7 +1,8 @@
-"""Make the pictures of the docs again: `make pictures`, or `make pictures ARGS="log home"`.
+"""Take the pictures of the docs: `make pictures`, or `make pictures ARGS="log home"`.
 
-Opens a shop on a Penstock of its own, with the ports 8000 and 8001 of loopback, and takes each
-page of the table with a Chromium. --dark, --width and --into take others than the docs have.
+Opens a shop on a Penstock of its own, which uses the ports 8000 and 8001 of loopback, and takes a
+screenshot of each page of the table with Chromium. --dark, --width, --whole and --into take
+pictures that differ from those of the docs.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from tests.support.services import find_chromium
 
 WEB, VENDOR = "127.0.0.1:8000", "127.0.0.1:8001"
 IMAGES = ROOT / "docs" / "images"
-HOST = "app-1"  # what stands in the pictures for the name of this machine
+HOST = "app-1"  # replaces the name of this machine in the pictures
 
 SETTINGS = {
     "SECRET_KEY": "only-for-pictures",
@@ -65,7 +66,7 @@ def main() -> None:
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of the table; all, if none")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="pictures to take; all by default")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--width", type=int)
     parser.add_argument("--whole", action="store_true", help="to the end of the page")
@@ -89,7 +90,7 @@ def with_options(picture: Picture, options: argparse.Namespace) -> Picture:
 
 @contextmanager
 def running_penstock(folder: Path) -> Iterator[dict[str, int]]:
-    """Open the shop, then start the servers; give the ids of what has a page."""
+    """Open the shop, then start the servers; yield the ids that the addresses of pages need."""
     os.environ.update(environment(f"sqlite:///{folder}/penstock.sqlite3", **SETTINGS))
     shop = open_shop()
     from tests.pictures.shop import set_vendor_faults
@@ -97,17 +98,17 @@ def running_penstock(folder: Path) -> Iterator[dict[str, int]]:
     with RunningCommand(dict(os.environ), "up") as up:
         up.wait_for("Penstock is ready", 60.0)
         set_vendor_faults(shop.faults)
-        shop.send_traffic(0)  # or the newest minute would be an empty one
+        shop.send_traffic(0)  # otherwise the newest minute would be empty
         yield shop.ids
         up.stop()
 
 
 def open_shop() -> Any:
-    """Let the shop have its day, in this process, with the vendor in a thread of it."""
-    clock = timezone.now = Clock()  # before anybody else has taken it from there
+    """Run the shop's day in this process, with the vendor in a thread; return the shop."""
+    clock = timezone.now = Clock()  # before other modules import it
     django.setup()
-    clock.ahead = -timedelta(days=1, hours=1)  # older than all that happens there
-    logging.disable(logging.WARNING)  # that messages are refused is part of it
+    clock.ahead = -timedelta(days=1, hours=1)  # before the first event of the shop
+    logging.disable(logging.WARNING)  # rejected messages are part of the day
     from integrations.destinations.heap.sandbox import serve
     from tests.pictures.shop import Shop
 
@@ -121,7 +122,7 @@ def open_shop() -> Any:
 
 
 class Clock:
-    """Tells the time that it was set to, and goes on from there."""
+    """A clock that continues from the time to which it was set."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -135,7 +136,7 @@ class Clock:
 
 @contextmanager
 def logged_in_page() -> Iterator[Page]:
-    """A browser whose user has logged in."""
+    """Yield a page of a browser that is logged in."""
     from tests.conftest import CHROMIUM_ARGUMENTS
 
     with sync_playwright() as playwright:

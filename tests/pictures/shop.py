@@ -1,7 +1,7 @@
-"""A day and an hour of an ordinary shop: everything that the pictures show.
+"""A day and an hour of an ordinary shop, which the pictures show.
 
-It goes the product's own way: the API, ingest, workers, the sweep, and a vendor that has its
-troubles. Only the clock is ours, and the chance is the same each time.
+The data is made by the product itself: the API, ingest, workers, the sweep, and a vendor that
+sometimes fails. Only the clock is replaced, and the random numbers have a fixed seed.
 """
 
 import json
@@ -25,7 +25,7 @@ from delivery.replay import job, pace
 from delivery.worker import drain
 
 MINUTE = timedelta(minutes=1)
-DAY = [-24 * 60 + 20 * turn for turn in range(69)]  # minutes before now: thinner than the hour
+DAY = [-24 * 60 + 20 * turn for turn in range(69)]  # minutes from now, sparser than those of HOUR
 HOUR = range(-60, 0)
 WEBHOOK_SECRET = "whsec-5b1"
 
@@ -71,8 +71,8 @@ PAYMENT = {
     "payment": {"amount": 51.5, "currency": "EUR", "method": "invoice"},
 }
 
-# What the vendor answers. An order of A-6… is refused because of its total, for ever; one of A-4…
-# until somebody mends it.
+# Responses of the vendor. It always rejects orders A-6… because of their total, and orders A-4…
+# until `Shop.fix_vendor`.
 TOTAL = "postBody.events[0].properties.total should be >= 0"
 COUPON = "postBody.events[0].properties.coupon should NOT be longer than 1024 characters"
 REJECT_TOTAL = {"match": '"A-6', "status": 400, "times": 0, "body": TOTAL}
@@ -88,16 +88,17 @@ USUAL_FAULTS = [REJECT_TOTAL, {"delay_s": 0.02, "times": 0}]
 
 
 def set_vendor_faults(faults: Sequence[Any]) -> None:
-    """Tell the vendor what its next answers are."""
+    """Set the next responses of the vendor."""
     url = f"{environ['PENSTOCK_SANDBOX_URL']}/_sandbox/faults"
     requests.post(url, json=faults, timeout=10).raise_for_status()
 
 
 class Shop:
-    """Opened, it has its day; `ids` are what pages of it are found by.
+    """A shop; `open` runs its day.
 
-    clock   stands in the place of timezone.now since before anything of ours was imported
-    faults  what the vendor was told last
+    clock   replaces timezone.now since before any module of Penstock was imported
+    ids     ids that the addresses of pages need, by name
+    faults  the current faults of the vendor
     """
 
     def __init__(self, clock: Any):
@@ -109,7 +110,7 @@ class Shop:
         self.headers = {"authorization": f"Bearer {environ['PENSTOCK_API_TOKEN']}"}
 
     def open(self) -> None:
-        drain.IDLE_STAY = drain.SHORT_WAIT = 0  # who waits by another clock, waits for ever
+        drain.IDLE_STAY = drain.SHORT_WAIT = 0  # a wait by another clock would never end
         self.clock.set(self.now + (DAY[0] - 1) * MINUTE)
         self.script(*USUAL_FAULTS)
         self.set_up()
@@ -134,7 +135,8 @@ class Shop:
         self.collect_ids()
 
     def minutes(self) -> Iterator[int]:
-        """Yield when something happens, from yesterday to the end of this: it takes a while."""
+        """Yield the minutes with events, from yesterday until the present, which moves on while
+        the shop runs."""
         yield from (*DAY, *HOUR)
         for minute in count():
             if self.now + minute * MINUTE > datetime.now(UTC):
@@ -142,7 +144,7 @@ class Shop:
             yield minute
 
     def collect_ids(self) -> None:
-        """Find what has a page of its own by what is special about it."""
+        """Look up the ids of objects whose pages are shown."""
         wanted = {
             "failed": "deliveries?q=state:failed+attempts:>4+resolved:no",
             "resolved": "deliveries?q=resolved:yes",
@@ -158,7 +160,7 @@ class Shop:
         self.faults = faults
         set_vendor_faults(faults)
 
-    # --- by the API ----------------------------------------------------------------------------
+    # --- API -----------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.client.generic(
@@ -224,10 +226,10 @@ class Shop:
         change = {"blueprint": blueprint, "change_summary": "Send the campaign, too"}
         self.call("POST", f"installations/{pk}/revisions", change)
 
-    # --- what its customers do -----------------------------------------------------------------
+    # --- customers -----------------------------------------------------------------------------
 
     def send_traffic(self, minute: int) -> None:
-        """Send what happened in this minute, by the source that saw it."""
+        """Send the messages of this minute, each from its source."""
         busy = 8.0 if minute < HOUR[0] else 1.5 + 1.5 * (minute % 17 in (3, 4, 5))
         visits = [self.visit() for _ in range(round(busy + self.chance.random()))]
         browser = [each for visit in visits for each in visit]
@@ -241,7 +243,7 @@ class Shop:
             self.pay()
 
     def visit(self) -> list[dict[str, Any]]:
-        """One visitor: looks around, may take something, may buy it."""
+        """Return the messages of one visitor, who may add a product to the cart and order it."""
         number, chance = self.chance.randrange(1_000, 1_012), self.chance
         who = {"anonymousId": f"visitor-{number}"}
         product = chance.choice(PRODUCTS)
@@ -320,7 +322,7 @@ class Shop:
         )  # fmt: skip
         assert answer.status_code == 200, answer.content
 
-    # --- what the cluster does -----------------------------------------------------------------
+    # --- cluster -------------------------------------------------------------------------------
 
     def work(self) -> None:
         for pk in Replay.objects.filter(state="running").values_list("pk", flat=True):

@@ -1,4 +1,4 @@
-"""Which pictures there are, of what, and what must be there before one is taken."""
+"""The pictures, their pages, and the text that must appear before a picture is taken."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,11 @@ LOG = "/admin/delivery/"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """address  with the names of Shop.ids in braces; shows: a text that one waits for"""
+    """A picture of a page.
+
+    address  of the page, with names of Shop.ids in braces
+    shows    a text to wait for before the picture is taken
+    """
 
     address: str
     shows: str

@@ -1,4 +1,4 @@
-"""Installations and schedules that cannot work: they are named, and disturb nobody else."""
+"""Broken installations and schedules: they are reported, and nothing else is affected."""
 
 import json
 import time
@@ -30,7 +30,7 @@ HEALTHY = "Healthy"
 CONFIG = {"app_id": "123", "region": "sandbox"}
 SECRET = {"api_key": "canary-of-bad-config"}
 
-# What is wrong → the kind of incident, and words of what is said of it.
+# Name of the broken installation → kind of its incident, and a part of the reported text.
 BROKEN = {
     "Mapping": ("failing", "100 % of"),
     "Old blueprint": ("attention", "actions/0/mapping/event: @gone is not a directive"),
@@ -41,9 +41,10 @@ BROKEN = {
 
 @row("14a", "Installations that cannot work", short=60, full=2_000, on=BOTH, in_process=True)
 def bad_installations(context: RowContext, result: Result) -> None:
-    """Rounds are events, for each of five. A mapping that cannot be applied, a blueprint of another
-    version, secrets under a lost key, a setting that is gone: each is said to be so, an alarm is
-    raised, the fifth is delivered meanwhile, and what is mended is delivered whole."""
+    """Rounds are events, sent to each of five installations. Four are broken: a mapping that cannot
+    be applied, a blueprint of another version, secrets encrypted with a lost key, and a missing
+    setting. Each problem is reported and raises an alert, while the fifth installation receives its
+    deliveries. After the repair, all deliveries of the four are delivered."""
     with RawVendor() as vendor, in_process_penstock(vendor.url) as penstock:
         made = {name: penstock.install(name) for name in (HEALTHY, *BROKEN)}
         blueprint = deepcopy(made["Mapping"].revision.blueprint)
@@ -65,7 +66,7 @@ def bad_installations(context: RowContext, result: Result) -> None:
         alerts.update_incidents(now + alerts.FAILURE_RATE_WINDOW + timedelta(minutes=1))
         assert not Incident.objects.filter(closed_at=None).exists()
         add_ledger_to(result)
-    result.note = f"{', '.join(BROKEN)}: an incident each; after mending all was delivered"
+    result.note = f"{', '.join(BROKEN)}: an incident each; after the repair all were delivered"
 
 
 def spoil(made: dict[str, Installation]) -> None:
@@ -120,7 +121,7 @@ def check_incidents(*well: str) -> None:
 
 
 def repair(made: dict[str, Installation], blueprint: dict) -> None:
-    """As a person would: save the blueprint, or the settings; deliver again what failed."""
+    """Save the blueprint or the settings, as an admin would; deliver failed deliveries again."""
     for name in ("Mapping", "Old blueprint"):
         revisions.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
     for name in ("Secrets", "Config"):
@@ -129,7 +130,8 @@ def repair(made: dict[str, Installation], blueprint: dict) -> None:
     deliveries.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
 
 
-# Before the sweep's, by their name and time: what django-q2 reads first, and cannot.
+# django-q2 reads these schedules before that of the sweep, because of their names and times, and
+# fails on them.
 POISON_SCRIPT = """
 from datetime import timedelta
 from django.utils import timezone
@@ -165,9 +167,9 @@ print(json.dumps([swept.at.timestamp() if swept else 0.0, about]))
 
 @row("14b", "Schedules that cannot be read", short=1, full=3)
 def poison_schedules(context: RowContext, result: Result) -> None:
-    """Six broken schedules before the sweep's. Rounds are sweeps: each comes within 150 s, finds
-    the installation that is broken, and delivery to the other one goes on meanwhile. In short a
-    second watch calls a sweep late after 3 s."""
+    """Six broken schedules come before that of the sweep. Rounds are sweeps: each must run within
+    150 s and find the broken installation, while delivery to the other installation continues. In
+    the short form, a second supervisor considers a sweep late after 3 s."""
     with Stage(context.url()) as stage, ExitStack() as stack:
         stage.install("Broken", "777")
         manage(stage.env, "shell", "-v", "0", "-c", POISON_SCRIPT + SPOIL_SCRIPT)
@@ -179,18 +181,18 @@ def poison_schedules(context: RowContext, result: Result) -> None:
             eventually(lambda: stage.count_received() == len(stage.sent), 30.0, stage.up.output)
             waited = eventually(lambda s=swept: read_sweep(stage)[0] > s, 150.0, stage.up.output)
             result.recovery.append(waited)
-        # The sweep's heartbeat moves before its alerts are written.
+        # The sweep updates its heartbeat before it writes its alerts.
         eventually(lambda: read_sweep(stage)[1] == ["Broken"], 60.0, stage.up.output)
         accounts = stage.ledger_lines()
         result.add(accounts["Heap"])
         result.accepted = len(stage.sent)
         assert accounts["Broken"]["queued"] == accounts["Heap"]["delivered"] == len(stage.sent)
     result.note = (
-        "recovery is the wait for the next sweep; the other installation's incident is told"
+        "recovery is the wait for the next sweep, which reports the broken installation's incident"
     )
 
 
 def read_sweep(stage: Stage) -> tuple[float, list[str]]:
-    """Return when the sweep ran last, and what there are incidents about."""
+    """Return when the sweep last ran, and the subjects of the incidents."""
     swept, about = json.loads(manage(stage.env, "shell", "-v", "0", "-c", SWEEP_SCRIPT))
     return swept, about

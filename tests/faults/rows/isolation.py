@@ -1,4 +1,4 @@
-"""What one installation does to the others."""
+"""Isolation: the effect of one installation on the others."""
 
 import time
 from datetime import datetime
@@ -14,17 +14,18 @@ from tests.support.processes import eventually
 
 HANG = [f"9{number:03}" for number in range(10)]
 DRIP = [f"8{number:03}" for number in range(3)]
-HEALTHY = [f"7{number:03}" for number in range(6)]  # and the one that the stage installs
+HEALTHY = [f"7{number:03}" for number in range(6)]  # besides the one that the stage installs
 PHASE = 30.0  # seconds
-NOISE = 3.0  # seconds; a lane behind one that hangs waits for ten and more
+NOISE = 3.0  # seconds; a lane that is stuck behind a hanging one waits for ten or more
 SEND_INTERVAL = 0.5  # seconds between two events
 CONNECTIONS = 60  # with four workers
 
 
 @row("10", "Ten vendors hang and three drip", short=1, full=1)
 def noisy_neighbours(context: RowContext, result: Result) -> None:
-    """20 installations, 4 workers, two events a second to each: p99 of the seven healthy ones. In
-    short 8 installations, four of them sick, 2 workers, and seconds instead of half a minute."""
+    """20 installations, 4 workers, two events per second to each. The row measures the p99 of the
+    seven healthy installations. The short form has 8 installations, four of them with a vendor that
+    hangs or drips, 2 workers, and phases of seconds instead of half a minute."""
     hang, drip, healthy = context.full_or_short(
         (HANG, DRIP, HEALTHY), (HANG[:3], DRIP[:1], HEALTHY[:3])
     )
@@ -39,10 +40,10 @@ def noisy_neighbours(context: RowContext, result: Result) -> None:
     result.accepted = sent + more
     result.delivered = account["delivered"]
     result.note = (
-        f"p99 from accepted to delivered {well:.2f} s while all are well, {with_sick:.2f} s "
-        "with the sick; the counts are of one healthy installation"
+        f"p99 from accepted to delivered {well:.2f} s while all are healthy, {with_sick:.2f} s "
+        "with the faulty vendors; the counts are of one healthy installation"
     )
-    # in short so few are noise, on a machine that is busy with other things
+    # the few samples of the short form are noisy on a machine that is busy with other work
     assert with_sick <= context.full_or_short(2 * well, max(2 * well, NOISE))
 
 
@@ -53,7 +54,7 @@ def make_faults(app_ids: list[str], **how: float) -> list[dict[str, object]]:
 def measure_p99(
     healthy: list[int], context: RowContext, stage: Stage, first: int
 ) -> tuple[float, int]:
-    """Send for a while; return the p99 in seconds of those, and how many events that were."""
+    """Send events for a while; return their p99 in seconds, and the number of events."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     sent = send_steadily(stage, context.full_or_short(PHASE, 2.0), first)
     time.sleep(context.full_or_short(5.0, NOISE))
@@ -63,7 +64,7 @@ def measure_p99(
 
 
 def send_steadily(stage: Stage, seconds: float, first: int) -> int:
-    """Send an event every so often; return how many."""
+    """Send an event every SEND_INTERVAL; return the number of events."""
     started, number = time.monotonic(), 0
     with requests.Session() as web:
         while (now := time.monotonic() - started) < seconds:
@@ -81,7 +82,7 @@ def send_steadily(stage: Stage, seconds: float, first: int) -> int:
 
 
 def latencies(stage: Stage, installation: int, since: str) -> list[float]:
-    """Return the seconds from accepted to delivered of an installation's deliveries."""
+    """Return the seconds from accepted to delivered for each delivery of an installation."""
     found, cursor = [], None
     while True:
         answer = requests.get(
@@ -113,8 +114,9 @@ def seconds_of(delivery: dict) -> float | None:
 
 @row("29", "50 installations at once", short=1, full=1)
 def fifty_installations(context: RowContext, result: Result) -> None:
-    """2,000 events to each of 50, 100,000 deliveries, in short 300 to each of 10, by requests so
-    many and so slow that workers would meet at a lane: each vendor account holds each once."""
+    """2,000 events to each of 50 installations, which makes 100,000 deliveries. The short form
+    sends 300 events to each of 10 installations, in requests so small and slow that workers would
+    collide on a lane. Each vendor account must hold each event exactly once."""
     installations, events = context.full_or_short((50, 2_000), (10, 300))
     apps = [f"5{number:03}" for number in range(installations - 1)]
     pace = context.full_or_short({}, {"PENSTOCK_BATCH_SIZE": 10})
@@ -135,15 +137,15 @@ def fifty_installations(context: RowContext, result: Result) -> None:
             result.add(account)
             assert account["delivered"] == account["in_scope"] == events
         result.accepted = len(client.accepted)
-        # the same ids, for each account once
+        # each account receives the same ids once
         result.again = stage.count_repeats() - (installations - 1) * events
         assert result.again == 0, f"{result.again} messages were sent twice"
 
 
 @row("34", "More vendors hang than the database has connections", short=60, full=150)
 def many_hang(context: RowContext, result: Result) -> None:
-    """Rounds are installations, and each of their vendors hangs. Were a connection kept for each,
-    PostgreSQL would have none for others; it has 100 when nobody says more."""
+    """Rounds are installations, and each of their vendors hangs. If each held a connection,
+    PostgreSQL would have none left for other work, because it allows 100 by default."""
     url, events = context.url(), 200
     with Stage(url, PENSTOCK_CLUSTER_WORKERS=4) as stage:
         for number in range(context.rounds - 1):
@@ -162,15 +164,16 @@ def many_hang(context: RowContext, result: Result) -> None:
             result.add(account)
         result.accepted = len(client.accepted)
         result.again = stage.count_repeats() - (context.rounds - 1) * events
-        result.note = f"{most.value:.0f} connections at the most, {CONNECTIONS} promised"
+        result.note = f"{most.value:.0f} connections at most, {CONNECTIONS} promised"
         assert client.statuses().keys() == {200}, client.statuses()
         assert most.value <= CONNECTIONS
 
 
 @row("30", "A million events wait when the vendor comes back", short=5_000, full=1_000_000)
 def backlog(context: RowContext, result: Result) -> None:
-    """Rounds are events. The last fifth is delivered as fast as the first, in the same memory; so
-    few as in short say nothing of that, only that all are delivered, and once."""
+    """Rounds are events. The last fifth must be delivered as fast as the first, with the same
+    memory. The short form has too few events for that, so it only asserts that each is delivered
+    exactly once."""
     count = context.rounds
     with Stage(context.url()) as stage:
         stage.send(1)
@@ -206,7 +209,8 @@ def backlog(context: RowContext, result: Result) -> None:
     assert grown <= 32
 
 
-# As ingest would have stored them, one tally for all. Ids beyond those of the first event.
+# Inserts events as ingest stores them, with one tally for all. Their ids follow that of the first
+# event.
 PILE_SQL = """
 WITH first AS (SELECT * FROM delivery_event ORDER BY id LIMIT 1),
 new AS (
@@ -236,7 +240,7 @@ FROM first, delivery_lane AS lane
 
 
 def mark_rate(marks: list[tuple[float, int]], start: float, end: float) -> float:
-    """Return events/s between two shares of all."""
+    """Return events/s between two points, given as shares of all events."""
     most = marks[-1][1]
     within = [mark for mark in marks if start * most <= mark[1] <= end * most]
     (t0, n0), (t1, n1) = within[0], within[-1]

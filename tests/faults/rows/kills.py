@@ -1,4 +1,4 @@
-"""What happens when processes are killed, stopped, or are too many."""
+"""Killed and stopped processes, and too many clusters."""
 
 import json
 import random
@@ -27,7 +27,7 @@ BOTH = (POSTGRES, SQLITE)
 
 @row("1", "Web server killed in mid-request", short=1, full=20, on=BOTH)
 def web_killed(context: RowContext, result: Result) -> None:
-    """32 clients post and, when no answer comes, post the same again."""
+    """32 clients post, and post the same batch again when no response comes."""
     with Stage(context.url()) as stage:
         client = SdkClient(stage)
         with client.sending(threads=32):
@@ -44,12 +44,14 @@ def web_killed(context: RowContext, result: Result) -> None:
 
 @row("2", "Workers killed under load", short=1, full=50)
 def workers_killed(context: RowContext, result: Result) -> None:
-    """A worker every 2 s while 10,000 events go in and out; in short 1,000."""
+    """Kills a worker every 2 s while 10,000 events are received and delivered; in the short form
+    1,000."""
     count = context.full_or_short(10_000, 1_000)
     with Stage(context.url(), PENSTOCK_BATCH_SIZE=100) as stage:
         stage.set_faults({"delay_s": 0.3, "after": True, "times": 0})
         stage.send(count, users=500)
-        # in short the one that has a request under way: there is no time to meet it by chance
+        # The short form picks the worker that has a request under way, because its few kills would
+        # hardly hit that worker by chance.
         role = context.full_or_short("worker", "busy worker")
         for _ in range(context.rounds):
             kill_all([random.choice(wait_for_processes(stage, role))])
@@ -66,8 +68,8 @@ def workers_killed(context: RowContext, result: Result) -> None:
 
 @row("3", "Everything killed at once but the vendor", short=1, full=10, on=BOTH)
 def everything_killed(context: RowContext, result: Result) -> None:
-    """Web server, cluster and watch, kill -9, while 1,000 events a round are due. In short they go
-    out in requests of 100, so that it is in the middle of them."""
+    """Kills web server, cluster and supervisor with SIGKILL while 1,000 events per round are due.
+    The short form sends requests of 100 events, so that the kill comes in the middle of them."""
     with Stage(context.url(), PENSTOCK_BATCH_SIZE=context.full_or_short(1_000, 100)) as stage:
         for _ in range(context.rounds):
             stage.set_faults(SLOW_RESPONSE)
@@ -90,8 +92,8 @@ def everything_killed(context: RowContext, result: Result) -> None:
 
 @row("4", "Parts of the queue engine killed", short=1, full=10)
 def parts_killed(context: RowContext, result: Result) -> None:
-    """Each of seven parts, so many times; each time delivery must go on within 30 s. In short with
-    Redis as the broker, which no other row kills the engine with."""
+    """Kills each of seven parts once per round; delivery must resume within 30 s each time. The
+    short form uses Redis as the broker, because no other row kills the engine with Redis."""
     broker = "" if context.full else context.servers.redis.url
     with Stage(context.url(), BROKER_URL=broker) as stage:
         stage.send(1)
@@ -108,13 +110,14 @@ def parts_killed(context: RowContext, result: Result) -> None:
 
 
 def seconds_to_recover(stage: Stage, victim: str) -> float:
-    """Kill it, and send one event after the other until the cluster was replaced.
+    """Kill a process, then send one event after the other until the cluster has been replaced.
 
-    Return how many seconds the slowest of them took to arrive.
+    Return how many seconds the slowest event took to arrive.
     """
     eventually(stage.is_fully_running, RECOVERY_SECONDS, stage.up.output)
     main = stage.find("main")
-    # stable, so that the watch knows them all and takes this for the first death of its kind
+    # Wait until the cluster counts as stable, so that the supervisor knows all processes and
+    # treats this crash as the first in a row.
     eventually(lambda: time.time() - main[0].create_time() > STABLE_AFTER + 1.0, 20.0)
     if victim == "busy worker":
         stage.set_faults(LATE_RESPONSE)
@@ -137,7 +140,7 @@ def seconds_to_arrive(stage: Stage, victim: str) -> float:
 
 @row("25", "Stopped with SIGTERM under load", short=1, full=60)
 def stopped_under_load(context: RowContext, result: Result) -> None:
-    """The cluster is asked to stop while it works; it ends within 15 s and sends nothing twice."""
+    """Stops the cluster while it works; it must end within 15 s and send nothing twice."""
     with Stage(context.url()) as stage:
         client = SdkClient(stage, pause=0.05)
         stage.set_faults({"delay_s": 0.2, "after": True, "times": 0})
@@ -161,7 +164,7 @@ def stopped_under_load(context: RowContext, result: Result) -> None:
 
 @row("26", "Two clusters started by mistake", short=1, full=5)
 def two_clusters(context: RowContext, result: Result) -> None:
-    """Three clusters on one database: one worker a lane all the same."""
+    """Three clusters run on one database; still only one worker may deliver a lane at a time."""
     with Stage(context.url()) as stage, start_another_cluster(stage), start_another_cluster(stage):
         for _ in range(context.rounds):
             stage.send(2_000, users=100)
@@ -173,8 +176,8 @@ def two_clusters(context: RowContext, result: Result) -> None:
 
 @row("27", "Rolling restart under load", short=1, full=5)
 def rolling_restart(context: RowContext, result: Result) -> None:
-    """Two clusters, each stopped and started anew in turn, while events come steadily. In short the
-    lane may pause for as long as a worker that died would hold it."""
+    """Restarts two clusters in turn while events arrive steadily. In the short form, the lane may
+    pause for as long as the lease of a crashed worker lasts."""
     quietly = context.full_or_short(3.0, 1.0)
     with Stage(context.url()) as stage:
         client = SdkClient(stage, pause=0.1)
@@ -202,7 +205,7 @@ def rolling_restart(context: RowContext, result: Result) -> None:
 
 
 def wait_for_processes(stage: Stage, role: str) -> list[psutil.Process]:
-    """Return the processes of a role as soon as there are any."""
+    """Wait until a role has processes, then return them."""
     processes: list[psutil.Process] = []
     eventually(
         lambda: processes.extend(stage.find(role)) or processes, RECOVERY_SECONDS, stage.up.output
@@ -211,9 +214,9 @@ def wait_for_processes(stage: Stage, role: str) -> list[psutil.Process]:
 
 
 def start_another_cluster(stage: Stage, **overrides: float) -> RunningCommand:
-    """Start one more, and return it when it works.
+    """Start another cluster and return it once it runs.
 
-    overrides  constants of delivery.operations.supervisor that are others there
+    overrides  constants of delivery.operations.supervisor to change in the new cluster
     """
     constants = json.dumps(
         {f"delivery.operations.supervisor.{name}": value for name, value in overrides.items()}
@@ -227,5 +230,5 @@ def start_another_cluster(stage: Stage, **overrides: float) -> RunningCommand:
 
 
 def is_cluster_busy(stage: Stage) -> bool:
-    """Return whether the cluster is whole and a worker talks to the vendor."""
+    """Return whether the cluster is complete and a worker is connected to the vendor."""
     return bool(stage.find("main") and stage.find("guard") and stage.find("busy worker"))

@@ -1,4 +1,4 @@
-"""What happens when PostgreSQL or Redis goes, comes back, refuses, or forgets."""
+"""Outages of PostgreSQL and Redis: crashes, refused writes, and lost data."""
 
 import time
 
@@ -8,12 +8,13 @@ from tests.kills.stage import Stage
 from tests.support.processes import eventually
 
 RESUME_SECONDS = 15.0  # seconds after the database is back
-SETTLE_SECONDS = 0.5  # seconds in which requests of before may still be answered
+SETTLE_SECONDS = 0.5  # seconds in which earlier requests may still be answered
 
 
 @row("5", "PostgreSQL crashes", short=1, full=5)
 def postgres_crashes(context: RowContext, result: Result) -> None:
-    """`pg_ctl stop -m immediate` while events come and go; down for 2 s, and once for 60 s."""
+    """Runs `pg_ctl stop -m immediate` under load. The database is down for 2.5 s in each round but
+    the second, in which it is down for 60 s."""
     server = context.servers.postgres
     with Stage(context.url()) as stage:
         client = SdkClient(stage, pause=0.02)
@@ -33,7 +34,8 @@ def postgres_crashes(context: RowContext, result: Result) -> None:
 
 @row("7", "The database takes no writes", short=1, full=3)
 def read_only(context: RowContext, result: Result) -> None:
-    """default_transaction_read_only for 10 s, in short for 3, as after a switch to a replica."""
+    """Sets default_transaction_read_only for 10 s, in the short form for 3 s, as after a failover
+    to a replica."""
     server, url = context.servers.postgres, context.url()
     name = url.rpartition("/")[2]
     with Stage(url) as stage:
@@ -53,8 +55,9 @@ def read_only(context: RowContext, result: Result) -> None:
 
 @row("6", "Redis killed, emptied, restarted without data", short=1, full=3)
 def redis_outage(context: RowContext, result: Result) -> None:
-    """Redis rings the bell and nothing else: ingest never notices. Away for 20 s a round, in short
-    for 3, and from before the first event: nobody is at the lane, and each rings in vain."""
+    """Redis only carries wake-ups, so ingest must never notice its absence. Redis is down for 20 s
+    per round. In the short form it is down for 3 s, and already before the first event: no worker
+    has the lane yet, and every wake-up is lost."""
     server = context.servers.redis
     with Stage(context.url(), BROKER_URL=server.url) as stage:
         client = SdkClient(stage, pause=0.05)
@@ -74,18 +77,18 @@ def redis_outage(context: RowContext, result: Result) -> None:
         failed = {status: n for status, n in client.statuses().items() if status != 200}
         assert not failed, f"ingest failed: {failed}"
         result.note = (
-            "recovery: from its return until all that had come by then was delivered; while it is "
-            "away, a lane that no worker is at waits"
+            "recovery: from the return of Redis until everything accepted by then was delivered; "
+            "while Redis is away, a lane without a worker waits"
         )
 
 
 @row("28", "Wake-ups lost", short=1, full=10)
 def wakeups_lost(context: RowContext, result: Result) -> None:
-    """Every bell that is rung is thrown away for a while; the watch rings again."""
+    """Deletes the queued wake-ups after each send; the supervisor must enqueue new ones."""
     server, url = context.servers.postgres, context.url()
     with Stage(url) as stage:
         for _ in range(context.rounds):
-            time.sleep(1.0)  # the lane is let go
+            time.sleep(1.0)  # until the lane's lease is released
             stage.send(10)
             server.execute("DELETE FROM django_q_ormq", url)
             arrived = eventually(lambda: stage.count_received() == len(stage.sent), 60.0)
@@ -95,7 +98,7 @@ def wakeups_lost(context: RowContext, result: Result) -> None:
 
 
 def assert_refused(client: SdkClient, start: float, end: float) -> None:
-    """Nobody was told 200 in that time, and all were told when to come again."""
+    """Assert that every response in that time was a 503 with a Retry-After header."""
     answers = client.between(start, end)
     assert answers, "no request was answered in that time"
     statuses = {answer.status for answer in answers}
@@ -104,14 +107,15 @@ def assert_refused(client: SdkClient, start: float, end: float) -> None:
 
 
 def wait_until_accepted_arrived(stage: Stage, client: SdkClient, seconds: float) -> float:
-    """Return the seconds until the vendor has all that is accepted by now, and something newer."""
+    """Wait until the vendor has received everything accepted so far and at least one newer event;
+    return how many seconds that took."""
     wanted = len(client.accepted) + 50
     said = stage.up.output[-2_000:]
     return eventually(lambda: stage.count_received() > wanted, seconds, said)
 
 
 def set_read_only(server, name: str, read_only: str) -> None:
-    # in a transaction that may write, whatever the default of the server is by now
+    # `execute` connects to the server's own database, which stays writable.
     server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}")
     server.execute(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"

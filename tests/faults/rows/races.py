@@ -1,4 +1,4 @@
-"""The same message from many sides at once."""
+"""Concurrent requests that carry the same message."""
 
 import json
 import random
@@ -17,40 +17,41 @@ from tests.kills.stage import TOKEN, WRITE_KEY, Stage, kill_all
 from tests.support.processes import eventually
 
 CLIENTS = 50
-LATE = 999  # the number of one who comes after all of them
+LATE = 999  # number of the client that sends after all others
 Answer = tuple[int, str]
 
 
 @row("15", "The same message from 50 clients at once", short=20, full=200, on=(POSTGRES, SQLITE))
 def race(context: RowContext, result: Result) -> None:
-    """Rounds are message ids. Each is sent by 50 clients at the same moment, each with a body of
-    its own, while the web server is killed again and again and Redis is flushed; who gets no
-    answer sends it again. All must get the same answer, and one event be stored. By the protocol
-    another body with a known id is the same message once more: the first one stays."""
+    """Rounds are message ids. 50 clients send each id at the same moment, each with a different
+    body, while the web server is killed repeatedly and Redis is flushed. A client without a
+    response sends again. All clients must get the same response, and one event must be stored. By
+    the protocol, another body with a known id repeats the same message, so the first body stays."""
     with Stage(context.url(), BROKER_URL=context.servers.redis.url) as stage:
         ids = [f"race-{number:04}" for number in range(context.rounds)]
         with restarts(stage, context) as killed:
             answers = sent_by_all(stage, ids)
         assert {len(each) for each in answers.values()} == {CLIENTS}
         different = {key: set(each) for key, each in answers.items() if len(set(each)) > 1}
-        assert not different, f"different answers: {list(different.items())[:2]}"
+        assert not different, f"different responses: {list(different.items())[:2]}"
         with requests.Session() as web:
             late = {post(web, stage, message(key, LATE)) for key in ids}
         [first] = {answer for each in answers.values() for answer in each}
-        assert late == {first}, f"another body was answered {late}, the first {first}"
+        assert late == {first}, f"another body was answered with {late}, the first with {first}"
         assert first[0] == 200
         assert_delivered_once(stage, set(ids), result)
         numbers = [stored(stage, key) for key in ids]
-        assert LATE not in numbers, "a second body took the place of the first"
-    assert killed, "it was over before the web server could be killed"
+        assert LATE not in numbers, "a second body replaced the first"
+    assert killed, "the round ended before the web server could be killed"
     result.note = (
-        f"{CLIENTS} clients; the web server was killed {len(killed)} times; each answer {first[0]} "
-        f"{first[1]}; another body with the same id: the same answer, the first one stays"
+        f"{CLIENTS} clients; the web server was killed {len(killed)} times; each response "
+        f"{first[0]} {first[1]}; another body with the same id: the same response, the first body "
+        "stays"
     )
 
 
 def message(key: str, number: int) -> dict[str, object]:
-    """Return the message as client `number` sends it: what it says differs as well."""
+    """Return the message as client `number` sends it; its properties differ from the others."""
     return {
         "event": "Raced", "userId": "ada", "messageId": key, "properties": {"number": number},
     }  # fmt: skip
@@ -58,7 +59,7 @@ def message(key: str, number: int) -> dict[str, object]:
 
 @contextmanager
 def restarts(stage: Stage, context: RowContext) -> Iterator[list[float]]:
-    """Kill the web server and flush Redis every few seconds, in short once."""
+    """Kill the web server and flush Redis every few seconds; in the short form only once."""
     killed: list[float] = []
     over = threading.Event()
 
@@ -89,7 +90,7 @@ def answers_at_all(stage: Stage) -> bool:
 
 
 def sent_by_all(stage: Stage, ids: list[str]) -> dict[str, list[Answer]]:
-    """Let all clients send each message at the same moment; return the answers."""
+    """Let all clients send each message at the same moment; return the responses."""
     barrier = threading.Barrier(CLIENTS)
     answers: defaultdict[str, list[Answer]] = defaultdict(list)
 
@@ -106,7 +107,7 @@ def sent_by_all(stage: Stage, ids: list[str]) -> dict[str, list[Answer]]:
 
 
 def insist(web: requests.Session, stage: Stage, body: dict[str, object]) -> Answer:
-    """Send until it is answered with anything but 503, as an SDK does."""
+    """Send until a response other than 503 arrives, as an SDK does."""
     until = time.monotonic() + ACCEPT_TIMEOUT
     while time.monotonic() < until:
         try:
@@ -118,7 +119,7 @@ def insist(web: requests.Session, stage: Stage, body: dict[str, object]) -> Answ
         if answer[0] != 503:
             return answer
         time.sleep(0.2)
-    raise AssertionError(f"{body['messageId']} was never taken")
+    raise AssertionError(f"{body['messageId']} was never accepted")
 
 
 def post(web: requests.Session, stage: Stage, body: dict[str, object]) -> Answer:
@@ -130,7 +131,7 @@ def post(web: requests.Session, stage: Stage, body: dict[str, object]) -> Answer
 
 
 def stored(stage: Stage, key: str) -> int:
-    """Return which client's body an event has. There must be one event."""
+    """Return the number of the client whose body was stored. There must be exactly one event."""
     [event] = admin(stage, "events", message_id=key)["data"]
     number: int = admin(stage, f"events/{event['id']}")["body"]["properties"]["number"]
     return number

@@ -1,4 +1,4 @@
-"""A long log, read by many while it grows."""
+"""Many concurrent readers of a long, growing log."""
 
 import json
 import random
@@ -22,13 +22,13 @@ from tests.kills.stage import TOKEN, WRITE_KEY, Stage
 from tests.support.processes import ROOT, eventually
 
 VIEWERS = 20
-THINKING = 2.0  # seconds between two pages of a viewer: as often as the live log asks
-WARMING = 10.0  # seconds that do not count: threads connect, PostgreSQL's caches fill
+THINKING = 2.0  # seconds between two pages of a viewer, which is the interval of the live log
+WARMING = 10.0  # seconds that do not count, because threads connect and PostgreSQL's caches fill
 LOOKING = 30.0  # seconds
 LIST, METRICS = 0.200, 0.050  # seconds, p95
-BYTES = 200_000  # of a page
-PATIENCE = 10.0  # seconds until a page that cannot be read must say so
-# counted to a limit is no count of the log
+BYTES = 200_000  # largest page
+PATIENCE = 10.0  # seconds within which an unreadable page must return an error
+# A count up to a limit does not count the whole log.
 COUNTED = re.compile(r"count\(\*\)(?!.*\bLIMIT\b).*\bfrom\b.*delivery_(delivery|event|attempt)\b")
 SKIPPED = re.compile(r"\boffset \d*[1-9]")
 
@@ -41,15 +41,15 @@ CAME = """
     SELECT state, count(*) FROM delivery_delivery JOIN delivery_event AS e ON e.id = event_id
     WHERE e.id > {filled} AND installation_id < 12 GROUP BY state
 """
-RECEIVING = 11  # installations, all of one App ID; the twelfth stands still
+RECEIVING = 11  # installations that deliver, all with one App ID; the twelfth does not deliver
 LOCK = "LOCK TABLE delivery_delivery, delivery_event, delivery_attempt, delivery_metric"
 
 
 @row("22", "A log of five million, read by twenty while it grows", short=20_000, full=5_000_000)
 def long_log(context: RowContext, result: Result) -> None:
-    """Rounds are deliveries. Lists of twelve kinds, deep pages and searches while events come and
-    go; then the tables are locked: an error must be shown, and never a 0. How long pages take is
-    asserted in full only."""
+    """Rounds are deliveries. Viewers read twelve kinds of lists, deep pages and searches under
+    load. Then the tables are locked, and every page must return an error instead of a 0. The time
+    that pages take is asserted in the full form only."""
     url, before = filled(context), len(logged(context))
     with Stage(url, config=None) as stage:
         client = SdkClient(stage, pause=0.5)
@@ -86,7 +86,7 @@ def long_log(context: RowContext, result: Result) -> None:
 
 
 def filled(context: RowContext) -> str:
-    """Return the address of a long log, of which each statement is noted."""
+    """Create a database with a long log, whose statements PostgreSQL logs; return its URL."""
     url, server = context.url(), context.servers.postgres
     command = [sys.executable, "benchmarks/rows.py", url, "--rows", str(context.rounds)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -97,7 +97,7 @@ def filled(context: RowContext) -> str:
 
 
 def lists(rows: int) -> list[str]:
-    """Return what is looked at. Ids and names are those that benchmarks/rows.py gives."""
+    """Return the pages to read. Ids and names are those that benchmarks/rows.py creates."""
     week = (datetime.now(UTC) - timedelta(days=7)).strftime("%Y-%m-%dT%H:%M:%SZ")
     deep, user = encode_cursor(rows // 3), f"user-{rows // 400}"
     return [
@@ -113,7 +113,7 @@ def lists(rows: int) -> list[str]:
 
 
 def look(stage: Stage, pages: list[str], seconds: float) -> dict[str, list[float]]:
-    """Let everybody look for a while; return seconds of lists and metrics, and bytes."""
+    """Let all viewers read for a while; return the seconds of lists and metrics, and the bytes."""
     seen: dict[str, list[float]] = defaultdict(list)
     threads = [
         threading.Thread(target=view, args=[stage, pages, seen, seconds], daemon=True)
@@ -157,14 +157,14 @@ def get(stage: Stage, page: str, web: requests.Session) -> tuple[requests.Respon
 
 
 def came(context: RowContext, url: str) -> dict[str, int]:
-    """Return how many deliveries are in what state: those of events that came, for all RECEIVING.
-    The ledger knows nothing of the log that was put in by SQL."""
+    """Return the number of deliveries by state, for the events that arrived during the row and the
+    installations that deliver. The ledger cannot tell, because the log was inserted by SQL."""
     with psycopg.connect(url) as db:
         return dict(db.execute(CAME.format(filled=context.rounds // 2)).fetchall())
 
 
 def locked(stage: Stage, url: str) -> set[int]:
-    """Return the statuses of pages while nobody can read the tables they are made of."""
+    """Return the statuses of pages while the tables that they read are locked."""
     pages = ("deliveries", "events", "attempts", "metrics")
     with psycopg.connect(url) as db, ThreadPoolExecutor(len(pages)) as pool:
         eventually(lambda: is_locked(db), 30.0)
@@ -175,7 +175,10 @@ def locked(stage: Stage, url: str) -> set[int]:
 
 
 def is_locked(db: psycopg.Connection) -> bool:
-    """Lock the tables, unless those who work with several of them came between."""
+    """Try to lock the tables; return whether that succeeded.
+
+    It can deadlock with transactions that use several of the tables.
+    """
     try:
         db.execute(LOCK)
     except psycopg.errors.DeadlockDetected:
@@ -189,7 +192,7 @@ def logged(context: RowContext) -> str:
 
 
 def statements(text: str) -> list[str]:
-    """Return what was asked of the database, in small letters but for LIMIT."""
+    """Return the logged statements in lower case, except for LIMIT."""
     found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", text)
     return [" ".join(each.lower().split()).replace("limit", "LIMIT") for each in found]
 

@@ -1,4 +1,4 @@
-"""Replays of the whole log, killed in the middle, beside live traffic of others."""
+"""Replays of the whole log that are killed midway, with live traffic to another installation."""
 
 import time
 from collections import Counter
@@ -18,21 +18,22 @@ from tests.kills.stage import WRITE_KEY, Stage, kill_all
 from tests.kills.test_replay import call_replays_api
 from tests.support.processes import eventually
 
-RATE, SLOW = 2_000.0, 250.0  # deliveries a second that a replay may queue, in full and in short
+RATE, SLOW = 2_000.0, 250.0  # deliveries/s that a replay may queue, in the full and short form
 LIVE_INTERVAL = 0.05  # seconds between two live events
 BASELINE_SECONDS = 15.0  # seconds of live events without a replay
 NOISE_SECONDS = (
     MAX_LIVE_DELAY.total_seconds()
-)  # a replay steps back when live deliveries wait for longer
-MAX_GROWTH_BYTES = 64_000_000  # bytes a worker may grow by, promised
-MAX_RESENT = 2_000  # what a replay has in its lane at most: may be sent again after a kill
-OTHER, OTHER_APP = 2, "7000"  # the installation that nothing is replayed to, and its App ID
+)  # a replay pauses when live deliveries wait for longer
+MAX_GROWTH_BYTES = 64_000_000  # bytes that a worker may grow by, as promised
+MAX_RESENT = 2_000  # most deliveries of a replay in its lane; a kill can send them again
+OTHER, OTHER_APP = 2, "7000"  # the installation without a replay, and its App ID
 
 
 @row("20", "Replays of 50,000, killed at 40 %", short=1_000, full=50_000, on=(POSTGRES, SQLITE))
 def replays_killed(context: RowContext, result: Result) -> None:
-    """Rounds are deliveries. Once by filter, once by time: each is queued again exactly once. In
-    short by both at once, slower, and what others wait meanwhile is not asserted."""
+    """Rounds are deliveries. One replay selects by filter, one by time; each must queue every
+    matching delivery exactly once. The short form has one slower replay by filter and time, and
+    does not assert the waits of the other installation."""
     early = context.rounds // 10
     with Stage(context.url()) as stage:
         send(stage, early)
@@ -61,18 +62,18 @@ def replays_killed(context: RowContext, result: Result) -> None:
     )
     assert max(pace for pace, _ in done) <= 1.02 * rate
     assert grown <= MAX_GROWTH_BYTES
-    # SQLite has one writer, which live events wait for
+    # SQLite has one writer, so live events wait for the replay.
     if context.full and context.database == POSTGRES:
         assert beside <= max(2 * without, NOISE_SECONDS)
 
 
 def send(stage: Stage, count: int) -> None:
-    """Send that many, and wait until they are delivered and written down."""
+    """Send that many events, and wait until they are delivered and settled."""
     stage.send(count, users=500)
     wanted = len(stage.sent)
     eventually(lambda: stage.count_received() == wanted, 60.0 + count / 100)
     eventually(lambda: not stage.has_queued(), 60.0)
-    time.sleep(2.0)  # times of the API are whole seconds here
+    time.sleep(2.0)  # because `utc_now` has whole seconds
 
 
 def utc_now() -> str:
@@ -80,7 +81,7 @@ def utc_now() -> str:
 
 
 class LiveTraffic:
-    """Events of another name, twenty a second, one a request; for both installations."""
+    """Events of another name for both installations: twenty per second, one per request."""
 
     def __init__(self, stage: Stage):
         self.url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/track"
@@ -112,7 +113,7 @@ class LiveTraffic:
 
 
 def p99(stage: Stage, live: LiveTraffic, since: str) -> float:
-    """Return the seconds from accepted to delivered of the installation without a replay."""
+    """Return the p99, accepted to delivered, of the installation without a replay, in seconds."""
     eventually(lambda: stage.events_by_app().get(OTHER_APP) == len(live.ids), 60.0)
     eventually(lambda: not stage.has_queued(), 60.0)
     return quantiles(latencies(stage, OTHER, since), n=100)[98]
@@ -121,8 +122,9 @@ def p99(stage: Stage, live: LiveTraffic, since: str) -> float:
 def replay_and_kill(
     stage: Stage, live: LiveTraffic, wanted: dict[str, str], matching: int, pace: float
 ) -> tuple[float, float]:
-    """Replay what is wanted, and kill the whole cluster in the middle of it. Live events come
-    until then. Return how many were queued a second, and by how many bytes a worker grew."""
+    """Run the wanted replay and kill the whole cluster midway; live events arrive until shortly
+    before the kill. Return how many deliveries were queued per second, and by how many bytes a
+    worker grew."""
     asked = {"installation": 1, "states": ["delivered"], **wanted}
     found = call_replays_api(stage, "POST", "/preview", **asked)
     before, started = largest_worker_memory(stage), time.monotonic()
@@ -155,7 +157,8 @@ def replay_and_kill(
 def assert_replayed_once(
     stage: Stage, sent: Counter[str], live: Sequence[str], result: Result
 ) -> None:
-    """Each is at the vendor as often as it should be, but for what was under way at the kills."""
+    """Assert that the vendor received each message as often as it was sent and replayed. Only
+    messages that were under way at a kill may have arrived once more."""
     eventually(lambda: not stage.has_queued(), 60.0)
     for account in stage.ledger_lines().values():
         result.add(account)
@@ -165,9 +168,9 @@ def assert_replayed_once(
     result.lost = len(set(ids) - set(times))
     wanted = sent + Counter([*live, *live])
     assert set(times) == set(ids)
-    assert not wanted - times, "one was not sent again"
+    assert not wanted - times, "a message was not sent again"
     result.again = (times - wanted).total()
     held = stage.events_by_app()
     result.doubled = sum(held.values()) - len(set(sent)) - 2 * len(live)
     assert (result.lost, result.doubled) == (0, 0), f"lost {result.lost}, doubled {result.doubled}"
-    assert result.again <= 2 * MAX_RESENT, f"{result.again} were sent once more than replayed"
+    assert result.again <= 2 * MAX_RESENT, f"{result.again} messages were sent too often"

@@ -1,4 +1,4 @@
-"""What is old goes, a little at a time, and nobody notices."""
+"""Purges of old rows in small steps, without effect on other work."""
 
 import json
 import time
@@ -13,11 +13,11 @@ from tests.kills.stage import Stage
 from tests.support.processes import manage
 
 BEFORE = 20.0  # seconds of load without a purge
-SNAPSHOT = 120.0  # seconds that somebody reads the database as of one moment
-MAX_LOCK_WAIT = 0.1  # seconds that anybody may wait for a lock
-MIN_IDLE_SPEED = 20_000  # rows a second, when nothing else is to be done
+SNAPSHOT = 120.0  # seconds that a reader keeps one snapshot open
+MAX_LOCK_WAIT = 0.1  # seconds that any statement may wait for a lock
+MIN_IDLE_SPEED = 20_000  # rows/s while there is no other work
 
-# ids below those of live attempts, as those of old ones are
+# The ids are lower than those of live attempts, because old attempts have lower ids.
 PILE_ATTEMPTS_SQL = """
     INSERT INTO delivery_attempt (id, installation_id, started_at, duration_ms, method, url, status,
         outcome, error, items, is_test)
@@ -51,9 +51,9 @@ PURGE_COMMAND = ("shell", "-v", "0", "-c", PURGE_SCRIPT)
 
 @row("23", "A million old attempts purged under load", short=20_000, full=1_000_000)
 def purged_under_load(context: RowContext, result: Result) -> None:
-    """Rounds are attempts, each with its body. Three times: idle, under load beside somebody's
-    long snapshot, idle again. What the tables take must not grow. In short nothing is said of how
-    fast it goes, and of waits for locks only that none is as long as a purge."""
+    """Rounds are attempts, each with its body. They are purged three times: idle, under load while
+    a reader holds a long snapshot, and idle again. The tables must not grow. The short form does
+    not assert the speed, and only requires that no wait for a lock is as long as a purge."""
     with Stage(context.url()) as stage:
         url = stage.env["DATABASE_URL"]
         context.servers.postgres.execute(LIVE_IDS_SQL, url)
@@ -88,7 +88,7 @@ def purged_under_load(context: RowContext, result: Result) -> None:
 
 
 def measure_purge(stage: Stage, context: RowContext) -> float:
-    """Put the rows in and purge them; return how many a second went."""
+    """Insert the rows and purge them; return how many were purged per second."""
     insert_old_rows(stage, context)
     rows, began, ended = run_purge(stage)
     return rows / (ended - began)
@@ -102,14 +102,15 @@ def insert_old_rows(stage: Stage, context: RowContext) -> None:
 
 
 def run_purge(stage: Stage) -> tuple[int, float, float]:
-    """Purge; return how many rows went, and from when to when (monotonic, the same for all)."""
+    """Purge; return the number of purged rows, and begin and end in monotonic seconds, which all
+    processes share."""
     rows, began, ended, left = json.loads(manage(stage.env, *PURGE_COMMAND, seconds=900.0))
     assert left == 0, f"{left} old attempts are left"
     return rows, began, ended
 
 
 def size_after_vacuum(url: str) -> int:
-    """Return bytes, after what autovacuum does sooner or later."""
+    """Return the size of the tables in bytes after the VACUUM that autovacuum would run later."""
     with psycopg.connect(url, autocommit=True) as db:
         db.execute("VACUUM delivery_attempt, delivery_attemptbody")
         return db.execute(TABLE_SIZE_SQL).fetchone()[0]

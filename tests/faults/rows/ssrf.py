@@ -1,4 +1,4 @@
-"""Addresses that nobody may have us call: our own network, in every spelling."""
+"""Addresses that Penstock must never call: its own network, in every spelling."""
 
 import socket
 import time
@@ -60,7 +60,8 @@ FORBIDDEN = {
 
 
 class FakeResolver:
-    """A name server that says what it is told, in turn; `asked` counts. Literals are real."""
+    """A resolver that returns scripted answers in turn and records the lookups in `asked`. Address
+    literals are resolved as usual."""
 
     def __init__(self, **answers: list[list[str]]):
         self.answers = {f"{name}.example": given for name, given in answers.items()}
@@ -78,7 +79,7 @@ class FakeResolver:
 
 @contextmanager
 def watch_connections(**names: list[list[str]]) -> Iterator[tuple[FakeResolver, list[str]]]:
-    """Write down whom sockets are connected to; nobody outside of this machine is reached."""
+    """Record the addresses that sockets connect to; no other machine is reached."""
     connected: list[str] = []
     real = socket.socket.connect
 
@@ -88,7 +89,7 @@ def watch_connections(**names: list[list[str]]) -> Iterator[tuple[FakeResolver, 
         connected.append(address[0])
         if address[0] == "127.0.0.1":
             return real(self, address)
-        raise ConnectionRefusedError("nobody is called from here")
+        raise ConnectionRefusedError("connections are blocked")
 
     server = FakeResolver(**names)
     with (
@@ -99,7 +100,7 @@ def watch_connections(**names: list[list[str]]) -> Iterator[tuple[FakeResolver, 
 
 
 def refusal_of(url: str) -> str:
-    """Return why nothing came of calling a URL; "" when an answer came."""
+    """Return why a call of a URL failed; "" when a response came."""
     with client.new_session() as session:
         return refusal_in_session(url, session)
 
@@ -121,8 +122,9 @@ def refusal_in_session(url: str, session: requests.Session) -> str:
     in_process=True,
 )
 def forbidden_addresses(context: RowContext, result: Result) -> None:
-    """Each spelling of an address that is not public, names that lie, redirects; and a list of
-    what is allowed. Not one socket may be opened."""
+    """Calls every spelling of an address that is not public, names that resolve to such addresses,
+    and a redirect, and checks the list of allowed networks. No socket to a forbidden address may be
+    opened."""
     vectors = [host for hosts in FORBIDDEN.values() for host in hosts]
     with RawVendor() as vendor:
         with client.new_session() as session, watch_connections() as (_, connected):
@@ -137,13 +139,14 @@ def forbidden_addresses(context: RowContext, result: Result) -> None:
         check_delivery_waits(result)
     result.rounds = result.full = len(vectors) * 2 + names + 1
     result.note = (
-        f"{len(vectors)} spellings, each by http and https, {names} names that lie, a redirect; "
+        f"{len(vectors)} spellings, each by http and https, {names} lying names, one redirect; "
         "no socket was opened"
     )
 
 
 def check_lying_names(vendor: RawVendor) -> int:
-    """Names that say a private address: first, later, among public ones. Return how many."""
+    """Check names that resolve to a private address: at once, later, or among public addresses.
+    Return how many there are."""
     lies = {
         "private": [["10.0.0.1"]],
         "metadata": [["169.254.169.254"]],
@@ -157,8 +160,8 @@ def check_lying_names(vendor: RawVendor) -> int:
         assert connected == [], f"{name} opened a socket to {connected}"
     with watch_connections(rebinding=[[PUBLIC], ["127.0.0.1"]]) as (server, connected):
         said = refusal_of(f"http://rebinding.example:{vendor.port}/")
-    assert "nobody is called" in said, said
-    assert (connected, len(server.asked)) == ([PUBLIC], 1), "it was asked again"
+    assert "connections are blocked" in said, said
+    assert (connected, len(server.asked)) == ([PUBLIC], 1), "the name was resolved again"
     with watch_connections(rebinding=[["127.0.0.1"]]) as (
         _,
         connected,
@@ -177,19 +180,19 @@ def check_redirect(vendor: RawVendor) -> None:
 
 
 def check_allowed_networks(vendor: RawVendor) -> None:
-    """What the operator allows is called: a network, and the URLs of the environment."""
+    """Check that networks and URLs that the operator allows in the environment are called."""
     with watch_connections(intern=[["10.1.2.3"]]) as (_, connected):
         with override_settings(ALLOWED_NETWORKS=["10.0.0.0/8"]):
-            assert "nobody is called" in refusal_of("http://intern.example/")
+            assert "connections are blocked" in refusal_of("http://intern.example/")
             assert "is not a public address" in refusal_of(f"{vendor.url}/")
         with override_settings(ALARM_WEBHOOK_URL="http://intern.example/hook"):
-            assert "nobody is called" in refusal_of("http://intern.example/hook")
+            assert "connections are blocked" in refusal_of("http://intern.example/hook")
             assert "is not a public address" in refusal_of("http://intern.example:8080/hook")
     assert connected == ["10.1.2.3"] * 2
 
 
 def check_delivery_waits(result: Result) -> None:
-    """The same on the way of a delivery: the lane waits and says why, and the attempt is kept."""
+    """Check the same for deliveries: the lane waits and has the reason; the attempt is kept."""
     with in_process_penstock("http://127.0.0.1:9") as penstock:
         heap = penstock.install()
         heap.config |= {"region": "us"}

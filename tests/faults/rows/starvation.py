@@ -1,4 +1,4 @@
-"""A machine whose processors are taken by others."""
+"""A machine whose processors are busy with other work."""
 
 import os
 import subprocess
@@ -16,18 +16,19 @@ from tests.support.processes import eventually
 
 LOOPS = 4  # busy loops for each processor
 RESTARTS = 2  # at most
-# Ends with the test that started it, even if that was killed.
+# Ends when the test that started it ends, even if that is killed.
 LOOP = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
 
 
 @row("35", "Others take the processors while the cluster starts", short=120, full=180,
      on=(POSTGRES, SQLITE))  # fmt: skip
 def starved(context: RowContext, result: Result) -> None:
-    """Rounds are seconds of busy loops, four for each processor. Each loop is a session of its own,
-    because Linux shares the processor by session. The cluster and its supervisor are killed as the
-    loops start. In full the loops go on after the last delivery, until the time is up. In short
-    loops and cluster share one processor, so that the tests beside it have the others; the cluster
-    is as nice as the loops there, or a start would take a minute."""
+    """Rounds are seconds of busy loops, four per processor. Each loop is a session of its own,
+    because Linux divides the processors between sessions. The cluster and its supervisor are killed
+    when the loops start. In the full form, the loops continue after the last delivery until the
+    time is up. In the short form, loops and cluster share one processor, so that tests that run in
+    parallel have the others. The cluster then has the same nice value as the loops, because
+    otherwise a start would take a minute."""
     count = context.full_or_short(200, 20)
     nice = context.full_or_short(5, 0)
     with Stage(context.url(), PENSTOCK_CLUSTER_NICE=nice) as stage:
@@ -51,7 +52,7 @@ def starved(context: RowContext, result: Result) -> None:
 
 
 def processors_for(stage: Stage, context: RowContext) -> Collection[int]:
-    """Return the processors to keep busy. The next cluster of the stage gets no others."""
+    """Return the processors to keep busy. The next cluster of the stage can use only these."""
     if context.full or not hasattr(os, "sched_setaffinity"):
         return range(psutil.cpu_count())
     one = {min(os.sched_getaffinity(0))}
@@ -61,7 +62,7 @@ def processors_for(stage: Stage, context: RowContext) -> Collection[int]:
 
 @contextmanager
 def busy_loops(processors: Collection[int]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Keep the processors busy with loops that each lead a session."""
+    """Keep the processors busy with loops, each in a session of its own."""
     command = [sys.executable, "-c", LOOP, str(os.getpid())]
     loops = [
         subprocess.Popen(command, start_new_session=True) for _ in range(LOOPS * len(processors))

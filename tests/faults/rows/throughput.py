@@ -1,4 +1,4 @@
-"""What is left of throughput and latency when `benchmarks/` has measured the rest."""
+"""Throughput and latency that `benchmarks/` does not measure."""
 
 import re
 import time
@@ -19,16 +19,16 @@ from tests.support.processes import eventually
 WORKERS = 4
 IDLE = 30.0  # seconds of two events a second
 P50, P99 = 0.25, 1.5  # seconds from accepted to delivered
-SINGLE = 500.0  # requests a second, one an event
-BATCHED = 0.5  # statements an event, from ingest to settled
+SINGLE = 500.0  # requests/s with one event each
+BATCHED = 0.5  # statements per event, from ingest to settled
 STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|SET|SELECT 1$)")
 
 
 @row("24", "One request an event, an idle system, statements an event", short=1_000, full=5_000)
 def speed(context: RowContext, result: Result) -> None:
-    """Rounds are events. benchmarks/run.py measures ingest, bulk delivery and latency under load;
-    this one what it does not: four lanes of calls that have no bulk form among it. In short only
-    statements are counted, and that all arrives."""
+    """Rounds are events. benchmarks/run.py measures ingest, bulk delivery and latency under load.
+    This row measures the rest, including four lanes with calls that have no bulk form. The short
+    form only counts the statements and checks that all events arrive."""
     url = context.url()
     context.servers.postgres.execute(
         f"ALTER DATABASE {url.rpartition('/')[2]} SET log_statement = 'all'"
@@ -52,8 +52,8 @@ def speed(context: RowContext, result: Result) -> None:
     p99 = quantiles(waits, n=100)[98]
     result.note = (
         f"{a_second:,.0f} requests/s of one event each by four workers; an idle system delivers "
-        f"within {median(waits):.3f} s (p50) and {p99:.3f} s (p99); {each:.2f} statements an event "
-        "of requests of 100, the watch's looks included"
+        f"within {median(waits):.3f} s (p50) and {p99:.3f} s (p99); {each:.2f} statements per "
+        "event in requests of 100, including those of the supervisor"
     )
     assert each <= BATCHED
     if context.full:
@@ -63,8 +63,8 @@ def speed(context: RowContext, result: Result) -> None:
 
 
 def linked(context: RowContext, result: Result) -> float:
-    """Let as many visitors become known as there are rounds, each by a call of its own, to a vendor
-    that costs next to nothing; four workers, a lane each. Return calls/s."""
+    """Link as many visitors to users as there are rounds, each with a call of its own. The vendor
+    responds at once; four workers deliver one lane each. Return calls/s."""
     marks: list[tuple[float, int]] = []
 
     def count(connection: socket) -> None:
@@ -86,6 +86,6 @@ def linked(context: RowContext, result: Result) -> float:
 
 
 def statements(context: RowContext) -> int:
-    """Return how many were logged until now, but for those that say nothing of the work."""
+    """Return how many statements were logged so far, except transaction control and the like."""
     text = (context.servers.postgres.folder / "log").read_text(errors="replace")
     return len(STATEMENT.findall(text))

@@ -1,4 +1,4 @@
-"""Nothing is invisible: whatever became of an event is found by its id, with the reason."""
+"""Traceability: the outcome of every event is found by its message id, with the reason."""
 
 import json
 import time
@@ -29,7 +29,7 @@ from tests.support.factories import make_token
 
 FOUND_WITHIN = 2.0  # seconds
 
-# Installation → what its delivery's state is, or None where there is none, and words of the reason.
+# Installation → state of its delivery (None without a delivery), and a part of the reason.
 EXPECTED_OUTCOMES: dict[str, tuple[str | None, str]] = {
     "Disabled": ("queued", "is paused by an admin. The delivery waits until it is resumed"),
     "Refused": ("queued", "rejected the credentials: HTTP 401"),
@@ -44,7 +44,7 @@ EXPECTED_OUTCOMES: dict[str, tuple[str | None, str]] = {
 
 @dataclass
 class Api:
-    """The management API, called as a program calls it."""
+    """A client of the management API, with a token."""
 
     token: str
 
@@ -60,8 +60,9 @@ class Api:
 
 @row("21", "Nothing is invisible", short=5, full=200, on=(SQLITE, POSTGRES), in_process=True)
 def nothing_invisible(context: RowContext, result: Result) -> None:
-    """Rounds are events, each meant for eight installations that do not deliver it. Each is found
-    by its message id with every reason within 2 s, and delivered once what was wrong is mended."""
+    """Rounds are events, each meant for eight installations that do not deliver it. Each event must
+    be found by its message id within 2 s, with every reason. Once a problem is fixed, its
+    installation must deliver every event."""
     limits = override_settings(API_RATE_LIMIT=0)
     with (
         limits,
@@ -84,7 +85,7 @@ def nothing_invisible(context: RowContext, result: Result) -> None:
         add_ledger_to(result)
         result.reasons["cancelled with the installation"] = context.rounds
     result.note = (
-        f"8 stories an event; found with its reasons in {slowest:.2f} s at the most; delivered "
+        f"8 outcomes per event; found with its reasons within {slowest:.2f} s; delivered "
         "after a resume, a replay or a backfill"
     )
     assert slowest <= FOUND_WITHIN
@@ -110,7 +111,7 @@ def work(penstock: InProcessPenstock, *names: str) -> None:
 
 
 def look_up(api: Api, message_id: str) -> float:
-    """Find an event by its message id, check every reason; return the seconds that took."""
+    """Find an event by its message id and check every reason; return the seconds of the lookup."""
     started = time.monotonic()
     [event] = api("GET", "events", message_id=message_id)["data"]
     whole = api("GET", f"events/{event['id']}")
@@ -128,7 +129,7 @@ def look_up(api: Api, message_id: str) -> float:
     return seconds
 
 
-# --- and back ---
+# --- fixes ---
 
 
 def enable(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
@@ -165,7 +166,7 @@ def fix_sources(api: Api, penstock: InProcessPenstock, installation: Installatio
 
 
 def backfill_later(api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
-    """Instead of those that are uninstalled, too."""
+    """Backfill an installation that replaces the uninstalled ones."""
     replay("backfill", api, penstock, installation)
 
 

@@ -1,4 +1,4 @@
-"""What operators do and are told: upgrades under load, and alarms."""
+"""Upgrades under load, and the notifications of alerts."""
 
 import json
 import shutil
@@ -22,9 +22,10 @@ from tests.faults.support.sdk_client import SdkClient, assert_delivered_once
 from tests.kills.stage import Stage
 from tests.support.processes import ROOT, Environment, eventually, manage
 
-STALLED, FAILING = 180.0, 300.0  # seconds until somebody is told, promised
-# seconds until all is over: a lane's next try on the schedule, the ten minutes of the failure rate
-# or more that goes well than failed in them, three quiet minutes, and the sweep's own
+STALLED, FAILING = 180.0, 300.0  # seconds until a notification is sent, as promised
+# Seconds until all incidents are closed. This covers the lane's next retry on the schedule, the
+# window of the failure rate (ten minutes, or less once successes outnumber failures in it), three
+# quiet minutes, and the interval of the sweep.
 ALL_OVER_SECONDS = 1_100.0
 VENDOR_FAULTS = {"6001": {"status": 503, "times": 0}, "6002": {"status": 400, "times": 0}}
 HURRY_SQL = (
@@ -32,18 +33,19 @@ HURRY_SQL = (
     "UPDATE delivery_incident SET seen_at = seen_at - interval '3 minutes' WHERE closed_at IS NULL",
 )
 MAX_WAIT_SECONDS = (
-    1.0  # seconds that anybody may wait for a lock, or for an answer, during a migration
+    1.0  # seconds that a statement may wait for a lock, or a client for a response, in a migration
 )
 
 
-# --- alarms --------------------------------------------------------------------------------------
+# --- alerts --------------------------------------------------------------------------------------
 
 
 @row("33", "Told when it stalls or fails, once, and when it is over", short=1, full=1)
 def alarms(context: RowContext, result: Result) -> None:
-    """One vendor is away, one refuses all, both come and go; every sweep could tell it again. In
-    short late is after 3 s, a second watch asks for a sweep every few seconds, and the quiet after
-    which an incident is over is moved into the past."""
+    """One vendor is unavailable and one refuses everything, both with an interruption. Each
+    incident must be notified once, although every sweep could repeat it. In the short form,
+    deliveries are late after 3 s, a second supervisor starts a sweep every few seconds, and the
+    last signs of an incident are moved into the past, so that it closes without the quiet time."""
     with RawVendor() as vendor, stage_with_alerts(context, vendor) as stage, ExitStack() as stack:
         stage.install("Stalled", "6001")
         stage.install("Failing", "6002")
@@ -60,7 +62,7 @@ def alarms(context: RowContext, result: Result) -> None:
                     limit - seconds_since(started),
                 )
                 result.recovery.append(seconds_since(started))
-            stage.set_faults()  # a moment of good weather
+            stage.set_faults()  # both vendors recover for a moment
             time.sleep(context.full_or_short(20.0, 2.0))
             stage.set_faults(*vendor_faults())
             time.sleep(context.full_or_short(60.0, 4.0))
@@ -72,21 +74,24 @@ def alarms(context: RowContext, result: Result) -> None:
     result.accepted = len(client.accepted)
     late, failing = result.recovery
     result.note = (
-        f"stalled told after {late:.0f} s, failing after "
-        f"{failing:.0f} s, the end of both within {over:.0f} s; {times.total()} notices in all"
+        f"stalled notified after {late:.0f} s, failing after {failing:.0f} s, the end of both "
+        f"within {over:.0f} s; {times.total()} notifications in all"
     )
-    # a vendor that is away fails too, which is an incident of its own
+    # Deliveries to the unavailable vendor also fail, which is an incident of its own.
     assert set(times) == {
         (event, *what)
         for event in ("opened", "closed")
         for what in (*expected, ("failing", "Stalled"))
     }
-    assert set(times.values()) == {1}, f"told more than once: {times}"
+    assert set(times.values()) == {1}, f"notified more than once: {times}"
 
 
 def wait_until_closed(context: RowContext, stage: Stage, vendor: RawVendor) -> float:
-    """Wait until the end of everything is told as well; return how long that took. What was refused
-    is in the window of ten minutes still: more of what is well."""
+    """Wait until the end of every incident is notified; return how many seconds that took.
+
+    The refused deliveries are still in the ten-minute window of the failure rate, so more events
+    are sent that succeed.
+    """
     ended = time.monotonic()
     with SdkClient(stage, prefix="more", pause=0.1).sending(threads=2, per_request=50):
         while len(count_notifications(vendor)) < 6:
@@ -113,13 +118,13 @@ def vendor_faults() -> list[dict[str, object]]:
 
 
 def hurry(context: RowContext, stage: Stage) -> None:
-    """Let lanes try again at once, and the quiet minutes of what nobody sees any more be over."""
+    """Make all lanes due, and make incidents close without their quiet minutes."""
     for statement in HURRY_SQL:
         context.servers.postgres.execute(statement, stage.env["DATABASE_URL"])
 
 
 def count_notifications(vendor: RawVendor) -> Counter[tuple[str, str, str]]:
-    """Return how often each beginning and end was told: (event, kind, about)."""
+    """Return how often each begin and end was notified, by (event, kind, about)."""
     calls = [json.loads(body)["incidents"] for body in list(vendor.requests)]
     return Counter((each["event"], each["kind"], each["about"]) for call in calls for each in call)
 
@@ -136,14 +141,15 @@ UPGRADED = "Upgraded under load, old workers beside the new web server"
 
 @row("25b", UPGRADED, short=2_000, full=5_000_000)
 def upgraded_under_load(context: RowContext, result: Result) -> None:
-    """Rounds are deliveries that the log has. The version before the newest migration runs and
-    takes events while `migrate` of this one runs; then its cluster goes on, beside our web."""
+    """Rounds are existing deliveries in the log. The version before the newest migration receives
+    events while this version runs `migrate`. Then the old cluster continues beside the web server
+    of this version."""
     with (
         older_version(context.folder / "older") as (root, name),
         Stage(context.url(empty=True), root=root) as old,
     ):
         url, server = old.env["DATABASE_URL"], context.servers.postgres
-        old.send(1)  # which the pile is made after
+        old.send(1)  # PILE_SQL copies its source
         pile = PILE_SQL.format(count=context.rounds).replace(
             "'queued', now()", "'delivered', now()"
         )
@@ -172,7 +178,7 @@ def upgraded_under_load(context: RowContext, result: Result) -> None:
     result.recovery.append(migrating)
     result.note = (
         f"from {name}: migrated within {migrating:.1f} s beside {context.rounds:,} deliveries; the "
-        f"longest wait for a lock {waits.value:.2f} s, the slowest answer {slowest:.2f} s"
+        f"longest wait for a lock {waits.value:.2f} s, the slowest response {slowest:.2f} s"
     )
     assert set(client.statuses()) == set(beside.statuses()) == {200}, f"ingest failed: {failed}"
     assert waits.value <= MAX_WAIT_SECONDS
@@ -186,7 +192,7 @@ def older_version(folder: Path) -> Iterator[tuple[Path, str]]:
     The version is PENSTOCK_UPGRADE_FROM, by default the one before the newest migration was added.
     """
     if git("rev-parse", "--is-shallow-repository") != "false":
-        raise RowUnavailable("git's history, which a shallow clone has not")
+        raise RowUnavailable("the git history, which a shallow clone lacks")
     apps = ("delivery/migrations", "integrations/migrations")
     newest = git("log", "-1", "--format=%H", "--diff-filter=A", "--", *apps)
     before = git("rev-parse", "--short", environ.get("PENSTOCK_UPGRADE_FROM", f"{newest}^"))
@@ -206,7 +212,7 @@ def git(*arguments: str) -> str:
 
 @contextmanager
 def new_web(old: Stage) -> Iterator[Environment]:
-    """Run this version's web server on the database of another one; give its environment."""
+    """Run the web server of this version on the old database; yield its environment."""
     env = old.env | {"PENSTOCK_WEB_BIND": f"127.0.0.1:{find_free_port()}"}
     host, _, port = env["PENSTOCK_WEB_BIND"].partition(":")
     command = [

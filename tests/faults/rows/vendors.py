@@ -1,4 +1,4 @@
-"""What vendors do to us: statuses, silence, nonsense, floods, and what they ask for."""
+"""Vendor behavior: statuses, silence, malformed responses, floods, and Retry-After."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ RETRIED_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 
 def published_decision(code: int) -> str:
-    """Return what docs/delivery.md says of a status."""
+    """Return the decision that docs/delivery.md documents for a status."""
     if 200 <= code < 300:
         return "delivered"
     if code in (401, 403):
@@ -58,7 +58,7 @@ def decision(lane: Lane, delivery: Delivery) -> str:
 def send_and_decide(
     penstock: InProcessPenstock, vendor: RawVendor, number: int
 ) -> tuple[str, Lane]:
-    """Send one more message; return what was decided, with the lane as it was then."""
+    """Send one more message; return the decision, and the lane as it was right after it."""
     penstock.send(*make_tracks(1, prefix=f"message-{number}"))
     lane = Lane.objects.get()
     penstock.drain_once(lane.pk)
@@ -74,7 +74,8 @@ def send_and_decide(
 
 @row("12a", "Every status from 200 to 599", short=40, full=400, on=BOTH, in_process=True)
 def statuses(context: RowContext, result: Result) -> None:
-    """The decision is the published one, and the next answer is never taken for this one's."""
+    """The decision must be the published one. After an interim 1xx response, the final response
+    must not be taken for that to the next request."""
     codes = list(range(200, 600))
     chosen = codes if context.rounds >= len(codes) else random.sample(codes, context.rounds)
     with RawVendor() as vendor, in_process_penstock(vendor.url) as penstock:
@@ -100,7 +101,7 @@ def build_response(headers: str, body: bytes = b"") -> bytes:
 
 
 def drip_a_body(connection: socket.socket) -> None:
-    """A body of no announced length, one byte each tenth of a second, for ever."""
+    """Send a body without an announced length, one byte every 0.1 s, without end."""
     connection.sendall(build_response(""))
     for _ in range(10_000):
         connection.sendall(b"a")
@@ -118,15 +119,15 @@ BROKEN: dict[str, Callable[[socket.socket], None]] = {
     "bad chunk": respond_with_bytes(
         build_response("Transfer-Encoding: chunked\r\n", b"zzz\r\n{}"), then_close=True
     ),
-    "no HTTP": respond_with_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", then_close=True),
-    "no number for a status": respond_with_bytes(b"HTTP/1.1 okay\r\n\r\n", then_close=True),
+    "not HTTP": respond_with_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", then_close=True),
+    "status not a number": respond_with_bytes(b"HTTP/1.1 okay\r\n\r\n", then_close=True),
     "1,000 headers": respond_with_bytes(
         build_response("X-More: 1\r\n" * 1_000 + "Content-Length: 0\r\n")
     ),
     "a header of 100 KB": respond_with_bytes(
         build_response(f"X-Long: {'a' * 100_000}\r\nContent-Length: 0\r\n")
     ),
-    "gzip that is none": respond_with_bytes(
+    "invalid gzip": respond_with_bytes(
         build_response("Content-Encoding: gzip\r\nContent-Length: 4\r\n", b"nope")
     ),
 }
@@ -134,7 +135,8 @@ BROKEN: dict[str, Callable[[socket.socket], None]] = {
 
 @row("12b", "No whole answer: network, TLS, nonsense", short=1, full=1, on=BOTH, in_process=True)
 def broken_answers(context: RowContext, result: Result) -> None:
-    """Each kind makes the lane wait, with words that name it, and is delivered afterwards."""
+    """Each kind makes the lane wait and record an error that names it; the message is delivered
+    afterwards."""
     said = {}
     with (
         RawVendor() as vendor,
@@ -159,7 +161,7 @@ def broken_answers(context: RowContext, result: Result) -> None:
 
 @contextmanager
 def short_timeouts(context: RowContext) -> Iterator[None]:
-    """In CI nobody waits as long as delivery does."""
+    """Shorten the timeouts of delivery in the short form."""
     if context.full:
         yield
         return
@@ -172,10 +174,10 @@ def short_timeouts(context: RowContext) -> Iterator[None]:
 
 @contextmanager
 def unreachable_urls(context: RowContext) -> Iterator[dict[str, str]]:
-    """Give addresses that no exchange comes of."""
+    """Yield URLs at which no request gets a response, by kind."""
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):  # more than its backlog takes: it hears no more
+        for _ in range(4):  # more than the backlog takes, so the server accepts no more
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
@@ -186,12 +188,12 @@ def unreachable_urls(context: RowContext) -> Iterator[dict[str, str]]:
             RawVendor(certificate=make_self_signed_certificate(context.folder))
         )
         yield {
-            # in CI a name server that does not answer would cost more than all the others
+            # In CI, a name server that does not respond would take longer than all other kinds.
             **({"unknown host": "http://vendor.invalid"} if context.full else {}),
             "connection refused": refused,
             "no connection": f"http://127.0.0.1:{full.getsockname()[1]}",
-            "TLS: none there": plain.url.replace("http:", "https:"),
-            "TLS: a certificate of nobody": unvouched.url,
+            "TLS: not offered": plain.url.replace("http:", "https:"),
+            "TLS: self-signed certificate": unvouched.url,
         }
 
 
@@ -212,7 +214,8 @@ def decide_unreachable(
 
 @row("11", "Retry-After, to the letter", short=60, full=500, on=BOTH, in_process=True)
 def retry_after(context: RowContext, result: Result) -> None:
-    """Seconds, dates, fractions, nonsense; on 429 and 503. Never early, at most 2 s late."""
+    """Sends seconds, dates, fractions and invalid values with 429 and 503. The retry must never be
+    early and at most 2 s late."""
     dice = random.Random(7)
     early, late, worst = 0, 0, 0.0
     with RawVendor() as vendor, in_process_penstock(vendor.url) as penstock:
@@ -234,11 +237,11 @@ def retry_after(context: RowContext, result: Result) -> None:
         ]
     assert (early, late) == (0, 0), f"{early} early, {late} more than 2 s late"
     assert all(0.0 <= over <= 0.5 for over in exact), f"late by {exact} s"
-    result.note = f"none early; at worst {max(worst, *exact):.2f} s late; longer than 1 h is 1 h"
+    result.note = f"none early; at most {max(worst, *exact):.2f} s late; capped at 1 h"
 
 
 def make_retry_after(dice: random.Random, number: int, now: datetime) -> tuple[str, float]:
-    """Return a Retry-After and the seconds that it asks for, from now on; 0 when unreadable."""
+    """Return a Retry-After and the seconds that it asks for, counted from now; 0 if invalid."""
     seconds = dice.choice([0, 1, 7, 30, 60, 119, 600, 3_590])
     then = (now + timedelta(seconds=seconds)).replace(microsecond=0)
     kinds = [
@@ -254,7 +257,7 @@ def make_retry_after(dice: random.Random, number: int, now: datetime) -> tuple[s
 
 
 def measure_lateness(penstock: InProcessPenstock, vendor: RawVendor, seconds: int) -> float:
-    """Have the worker wait it out; return how late it came, in seconds."""
+    """Let the worker wait for a Retry-After; return how many seconds late its request came."""
     asked = []
 
     def busy(connection: socket.socket) -> None:
@@ -289,7 +292,8 @@ FLOODS = {
 
 @row("17", "Hostile answers", short=1, full=3, on=BOTH, in_process=True)
 def hostile(context: RowContext, result: Result) -> None:
-    """Memory grows by at most 50 MB, nothing longer than 64 KB is kept, nothing is followed."""
+    """Memory may grow by at most 50 MB, no response longer than 64 KB may be kept, and no redirect
+    may be followed."""
     with RawVendor() as vendor, in_process_penstock(vendor.url) as penstock:
         penstock.install()
         send_and_decide(penstock, vendor, 0)
@@ -307,7 +311,7 @@ def hostile(context: RowContext, result: Result) -> None:
             len(text) for text in AttemptBody.objects.values_list("response_body", flat=True)
         )
         add_ledger_to(result)
-    result.note = f"memory grew by {grown:.0f} MB; {kept:,} characters kept at most"
+    result.note = f"memory grew by {grown:.0f} MB; at most {kept:,} characters were kept"
     assert grown <= 50
     assert kept <= client.MAX_RESPONSE_BYTES
 
@@ -318,7 +322,7 @@ def peak_mb() -> float:
 
 @row("8", "A vendor away for an hour", short=2_000, full=50_000, on=BOTH, in_process=True)
 def long_outage(context: RowContext, result: Result) -> None:
-    """Rounds are events. The waits are cut short; the schedule and the probes are the real ones."""
+    """Rounds are events. The waits are skipped; the schedule and the probes are the real ones."""
     with RawVendor(respond_with_status(503)) as vendor, in_process_penstock(vendor.url) as penstock:
         penstock.install()
         penstock.send(*make_tracks(context.rounds, users=500))
@@ -341,7 +345,7 @@ def long_outage(context: RowContext, result: Result) -> None:
         add_ledger_to(result)
     result.note = (
         f"{asked} requests in the hour; one event at a time after {opened:.0f} s; "
-        f"{probes} probe after the return, then all"
+        f"{probes} probe after the return, then all events"
     )
     assert result.delivered == context.rounds
     assert probes <= 2

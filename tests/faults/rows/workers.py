@@ -1,4 +1,4 @@
-"""Single workers that die, freeze, meet what kills them, or have a wrong clock."""
+"""Single workers that crash, freeze, meet a poison message, or have a wrong clock."""
 
 import random
 import re
@@ -18,19 +18,20 @@ from tests.faults.support.raw_vendor import (
 from tests.support.processes import eventually
 
 BOTH = (POSTGRES, SQLITE)
-REQUEST_SECONDS = 0.2  # seconds, a call of row 32
+REQUEST_SECONDS = 0.2  # duration of a call in row 32
 KEY = re.compile(rb'"idempotency_key":"([^"]+)"')
-SCRIPTS = ([], [], [], [], [500, 500], [400], [429], [None], [500, 429])  # None: no answer
-USERS, JOBS = 50, 40
+SCRIPTS = ([], [], [], [], [500, 500], [400], [429], [None], [500, 429])  # None: no response
+USERS, JOBS = 50, 40  # jobs per user
 
 
 class ScriptedVendor:
-    """A vendor with a script for each message: a request gets the worst that its messages have."""
+    """A vendor with a script of responses for each message. A request gets the worst response that
+    is due for any of its messages."""
 
     def __init__(self, scripts: dict[str, list[int | None]]):
         self.scripts = scripts
         self.guilty = {key for key, script in scripts.items() if 400 in script}
-        self.taken: list[str] = []  # in the order of the first time
+        self.taken: list[str] = []  # in the order of first acceptance
         self.times: Counter[str] = Counter()
         self.lock = threading.Lock()
 
@@ -54,9 +55,9 @@ class ScriptedVendor:
 
 @row("9", "Order per user, with scripted answers and kills", short=2, full=10, on=BOTH)
 def order(context: RowContext, result: Result) -> None:
-    """RudderStack's test: 50 users, 40 jobs each, requests of ten, answers scripted for each job;
-    in short 20 users with 5. Beyond it, rounds are kills of the worker. Delays of retries are a
-    hundredth."""
+    """RudderStack's test: 50 users with 40 jobs each, requests of ten, and scripted responses for
+    each job; in the short form 20 users with 5 jobs. In addition, the worker is killed once per
+    round. Retry delays are a hundredth of the usual ones."""
     dice = random.Random(9)
     users, each_has = context.full_or_short((USERS, JOBS), (20, 5))
     jobs = [message(n, n % users, prefix="job") for n in range(users * each_has)]
@@ -79,7 +80,7 @@ def order(context: RowContext, result: Result) -> None:
     assert result.failed == len(judge.guilty)
     assert set(judge.taken) == set(judge.scripts) - judge.guilty
     assert not out_of_order_keys(judge.taken), f"out of order: {out_of_order_keys(judge.taken)[:3]}"
-    assert result.again <= 10 * context.rounds, "more was sent again than was under way"
+    assert result.again <= 10 * context.rounds, "more was sent again than had been under way"
 
 
 def message(number: int, user: int, *, prefix: str) -> dict[str, object]:
@@ -90,7 +91,7 @@ def message(number: int, user: int, *, prefix: str) -> dict[str, object]:
 
 
 def out_of_order_keys(keys: list[str]) -> list[str]:
-    """Return what came after something of its user that was sent later."""
+    """Return the keys that arrived after a later message of the same user."""
     last: defaultdict[str, int] = defaultdict(int)
     found = []
     for key in keys:
@@ -103,7 +104,8 @@ def out_of_order_keys(keys: list[str]) -> list[str]:
 
 @row("13", "A message that kills its worker", short=1, full=3, on=BOTH)
 def poison(context: RowContext, result: Result) -> None:
-    """Whoever shapes it is killed on the spot. It fails after at most five claims."""
+    """A worker that shapes the message is killed at once. The message must fail after at most five
+    claims."""
     with RawVendor() as vendor:
         penstock = BarePenstock(context.url(), vendor.url)
         for number in range(context.rounds):
@@ -126,14 +128,14 @@ def poison(context: RowContext, result: Result) -> None:
             result.recovery.append(time.monotonic() - started)
         penstock.add_ledger_to(result)
         result.reasons["workers crashed on it"] = result.failed
-        result.note = "a worker dies four times, the fifth leaves the message alone"
+        result.note = "four workers crash; the fifth does not process the message"
         assert result.failed == context.rounds
 
 
 @row("16", "A worker that comes back from the dead", short=1, full=5, on=BOTH)
 def zombie(context: RowContext, result: Result) -> None:
-    """SIGSTOP during the request, until the lease has run out and another worker has delivered;
-    then SIGCONT and the answer. The lease is 3 s here."""
+    """A worker is stopped with SIGSTOP during its request, until its lease has expired and another
+    worker has delivered. Then it gets SIGCONT and the response. The lease is 3 s here."""
     gates: list[threading.Event] = []
 
     def slow_once(connection) -> None:
@@ -162,12 +164,12 @@ def zombie(context: RowContext, result: Result) -> None:
                     first.thaw()
                     time.sleep(1.5)
             keys = [KEY.findall(body) for body in vendor.requests[before:]]
-            assert keys == [keys[0]] * 2, "what was sent again had other keys"
+            assert keys == [keys[0]] * 2, "the second request had other keys"
             result.again += len(keys[0])
         states = penstock.states()
         assert {(state, attempts) for state, _, attempts in states.values()} == {("delivered", 1)}
         [(written,)] = penstock.read("SELECT count(*) FROM delivery_attempt")
-        assert written == context.rounds, "the late worker wrote its attempt down"
+        assert written == context.rounds, "the late worker recorded its attempt"
         penstock.add_ledger_to(result)
         result.note = "the late worker wrote nothing; both requests had the same keys"
 
@@ -178,8 +180,8 @@ def is_all_settled(penstock: BarePenstock) -> bool:
 
 @row("31", "The clock jumps by an hour, forth and back", short=1, full=3, on=BOTH)
 def clock(context: RowContext, result: Result) -> None:
-    """A worker is killed in a request while its clock is ahead: its lease ends in an hour, and yet
-    another one goes on."""
+    """A worker whose clock is ahead is killed during a request. Although its lease ends only in an
+    hour, another worker must continue."""
     file = context.folder / "clock"
     jumps = context.full_or_short((0, 3_600, 0, -3_600, 0), (3_600, 0, -3_600, 0))
     with RawVendor() as vendor:
@@ -211,8 +213,9 @@ def respond_ok(connection) -> None:
 
 @row("32", "Four lanes for a slow vendor without bulk calls", short=12, full=200, on=BOTH)
 def partitions(context: RowContext, result: Result) -> None:
-    """Rounds are users; each has to be linked by a call of its own, which takes 200 ms. That it is
-    three times as fast is asserted in full only, that several lanes call at once in both."""
+    """Rounds are users; linking each takes a call of its own, which lasts 200 ms. Both forms assert
+    that several lanes call at once. Only the full form asserts that four lanes are three times as
+    fast."""
     seconds, at_once = {}, {}
     for lanes in (1, 4):
         seconds[lanes], at_once[lanes] = linking(context, result, lanes)
@@ -225,7 +228,7 @@ def partitions(context: RowContext, result: Result) -> None:
 
 
 def linking(context: RowContext, result: Result, lanes: int) -> tuple[float, int]:
-    """Return the seconds from the first call to the last, and how many there were at once."""
+    """Return the seconds from the first call to the last, and the most simultaneous calls."""
     times: list[float] = []
     under_way: list[int] = []
     most = 0

@@ -1,4 +1,4 @@
-"""A Penstock without web server and cluster: a database, events in it, hands, and a vendor here."""
+"""A Penstock without web server and cluster: a database with events, bare workers, a raw vendor."""
 
 import json
 import sqlite3
@@ -49,7 +49,7 @@ class BarePenstock:
         return manage(self.env, "shell", "-v", "0", "-c", script)
 
     def send(self, *messages: dict[str, object]) -> None:
-        # a file: an argument may have 128 KB, which 2,000 messages have not room in
+        # A file, because an argument is limited to 128 KB, too little for 2,000 messages.
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(messages, file)
             file.flush()
@@ -63,7 +63,7 @@ class BarePenstock:
         return {key: tuple(each) for key, *each in self.read(STATES_SQL)}
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return rows without a process of Django's, which costs a second."""
+        """Return rows without a Django process, whose start takes a second."""
         url = self.env["DATABASE_URL"]
         if url.startswith("sqlite"):
             with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20.0)) as database:

@@ -1,14 +1,17 @@
-"""A worker without django-q2 around it: it drains what is stranded, until it is stopped.
+"""A worker without django-q2. It drains all lanes that need a worker until it is stopped.
 
-`python -m tests.faults.support.bare_worker '{"name": "a", "schedule": [0.1], …}'`. So that
-faults of one worker can be made at will, and time be scaled: the code that leases, sends and
+`python -m tests.faults.support.bare_worker '{"name": "a", "schedule": [0.1], …}'`
+
+With it, tests cause faults of a single worker and scale its times. The code that leases, sends and
 settles is the real one.
 
-name       of its cluster; at the start it frees what its predecessor of that name held
-schedule   of retries, seconds
-lease, read, total   seconds
-crash_on    a text: whoever shapes an event that has it, dies on the spot
-clock      a file with the seconds by which the clock is wrong
+name       name of its cluster; at the start, the worker releases the leases of that name
+schedule   the retry schedule, in seconds
+lease      duration of a lease in seconds
+read       read timeout of a request in seconds
+total      time limit of a request in seconds
+crash_on   a text; shaping an event whose message id contains it kills the worker
+clock      path of a file with the seconds by which the clock is wrong
 """
 
 import json
@@ -26,7 +29,7 @@ from tests.support.processes import ROOT, Environment
 
 
 class BareWorker:
-    """The process; use as a context manager."""
+    """The process of a bare worker; use as a context manager."""
 
     def __init__(self, env: Environment, name: str, **options: Any):
         self.env = env | {"PENSTOCK_CLUSTER": name, "DJANGO_SETTINGS_MODULE": "config.settings"}

@@ -1,4 +1,4 @@
-"""Penstock inside of pytest's own process, with its real database and a vendor on localhost."""
+"""Penstock in pytest's own process, with its real database and a vendor on localhost."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +25,7 @@ class InProcessPenstock:
     """One source, and installations of Heap whose vendor is `vendor_url`."""
 
     def __init__(self, vendor_url: str):
-        settings.SANDBOX_URL = vendor_url  # of the override that `at` made
+        settings.SANDBOX_URL = vendor_url  # in the override of `in_process_penstock`
         self.source = Source.objects.create(name="Faults")
 
     def install(self, name: str = "Heap", **fields: object) -> Installation:
@@ -40,12 +40,12 @@ class InProcessPenstock:
             send_in(self.source, *messages[start : start + 1_000])
 
     def drain_once(self, lane_id: int) -> None:
-        """Work on a lane once: without waiting for the vendor."""
+        """Drain a lane once, without the waits between retries."""
         with patch.object(drain, "SHORT_WAIT", 0):
             drain.drain_lane(lane_id)
 
     def make_all_due(self) -> None:
-        """Let the time pass until every lane, and what was set aside, is due."""
+        """Make every lane and every delivery that was set aside due now."""
         Lane.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
         Delivery.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
 
@@ -70,7 +70,7 @@ def make_tracks(count: int, *, users: int = 1, prefix: str = "inside") -> list[d
 
 
 def add_ledger_to(result: Result) -> None:
-    """Add the ledger to the result; it must close."""
+    """Add the ledger to the result. The ledger must close."""
     book = build_ledger()
     assert book.closes, book
     result.accepted += book.stored

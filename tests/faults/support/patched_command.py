@@ -1,4 +1,4 @@
-"""A command of ours with some constants of its process changed, where a short form cannot wait.
+"""Runs a command of manage.py with changed constants, so that a short form need not wait.
 
 `python -m tests.faults.support.patched_command
 '{"delivery.operations.supervisor.SWEEP_LATE": 3}' cluster`. Times are in seconds.

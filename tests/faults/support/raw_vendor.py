@@ -1,4 +1,4 @@
-"""A vendor below HTTP: it answers each request with whatever bytes, or with none."""
+"""A vendor at the socket level, which responds to each request with any bytes or with none."""
 
 import socket
 import ssl
@@ -20,10 +20,11 @@ OK_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class RawVendor:
-    """Use as a context manager. `answer` is called after each request, on its connection.
+    """A vendor on localhost; use as a context manager.
 
-    on_sni      is told the name for which each TLS connection asks
-    requests   bodies that came, in order
+    answer     is called with the connection after each request
+    on_sni     is called with the server name that each TLS connection asks for
+    requests   bodies of the requests, in order of arrival
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class RawVendor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # wakes the thread that accepts; close() alone would not
+        with suppress(OSError):  # shutdown() wakes the accepting thread; close() alone would not
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
@@ -71,7 +72,7 @@ class RawVendor:
                 pass
 
     def _read(self, connection: socket.socket) -> bool:
-        """Read one request; say whether there was one."""
+        """Read one request; return whether there was one."""
         data = b""
         while b"\r\n\r\n" not in data:
             more = connection.recv(65_536)
@@ -102,7 +103,7 @@ def respond_with_status(code: int, headers: str = "", body: bytes = b"said") -> 
 
 
 def respond_in_turn(*answers: Responder) -> Responder:
-    """Return an answer that is each of these in turn, and the last one from then on."""
+    """Return a responder that uses each of these in turn and then repeats the last one."""
     left = list(answers)
 
     def send(connection: socket.socket) -> None:
@@ -112,19 +113,19 @@ def respond_in_turn(*answers: Responder) -> Responder:
 
 
 def never_respond(connection: socket.socket) -> None:
-    """Say nothing until the other side goes."""
+    """Send nothing until the client closes the connection."""
     connection.recv(1)
 
 
 def drip_response(connection: socket.socket) -> None:
-    """One byte each tenth of a second, for ever."""
+    """Send one byte every 0.1 s, without end."""
     for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 10_000:
         connection.sendall(bytes([byte]))
         time.sleep(0.1)
 
 
 def make_self_signed_certificate(folder: Path) -> Path:
-    """Make a certificate that nobody vouches for, with its key in the same file."""
+    """Make a self-signed certificate with its key in the same file; return the path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vendor.example")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Looking at something all the time while something else happens."""
+"""Samplers that measure a value repeatedly while other code runs."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,8 +20,11 @@ OTHER_CONNECTIONS_SQL = """
 
 
 class MaxSampler:
-    """The greatest that `look` returned, asked every so many seconds while the block ran. What it
-    raised is raised at the end of the block."""
+    """The greatest value that `look` returned while the block ran; use as a context manager. If
+    `look` raises an exception, the end of the block raises it.
+
+    every  seconds between two calls of `look`
+    """
 
     def __init__(self, look: Callable[[], float], *, every: float):
         self.look, self.every, self.value = look, every, 0.0
@@ -49,12 +52,12 @@ class MaxSampler:
 
 
 def longest_lock_wait(url: str) -> AbstractContextManager[MaxSampler]:
-    """Give the longest that anybody waited for a lock of this database, in seconds."""
+    """Measure the longest wait for a lock on the server, in seconds."""
     return max_of_query(url, LONGEST_LOCK_WAIT_SQL, every=0.01)
 
 
 def most_connections(url: str) -> AbstractContextManager[MaxSampler]:
-    """Give the most connections that this database had."""
+    """Measure the most simultaneous connections to this database."""
     return max_of_query(url, OTHER_CONNECTIONS_SQL, every=0.05)
 
 
@@ -68,14 +71,14 @@ def max_of_query(url: str, query: str, *, every: float) -> Iterator[MaxSampler]:
 
 
 def max_worker_memory(stage: Stage) -> MaxSampler:
-    """Return the most that a worker of the cluster has, in bytes."""
+    """Measure the most memory that a worker of the cluster uses, in bytes."""
     return MaxSampler(lambda: largest_worker_memory(stage), every=0.2)
 
 
 def largest_worker_memory(stage: Stage) -> int:
-    """Return the memory of the largest worker, in bytes; 0 when there is none at the moment."""
+    """Return the memory of the largest worker in bytes, or 0 if there is no worker."""
     sizes = [0]
     for worker in stage.find("worker"):
-        with suppress(psutil.Error):  # it ended meanwhile
+        with suppress(psutil.Error):  # the worker ended
             sizes.append(worker.memory_info().rss)
     return max(sizes)

@@ -1,8 +1,9 @@
-"""A monitoring system: a process of its own, so that what is timed is not its neighbours' Python.
+"""A monitoring system that reads a page repeatedly.
 
     python -m tests.faults.support.scraper http://127.0.0.1:8080/v1/admin/metrics TOKEN 30
 
-Writes the seconds of each answer as a JSON list; fails at the first that is not 200.
+It is a process of its own, so that other threads of the test do not distort the times. It prints
+the seconds of each response as a JSON list, and fails at the first response that is not 200.
 """
 
 import http.client
@@ -11,11 +12,11 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-SCRAPE_INTERVAL = 0.2  # seconds between two looks: as a monitoring system, but oftener
+SCRAPE_INTERVAL = 0.2  # seconds between two requests, shorter than that of a monitoring system
 
 
 def scrape(url: str, token: str, seconds: float) -> list[float]:
-    """Read a page again and again over one connection; return the seconds that each took."""
+    """Read a page repeatedly over one connection; return the seconds of each request."""
     where, took = urlsplit(url), []
     web = http.client.HTTPConnection(where.netloc, timeout=30)
     until = time.monotonic() + seconds

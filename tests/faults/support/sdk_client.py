@@ -1,4 +1,4 @@
-"""A client that behaves as an SDK does, and the reckoning afterwards."""
+"""A client that sends like an SDK, and the check that all its messages were delivered once."""
 
 import json
 import threading
@@ -15,13 +15,13 @@ from tests.faults.registry import Result
 from tests.kills.stage import WRITE_KEY, Stage
 from tests.support.processes import eventually
 
-ACCEPT_TIMEOUT = 180.0  # seconds in which a message must have been taken, whatever happens
+ACCEPT_TIMEOUT = 180.0  # seconds within which a message must be accepted, whatever happens
 UNLIMITED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResponse:
-    """status: 0 when none came."""
+    """The response to a request; its status is 0 if none came."""
 
     started: float  # monotonic
     ended: float
@@ -30,7 +30,7 @@ class IngestResponse:
 
 
 class SdkClient:
-    """Sends each message until it was told 200; many threads, each with a user of its own."""
+    """Sends each message until the response is 200, in several threads with one user each."""
 
     def __init__(self, stage: Stage, *, prefix: str = "m", pause: float = 0.0):
         self.url = f"http://{stage.env['PENSTOCK_WEB_BIND']}/v1/batch"
@@ -46,7 +46,7 @@ class SdkClient:
     def sending(
         self, *, threads: int, per_request: int = 5, most: int = UNLIMITED
     ) -> Iterator[None]:
-        """Send from many threads until the block ends, or so many requests were made."""
+        """Send from several threads until the block ends or `most` requests were made."""
         requests_left = iter(range(most))
         lock = threading.Lock()
 
@@ -72,7 +72,7 @@ class SdkClient:
             self.stopped.set()
             for each in workers:
                 each.join(ACCEPT_TIMEOUT)
-        assert not self.given_up, f"never taken: {self.given_up[:3]}"
+        assert not self.given_up, f"never accepted: {self.given_up[:3]}"
 
     def message(self, number: int, user: int) -> dict[str, object]:
         return {
@@ -105,11 +105,11 @@ class SdkClient:
         return made
 
     def between(self, start: float, end: float) -> list[IngestResponse]:
-        """Return the answers to requests that began and ended in that time."""
+        """Return the responses to requests that began and ended in that time."""
         return [a for a in list(self.answers) if a.started >= start and a.ended <= end]
 
     def was_taken_after(self, moment: float) -> bool:
-        """Return whether a request that began after that was answered with 200."""
+        """Return whether a request that began after that moment was answered with 200."""
         return any(a.started > moment and a.status == 200 for a in reversed(self.answers))
 
     def statuses(self) -> Counter[int]:
@@ -119,10 +119,11 @@ class SdkClient:
 def assert_delivered_once(
     stage: Stage, ids: set[str], result: Result, *, within: float = 90.0, piled: int = 0
 ) -> None:
-    """Wait until the queue is empty and check: the ledger closes, and the vendor holds each
-    accepted message exactly once. Nobody may have been told 200 for less, nor stored more.
+    """Wait until the queue is empty; assert that the ledger closes and that the vendor holds each
+    accepted message exactly once. Exactly the accepted messages must be stored.
 
-    piled  deliveries that were put in by SQL as if they had been delivered
+    ids    the accepted messages
+    piled  number of delivered deliveries that were inserted by SQL
     """
     stage.set_faults()
     eventually(lambda: not stage.has_queued(), within, "deliveries are left")

@@ -1,4 +1,4 @@
-"""Whether anything that is secret can be found anywhere afterwards."""
+"""Secrets that must not appear in logs, pages, the API or a dump of the database."""
 
 import re
 import secrets
@@ -23,9 +23,10 @@ APIS = (
 
 @row("19", "Secrets as canaries", short=1, full=1)
 def canaries(context: RowContext, result: Result) -> None:
-    """Seven secrets through success, refusal, a vendor that repeats them, and a lost key; then they
-    are looked for in the dump of the database, the logs, the API and the admin's pages: the first
-    150 that links lead to, in short the first 30."""
+    """Seven secrets are in use during successful and refused deliveries, with a vendor that repeats
+    one of them, and with a lost key. They are then searched for in a dump of the database, the
+    logs, the API and the admin: in the first 150 pages that its links lead to, in the short form in
+    the first 30."""
     pages = context.full_or_short(150, 30)
     kept = {
         name: f"canary-{name}-{secrets.token_hex(8)}"
@@ -58,7 +59,7 @@ def canaries(context: RowContext, result: Result) -> None:
         places["the log, key lost"] = stage.up.output
     places["the dump"] = dump_database(url)
     result.accepted = 52
-    result.note = f"{len(kept)} secrets looked for in {len(places)} places"
+    result.note = f"{len(kept)} secrets searched for in {len(places)} places"
     assert find_canaries(kept, places) == []
 
 
@@ -72,7 +73,7 @@ def find_canaries(kept: dict[str, str], places: dict[str, str]) -> list[str]:
 
 
 def collect_pages(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, str]:
-    """Return what the API answers and what the admin shows, by address."""
+    """Return the responses of the API and the pages of the admin, by path."""
     base = f"http://{stage.env['PENSTOCK_WEB_BIND']}"
     places = {}
     with requests.Session() as web:
@@ -91,7 +92,7 @@ def collect_pages(stage: Stage, kept: dict[str, str], pages: int) -> dict[str, s
             answer = web.get(urljoin(base, path), timeout=30)
             places[path] = answer.text
             todo += LINK.findall(answer.text)
-    assert len(done) > 5, "the admin could not be walked through"
+    assert len(done) > 5, "the links of the admin could not be followed"
     return places
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis of our own, to be killed: nobody else's is touched."""
+"""PostgreSQL and Redis servers of the suite's own, which it may kill."""
 
 import shutil
 import signal
@@ -16,7 +16,7 @@ from tests.support.services import ServiceMissing, database_url_on
 
 
 class Servers:
-    """Those that a run needs, each started when it is asked for first; use as a context manager."""
+    """The servers of a run, each started on first use; use as a context manager."""
 
     def __init__(self) -> None:
         self.stack = ExitStack()
@@ -39,10 +39,10 @@ class Servers:
 
 
 class Postgres(PostgresServer):
-    """One server, many databases."""
+    """One server with many databases."""
 
     def crash(self) -> None:
-        """Stop at once, as after a loss of power; what is not in the log is gone."""
+        """Stop at once, as in a power failure; anything not in the write-ahead log is lost."""
         self.stop("immediate")
 
     def new_database(self) -> str:
@@ -56,7 +56,7 @@ class Postgres(PostgresServer):
 
 
 class Redis:
-    """A Redis that keeps nothing on disk. Raises ServiceMissing where there is no redis-server."""
+    """A Redis that keeps nothing on disk. Raises ServiceMissing without a redis-server in PATH."""
 
     def __init__(self) -> None:
         program = shutil.which("redis-server")
@@ -72,7 +72,7 @@ class Redis:
              "--appendonly", "no"],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        eventually(self.answers, 10.0, "Redis does not answer")
+        eventually(self.answers, 10.0, "Redis does not respond")
 
     def answers(self) -> bool:
         try:
