@@ -70,9 +70,9 @@ def line_sort_key(each: Line) -> tuple[int, str, str]:
 def format_table(lines: list[Line]) -> str:
     """Return the table, followed by the notes of the rows."""
     notes = [f"* **{each['number']}**, {each['database']}: {each['note']}" for each in lines]
-    said = [note for note, each in zip(notes, lines, strict=True) if each["note"]]
+    shown = [note for note, each in zip(notes, lines, strict=True) if each["note"]]
     places = sorted({f"{each['date']}, {each['machine']}" for each in lines})
-    table = [HEAD, *map(format_line, lines), "", f"Run on {'; '.join(places)}.", "", *said]
+    table = [HEAD, *map(format_line, lines), "", f"Run on {'; '.join(places)}.", "", *shown]
     return "\n".join(table) + "\n"
 
 

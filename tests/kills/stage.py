@@ -151,8 +151,8 @@ class Stage:
         """Return whether deliveries are queued. This is faster than the ledger, which takes a
         process."""
         url = f"http://{self.env['PENSTOCK_WEB_BIND']}/v1/admin/deliveries"
-        asked = {"params": {"state": "queued", "limit": 1}, "timeout": 30}
-        answer = self.web.get(url, headers={"Authorization": f"Bearer {self.token}"}, **asked)
+        options = {"params": {"state": "queued", "limit": 1}, "timeout": 30}
+        answer = self.web.get(url, headers={"Authorization": f"Bearer {self.token}"}, **options)
         assert answer.ok, answer.text
         return bool(answer.json()["data"])
 

@@ -69,9 +69,9 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     stage.send(COUNT, users=500)
     eventually(lambda: stage.count_received() == COUNT, COUNT / 100 + 60, stage.up.output)
     eventually(lambda: not stage.has_queued(), 60.0)
-    asked = {"installation": 1, "states": ["delivered"]}
+    selection = {"installation": 1, "states": ["delivered"]}
 
-    one = f"/{call_replays_api(stage, 'POST', '', **asked)['id']}"
+    one = f"/{call_replays_api(stage, 'POST', '', **selection)['id']}"
     seen = wait_for_progress(stage, one)
     cancelled = cancel_replay(stage, one)
     ended = call_replays_api(stage, "GET", one)
@@ -82,7 +82,7 @@ def test_a_cancelled_replay_stops_and_two_of_one_range_send_nothing_new(stage, c
     assert sent_again == ended["queued"] - ended["taken_back"]
 
     began = time.monotonic()
-    again = run_replays(stage, asked, {**asked, "event": "Step"})
+    again = run_replays(stage, selection, {**selection, "event": "Step"})
     took = time.monotonic() - began
     eventually(lambda: not stage.has_queued(), 60.0)
     assert stage.ledger_line()["delivered"] == COUNT

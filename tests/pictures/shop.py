@@ -187,8 +187,8 @@ class Shop:
             made = self.call("POST", "integration-catalog/heap/install", wanted)
             self.ids[each["name"]] = made["id"]
         for name, sources in INSTALLATION_SOURCES.items():
-            fed_by = [self.ids[each] for each in sources]
-            self.call("PATCH", f"installations/{self.ids[name]}", {"sources": fed_by})
+            source_ids = [self.ids[each] for each in sources]
+            self.call("PATCH", f"installations/{self.ids[name]}", {"sources": source_ids})
         for name, role in USERS.items():
             wanted = {"username": name, "role": role, "email": f"{name}@shop.example"}
             self.ids[name] = self.call(

@@ -112,12 +112,12 @@ def check_installation(installation: Installation, count: int) -> None:
 
 
 def check_incidents(*well: str) -> None:
-    told = {each.about: (each.kind, each.text) for each in Incident.objects.all()}
-    assert told.keys() == BROKEN.keys(), told
+    incidents = {each.about: (each.kind, each.text) for each in Incident.objects.all()}
+    assert incidents.keys() == BROKEN.keys(), incidents
     for name, (kind, words) in BROKEN.items():
-        assert told[name][0] == kind, told[name]
-        assert words in told[name][1], told[name]
-        assert SECRET["api_key"] not in told[name][1]
+        assert incidents[name][0] == kind, incidents[name]
+        assert words in incidents[name][1], incidents[name]
+        assert SECRET["api_key"] not in incidents[name][1]
 
 
 def repair(made: dict[str, Installation], blueprint: dict) -> None:
@@ -125,8 +125,8 @@ def repair(made: dict[str, Installation], blueprint: dict) -> None:
     for name in ("Mapping", "Old blueprint"):
         revisions.save_revision(Installation.objects.get(pk=made[name].pk), blueprint, by=None)
     for name in ("Secrets", "Config"):
-        mended = Installation.objects.get(pk=made[name].pk)
-        install.reconfigure(mended, name=name, config=CONFIG | SECRET)
+        installation = Installation.objects.get(pk=made[name].pk)
+        install.reconfigure(installation, name=name, config=CONFIG | SECRET)
     deliveries.deliver_again(Delivery.objects.filter(state="failed"), timezone.now())
 
 

@@ -33,18 +33,18 @@ def noisy_neighbours(context: RowContext, result: Result) -> None:
         for app_id in hang + drip + healthy:
             stage.install(app_id)
         numbers = [1, *range(len(hang + drip) + 2, len(hang + drip + healthy) + 2)]
-        well, sent = measure_p99(numbers, context, stage, 0)
+        all_healthy, sent = measure_p99(numbers, context, stage, 0)
         stage.set_faults(*make_faults(hang, delay_s=30), *make_faults(drip, drip_s=1))
-        with_sick, more = measure_p99(numbers, context, stage, sent)
+        with_faulty, more = measure_p99(numbers, context, stage, sent)
         account = next(iter(stage.ledger_lines().values()))
     result.accepted = sent + more
     result.delivered = account["delivered"]
     result.note = (
-        f"p99 from accepted to delivered {well:.2f} s while all are healthy, {with_sick:.2f} s "
-        "with the faulty vendors; the counts are of one healthy installation"
+        f"p99 from accepted to delivered {all_healthy:.2f} s while all are healthy, "
+        f"{with_faulty:.2f} s with the faulty vendors; the counts are of one healthy installation"
     )
     # the few samples of the short form are noisy on a machine that is busy with other work
-    assert with_sick <= context.full_or_short(2 * well, max(2 * well, NOISE))
+    assert with_faulty <= context.full_or_short(2 * all_healthy, max(2 * all_healthy, NOISE))
 
 
 def make_faults(app_ids: list[str], **how: float) -> list[dict[str, object]]:
@@ -183,12 +183,12 @@ def backlog(context: RowContext, result: Result) -> None:
         context.servers.postgres.execute("ANALYZE", stage.env["DATABASE_URL"])
         stage.set_faults()
         marks, memory = [(time.monotonic(), 0)], []
-        while (held := stage.count_received() - 1) < count:
-            marks.append((time.monotonic(), held))
+        while (received := stage.count_received() - 1) < count:
+            marks.append((time.monotonic(), received))
             memory.append(largest_worker_memory(stage) / 2**20)
             assert time.monotonic() - marks[0][0] < 60.0 + count / 200
             time.sleep(context.full_or_short(1.0, 0.1))
-        marks.append((time.monotonic(), held))
+        marks.append((time.monotonic(), received))
         eventually(lambda: not stage.has_queued(), 60.0)
         account = stage.ledger_line()
         result.add(account)

@@ -153,7 +153,7 @@ def stopped_under_load(context: RowContext, result: Result) -> None:
                 time.sleep(random.uniform(0.0, 0.5))
                 started = time.monotonic()
                 watch.terminate()
-                gone, alive = psutil.wait_procs(everyone, timeout=20.0)
+                ended, alive = psutil.wait_procs(everyone, timeout=20.0)
                 slowest = max(slowest, time.monotonic() - started)
                 assert not alive, f"{len(alive)} processes were left after 20 s"
         assert_delivered_once(stage, client.accepted, result)

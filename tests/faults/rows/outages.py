@@ -110,8 +110,8 @@ def wait_until_accepted_arrived(stage: Stage, client: SdkClient, seconds: float)
     """Wait until the vendor has received everything accepted so far and at least one newer event;
     return how many seconds that took."""
     wanted = len(client.accepted) + 50
-    said = stage.up.output[-2_000:]
-    return eventually(lambda: stage.count_received() > wanted, seconds, said)
+    output = stage.up.output[-2_000:]
+    return eventually(lambda: stage.count_received() > wanted, seconds, output)
 
 
 def set_read_only(server, name: str, read_only: str) -> None:

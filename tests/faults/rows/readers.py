@@ -60,22 +60,22 @@ def long_log(context: RowContext, result: Result) -> None:
                 look(stage, pages, WARMING)
             seen = look(stage, pages, context.full_or_short(LOOKING, 4.0))
         errors = locked(stage, url)
-        said = statements(logged(context)[before:])
+        executed = statements(logged(context)[before:])
         eventually(lambda: came(context, url).keys() == {"delivered"}, 120.0, "deliveries are left")
-        held = [each["idempotency_key"] for each in stage.events()]
+        keys = [each["idempotency_key"] for each in stage.events()]
     result.accepted, result.delivered = len(client.accepted), came(context, url)["delivered"]
-    result.lost, result.doubled = len(client.accepted - {*held}), len(held) - len({*held})
+    result.lost, result.doubled = len(client.accepted - {*keys}), len(keys) - len({*keys})
     lists_p95, metrics_p95 = (p95(seen[kind]) for kind in ("list", "metrics"))
     slowest = max(seen["list"])
     result.note = (
         f"{len(seen['list'])} pages by {VIEWERS} viewers: p95 {lists_p95:.3f} s, slowest "
         f"{slowest:.2f} s, largest {max(seen['bytes']) / 1e3:.0f} KB; metrics p95 "
         f"{metrics_p95:.3f} s; with the tables locked every page said {sorted(errors)}; "
-        f"{len(said):,} statements, none counts the log or skips rows"
+        f"{len(executed):,} statements, none counts the log or skips rows"
     )
     assert result.delivered == RECEIVING * result.accepted
     assert (result.lost, result.doubled) == (0, 0)
-    assert not [each for each in said if COUNTED.search(each) or SKIPPED.search(each)]
+    assert not [each for each in executed if COUNTED.search(each) or SKIPPED.search(each)]
     assert 200 not in errors, "a page that could not be read was answered with 200"
     assert max(seen["bytes"]) <= BYTES
     if not context.full:
@@ -125,9 +125,9 @@ def look(stage: Stage, pages: list[str], seconds: float) -> dict[str, list[float
             time.sleep(THINKING / VIEWERS)
         for each in threads:
             each.join(seconds + 60.0)
-        said, _ = process.communicate(timeout=seconds + 60.0)
+        output, _ = process.communicate(timeout=seconds + 60.0)
     assert process.returncode == 0, "the metrics could not be read"
-    seen["metrics"] = json.loads(said)
+    seen["metrics"] = json.loads(output)
     return seen
 
 

@@ -48,9 +48,9 @@ def replays_killed(context: RowContext, result: Result) -> None:
         began = utc_now()
         by_filter, by_time = {"event": "Step"}, {"event": "Step", "since": since}
         both = ((by_filter, stage.sent), (by_time, stage.sent[early:]))
-        asked, rate = context.full_or_short((both, RATE), (both[1:], SLOW))
-        done = [replay_and_kill(stage, live, wanted, len(them), rate) for wanted, them in asked]
-        sent = Counter(stage.sent) + Counter([each for _, them in asked for each in them])
+        replays, rate = context.full_or_short((both, RATE), (both[1:], SLOW))
+        done = [replay_and_kill(stage, live, wanted, len(ids), rate) for wanted, ids in replays]
+        sent = Counter(stage.sent) + Counter([each for _, ids in replays for each in ids])
         assert_replayed_once(stage, sent, live.ids, result)
         beside = p99(stage, live, began)
     rates = " and ".join(f"{pace:,.0f}/s" for pace, _ in done)
@@ -125,12 +125,12 @@ def replay_and_kill(
     """Run the wanted replay and kill the whole cluster midway; live events arrive until shortly
     before the kill. Return how many deliveries were queued per second, and by how many bytes a
     worker grew."""
-    asked = {"installation": 1, "states": ["delivered"], **wanted}
-    found = call_replays_api(stage, "POST", "/preview", **asked)
+    selection = {"installation": 1, "states": ["delivered"], **wanted}
+    preview = call_replays_api(stage, "POST", "/preview", **selection)
     before, started = largest_worker_memory(stage), time.monotonic()
     with max_worker_memory(stage) as memory:
         with live.sending():
-            path = f"/{call_replays_api(stage, 'POST', '', **asked, rate=pace)['id']}"
+            path = f"/{call_replays_api(stage, 'POST', '', **selection, rate=pace)['id']}"
             eventually(
                 lambda: call_replays_api(stage, "GET", path)["queued"] >= 0.35 * matching, 300.0
             )
@@ -146,8 +146,8 @@ def replay_and_kill(
             lambda: call_replays_api(stage, "GET", path)["state"] == "done", 60.0, stage.up.output
         )
     replay = call_replays_api(stage, "GET", path)
-    assert (found["count"], found["exact"]) == (matching, True), (
-        f"preview {found}, {matching} match"
+    assert (preview["count"], preview["exact"]) == (matching, True), (
+        f"preview {preview}, {matching} match"
     )
     assert replay["queued"] == matching, f"{replay['queued']} queued again, {matching} match"
     assert replay["outcome"] == {"delivered": matching}
@@ -170,7 +170,7 @@ def assert_replayed_once(
     assert set(times) == set(ids)
     assert not wanted - times, "a message was not sent again"
     result.again = (times - wanted).total()
-    held = stage.events_by_app()
-    result.doubled = sum(held.values()) - len(set(sent)) - 2 * len(live)
+    received = stage.events_by_app()
+    result.doubled = sum(received.values()) - len(set(sent)) - 2 * len(live)
     assert (result.lost, result.doubled) == (0, 0), f"lost {result.lost}, doubled {result.doubled}"
     assert result.again <= 2 * MAX_RESENT, f"{result.again} messages were sent too often"

@@ -64,7 +64,7 @@ class FakeResolver:
     literals are resolved as usual."""
 
     def __init__(self, **answers: list[list[str]]):
-        self.answers = {f"{name}.example": given for name, given in answers.items()}
+        self.answers = {f"{name}.example": script for name, script in answers.items()}
         self.asked: list[str] = []
         self.real = socket.getaddrinfo
 
@@ -72,8 +72,8 @@ class FakeResolver:
         if host not in self.answers:
             return self.real(host, port, family, *rest, **options)
         self.asked.append(host)
-        given = self.answers[host]
-        addresses = given.pop(0) if len(given) > 1 else given[0]
+        script = self.answers[host]
+        addresses = script.pop(0) if len(script) > 1 else script[0]
         return [entry for each in addresses for entry in self.real(each, port, family, *rest)]
 
 
@@ -155,12 +155,12 @@ def check_lying_names(vendor: RawVendor) -> int:
     }
     for name in lies:
         with watch_connections(**{name: lies[name]}) as (_, connected):
-            said = refusal_of(f"http://{name}.example:{vendor.port}/")
-        assert "is not a public address" in said, f"{name}: {said}"
+            reason = refusal_of(f"http://{name}.example:{vendor.port}/")
+        assert "is not a public address" in reason, f"{name}: {reason}"
         assert connected == [], f"{name} opened a socket to {connected}"
     with watch_connections(rebinding=[[PUBLIC], ["127.0.0.1"]]) as (server, connected):
-        said = refusal_of(f"http://rebinding.example:{vendor.port}/")
-    assert "connections are blocked" in said, said
+        reason = refusal_of(f"http://rebinding.example:{vendor.port}/")
+    assert "connections are blocked" in reason, reason
     assert (connected, len(server.asked)) == ([PUBLIC], 1), "the name was resolved again"
     with watch_connections(rebinding=[["127.0.0.1"]]) as (
         _,

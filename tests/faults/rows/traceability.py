@@ -79,8 +79,8 @@ def nothing_invisible(context: RowContext, result: Result) -> None:
         made["Later"] = penstock.install("Later")
         slowest = max(look_up(api, str(each["messageId"])) for each in messages)
         vendor.answer = respond_with_bytes(OK_RESPONSE)
-        for name, mend in FIXES.items():
-            mend(api, penstock, made[name])
+        for name, fix in FIXES.items():
+            fix(api, penstock, made[name])
             assert count_delivered(made[name]) == context.rounds, f"{name} was not delivered"
         add_ledger_to(result)
         result.reasons["cancelled with the installation"] = context.rounds
@@ -114,18 +114,20 @@ def look_up(api: Api, message_id: str) -> float:
     """Find an event by its message id and check every reason; return the seconds of the lookup."""
     started = time.monotonic()
     [event] = api("GET", "events", message_id=message_id)["data"]
-    whole = api("GET", f"events/{event['id']}")
+    details = api("GET", f"events/{event['id']}")
     seconds = time.monotonic() - started
-    told: dict[str, tuple[str | None, str]] = {
+    outcomes: dict[str, tuple[str | None, str]] = {
         each["installation"]["name"]: (each["state"], each["summary"])
-        for each in whole["deliveries"]
+        for each in details["deliveries"]
     }
-    told |= {each["installation"]["name"]: (None, each["reason"]) for each in whole["absences"]}
-    told = {name.split(" (uninstalled")[0]: each for name, each in told.items()}
-    assert told.keys() == EXPECTED_OUTCOMES.keys(), sorted(told)
+    outcomes |= {
+        each["installation"]["name"]: (None, each["reason"]) for each in details["absences"]
+    }
+    outcomes = {name.split(" (uninstalled")[0]: each for name, each in outcomes.items()}
+    assert outcomes.keys() == EXPECTED_OUTCOMES.keys(), sorted(outcomes)
     for name, (state, words) in EXPECTED_OUTCOMES.items():
-        assert told[name][0] == state, f"{name}: {told[name]}"
-        assert words in told[name][1], f"{name}: {told[name]}"
+        assert outcomes[name][0] == state, f"{name}: {outcomes[name]}"
+        assert words in outcomes[name][1], f"{name}: {outcomes[name]}"
     return seconds
 
 
@@ -143,8 +145,8 @@ def resume(api: Api, penstock: InProcessPenstock, installation: Installation) ->
 
 
 def replay(kind: str, api: Api, penstock: InProcessPenstock, installation: Installation) -> None:
-    asked = {"installation": installation.pk, "kind": kind}
-    started = api("POST", "replays", asked)
+    body = {"installation": installation.pk, "kind": kind}
+    started = api("POST", "replays", body)
     window = pace.ReplayWindow()
     while job.step_replay(started["id"], window, timezone.now()) is not None:
         work(penstock, installation.name)

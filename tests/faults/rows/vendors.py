@@ -137,7 +137,7 @@ BROKEN: dict[str, Callable[[socket.socket], None]] = {
 def broken_answers(context: RowContext, result: Result) -> None:
     """Each kind makes the lane wait and record an error that names it; the message is delivered
     afterwards."""
-    said = {}
+    errors = {}
     with (
         RawVendor() as vendor,
         in_process_penstock(vendor.url) as penstock,
@@ -148,15 +148,15 @@ def broken_answers(context: RowContext, result: Result) -> None:
             vendor.answer = answer
             found, lane = send_and_decide(penstock, vendor, number)
             assert found == "waits", f"{kind}: {found}"
-            said[kind] = lane.last_error
+            errors[kind] = lane.last_error
         with unreachable_urls(context) as addresses:
             for number, (kind, url) in enumerate(addresses.items()):
-                found, said[kind] = decide_unreachable(penstock, url, vendor.url, number)
+                found, errors[kind] = decide_unreachable(penstock, url, vendor.url, number)
                 assert found == "waits", f"{kind}: {found}"
         add_ledger_to(result)
-    assert all(said.values()), said
-    result.rounds = len(said)
-    result.note = f"kinds: {', '.join(said)}"
+    assert all(errors.values()), errors
+    result.rounds = len(errors)
+    result.note = f"kinds: {', '.join(errors)}"
 
 
 @contextmanager
@@ -181,8 +181,8 @@ def unreachable_urls(context: RowContext) -> Iterator[dict[str, str]]:
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        with RawVendor() as gone:
-            refused = gone.url
+        with RawVendor() as stopped:
+            refused = stopped.url
         plain = stack.enter_context(RawVendor())
         unvouched = stack.enter_context(
             RawVendor(certificate=make_self_signed_certificate(context.folder))
@@ -198,7 +198,7 @@ def unreachable_urls(context: RowContext) -> Iterator[dict[str, str]]:
 
 
 def decide_unreachable(
-    penstock: InProcessPenstock, url: str, well: str, number: int
+    penstock: InProcessPenstock, url: str, working_url: str, number: int
 ) -> tuple[str, str]:
     settings.SANDBOX_URL = url
     penstock.send(*make_tracks(1, prefix=f"away-{number}"))
@@ -206,7 +206,7 @@ def decide_unreachable(
     penstock.drain_once(lane.pk)
     lane.refresh_from_db()
     found = decision(lane, Delivery.objects.order_by("-pk")[0])
-    settings.SANDBOX_URL = well
+    settings.SANDBOX_URL = working_url
     Lane.objects.all().resume()
     penstock.drain_once(lane.pk)
     return found, lane.last_error
@@ -258,20 +258,20 @@ def make_retry_after(dice: random.Random, number: int, now: datetime) -> tuple[s
 
 def measure_lateness(penstock: InProcessPenstock, vendor: RawVendor, seconds: int) -> float:
     """Let the worker wait for a Retry-After; return how many seconds late its request came."""
-    asked = []
+    arrivals = []
 
     def busy(connection: socket.socket) -> None:
-        asked.append(time.monotonic())
+        arrivals.append(time.monotonic())
         respond_with_status(429, f"Retry-After: {seconds}\r\n")(connection)
 
-    def well(connection: socket.socket) -> None:
-        asked.append(time.monotonic())
+    def ready(connection: socket.socket) -> None:
+        arrivals.append(time.monotonic())
         connection.sendall(OK_RESPONSE)
 
-    vendor.answer = respond_in_turn(busy, well)
+    vendor.answer = respond_in_turn(busy, ready)
     penstock.send(*make_tracks(1, prefix=f"exact-{seconds}"))
     drain.drain_lane(Lane.objects.get().pk)
-    return asked[1] - asked[0] - seconds
+    return arrivals[1] - arrivals[0] - seconds
 
 
 FLOODS = {
@@ -334,17 +334,17 @@ def long_outage(context: RowContext, result: Result) -> None:
                 opened = waited
             waited += (lane.due_at - timezone.now()).total_seconds()
             penstock.make_all_due()
-        asked = len(vendor.requests)
+        request_count = len(vendor.requests)
         vendor.answer = respond_with_bytes(OK_RESPONSE)
         started = time.monotonic()
         penstock.drain_once(lane.pk)
         while Delivery.objects.filter(state="queued").exists():
             penstock.drain_once(lane.pk)
         result.recovery.append(time.monotonic() - started)
-        probes = [count_events(body) for body in vendor.requests[asked:]].count(1)
+        probes = [count_events(body) for body in vendor.requests[request_count:]].count(1)
         add_ledger_to(result)
     result.note = (
-        f"{asked} requests in the hour; one event at a time after {opened:.0f} s; "
+        f"{request_count} requests in the hour; one event at a time after {opened:.0f} s; "
         f"{probes} probe after the return, then all events"
     )
     assert result.delivered == context.rounds

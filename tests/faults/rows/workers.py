@@ -203,8 +203,8 @@ def clock(context: RowContext, result: Result) -> None:
                     eventually(lambda: is_all_settled(penstock), 60.0)
                     result.recovery.append(time.monotonic() - started)
         penstock.add_ledger_to(result)
-    held = [key for body in vendor.requests for key in KEY.findall(body)]
-    result.again = len(held) - len(set(held))
+    keys = [key for body in vendor.requests for key in KEY.findall(body)]
+    result.again = len(keys) - len(set(keys))
 
 
 def respond_ok(connection) -> None:

@@ -100,9 +100,9 @@ class SdkClient:
             status, retry_after = answer.status_code, answer.headers.get("Retry-After", "")
         except requests.RequestException:
             web.close()
-        made = IngestResponse(started, time.monotonic(), status, retry_after)
-        self.answers.append(made)
-        return made
+        response = IngestResponse(started, time.monotonic(), status, retry_after)
+        self.answers.append(response)
+        return response
 
     def between(self, start: float, end: float) -> list[IngestResponse]:
         """Return the responses to requests that began and ended in that time."""
@@ -131,11 +131,11 @@ def assert_delivered_once(
     result.add(account)
     result.delivered -= piled
     result.accepted += len(ids)
-    held = [each["idempotency_key"] for each in stage.events()]
+    received = [each["idempotency_key"] for each in stage.events()]
     result.again += stage.count_repeats()
-    result.doubled += len(held) - len(set(held))
-    result.lost += len(ids - set(held))
+    result.doubled += len(received) - len(set(received))
+    result.lost += len(ids - set(received))
     stored = account["in_scope"] - piled
     assert stored == len(ids), f"{stored} stored, {len(ids)} accepted"
     assert (result.lost, result.doubled) == (0, 0), f"lost {result.lost}, doubled {result.doubled}"
-    assert set(held) == ids
+    assert set(received) == ids
