@@ -70,7 +70,7 @@ def long_log(context: RowContext, result: Result) -> None:
     result.note = (
         f"{len(seen['list'])} pages by {VIEWERS} viewers: p95 {lists_p95:.3f} s, slowest "
         f"{slowest:.2f} s, largest {max(seen['bytes']) / 1e3:.0f} KB; metrics p95 "
-        f"{metrics_p95:.3f} s; with the tables locked every page said {sorted(errors)}; "
+        f"{metrics_p95:.3f} s; with the tables locked every page returned {sorted(errors)}; "
         f"{len(executed):,} statements, none counts the log or skips rows"
     )
     assert result.delivered == RECEIVING * result.accepted
