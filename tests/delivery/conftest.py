@@ -13,7 +13,7 @@ def source(db):
 
 @pytest.fixture
 def vendor(settings):
-    """A vendor that answers on a local port; the sandbox region of installations points at it."""
+    """A vendor server on a local port; the sandbox region of installations points to it."""
     with FakeVendor() as vendor:
         settings.SANDBOX_URL = vendor.url
         yield vendor

@@ -1,4 +1,4 @@
-"""A transaction in few messages is one all the same: all of it or nothing, and never in silence."""
+"""Bulk transactions: few messages to the database, all or nothing, and no silent failure."""
 
 from contextlib import suppress
 
@@ -43,7 +43,7 @@ def test_what_comes_after_the_commit_gives_its_rows():
 
 
 def fails(error, act):
-    """Have a transaction in which `act` does something, and which ends in that error."""
+    """Run a transaction in which `act` does something; expect it to end in this error."""
     with pytest.raises(error):
         run(act)
 
@@ -98,11 +98,11 @@ def test_an_error_of_ours_undoes_all():
 @pytest.fixture
 def postgresql():
     if connection.vendor != "postgresql":
-        pytest.skip("SQLite says at once what fails")
+        pytest.skip("SQLite reports each failure at once")
 
 
 def test_a_failure_that_somebody_overlooked_is_told_at_the_end(postgresql):
-    """PostgreSQL answers the COMMIT of what has failed with a ROLLBACK, and no error."""
+    """PostgreSQL rolls back on the COMMIT of a failed transaction and reports no error."""
 
     def act(transaction):
         transaction.do(inserted("a"))

@@ -1,4 +1,4 @@
-"""The ledger closes, and says so when it does not."""
+"""The ledger: when it closes, and the discrepancies that it finds."""
 
 import json
 from datetime import timedelta
@@ -119,7 +119,7 @@ def test_a_missing_event_is_found(source):
     assert not build_ledger().closes
 
 
-@pytest.mark.django_db(transaction=True)  # it sets the isolation of its own transaction
+@pytest.mark.django_db(transaction=True)  # the command sets its own isolation level
 def test_the_command_prints_a_table_and_json_and_fails_when_it_does_not_close(source, capsys):
     installed()
     put_in(source, 2)
@@ -136,11 +136,11 @@ def test_the_command_prints_a_table_and_json_and_fails_when_it_does_not_close(so
     assert "DOES NOT CLOSE" in capsys.readouterr().out
 
 
-# --- in parts ----------------------------------------------------------------------------------
+# --- by hour and by event name -----------------------------------------------------------------
 
 
 def hours_ago(number):
-    """Let everything there is have been received that many hours ago."""
+    """Make all events and tallies look as if they were received `number` hours ago."""
     at = timezone.now() - timedelta(hours=number)
     Event.objects.update(received_at=at)
     Tally.objects.update(at=at)
@@ -183,7 +183,7 @@ def test_each_name_has_its_states_and_what_has_no_name_its_type(source):
     assert found == {"E": (2, 1), "identify": (1, 0)}
 
 
-# --- holes -------------------------------------------------------------------------------------
+# --- discrepancies -----------------------------------------------------------------------------
 
 
 def test_it_is_the_same_when_the_tallies_are_rolled_up(source):

@@ -1,4 +1,4 @@
-"""Metrics count what happened, exactly, whether it is rolled up or not."""
+"""The metrics: exact counts, before and after a roll-up."""
 
 import random
 import threading
@@ -47,7 +47,7 @@ def drain():
 
 
 def settled(source, *, at, installation, count=1, state="delivered", seconds=1.0):
-    """Note a batch in which that many were settled, each so many seconds after it was queued."""
+    """Record a batch of `count` deliveries, each settled `seconds` after it was queued."""
     each = results.DeliveryResult(
         delivery_id=0, source_id=source.pk, queued_at=at - timedelta(seconds=seconds), state=state
     )
@@ -244,7 +244,7 @@ def test_minutes_are_forgotten_before_hours(source):
 @pytest.mark.django_db(transaction=True)
 def test_a_reader_never_counts_a_row_twice_or_not_at_all(source):
     if connection.vendor != "postgresql":
-        pytest.skip("SQLite's test database is of one connection.")
+        pytest.skip("SQLite's test database has one connection")
     heap = factories.make_installation()
     for _ in range(300):
         settled(source, at=timezone.now(), installation=heap)

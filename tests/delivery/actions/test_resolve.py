@@ -1,4 +1,4 @@
-"""Failed deliveries that somebody dealt with elsewhere, and what is done to all that match."""
+"""Resolutions of failed deliveries, and actions on all deliveries that match a search."""
 
 import re
 from datetime import timedelta
@@ -57,7 +57,7 @@ def resolve_all(note="Sent by hand."):
     return resolve_deliveries(Delivery.objects.all(), note, timezone.now())
 
 
-# --- what it means -----------------------------------------------------------------------------
+# --- the effect of a resolution ----------------------------------------------------------------
 
 
 def test_it_stays_failed_and_says_who_when_and_what_was_done(api, heap):
@@ -129,7 +129,7 @@ def test_home_looks_through_so_many_failures_and_no_further(heap, monkeypatch):
     assert home.recent_failure_groups(timezone.now()) == []
 
 
-# --- undone ------------------------------------------------------------------------------------
+# --- after a resolution: delivering again, replays, purges -------------------------------------
 
 
 def test_to_deliver_it_again_undoes_it_and_a_new_failure_is_not_resolved(heap):
@@ -182,7 +182,7 @@ def test_it_is_purged_with_its_delivery(heap):
     assert (Delivery.objects.count(), Resolution.objects.count()) == (0, 0)
 
 
-# --- found again -------------------------------------------------------------------------------
+# --- search and export -------------------------------------------------------------------------
 
 
 def test_the_search_and_the_files_know_it(client, api, heap):
@@ -201,7 +201,7 @@ def test_the_search_and_the_files_know_it(client, api, heap):
     assert "Failed, resolved" in client.get(f"{LOG}{resolved.pk}/change/").content.decode()
 
 
-# --- by hand, and all that match ---------------------------------------------------------------
+# --- selected deliveries and whole searches ----------------------------------------------------
 
 
 def test_those_that_are_ticked_after_a_page_that_asks_for_the_note(client, heap):

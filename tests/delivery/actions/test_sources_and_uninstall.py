@@ -1,4 +1,4 @@
-"""Which sources feed which installation, their write keys, and what uninstalling leaves."""
+"""The sources of an installation, its settings and uninstalling it; the write keys of sources."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ from tests.support import factories
 pytestmark = pytest.mark.django_db
 
 
-# --- feeding -------------------------------------------------------------------------------------
+# --- the sources of an installation --------------------------------------------------------------
 
 
 def test_an_installation_gets_events_of_its_sources_only():
@@ -61,7 +61,7 @@ def test_a_source_that_is_not_there_feeds_nothing():
     assert refused.value.fields == {"sources": "There is no source 99."}
 
 
-# --- changing ------------------------------------------------------------------------------------
+# --- changing an installation --------------------------------------------------------------------
 
 
 def test_what_is_changed_is_changed_and_the_rest_stays():

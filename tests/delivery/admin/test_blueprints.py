@@ -1,4 +1,4 @@
-"""The pages of a blueprint, as a browser asks for them."""
+"""The blueprint pages of the admin, as a browser requests them."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""How pages of the admin show states, figures and times."""
+"""The formatting of states, figures and times in the admin."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +32,7 @@ def test_times_are_written_in_utc_and_marked_for_the_viewers_zone():
 
 
 def test_a_time_in_a_sentence_is_marked_too_and_the_rest_is_escaped():
-    now = NOON + timedelta(days=8)  # the texts of both times end alike
+    now = NOON + timedelta(days=8)  # both times end with the same text
     inner = timed_text("next attempt {at}", now, at=now)
     html = mark_times(timed_text("<b> since {since}; {inner}", now, since=NOON, inner=inner))
     assert f'&lt;b&gt; since <time datetime="{NOON.isoformat()}" data-clock>2026-11-21 12:' in html

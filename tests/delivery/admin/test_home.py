@@ -1,4 +1,4 @@
-"""Home, sources, system: is everything all right, and how is it connected?"""
+"""Pages of the admin: home, installations, sources, incidents, system, audit log."""
 
 import json
 import re
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 HOME = "/admin/"
 MINE = "/admin/integrations/installation/"
 MOST_QUERIES = 15
-# a count of a slice is bounded, any other walks the log
+# A count of a slice is bounded; any other count reads through the log.
 SLOW = re.compile(r"COUNT\(\*\)(?! FROM \(SELECT)|OFFSET [1-9]", re.IGNORECASE)
 
 
@@ -227,7 +227,7 @@ def test_a_source_says_when_it_was_last_seen_and_how_much_came(client):
     assert "never" in text_of(read_page(client, "/admin/integrations/source/"))
     event = {"event": "A", "userId": "u", "writeKey": source.write_key}
     client.post("/v1/track", json.dumps(event), content_type="application/json")
-    for _ in range(2):  # from the tally, then from the metrics
+    for _ in range(2):  # first from the tally, then from the metrics
         text = text_of(read_page(client, "/admin/integrations/source/"))
         assert re.search(r"1 (\d+ s|1 min) ago", text)  # the metrics count by the minute
         rollup.roll_up_metrics(timezone.now())
@@ -367,7 +367,7 @@ def test_activity_and_audit_log_show_who_changed_what_but_no_secret(client):
     assert "canary-secret" not in page + activity
 
 
-# --- what pages cost -----------------------------------------------------------------------------
+# --- the cost of pages ---------------------------------------------------------------------------
 
 
 def test_no_page_takes_many_queries_or_counts_or_skips_rows(client):
@@ -391,7 +391,7 @@ def test_no_page_takes_many_queries_or_counts_or_skips_rows(client):
         assert not [each for each in about_log if SLOW.search(each)], address
 
 
-# --- trying it -----------------------------------------------------------------------------------
+# --- tests of a connection and test events -------------------------------------------------------
 
 
 def test_a_connection_can_be_tested_before_and_after_installing(client, settings):

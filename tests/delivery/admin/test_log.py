@@ -51,7 +51,7 @@ def _logged_in(client):
 
 
 def listed(client, **params):
-    """The ids of the deliveries that the list shows, in its order."""
+    """Return the ids of the deliveries that the list shows, in its order."""
     return [
         int(pk) for pk in re.findall(r'name="id" value="(\d+)"', read_page(client, LOG, **params))
     ]
@@ -109,7 +109,7 @@ def test_pages_of_a_search_that_an_index_answers_go_back_too(client, monkeypatch
 
 
 def test_a_row_leads_to_its_delivery_and_to_its_person(client):
-    make_event()  # so that events and deliveries have different numbers
+    make_event()  # so that events and deliveries have different ids
     delivery = make_delivery(event=make_event(user_id="ada lovelace"))
     html = read_page(client, LOG)
     assert f'<a class="log-open" href="{LOG}{delivery.pk}/change/">' in html
@@ -645,7 +645,7 @@ def test_what_is_queued_can_be_cancelled_and_delivered_again_after_all(client):
 
 def test_a_row_says_when_it_is_tried_next_and_until_when(client):
     delivery = make_delivery(error="VendorUnavailable")
-    assert " left" not in text_of(read_page(client, LOG))  # it was not tried in vain yet
+    assert " left" not in text_of(read_page(client, LOG))  # no attempt has failed yet
     make_attempt(delivery, status=503, outcome="VendorUnavailable")
     Delivery.objects.update(queued_at=timezone.now() - timedelta(days=2, hours=1))
     Lane.objects.update(due_at=timezone.now() + timedelta(minutes=5, seconds=5))
@@ -716,7 +716,7 @@ def test_filters_are_chips_that_can_be_taken_away(client):
     html = read_page(client, LOG, q='user:ada event:"Order Completed" state:failed')
     assert 'aria-label="Remove the filter user:ada"' in html
     assert 'href="?q=event%3A%22Order+Completed%22+state%3Afailed"' in html
-    assert "Remove the filter state:failed" not in html  # it is chosen above
+    assert "Remove the filter state:failed" not in html  # the state is chosen above the list
 
 
 def test_a_filter_that_no_index_knows_is_tried_on_a_bounded_part_of_the_log(client, monkeypatch):

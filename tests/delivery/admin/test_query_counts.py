@@ -1,4 +1,4 @@
-"""With 200,000 deliveries, what every page of the admin asks of the database."""
+"""The queries of every page of the admin, with 200,000 deliveries."""
 
 import json
 import subprocess
@@ -10,14 +10,15 @@ from benchmarks import pages
 
 pytestmark = pytest.mark.end_to_end
 
-# They look through 10,000 deliveries at a time. To join those with 100,000 events PostgreSQL
-# rightly reads all of these; of the 5,000,000 that benchmarks/pages.py is for, it does not.
+# These searches scan 10,000 deliveries at a time and join them with events. PostgreSQL is right to
+# read all of 100,000 events for that; it does not read all of the 5,000,000 events that
+# benchmarks/pages.py is meant for.
 JOINED = ("event:", "type:", "source:", "status:", "attempts:", "-state:", "-installation:")
 
 
 @pytest.fixture(scope="module")
 def costs(long_log):
-    """What each page costs in a log of 200,000 deliveries."""
+    """The cost of each page in a log of 200,000 deliveries."""
     command = [sys.executable, pages.__file__, long_log, "--turns", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr

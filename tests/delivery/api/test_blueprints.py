@@ -1,4 +1,4 @@
-"""Revisions, previews and tests of an installation by the management API."""
+"""Revisions, previews and tests of an installation in the management API."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ def heap(settings):
 
 @pytest.fixture
 def api(client, heap):
-    """Call an address below the installation; return the answer's status and JSON."""
+    """Call an address below the installation; return the status and JSON of the response."""
     return caller(client, heap, make_token())
 
 
@@ -159,7 +159,7 @@ def test_an_old_revision_is_made_the_newest_again(api, heap):
     assert api("revisions/9/roll-back", {})[0] == 404
 
 
-# --- trying ------------------------------------------------------------------------------------
+# --- previews and tests ------------------------------------------------------------------------
 
 
 def test_a_preview_of_a_message_shows_actions_and_requests(api, heap):
@@ -214,7 +214,7 @@ def test_a_test_event_is_sent_and_the_answer_told(api, heap, settings):
 
 
 def test_a_connection_is_tested(api, heap, settings):
-    assert not api("test-connection", {})[1]["ok"]  # nobody is there
+    assert not api("test-connection", {})[1]["ok"]  # no vendor is running
     with FakeVendor(400, 200) as vendor:
         settings.SANDBOX_URL = vendor.url
         status, body = api("test-connection", {})

@@ -1,4 +1,4 @@
-"""The log by the management API."""
+"""The log in the management API."""
 
 import json
 from datetime import timedelta
@@ -111,7 +111,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(api, name, value):
 
 def test_the_list_takes_as_many_queries_for_many_as_for_one(api, django_assert_num_queries):
     make_attempt(make_delivery(state="delivered"))
-    api("GET", LIST)  # notes the use of the token
+    api("GET", LIST)  # records the use of the token
     with CaptureQueriesContext(connection) as first:
         api("GET", LIST)
     for _ in range(20):

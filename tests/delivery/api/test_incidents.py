@@ -1,4 +1,4 @@
-"""Incidents by the management API."""
+"""Incidents in the management API."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ INCIDENTS = "/v1/admin/incidents"
 
 @pytest.fixture
 def refused():
-    """An installation whose vendor rejected the credentials, as the alarms found it."""
+    """An installation whose vendor rejected the credentials, which opened an incident."""
     heap = factories.make_installation()
     Lane.objects.update(paused=True, last_error="HTTP 401")
     alerts.update_incidents(timezone.now() - timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""With 200,000 deliveries, no list of the API reads a table from end to end."""
+"""Query plans of the API's lists: with 200,000 deliveries, no list reads a whole table."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What was refused on arrival, by the API."""
+"""Rejections in the management API."""
 
 from datetime import timedelta
 

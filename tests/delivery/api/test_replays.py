@@ -1,4 +1,4 @@
-"""Replays by the management API and in the admin."""
+"""Replays in the management API and in the admin."""
 
 import json
 

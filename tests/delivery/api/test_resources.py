@@ -1,4 +1,4 @@
-"""Installations, sources, events, attempts, metrics and the system by the management API."""
+"""Installations, sources, events, attempts, metrics and the system in the management API."""
 
 from datetime import timedelta
 
@@ -211,7 +211,7 @@ def test_what_came_in_while_it_was_uninstalled_is_cancelled_by_the_sweep():
     assert Delivery.objects.get().state == "cancelled"
 
 
-# --- which sources feed what ---------------------------------------------------------------------
+# --- the sources of an installation --------------------------------------------------------------
 
 
 def test_an_installation_gets_events_of_its_sources_only(api):

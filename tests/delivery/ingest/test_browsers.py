@@ -1,4 +1,4 @@
-"""Pages: CORS, beacons, and SDKs that start from our host alone."""
+"""Requests from web pages: CORS, beacons, and SDKs that need no host but ours to start."""
 
 import json
 

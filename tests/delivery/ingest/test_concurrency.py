@@ -1,4 +1,4 @@
-"""The same messages from many sides at once, and a database that is busy, at a real web server."""
+"""Concurrent requests with the same messages, and a busy database, at a real web server."""
 
 import http.client
 import json
@@ -17,18 +17,18 @@ from delivery.operations.supervisor import title
 from tests.conftest import find_free_port, new_database
 from tests.support.processes import RunningCommand, environment, manage
 
-# one group: what they share is made once
+# One group, so that the fixture of the module is created once for all its tests.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_ingest_concurrency")]
 
 WRITE_KEY = "wk_concurrency-0123"
 CLIENTS = 16
-SENT = {100: 5_000, 1: 300}  # messages, by messages a request; those alone share transactions
+SENT = {100: 5_000, 1: 300}  # messages, by messages per request; single ones share transactions
 COUNT = """
 from django.db import connection, transaction
 from delivery.accounting.ledger import build_ledger
 from delivery.models import *
 with transaction.atomic(), connection.cursor() as cursor:
-    if connection.vendor == "postgresql":  # tallies are rolled up meanwhile
+    if connection.vendor == "postgresql":  # a roll-up may run between counts
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     print(Event.objects.count(), EventBody.objects.count(), Delivery.objects.count(),
           build_ledger().accepted)
@@ -45,7 +45,7 @@ for name in ("One", "Two"):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def penstock(request, tmp_path_factory):
-    """A Penstock with two installations that keep what they get."""
+    """A Penstock with two installations whose deliveries stay queued."""
     with new_database(request.param, tmp_path_factory.mktemp("database")) as url:
         yield from running(url)
 
@@ -82,20 +82,22 @@ def test_what_many_send_at_once_is_stored_once(penstock, batch):
 
 @contextmanager
 def stacks_of_what_hangs(up):
-    """Say where all threads of the web server are when it does not answer: it was seen once, and
-    without them nobody could tell why."""
+    """Show the stacks of all threads of the web server when it does not respond.
+
+    This has happened once, and without the stacks its cause could not be found.
+    """
     try:
         yield
     except TimeoutError:
         for process in psutil.Process(up.process.pid).children(recursive=True):
             if "worker-" in title(process):
-                process.send_signal(signal.SIGABRT)  # which faulthandler answers with the stacks
+                process.send_signal(signal.SIGABRT)  # faulthandler then prints the stacks
         time.sleep(2.0)
         raise AssertionError(up.output) from None
 
 
 def counted(env):
-    """Return how many events, bodies, deliveries there are, and events that the ledger expects."""
+    """Return how many events, bodies and deliveries exist, and the events the ledger expects."""
     return [int(n) for n in manage(env, "shell", "-v", "0", "-c", COUNT).split()]
 
 
@@ -110,7 +112,7 @@ def test_a_database_that_does_not_answer_is_a_503_before_sdks_give_up(penstock):
 
 @contextmanager
 def locked(url):
-    """Let nobody write an event."""
+    """Block all writes of events."""
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
@@ -122,7 +124,7 @@ def locked(url):
 
 
 def post(env, batch):
-    """Return the status of the answer, and when to come again."""
+    """Return the status and the Retry-After header of the response."""
     connection = http.client.HTTPConnection(env["PENSTOCK_WEB_BIND"], timeout=60)
     with closing(connection):
         body = json.dumps({"batch": batch, "writeKey": WRITE_KEY})
@@ -132,9 +134,9 @@ def post(env, batch):
 
 
 def send(env, number, size):
-    """Send all messages, in an order of one's own; return the statuses of the answers."""
+    """Send all messages in this client's own order; return the statuses of the responses."""
     numbers = list(range(SENT[size]))
-    random.Random(number).shuffle(numbers)  # a seed: each client has its order, always
+    random.Random(number).shuffle(numbers)  # seeded: each client always has the same order
     connection = http.client.HTTPConnection(env["PENSTOCK_WEB_BIND"], timeout=60)
     statuses = []
     for at in range(0, len(numbers), size):

@@ -187,7 +187,7 @@ def test_a_write_key_with_a_nul_is_unknown(client, source):
 
 
 def test_a_corrected_time_is_stored_noted_and_the_original_one_is_kept(client, source):
-    """A clock that is an hour slow, and a call made ten seconds before it was sent."""
+    """The clock is an hour slow, and the call was made ten seconds before it was sent."""
     sent = timezone.now() - timedelta(hours=1)
     called = (sent - timedelta(seconds=10)).isoformat()
     call = TRACK | {"timestamp": called, "sentAt": sent.isoformat()}
@@ -239,7 +239,7 @@ def test_events_are_numbered_in_the_order_in_which_they_happened(client, source)
     ]
 
 
-@pytest.mark.django_db(transaction=True)  # as in production: within one, each would be a savepoint
+@pytest.mark.django_db(transaction=True)  # real transactions, as in production, not savepoints
 def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkeypatch):
     def broken(*args):
         raise OperationalError("the disk is full")
@@ -252,7 +252,7 @@ def test_what_cannot_be_stored_whole_is_not_stored_at_all(client, source, monkey
 
 @pytest.mark.django_db(transaction=True)
 def test_what_the_database_refuses_at_the_end_is_not_stored_at_all(client, source):
-    """Statements wait for one another, and are sent together."""
+    """The statements are collected and sent together."""
     install(catalog()["heap"], name="Heap", config={"app_id": "1"})
     post(client, "/v1/track", TRACK, authorization=basic("wk_shop"))
     taken = Delivery.objects.get()
@@ -261,7 +261,7 @@ def test_what_the_database_refuses_at_the_end_is_not_stored_at_all(client, sourc
     assert post(client, "/v1/track", again, authorization=basic("wk_shop")).status_code == 503
     assert Event.objects.count() == EventBody.objects.count() == Tally.objects.count() == 1
     later = TRACK | {"messageId": "message-3"}
-    status = 503 if connection.vendor == "sqlite" else 200  # which gives the same id again
+    status = 503 if connection.vendor == "sqlite" else 200  # SQLite assigns the same id again
     assert post(client, "/v1/track", later, authorization=basic("wk_shop")).status_code == status
 
 
@@ -409,7 +409,7 @@ def _fail(error, batch):
 
 
 def _masked(sent):
-    """As stored: no write key, and halves of surrogate pairs replaced."""
+    """Return messages as they are stored: no write key, halves of surrogate pairs replaced."""
     text = json.dumps(sent, ensure_ascii=False)
     sent = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     return {

@@ -1,4 +1,4 @@
-"""What is added to a message without touching its body: address, user agent, cookie."""
+"""Context that is added to a message without touching its body: address, user agent, cookie."""
 
 import json
 
@@ -20,7 +20,7 @@ def send(client, message=TRACK, **headers):
 
 
 def seen():
-    """The newest event as destinations see it."""
+    """Return the newest event as destinations see it."""
     event = Event.objects.select_related("body").latest("pk")
     return decode_stored_message(
         event.body.text, *(getattr(event, each) for each in STORED_MESSAGE_COLUMNS[1:])

@@ -1,4 +1,4 @@
-"""Which installations want a message that has just come in, and what is read to tell."""
+"""Fan-out: the installations that want a new message, and what is read to find them."""
 
 import json
 from datetime import UTC, datetime

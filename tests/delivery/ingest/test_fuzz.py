@@ -1,7 +1,6 @@
-"""Anything at all as a request: it is stored readable, or refused in words, and leaves no memory
-behind.
+"""Arbitrary requests: each is stored readable or refused with a reason, and no memory leaks.
 
-PENSTOCK_FUZZ is how many requests to make up; `make fuzz` makes up 200,000.
+PENSTOCK_FUZZ is the number of requests to generate; `make fuzz` generates 200,000.
 """
 
 import gc
@@ -34,8 +33,8 @@ from tests.support.factories import make_source
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = IngestLimits(2_000, 20, 20_000)
 INPUTS = int(os.environ.get("PENSTOCK_FUZZ", "3000"))
-VARIANTS = 40  # inputs made of one example: itself, and with bytes changed here and there
-ROUND = 20_000  # inputs after which hypothesis begins anew: it remembers each example it made
+VARIANTS = 40  # inputs per example: the example itself, and copies with a few bytes changed
+ROUND = 20_000  # inputs after which hypothesis restarts, because it remembers each example
 ROUNDS = range(max(INPUTS // ROUND, 1))
 EXAMPLES = INPUTS // VARIANTS // len(ROUNDS)
 GROWTH = 5_000_000  # bytes that the process may grow by in the second half of the rounds
@@ -74,13 +73,13 @@ RAW = [
 
 @st.composite
 def bodies(draw):
-    """JSON of a request."""
+    """The JSON body of a request."""
     body = json.dumps(draw(envelopes | messages), ensure_ascii=draw(st.booleans()))
     return body.encode("utf-8", "surrogatepass")
 
 
 def variants(body, dice):
-    """Return the body, and the same with a few bytes replaced by what JSON cannot stand."""
+    """Return the body, and copies in which pieces that break JSON replace a few bytes."""
     return [body, *(changed(body, dice) for _ in range(VARIANTS - 1))]
 
 
@@ -112,7 +111,7 @@ def test_whatever_is_sent_is_readable_when_it_is_stored_and_leaves_no_memory_beh
 
 
 def size_after_a_round():
-    """Return the bytes of this process then."""
+    """Run one round; return the size of this process in bytes."""
     every_body_is_readable_or_refused()
     gc.collect()
     return psutil.Process().memory_info().rss
@@ -189,5 +188,5 @@ def is_answered_in_words(client, body, address):
 
 
 def last(model):
-    """Return the number of the last row: thousands of requests are not to count all of them."""
+    """Return the id of the newest row, because thousands of requests must not count all rows."""
     return model.objects.aggregate(last=Max("pk"))["last"] or 0

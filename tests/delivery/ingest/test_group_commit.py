@@ -1,4 +1,4 @@
-"""What comes at the same time is done together, and nobody is told that it is done before."""
+"""Group commit: concurrent work is done together, and no caller returns before it is done."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,14 @@ SDKS_HANG_UP = 10  # seconds
 
 
 class Work:
-    """Notes what it was given, and waits while somebody holds it up."""
+    """Records the work that it is given, and waits while a test holds it up."""
 
     def __init__(self):
         self.done, self.tries = [], 0
         self.begun = threading.Semaphore(0)
         self.may_end = threading.Event()
         self.may_end.set()
-        self.fails = {}  # what it was given: the error it raises
+        self.fails = {}  # by piece of work: the error it raises
 
     def __call__(self, brought):
         self.tries += 1
@@ -46,7 +46,7 @@ def gather(work):
 
 @pytest.fixture
 def held(work, gather):
-    """A gathering that is at work for "first", while "a", "b" and "c" wait in this order."""
+    """A group commit that works on "first", while "a", "b" and "c" wait in this order."""
     with ThreadPoolExecutor(8) as pool:
         work.may_end.clear()
         futures = {"first": pool.submit(gather.do, "first")}
@@ -100,7 +100,7 @@ def test_when_the_database_is_away_all_of_them_are_told_and_it_is_not_tried_for_
     for each in "abc":
         assert isinstance(held[each].exception(5), OperationalError)
     assert work.done == [["first"]]
-    assert work.tries == 2  # that of the first, and one of the three together
+    assert work.tries == 2  # one for the first, and one for the three together
 
 
 @pytest.mark.parametrize("error", [IntegrityError("twice"), KeyError("no such thing")])
@@ -121,7 +121,7 @@ def test_after_a_failure_it_goes_on(work, gather):
 
 
 def test_a_turn_that_is_cut_off_is_no_success(work, held):
-    """Ctrl-C, say: then nobody knows."""
+    """After Ctrl-C, for example, it is unknown whether the work was done."""
     work.fails = {"a": SystemExit()}
     work.may_end.set()
     assert isinstance(held["a"].exception(5), SystemExit)
@@ -135,7 +135,7 @@ def test_who_waits_too_long_for_a_turn_goes_alone(work, gather, monkeypatch):
         work.may_end.clear()
         futures = [pool.submit(gather.do, each) for each in ("first", "second")]
         for _ in futures:
-            assert work.begun.acquire(timeout=5)  # while neither has ended
+            assert work.begun.acquire(timeout=5)  # both have begun, and neither has ended
         work.may_end.set()
         assert [future.result(5) for future in futures] == [None, None]
     assert sorted(work.done) == [["first"], ["second"]]

@@ -1,6 +1,6 @@
-"""The addresses for SDKs are documented, and answer as documented whatever comes.
+"""The addresses for SDKs: all are documented, and every response is as documented.
 
-PENSTOCK_FUZZ is how many requests `make fuzz` makes up in all; a hundredth of them comes here.
+PENSTOCK_FUZZ is how many requests `make fuzz` generates in all; this module makes a hundredth.
 """
 
 import json
@@ -37,7 +37,7 @@ CHECKS = schemathesis.checks.CHECKS.get_by_names(
 
 schema = schemathesis.openapi.from_dict(DESCRIBED)
 schema.app = get_wsgi_application()
-schema.config.phases.coverage.enabled = False  # hundreds of requests for each address
+schema.config.phases.coverage.enabled = False  # it makes hundreds of requests for each address
 
 
 def test_every_address_is_documented():
@@ -53,7 +53,7 @@ def test_every_operation_has_a_name_of_its_own():
 
 @pytest.fixture
 def kept_connection(db):
-    """Let no request close the connection that holds the test's transaction."""
+    """Keep requests from closing the connection that holds the test's transaction."""
     ends = (signals.request_started, signals.request_finished)
     for each in ends:
         each.disconnect(close_old_connections)
@@ -80,7 +80,7 @@ def test_whatever_comes_is_answered_as_documented_and_stored_readable(case, webh
     case.query = {name: known.get(name, value) for name, value in (case.query or {}).items()}
     case.headers["X-Write-Key"] = KEY
     if case.path != "/v1/events":
-        case.headers.pop("X-Signature", None)  # or hardly anything would come to be parsed
+        case.headers.pop("X-Signature", None)  # otherwise few requests would be parsed
     last = Event.objects.count()
     answer = case.call()
     case.validate_response(answer, checks=CHECKS)

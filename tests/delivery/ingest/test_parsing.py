@@ -1,4 +1,4 @@
-"""Bytes to messages: what SDKs really send, and what must never cost a batch."""
+"""Parsing: what SDKs really send, and mistakes that must never lose a batch."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""How much a source may send."""
+"""The rate limit of a source."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ from tests.support.factories import make_source
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is told how many seconds go by."""
+    """A clock that stands still until the test advances it by some seconds."""
     now = [1_000.0]
     monkeypatch.setattr(token_bucket.time, "monotonic", lambda: now[0])
 
@@ -29,7 +29,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def shared(redis_url, settings, source, monkeypatch):
     settings.BROKER_URL = redis_url
-    monkeypatch.setattr(redis_buckets, "REDIS_TIMEOUT", 5.0)  # on a busy machine, Redis is not away
+    monkeypatch.setattr(redis_buckets, "REDIS_TIMEOUT", 5.0)  # a busy machine delays Redis
     key = f"penstock:test:{uuid4()}:{{}}"  # another test run may use this Redis
     monkeypatch.setattr(redis_buckets, "BUCKET_KEY", key)
     redis_buckets.shared_buckets.usable_from = 0.0
@@ -98,7 +98,7 @@ def test_sources_have_a_bucket_each(client, source, clock, settings):
 def test_processes_share_a_bucket_where_there_is_redis(client, source, shared, settings):
     settings.RATE_LIMIT = 5
     assert send(client, 10).status_code == 200
-    token_bucket.clear_local_buckets()  # as another process would, this one knows nothing
+    token_bucket.clear_local_buckets()  # like another process, this one has no buckets
     answer = send(client, 10)
     assert (answer.status_code, answer["Retry-After"]) == (429, "2")
     assert 0 < shared.ttl(redis_buckets.BUCKET_KEY.format(source.pk)) <= 5
@@ -116,7 +116,8 @@ def test_a_shared_bucket_never_gives_more_than_it_has(source, shared, settings):
         thread.start()
     for thread in threads:
         thread.join()
-    came_in = rate * (time.monotonic() - start)  # while the threads took, on a busy machine more
+    # Tokens that came in while the threads ran, which takes longer on a busy machine.
+    came_in = rate * (time.monotonic() - start)
     assert size <= sum(taken) <= size + came_in
 
 

@@ -36,7 +36,7 @@ def signed(secret, body, *, at=None, source="Shop"):
     return {"x-signature": signature, "x-timestamp": stamp, "x-source": source}
 
 
-# --- signed by us --------------------------------------------------------------------------------
+# --- signed requests -----------------------------------------------------------------------------
 
 ONE = json.dumps(TRACK | {"type": "track"}).encode()
 BATCH = json.dumps({"batch": [TRACK | {"type": "track"}]}).encode()
@@ -114,7 +114,7 @@ def test_a_signed_request_is_taken_once(client, secret):
     assert Event.objects.count() == 1
 
 
-@pytest.mark.django_db(transaction=True)  # as in production: within one, each would be a savepoint
+@pytest.mark.django_db(transaction=True)  # real transactions, as in production, not savepoints
 def test_what_could_not_be_stored_may_come_again(client, secret, monkeypatch):
     def away(*args):
         raise OperationalError("the disk is full")
@@ -237,7 +237,7 @@ def test_stripe(client, source):
     invoice = {"id": "in_1", "customer": "cus_1", "amount_paid": 4_900}
     call = {"id": "evt_1", "type": "invoice.paid", "created": 1_763_722_800}
     body = json.dumps(call | {"data": {"object": invoice}}).encode()
-    for _ in range(2):  # Stripe sends again what was answered too late
+    for _ in range(2):  # Stripe repeats a call when the response is late
         assert post(client, address, body, **stripe(body)).status_code == 200
     event = Event.objects.get()
     assert (event.name, event.user_id, event.message_id) == ("invoice.paid", "cus_1", "evt_1")
@@ -368,7 +368,8 @@ def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, sourc
     assert webhook.secret == "whsec"
     address = f"/admin/integrations/webhooksource/{webhook.pk}/change/"
     page = client.get(address).content.decode()
-    assert webhook.key in page.partition('name="source_type"')[0]  # what one comes for is on top
+    # The URL is at the top of the page, because it is what users come for.
+    assert webhook.key in page.partition('name="source_type"')[0]
     assert "whsec" not in page
     client.post(address, form | {"name": "Stripe EU"})
     webhook.refresh_from_db()

@@ -1,4 +1,4 @@
-"""What several requests brought at the same time is stored in one transaction, each as if alone."""
+"""Several requests in one transaction, each stored as if it were alone."""
 
 from datetime import timedelta
 

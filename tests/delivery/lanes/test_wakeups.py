@@ -1,4 +1,4 @@
-"""Bells: rung once, answered once, and found again when lost."""
+"""Wake-ups: queued once, answered once, and queued again when they were lost."""
 
 from datetime import timedelta
 
@@ -41,7 +41,7 @@ def put_in(source, message_id):
 
 
 def rung():
-    """Return what was rung for lanes."""
+    """Return the wake-ups that were queued for lanes."""
     told = [task.func() for task in OrmQ.objects.all()]
     return [each for each in told if each == "delivery.tasks.drain"]
 

@@ -1,4 +1,4 @@
-"""Who sees bodies: what events hold, what was sent and answered. Walked through by address."""
+"""Access to bodies of events, requests and responses, checked at every address."""
 
 import json
 
@@ -20,13 +20,14 @@ from tests.support.factories import (
 pytestmark = pytest.mark.django_db
 
 SECRET = "canary-5b1f"
-ID = 424_242  # of all rows that hold something
+ID = 424_242  # of every row that holds the secret
 REVEALING = {"delivery", "event", "attempt", "rejection"}
-ENDING = ("logout", "login", "refresh", "password_change", "i18n", "jsi18n")  # of sessions
+# Parts of addresses that would end or change the session.
+ENDING = ("logout", "login", "refresh", "password_change", "i18n", "jsi18n")
 
 
 def addresses(patterns=None, before=""):
-    """Yield every address of pages and API, with its parameters as they are declared."""
+    """Yield every address of the admin and the API, with its parameters as declared."""
     for each in get_resolver().url_patterns if patterns is None else patterns:
         address = before + str(each.pattern).replace("^", "").replace("$", "")
         if isinstance(each, URLPattern):
@@ -37,7 +38,7 @@ def addresses(patterns=None, before=""):
 
 
 def filled(address, installation):
-    """Return an address with each id that its parameter may mean."""
+    """Yield the address with each id that its parameter may stand for."""
     for pk in {ID, installation.pk}:
         yield (
             address.replace("<path:object_id>", str(pk))
@@ -53,7 +54,7 @@ def filled(address, installation):
 
 @pytest.fixture
 def installation():
-    """An installation, and one of each row with a body, the secret in all that a body is."""
+    """An installation, and one row of each kind that has a body, with the secret in every body."""
     installation = make_installation()
     context, notes = json.dumps({"ip": SECRET}), json.dumps([SECRET])
     body = {"type": "track", "event": "Order Completed", "userId": "ada", "properties": {}}
@@ -72,7 +73,7 @@ def installation():
 
 @pytest.fixture
 def ask(client, settings):
-    """Return a function that asks as a user of a role: for whether the secret is answered."""
+    """Return a function that makes calls as a role and returns whether they show the secret."""
     client.raise_request_exception = False
     settings.API_RATE_LIMIT = 0
 
@@ -92,7 +93,7 @@ def ask(client, settings):
             else:
                 given["blueprint"] = json.dumps(given["blueprint"])
                 answer = client.get(address) if method == "GET" else client.post(address, given)
-            assert answer.status_code < 429, (method, address)  # not too many, not broken
+            assert answer.status_code < 429, (method, address)  # no rate limit, no server error
             return SECRET.encode() in answer.getvalue()
 
         return ask
@@ -101,7 +102,7 @@ def ask(client, settings):
 
 
 def walk(ask, installation, *methods, only=""):
-    """Return what tells the secret, as (method, address)."""
+    """Return the calls that show the secret, as (method, address)."""
     return {
         (method, each)
         for address in addresses()
@@ -131,7 +132,7 @@ def test_an_operator_sees_bodies(ask, installation):
     shown = {address for _, address in walk(ask("source_editor"), installation, "GET")}
     assert shown >= SHOWING
     editor = f"/admin/integrations/installation/{installation.pk}/blueprint/"
-    assert editor in shown  # completion: examples of fields
+    assert editor in shown  # its completion shows examples of fields
 
 
 def test_an_operator_previews_a_stored_event(ask, installation):

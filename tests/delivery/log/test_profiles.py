@@ -1,4 +1,4 @@
-"""One person's page: events over time, ids that belong together, what each vendor got."""
+"""A person's profile: events over time, linked ids, and what each vendor received."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which deliveries a search means; and that finding them costs no more in a long log."""
+"""Searches of the log: the deliveries that they find, and how much of the log they read."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ def found(text):
 
 @pytest.fixture
 def log():
-    """Four deliveries that differ in everything one can search for, oldest first."""
+    """Four deliveries that differ in everything a search can name, oldest first."""
     shop, app = make_source("Shop"), make_source("App")
     heap, eu = make_installation(name="Heap"), make_installation(name="Heap EU")
     now = timezone.now()
@@ -194,7 +194,7 @@ def test_pages_go_back_to_newer_ones_too():
 def test_a_time_is_that_of_the_event_to_the_second_whatever_else_is_asked(also, ages):
     make_installation(name="Heap")
     now, rows = timezone.now(), []
-    for minutes in ages:  # ids rise with the times but for a little
+    for minutes in ages:  # the order of ids is nearly that of times
         event = make_event(received_at=now - timedelta(minutes=minutes), type="page", name="Home")
         rows.insert(0, (make_delivery(event=event, state="failed").pk, minutes))
     for times, youngest, oldest in (("since:1h", 0, 60), ("until:1h", 60, 99),

@@ -1,7 +1,7 @@
-"""A page of the log costs no more among 200,000 deliveries than among 20,000.
+"""A page of the log costs no more with 200,000 deliveries than with 20,000.
 
-Counted, not timed, so that a busy machine changes nothing: SQLite's steps, and the rows that
-PostgreSQL's plans touched.
+The cost is counted, not timed, so that a busy machine changes nothing. It is the number of steps of
+SQLite's virtual machine, or of rows that PostgreSQL's plans touch.
 """
 
 import json
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.django_db
 
 LOG = "/admin/delivery/delivery/"
 FEW, MANY = 20_000, 200_000
-SLACK = 3_000  # of what is counted: a search that finds nothing among few may look among many
-STEP = 100  # steps of SQLite's machine that are counted as one
+SLACK = 3_000  # extra cost allowed: a search without matches scans more of a long log
+STEP = 100  # steps of SQLite's virtual machine that are counted as one
 SEARCHES = [
     "",
     "user:user-7",
@@ -67,7 +67,7 @@ NUMBERS = {
     "WHERE n < {last})",
     "postgresql": "WITH numbers AS (SELECT generate_series({first}, {last}) AS n)",
 }
-AGES = {  # a row a second, the newest now
+AGES = {  # one row per second; the newest is from now
     "sqlite": "strftime('%Y-%m-%d %H:%M:%S', 'now', (n - {last}) || ' seconds')",
     "postgresql": "now() + (n - {last}) * interval '1 second'",
 }
@@ -75,7 +75,7 @@ AGES = {  # a row a second, the newest now
 
 @pytest.fixture
 def grow():
-    """Make rows from one number to another."""
+    """Insert rows with the ids from one number to another."""
     heap, old = make_installation(name="Heap"), make_installation(name="Heap old")
     ids = {"source": make_source().pk, "heap": heap.pk, "old": old.pk, "lane": heap.lanes.get().pk}
 
@@ -93,7 +93,7 @@ def grow():
 
 
 def cost(function):
-    """Return what a function's queries cost."""
+    """Return the cost of a function's queries."""
     if connection.vendor == "sqlite":
         with steps() as count:
             function()
@@ -117,9 +117,9 @@ def steps():
 
 
 def touched(sql):
-    """Return the rows that a query's plan read, those that it dropped included."""
+    """Return how many rows a query's plan read, including the rows that it dropped."""
     with connection.cursor() as cursor:
-        # Of 200,000 rows it likes to read all; of ten million, only the way by the index is cheap.
+        # PostgreSQL may scan all of 200,000 rows; with ten million, only an index scan is cheap.
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
         plan = cursor.fetchone()[0]

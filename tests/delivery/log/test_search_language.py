@@ -1,4 +1,4 @@
-"""What is typed into the log's search box: understood, or said to be not."""
+"""The search language of the log."""
 
 from datetime import UTC, datetime, timedelta
 

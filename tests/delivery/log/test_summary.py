@@ -1,4 +1,4 @@
-"""What a view of the log adds up to, shown above it."""
+"""The summary above a view of the log."""
 
 import re
 from datetime import timedelta
@@ -145,7 +145,7 @@ def test_who_is_tried_again_stands_still_until_that_went_well(client):
     heap = make_installation(name="Heap")
     due_at = timezone.now() - timedelta(seconds=3)
     Lane.objects.update(due_at=due_at, failures=2, last_error="HTTP 503: busy")
-    assert of("").stalled_installations == []  # nothing is queued: nothing is tried
+    assert of("").stalled_installations == []  # nothing is queued, so nothing is retried
     make_delivery(heap)
     [waiting] = of("").stalled_installations
     assert (waiting.installation, waiting.retry_text) == (heap, "the next attempt is due")

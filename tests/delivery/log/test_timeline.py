@@ -1,4 +1,4 @@
-"""A delivery's way, moment by moment, and what its page works out."""
+"""The timeline of a delivery, and the curl command and comparisons of its page."""
 
 import json
 import subprocess
@@ -93,7 +93,7 @@ def test_an_attempt_says_who_sent_it_and_how_long_each_step_took():
     assert [each.steps for each in moments(delivery) if each.delivery_attempt] == [
         [],
         [],
-    ]  # not known
+    ]  # the steps are unknown
     Attempt.objects.filter(pk=first.pk).update(worker="web-1:7", taken_at=at)
     Attempt.objects.filter(pk=last.pk).update(worker="web-2:8", taken_at=at + timedelta(seconds=1))
     taken = "Taken from the queue by"
@@ -154,7 +154,7 @@ def test_the_same_persons_deliveries_are_beside_each_other():
 
 
 def run(command, **variables):
-    """What curl would get as its arguments."""
+    """Return the arguments that curl would receive."""
     script = command.replace("curl ", "printf '%s\\n' ", 1)
     done = subprocess.run(["sh", "-c", script], env=variables, capture_output=True, text=True)
     assert done.stderr == ""
@@ -223,7 +223,7 @@ def test_odd_values_are_compared_too(event, payload):
     assert isinstance(trace_fields(event, payload), list)
 
 
-# --- what was refused --------------------------------------------------------------------------
+# --- rejected messages -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

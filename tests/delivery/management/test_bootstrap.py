@@ -1,4 +1,4 @@
-"""`manage.py bootstrap`: once, printed once, and never a change to what exists."""
+"""`manage.py bootstrap`: creates once, prints once, and never changes what exists."""
 
 import re
 from io import StringIO

@@ -1,4 +1,4 @@
-"""`manage.py penstock`: what people and programs do at a terminal."""
+"""`manage.py penstock`, as people and programs use it at a terminal."""
 
 import json
 

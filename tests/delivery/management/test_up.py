@@ -1,4 +1,4 @@
-"""`manage.py up` as a user meets it: real processes, real signals."""
+"""`manage.py up`, with real processes and real signals."""
 
 import http.client
 import re
@@ -50,7 +50,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def wait_until_whole(up: RunningCommand) -> None:
-    """Wait for all of it: a cluster that is stopped while it starts may take 15 s to end."""
+    """Wait for every process, because stopping a cluster that still starts may take 15 s."""
     up.wait_for("Penstock is ready")
     eventually(lambda: "pusher" in names(family(up)), 20.0)
 

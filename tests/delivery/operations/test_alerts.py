@@ -1,4 +1,4 @@
-"""What goes wrong is told once, by mail and by webhook, and so is its end."""
+"""Alerts: one notification when an incident begins and one when it ends, by mail and webhook."""
 
 import hmac
 import re
@@ -26,7 +26,7 @@ REFUSED = "Heap rejected the credentials: HTTP 401"
 
 
 class MailServer:
-    """A real SMTP server on localhost, as simple as RFC 5321 allows; it keeps what it was sent."""
+    """A real SMTP server on localhost, as simple as RFC 5321 allows; it keeps its mails."""
 
     def __init__(self):
         self.mails, self.refuses = [], False
@@ -87,7 +87,7 @@ def minutes(number):
 
 
 def refuse(*installations):
-    """Let the vendor have rejected the credentials of these."""
+    """Put these installations in the state after the vendor rejected their credentials."""
     for each in installations:
         Lane.objects.filter(installation=each).update(paused=True, last_error=REFUSED)
 
@@ -101,7 +101,7 @@ def found():
     return [(each.kind, each.about, each.text) for each in alerts.find_alerts(NOW)]
 
 
-# --- what is wrong -----------------------------------------------------------------------------
+# --- finding alerts ----------------------------------------------------------------------------
 
 
 def test_nothing_is_wrong_with_a_new_installation():
@@ -133,7 +133,7 @@ def test_what_is_queued_too_long_is_found(settings):
 def test_a_high_share_of_failures_is_found_when_enough_was_sent(settings):
     delivery = factories.make_delivery(state="failed")
     factories.make_attempt(delivery, items=15, outcome="MessageRejected", started_at=minutes(-2))
-    assert found() == []  # 15 say nothing yet
+    assert found() == []  # 15 are too few to tell
     factories.make_attempt(delivery, items=9, started_at=minutes(-1))
     text = "62 % of 24 messages sent within 10 minutes were not accepted."
     assert found() == [("failing", "Heap", text)]
@@ -149,7 +149,7 @@ def test_deliveries_that_fail_without_being_sent_are_found(settings):
     queued = {"delivery_id": 0, "source_id": source.pk, "queued_at": NOW}
     failed = results.DeliveryResult(state="failed", **queued)
     for count, at in ((15, minutes(-2)), (9, minutes(-1))):
-        assert found() == []  # 15 say nothing yet
+        assert found() == []  # 15 are too few to tell
         record.record_settled_batch(heap.pk, [failed] * count, [], at)
     text = "100 % of 24 deliveries settled within 10 minutes failed."
     assert found() == [("failing", "Heap", text)]
@@ -179,7 +179,7 @@ def test_silence_is_found_over_all_or_of_a_source_that_must_speak(settings):
     assert found() == []
 
 
-# --- who is told -------------------------------------------------------------------------------
+# --- notifications -----------------------------------------------------------------------------
 
 
 def test_an_incident_is_told_once_and_so_is_its_end(mails, hook):
@@ -247,7 +247,7 @@ def test_what_could_not_be_told_is_told_later_and_to_each_once(mails, hook):
     for minute in range(2, 5):
         sweep(minutes(minute))
     assert len(mails.mails) == 1
-    assert len(hook.received) == 3  # two in vain; a redirect is not followed
+    assert len(hook.received) == 3  # a 500, a redirect that is not followed, a success
 
 
 def test_a_mail_server_that_is_away_stops_nothing(mails, hook):

@@ -1,4 +1,4 @@
-"""What must be right before anything starts is said with the fix."""
+"""The system checks, which run before anything starts and name the fix for each problem."""
 
 import sqlite3
 

@@ -1,4 +1,4 @@
-"""`manage.py doctor` says what is wrong, and what to do about it."""
+"""`manage.py doctor`: the problems that it finds, and the fix for each."""
 
 import json
 import subprocess
@@ -138,17 +138,17 @@ def test_without_the_database_it_says_that_and_ends():
 def test_a_sweep_is_late_when_it_was_once_and_is_no_more(healthy):
     sweeps = Heartbeat.objects.filter(name="sweep")
     sweeps.delete()
-    assert "Sweep" not in troubles()  # all was just started
+    assert "Sweep" not in troubles()  # Penstock has just started
     Heartbeat.objects.create(name="sweep", at=timezone.now() - timedelta(minutes=3))
     assert "bootstrap" in troubles()["Sweep"].fix
 
 
-# --- an index that was built half-way ------------------------------------------------------------
+# --- an index whose build was interrupted --------------------------------------------------------
 
 
 @pytest.fixture
 def half_built(transactional_db):
-    """An index whose building was killed while it waited for somebody's snapshot."""
+    """An index whose build was killed while it waited for another session's snapshot."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite builds an index in one transaction")
     with connection.cursor() as cursor:
@@ -168,7 +168,7 @@ def half_built(transactional_db):
         thread.start()
         with connection.cursor() as cursor:
             eventually(lambda: waits(cursor, builder.info.backend_pid), 20.0)
-            assert indexes.invalid_indexes() == []  # it is being built
+            assert indexes.invalid_indexes() == []  # the build is still running
             cursor.execute("SELECT pg_terminate_backend(%s)", [builder.info.backend_pid])
         thread.join()
     yield "half_built"

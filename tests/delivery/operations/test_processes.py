@@ -1,4 +1,4 @@
-"""Groups of processes, with real small ones."""
+"""Process groups, tested with small real processes."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from delivery.operations.processes import (
     living,
 )
 
-# a command whose child ignores SIGTERM and lives on when the command itself is gone
+# A command whose child ignores SIGTERM and outlives the command.
 WITH_CHILD = """
 import subprocess, sys, time
 subprocess.Popen([sys.executable, "-c", '''
@@ -51,7 +51,7 @@ def start():
 def wait_until(condition, seconds=10.0):
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
+        assert time.monotonic() < until, "the condition was not met in time"
         time.sleep(0.02)
 
 

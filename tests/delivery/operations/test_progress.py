@@ -1,4 +1,4 @@
-"""The time of a process group, with real small processes where the kernel's counters matter."""
+"""The clock of a process group, with small real processes where the kernel's counters matter."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from delivery.operations.progress import (
 )
 from tests.support.processes import eventually
 
-needs_schedstat = pytest.mark.skipif(not progress.has_schedstat(), reason="it needs schedstat")
+needs_schedstat = pytest.mark.skipif(not progress.has_schedstat(), reason="needs schedstat")
 
 READY = [
     "qcluster Process-1 idle",
@@ -31,7 +31,7 @@ READY = [
 
 class TestGroupClock:
     def seconds(self, *waits: float, each: float = 1.0) -> float:
-        """Return the time after looks that far apart, with so long a wait before each."""
+        """Return the time after checks `each` seconds apart, with these waits before them."""
         left = list(waits)
         clock = GroupClock(100.0, lambda members, passed: left.pop(0))
         for number in range(1, len(waits) + 1):
@@ -53,7 +53,7 @@ class TestGroupClock:
 
 @pytest.fixture
 def python():
-    """Start a Python on one processor, the same for all."""
+    """Start Python processes, all on the same processor."""
     started = []
 
     def start(code: str) -> psutil.Process:
@@ -79,9 +79,9 @@ def asleep(process: psutil.Process) -> psutil.Process:
 @needs_schedstat
 class TestRunQueue:
     def waited(self, *members: psutil.Process) -> float:
-        """Return which share of a while they waited."""
+        """Return the share of half a second for which the members waited."""
         queue = RunQueueWait()
-        assert queue(members, 1.0) == 0.0  # there is nothing to compare with
+        assert queue(members, 1.0) == 0.0  # there is nothing to compare it with
         started = time.monotonic()
         time.sleep(0.5)
         passed = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Restarts of clusters, and what doctor says of them."""
+"""Recorded restarts of clusters, and what doctor reports about them."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What is old is purged, what is queued never, and the ledger still closes."""
+"""Retention: old rows are purged, queued deliveries never, and the ledger still closes."""
 
 from datetime import timedelta
 from functools import partial
@@ -39,7 +39,7 @@ def days(number):
 
 
 def grow_old(number):
-    """Let everything there is have happened that many days ago."""
+    """Make all rows look `number` days old."""
     Event.objects.update(received_at=days(number))
     Tally.objects.update(at=days(number))
     Delivery.objects.exclude(state="queued").update(settled_at=days(number))
@@ -125,7 +125,7 @@ def test_a_purge_goes_on_in_batches_until_its_time_is_up(source, monkeypatch):
 
 
 def backfill_of(heap):
-    """Start one; return what takes its first step as far as its deliveries."""
+    """Start a backfill; return a function that makes the deliveries of its first chunk."""
     replay = lifecycle.start_replay("backfill", heap, ReplaySelection())
     span = stored_replay_range(replay)
     chunk = replay_chunk.next_chunk(span, replay.first, 10, heap.revision_id)

@@ -1,4 +1,4 @@
-"""The watch's decisions: what makes it restart a cluster, and what does not."""
+"""The decisions of the supervisor: what makes it restart a cluster, and what does not."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from delivery.operations.processes import StopRequest
 from integrations.models import Installation, Source
 from tests.support import factories
 
-# stands in for qcluster: a main process with a child
+# A stand-in for qcluster: a main process with a child.
 IMPOSTOR = """
 import subprocess, time
 child = subprocess.Popen(["sleep", "60"])
@@ -66,7 +66,7 @@ class TestProcessRoster:
 
 
 class TestWakeupMonitor:
-    """`rung` maps lanes without a worker to the time of their last ringing."""
+    """`rung` maps each lane without a worker to the time of its last wake-up."""
 
     def test_a_bell_that_nobody_answers_is_silence(self):
         monitor = supervisor.WakeupMonitor()
@@ -132,7 +132,7 @@ def cluster(monkeypatch):
 
 @pytest.fixture
 def lane(db):
-    """A lane with one queued delivery and nobody who works on it."""
+    """A lane with one queued delivery and no worker."""
     now = timezone.now()
     source = Source.objects.create(name="Shop")
     installation = Installation.objects.create(
@@ -170,7 +170,7 @@ class TestCluster:
         assert self.sweep_after(cluster, 60.0).startswith("no sweep for 150 s")
 
     def sweep_after(self, cluster, seconds: float) -> str:
-        """Look after so many more seconds of the group's time."""
+        """Check the sweep, advance the group's clock by `seconds`, and check again."""
         cluster.late_sweep(timezone.now())
         cluster.clock.seconds += seconds
         return cluster.late_sweep(timezone.now())
@@ -199,7 +199,7 @@ class TestCluster:
         assert rung == [("delivery.tasks.drain", lane.pk)]
 
     def look_thrice(self, cluster, seconds: float = 9.0) -> list[str]:
-        """Look twice at once and a third time after so many seconds of the group's time."""
+        """Check twice at once, and a third time after `seconds` on the group's clock."""
         first = [cluster.unanswered(timezone.now()) for _ in range(2)]
         cluster.clock.seconds += seconds
         return [*first, cluster.unanswered(timezone.now())]
@@ -213,7 +213,7 @@ class TestCluster:
         assert reasons[2] == "1 lanes were woken and idle workers did not respond for 9 s"
 
     def test_a_group_without_processor_time_is_not_frozen(self, cluster, lane):
-        """Its clock stands still, however late it is."""
+        """Its clock stands still, however much time passes."""
         cluster.startup.is_over = True
         self.look_thrice(cluster, 0.5)
         cluster.group.started -= 600.0
@@ -295,9 +295,9 @@ class TestCluster:
         assert cluster.neglected() == ""
         assert "cannot reach the database: connection refused" in caplog.text
 
-    @pytest.mark.django_db(transaction=True)  # the watch lets go of a connection that failed
+    @pytest.mark.django_db(transaction=True)  # the supervisor closes a failed connection
     def test_a_database_that_is_back_is_one(self, cluster, monkeypatch):
-        """django-q2's parts sleep for 10 s over it, and some die."""
+        """During an outage, processes of django-q2 sleep for 10 s, and some of them exit."""
 
         def away(*_):
             raise OperationalError("connection refused")
@@ -390,7 +390,7 @@ class TestCluster:
 
 
 class TestOrphans:
-    """Leases whose cluster was killed together with its watch."""
+    """Leases of a cluster that was killed together with its supervisor."""
 
     def leased_by(self, lane, holder) -> bool:
         Lane.objects.update(holder=holder, lease=os.urandom(16).hex(), lease_until=at(20))
@@ -408,7 +408,7 @@ class TestOrphans:
         assert self.leased_by(lane, f"{supervisor.here()}:{os.getppid()}:1f")
 
     def test_our_own_last_cluster_loses_them_and_nobody_died_of_a_message(self, lane):
-        """It ended while the database was away, so that they could not be given back."""
+        """It ended while the database was unavailable, so that its leases could not be released."""
         assert not self.leased_by(lane, f"{supervisor.here()}:{os.getpid()}:1f")
         assert Lane.objects.get().deaths == 0
 
@@ -425,7 +425,7 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
     groups = []
 
     class Sabotaged(supervisor.SupervisedCluster):
-        """Loses its youngest process at the fifth look, once."""
+        """A cluster that once, at the fifth check, loses its youngest process."""
 
         looks = 0
 
@@ -452,7 +452,7 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
 
 @pytest.mark.django_db(transaction=True)
 def test_groups_that_do_not_come_up_get_more_time_and_longer_pauses(monkeypatch, stop):
-    """The third one does, and the one after it begins with the usual time again."""
+    """The third group comes up, so the fourth one starts with the usual limit again."""
     monkeypatch.setattr(supervisor, "manage", lambda *_: [sys.executable, "-c", IMPOSTOR])
     limits, pauses = [], []
     lives = iter([False, False, True, False])

@@ -1,4 +1,4 @@
-"""send_request(): every exchange ends, and every end is an answer or a named error."""
+"""send_request(): every call ends, with a response or with a named error."""
 
 import time
 from datetime import UTC, datetime
@@ -106,7 +106,7 @@ def test_an_answer_that_drips_is_ended_at_the_deadline(session):
     started = time.monotonic()
     with FakeVendor(respond_slowly) as vendor, pytest.raises(VendorUnavailable, match="within 1 s"):
         ask(vendor, session, total=1)
-    assert time.monotonic() - started < 3  # 100 s, were it not ended
+    assert time.monotonic() - started < 3  # without the deadline it would be 100 s
 
 
 def test_only_the_start_of_a_long_answer_is_kept(session):

@@ -1,4 +1,4 @@
-"""The published schedule."""
+"""The published retry schedule."""
 
 import pytest
 from hypothesis import given

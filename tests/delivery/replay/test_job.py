@@ -1,4 +1,4 @@
-"""Deliveries are queued again and events delivered afterwards, as jobs that survive anything."""
+"""Replays and backfills, as jobs that survive any interruption."""
 
 from datetime import timedelta
 
@@ -44,7 +44,7 @@ def sent():
 
 
 def go(replay, steps=50):
-    """Take steps as the cluster does, without anybody sending; return the replay."""
+    """Take steps as the cluster does, but send nothing; return the replay."""
     window = ReplayWindow()
     for _ in range(steps):
         if job.step_replay(replay.pk, window, timezone.now()) is None:
@@ -54,7 +54,7 @@ def go(replay, steps=50):
 
 
 def send(installation, steps=50):
-    """Take steps and send, until nothing is left to do."""
+    """Take steps and send until nothing is left to do; return the replay."""
     replay = Replay.objects.latest("pk")
     window = ReplayWindow()
     for _ in range(steps):
@@ -80,7 +80,7 @@ def blueprint(installation, trigger):
     installation.save()
 
 
-# --- which ones --------------------------------------------------------------------------------
+# --- selection ---------------------------------------------------------------------------------
 
 
 def test_only_what_the_filter_names_is_queued_again(source):
@@ -240,7 +240,7 @@ def test_it_keeps_its_rate(source):
         sent()
         counts.append(Replayed.objects.count())
     assert counts[0] == 5
-    assert 80 <= counts[-1] <= 90  # 20 a second for four seconds, and what the first second lends
+    assert 80 <= counts[-1] <= 90  # 20 a second for four seconds, plus the burst at the start
 
 
 def test_it_leaves_half_of_the_vendors_limit_to_live_traffic(source):
@@ -489,7 +489,7 @@ def test_the_ledger_closes_when_the_tallies_are_rolled_up(source):
 
 
 def test_the_log_finds_by_time_also_among_what_was_filled_in(source):
-    """A backfill makes young deliveries of old events: the order of ids is not that of times."""
+    """A backfill makes new deliveries of old events, so the order of ids is not that of times."""
     installed("First")
     old_events(source, days=20)
     put_in(source, 4)
@@ -505,7 +505,7 @@ def test_the_log_finds_by_time_also_among_what_was_filled_in(source):
 
     assert (found(30, 10), found(10, -1), found(30, -1)) == (10, 12, 22)
     Delivery.objects.update(settled_at=NOW - timedelta(days=31))
-    assert retention.purge_old_rows(NOW)["deliveries"] == 0  # their events are young
+    assert retention.purge_old_rows(NOW)["deliveries"] == 0  # their events are recent
 
 
 def test_a_purge_takes_what_was_replayed_with_it(source):
@@ -524,7 +524,7 @@ def test_a_purge_takes_what_was_replayed_with_it(source):
 def test_a_window_is_found_by_the_installations_own_index(source):
     heap = factories.make_installation()
     span = build_replay_range("replay", heap.pk, ReplaySelection())
-    with connection.cursor() as cursor:  # a table of no rows is otherwise read in any way
+    with connection.cursor() as cursor:  # otherwise any plan may be chosen for an empty table
         for other in ("seqscan", "bitmapscan", "sort"):
             cursor.execute(f"SET LOCAL enable_{other} = off")
     plan = span._all_rows().filter(pk__gt=0, pk__lte=10**9)[:10].explain()

@@ -1,4 +1,4 @@
-"""Sent again by the revision that shaped each delivery last, and not by the blueprint of now."""
+"""Delivering again by the revision that last shaped each delivery, not by the current one."""
 
 import copy
 
@@ -74,7 +74,7 @@ def entries(vendor):
 
 
 def sent_once(heap, vendor, count=1, **fields):
-    """Deliver some events by the first revision, save a second one; return what was sent."""
+    """Deliver some events by the first revision and save a second one; return what was sent."""
     for number in range(count):
         make_delivery(heap, make_event(name=f"Event {number}", **fields))
     drain()
@@ -104,7 +104,7 @@ def test_a_replay_as_before_sends_what_was_sent_and_one_of_now_what_is_made_now(
 def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor):
     sent_once(heap, vendor)
     make_delivery(heap, make_event(name="Later"))
-    drain()  # by the second
+    drain()  # by the second revision
     rename(heap, "Renamed again")
     vendor.received.clear()
     go_and_send(
@@ -113,7 +113,7 @@ def test_what_is_sent_as_before_is_shaped_by_its_own_revision_each(heap, vendor)
         )
     )
     assert [each["event"] for each in entries(vendor)] == ["Event 0", "Renamed"]
-    assert len(vendor.received) == 1  # in one request all the same
+    assert len(vendor.received) == 1  # still in one request
 
 
 def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor):
@@ -190,7 +190,7 @@ def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     assert "As before: the revision that last shaped each delivery" in page
 
 
-# --- one by hand -------------------------------------------------------------------------------
+# --- a single delivery -------------------------------------------------------------------------
 
 
 def test_one_is_delivered_again_as_before_and_then_as_now(client, heap, vendor):

@@ -1,4 +1,4 @@
-"""What would be sent and why not; test events; the test of a connection."""
+"""Previews, test events, and the test of a connection."""
 
 import copy
 import json
@@ -57,7 +57,7 @@ def track(**fields):
 
 
 def with_trigger(installation, trigger, **fields):
-    """Return the installation's blueprint with only its first action, and another trigger."""
+    """Return the installation's blueprint with its first action only and another trigger."""
     action = copy.deepcopy(installation.revision.blueprint["actions"][0])
     return {"version": 1, "actions": [{**action, "trigger": trigger, **fields}]}
 
@@ -274,7 +274,7 @@ def test_the_ledger_knows_nothing_of_a_test_event(vendor, heap):
 
 
 def test_test_events_that_fail_count_nowhere(vendor, heap):
-    """Not in the metrics, not for an alarm, not against the lane, and nothing was delivered."""
+    """They affect neither metrics nor alerts nor the lane, and leave no delivery."""
     vendor.answers = [(500, {}, "")] * 25
     for _ in range(25):
         assert not test_message.send_test_event(heap, track(), now=timezone.now()).accepted

@@ -1,4 +1,4 @@
-"""A destination's code that fails, and a destination whose code is gone."""
+"""A destination whose code fails, and a destination whose code is missing."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def heap(settings):
 
 
 def broken(*given):
-    """Fail over the secret: what is said of a bug may repeat what the code was given."""
+    """Fail with the secret in the error, because a bug's message may repeat the code's input."""
     raise ZeroDivisionError(f"over {SECRET}")
 
 
@@ -54,7 +54,7 @@ def with_bug(part):
 
 
 def without_heap():
-    """A version of Penstock without the vendor's folder."""
+    """Simulate a version of Penstock without the vendor's folder."""
     there = {key: each for key, each in catalog().items() if key != "heap"}
     return patch.dict(catalog(), there, clear=True)
 
@@ -87,7 +87,7 @@ def test_a_test_event_names_the_destination_and_the_bug(api, heap, part):
         )
     assert (status, tried["accepted"]) == (200, False)
     assert names_the_bug(tried["summary"])
-    assert bool(tried["exchanges"]) is (part == "judge")  # then it was sent
+    assert bool(tried["exchanges"]) is (part == "judge")  # by then the request was sent
 
 
 def test_an_item_for_a_call_that_there_is_not_is_a_bug_too(api, heap):
@@ -134,7 +134,7 @@ def test_a_delivery_that_fails_on_a_bug_names_the_destination(heap):
     assert (delivery.state, names_the_bug(delivery.reason)) == ("failed", True)
 
 
-# --- a destination that is gone ----------------------------------------------------------------
+# --- a missing destination ---------------------------------------------------------------------
 
 
 def addresses(installation, delivery):
@@ -202,7 +202,7 @@ def test_what_cannot_be_done_without_it_is_refused_by_name(api, heap):
     assert "not in this version's catalog" in tried["summary"]
     assert "not in this version's catalog" in tested["findings"][0]["text"]
     heap = Installation.objects.get()
-    assert heap.settings()["api_key"] == SECRET  # nothing of it was lost
+    assert heap.settings()["api_key"] == SECRET  # the settings were not lost
     assert heap.config["app_id"] == CONFIG["app_id"]
 
 

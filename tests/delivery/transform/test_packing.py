@@ -1,4 +1,4 @@
-"""Few requests, and nobody's events overtake each other."""
+"""Packing: few requests, and each user's events stay in order."""
 
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ def test_an_item_larger_than_any_request_still_goes_alone():
 
 @pytest.mark.parametrize("people", [1, 50])
 def test_people_share_requests(people):
-    """Each is linked, then tracked: as many links as people, and one bulk request for all."""
+    """Each is linked, then tracked: one link for each person, and one bulk request for all."""
     parcels = [parcel(n, f"p{n}", "link", "track") for n in range(people)]
     slots = pack_requests(parcels, DESTINATION)
     assert [slot.endpoint for slot in slots] == ["link"] * people + ["track"]

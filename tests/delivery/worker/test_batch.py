@@ -1,4 +1,4 @@
-"""From the queue to the vendor and into the log."""
+"""Batches: from the queue to the vendor and into the log."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ CANARY = "canary-/\"secret'+ü"
 def _at_once(monkeypatch):
     monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
     yield
-    attempt.shared_session().close()  # its connections, so that the vendor's threads end
+    attempt.shared_session().close()  # closes connections, so that the vendor's threads end
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def vendor(heap, settings):
 
 
 def send_in(source, *messages):
-    """Put messages in as a request would."""
+    """Store messages as a request would."""
     body = json.dumps({"batch": messages}).encode()
     _, envelope, _ = ingest_envelope.parse_envelope(body)
     now = timezone.now()
@@ -83,7 +83,7 @@ def drain():
 
 
 def keys(vendor):
-    """The idempotency keys of each request, in order."""
+    """Return the idempotency keys of each request, in order."""
     return [[e["idempotency_key"] for e in body["events"]] for _, _, body in vendor.received]
 
 
@@ -129,7 +129,7 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     send_in(source, *tracks(3))
     before = timezone.now()
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
-    monkeypatch.setattr(retry, "RETRY_SCHEDULE", (60,))  # longer than a busy machine settles
+    monkeypatch.setattr(retry, "RETRY_SCHEDULE", (60,))  # longer than a slow settlement
     done, deliveries = drain()
     lane = Lane.objects.get()
     assert done == 0
@@ -143,13 +143,13 @@ def test_while_the_vendor_is_unavailable_the_lane_waits_and_nothing_is_lost(
     Lane.objects.update(due_at=timezone.now())
     done, deliveries = drain()
     assert {(d.state, d.attempts, d.error) for d in deliveries.values()} == {("delivered", 2, "")}
-    assert keys(vendor)[0] == keys(vendor)[1]  # the same keys, so that the vendor can tell
+    assert keys(vendor)[0] == keys(vendor)[1]  # so that the vendor can ignore a repetition
     lane.refresh_from_db()
     assert (lane.failures, lane.due_at, lane.last_error) == (0, None, "")
 
 
 def test_who_stops_hands_the_lane_on(source, heap, vendor, monkeypatch, tmp_path):
-    """So that the watch of another cluster rings for it at once."""
+    """The supervisor of another cluster can then wake the lane at once."""
     stop_file = tmp_path / "stop"
     stop_file.touch()
     send_in(source, *tracks(1))
@@ -349,7 +349,7 @@ def test_what_cannot_be_written_down_whole_is_not_written_at_all(source, heap, v
         with pytest.raises(OperationalError):
             drain()
     assert not Attempt.objects.exists()
-    assert drain()[0] == 1  # the lane was let go
+    assert drain()[0] == 1  # the lease was released
 
 
 def test_a_vendor_is_told_once_who_a_visitor_is(source, heap, vendor):
@@ -418,7 +418,7 @@ def test_what_a_lane_says_holds_no_secret(source, heap, vendor, status):
 
 @pytest.mark.parametrize("part", ["limits", "request", "judge", "allowances"])
 def test_a_bug_in_a_destination_pauses_its_lane_and_is_named(source, heap, vendor, part):
-    """No message is to blame, so none fails; the lane would come back to it for ever."""
+    """No message is at fault, so none fails; unless paused, the lane would retry for ever."""
     send_in(source, *tracks(2, anonymousId="visitor"))
     with patch.dict(catalog(), heap=replace(catalog()["heap"], **{part: broken})):
         drain()
@@ -445,11 +445,11 @@ def test_unreadable_secrets_pause_the_lane_and_say_what_to_do(source, heap, vend
     assert "PENSTOCK_SECRETS_KEYS" in lane.last_error
 
 
-# --- one message that the vendor breaks down over ---------------------------------------------
+# --- a message on which the vendor fails ------------------------------------------------------
 
 
 def fail_on(vendor, words, status=500):
-    """Answer that for every request with these words in it, for as long as anyone asks."""
+    """Respond with `status` to every request that contains these words, however often."""
 
     def answer(handler):
         guilty = words in json.dumps(vendor.received[-1][2])
@@ -479,7 +479,7 @@ def test_a_poisonous_message_is_found_and_set_aside_and_the_others_go_on(
     deliveries = drain_without_waiting(monkeypatch, 3)
     poison = deliveries["message-0021"]
     assert (poison.state, poison.error) == ("queued", "VendorFailed")
-    assert poison.failures >= 1  # on a busy machine its first second is over before the third drain
+    assert poison.failures >= 1  # a busy machine may retry it before the third drain
     assert poison.due_at > timezone.now() - timedelta(seconds=1)
     assert "Set aside" in poison.reason
     assert sum(d.state == "delivered" for d in deliveries.values()) == 63
@@ -502,7 +502,7 @@ def test_what_was_set_aside_is_tried_alone_and_delays_nobody(source, heap, vendo
     assert deliveries["fresh-message"].state == "delivered"
     poison = deliveries["message-0000"]
     assert (poison.state, poison.failures) == ("queued", 2)
-    assert poison.due_at - timezone.now() > timedelta(seconds=3)  # the schedule goes on
+    assert poison.due_at - timezone.now() > timedelta(seconds=3)  # the retry schedule continues
     assert Lane.objects.get().failures == 0
     vendor.answers.clear()
     Delivery.objects.filter(state="queued").update(due_at=timezone.now())
@@ -690,7 +690,7 @@ def test_of_workers_that_lease_in_the_same_moment_one_gets_the_lane(source, heap
 
     threads = [threading.Thread(target=lease) for _ in range(4)]
     with transaction.atomic():
-        Lane.objects.select_for_update().get()  # all of them have looked, and none has written
+        Lane.objects.select_for_update().get()  # each thread sees a free lane; none can write
         for thread in threads:
             thread.start()
         eventually(lambda: blocked() == len(threads), 10.0)
@@ -700,9 +700,9 @@ def test_of_workers_that_lease_in_the_same_moment_one_gets_the_lane(source, heap
 
 
 def blocked():
-    """How many of the test's connections wait for another one's lock."""
+    """Return how many of the test's connections wait for a lock of another one."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # or it is as it was when first asked
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # otherwise the first reading is repeated
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -725,7 +725,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(source, heap, vendor):
     quick = leases.acquire_lease(lane.pk, timezone.now())
     with pytest.raises(LeaseLost):
         deliver_batch(slow, go_on=lambda: True)
-    assert len(vendor.received) == 1  # it had sent, and that is all it did
+    assert len(vendor.received) == 1  # it had sent the request, and did nothing else
     assert not Attempt.objects.exists()
     assert Delivery.objects.filter(state="queued", attempts=0).count() == 2
     leases.release_lease(slow)

@@ -1,4 +1,4 @@
-"""What a destination may ask of the worker beyond its functions: keys, allowances, many items."""
+"""What a destination can declare for the worker to do: keys, allowances, many items."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ HEADER = "Idempotency-Key"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
-    monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # a lane that must wait is left at once
+    monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # the worker leaves a waiting lane at once
     yield
     attempt.shared_session().close()
 
@@ -40,7 +40,7 @@ def drain():
     worker_drain.drain_lane(Lane.objects.get().pk)
 
 
-# --- a key for the request as a whole ----------------------------------------------------------
+# --- an idempotency key for the whole request --------------------------------------------------
 
 
 def webhook_like(**room):
@@ -102,7 +102,7 @@ def test_a_vendor_that_takes_no_key_gets_none(source, vendor, monkeypatch):
     assert sent_keys(vendor) == [None]
 
 
-# --- what a vendor heeds in a month ------------------------------------------------------------
+# --- monthly allowances ------------------------------------------------------------------------
 
 ALLOWANCE = Allowance(name="2 links a month", endpoint="identify", items=2, account="heap:1")
 
@@ -165,7 +165,7 @@ def test_heap_says_how_many_visitors_it_links_to_one_user():
     assert (allowance.items, allowance.endpoint, allowance.account) == (10, "identify", "heap:1")
 
 
-# --- many items of one message -----------------------------------------------------------------
+# --- several items of one message --------------------------------------------------------------
 
 
 def test_two_actions_may_make_two_entries_of_one_request(source, vendor, monkeypatch):

@@ -1,4 +1,4 @@
-"""Lanes that are empty wait together."""
+"""The idle poller: lanes that are empty wait together."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from delivery.worker.idle_poller import IDLE_POLL_INTERVAL, IdleLanePoller
 
 
 class Queues:
-    """What is due, and what was asked; refuses to be asked twice at once."""
+    """The due lanes and the queries for them; refuses two queries at the same time."""
 
     def __init__(self):
         self.due = set()
@@ -59,7 +59,7 @@ def test_many_lanes_are_one_question_and_each_gets_its_own_answer(lookout, queue
             assert waits[lane].result(1.0) is True
             queues.due.clear()
     assert tuple(range(20)) in queues.asked
-    assert asked <= 12  # not 20 times as often
+    assert asked <= 12  # instead of 20 times as often
 
 
 def test_when_the_one_that_asks_fails_another_one_takes_over(lookout, queues):

@@ -1,4 +1,4 @@
-"""A worker process and its threads: who waits stands aside, who works is waited for."""
+"""Lane threads: the process leaves a lane that waits and stays with a lane that works."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ def _no_database(monkeypatch):
 
 @pytest.fixture
 def answered():
-    """What the vendor of a waiting lane is waiting for."""
+    """The response that a waiting lane waits for."""
     event = threading.Event()
     yield event
     event.set()

@@ -1,4 +1,4 @@
-"""A vendor's published limits hold, and cost nobody anything but time."""
+"""A vendor's published limits: they hold, and cost nothing but time."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -116,7 +116,7 @@ def test_a_user_over_the_limit_is_deferred_alone(source, vendor, monkeypatch):
     assert {d.event.user_id for d in deferred.select_related("event")} == {"ada"}
     assert all("5 a minute" in d.reason and d.due_at > timezone.now() for d in deferred)
     assert Lane.objects.get().due_at is None
-    Bucket.objects.all().delete()  # what came later does not overtake what waits
+    Bucket.objects.all().delete()  # later deliveries do not overtake deferred ones
     send_in(source, *tracks(1, messageId="even-later-message"))
     drain.drain_lane(Lane.objects.get().pk)
     assert keys(vendor) == [["again-of-bob"]]

@@ -1,5 +1,6 @@
-"""Anything, in any order: hypothesis accepts, leases, sends, crashes, waits, purges, and the books
-close after every step.
+"""Delivery as a state machine: whatever happens, the ledger closes after every step.
+
+Hypothesis accepts, leases, sends, crashes, waits and purges in any order.
 
 PENSTOCK_MACHINE_EXAMPLES   how many sequences of up to 40 steps are tried
 """
@@ -51,7 +52,7 @@ Q = Delivery.State.QUEUED
 
 
 class Penstock(RuleBasedStateMachine):
-    """One lane, two workers that may die or come back from the dead, and a vendor."""
+    """One lane, a vendor, and two workers that may crash or resume after their lease ended."""
 
     vendor: RawVendor
 
@@ -67,8 +68,8 @@ class Penstock(RuleBasedStateMachine):
         self.outcomes: dict[int, tuple[Lease, BatchOutcome]] = {}
         self.count = 0
         self.users: dict[int, str] = {}
-        self.again: set[int] = set()  # whose order a person has changed
-        self.taken: list[int] = []  # as the vendor took them, repeats left out
+        self.again: set[int] = set()  # messages stored or queued again, or cancelled
+        self.taken: list[int] = []  # messages in the vendor's order, without repetitions
         self.mood = 200
         self.vendor.answer = self.answer
 
@@ -88,7 +89,7 @@ class Penstock(RuleBasedStateMachine):
             self.taken += [number for number in numbers if number not in self.taken]
             connection.sendall(OK_RESPONSE)
 
-    # --- what people and sources do ---
+    # --- people and sources ---
 
     @rule(
         user=st.sampled_from(USERS), kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=6)
@@ -109,7 +110,7 @@ class Penstock(RuleBasedStateMachine):
         send_in(self.source, message(number, "track", self.users[number]))
         if Event.objects.filter(message_id=f"message-{number:06}").count() > 1:
             raise AssertionError("stored twice")
-        if Event.objects.count() > before[0]:  # it had been purged: it counts as new
+        if Event.objects.count() > before[0]:  # it had been purged, so it counts as new
             self.again.add(number)
 
     @precondition(lambda self: self.taken)
@@ -131,7 +132,7 @@ class Penstock(RuleBasedStateMachine):
         ids = rows.values_list("event__message_id", flat=True)
         self.again.update(int(each.rpartition("-")[2]) for each in ids)
 
-    # --- what workers do ---
+    # --- workers ---
 
     @precondition(lambda self: self.count and len(self.outcomes) < len(WORKERS))
     @rule(
@@ -141,9 +142,9 @@ class Penstock(RuleBasedStateMachine):
         late=st.booleans(),
     )
     def send(self, data, mood: int, size: int, late: bool) -> None:
-        """A worker takes the lane, if it can, and sends a batch; nothing is written down yet."""
+        """Let a worker lease the lane, if it can, and send a batch, but write nothing yet."""
         worker = data.draw(st.sampled_from(sorted(set(WORKERS) - set(self.outcomes))))
-        if late:  # whoever has the lane has been paused for longer than its lease
+        if late:  # the worker that has the lane was paused for longer than its lease
             self.leases_run_out()
         if self.owner() != worker and (
             held := lanes_leases.acquire_lease(self.lane, timezone.now())
@@ -158,7 +159,8 @@ class Penstock(RuleBasedStateMachine):
             held = self.leases[worker]
             try:
                 outcome = attempt_batch(held, lane, queued, go_on=lambda: True)
-            except LeaseLost:  # after two deaths it notes what it is at, and finds that it may not
+            except LeaseLost:
+                # After two crashes, a worker marks what it shapes, and marking needs the lease.
                 assert self.owner() != worker
                 del self.leases[worker]
             else:
@@ -167,7 +169,7 @@ class Penstock(RuleBasedStateMachine):
     @precondition(lambda self: self.outcomes)
     @rule(data=st.data())
     def settle(self, data) -> None:
-        """It writes down what came of it; or, when its lease is lost, nothing."""
+        """Let a worker write the outcome of its batch, or nothing when its lease is lost."""
         worker = data.draw(st.sampled_from(sorted(self.outcomes)))
         (held, outcome), before = self.outcomes.pop(worker), written()
         if self.owner() == worker:
@@ -181,7 +183,7 @@ class Penstock(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def crash(self, data) -> None:
-        """It dies, before or after it has sent: what it knows is gone, its lease is left."""
+        """Crash a worker before or after it has sent; its outcome is lost and its lease remains."""
         worker = data.draw(st.sampled_from(sorted(self.leases)))
         self.outcomes.pop(worker, None)
         del self.leases[worker]
@@ -192,7 +194,7 @@ class Penstock(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(self.idle()))
         lanes_leases.release_lease(self.leases.pop(worker))
 
-    # --- what time does ---
+    # --- passing time ---
 
     @rule()
     def leases_run_out(self) -> None:
@@ -211,7 +213,7 @@ class Penstock(RuleBasedStateMachine):
         with override_settings(**keep):
             retention.purge_old_rows(timezone.now())
 
-    # --- what must hold ---
+    # --- invariants ---
 
     def idle(self) -> list[int]:
         return sorted(set(self.leases) - set(self.outcomes))
@@ -240,7 +242,7 @@ class Penstock(RuleBasedStateMachine):
             last: defaultdict[str, int] = defaultdict(int)
             for number in self.taken:
                 if number not in self.again:
-                    assert number > last[self.users[number]], f"{number} came too late"
+                    assert number > last[self.users[number]], f"{number} is out of order"
                     last[self.users[number]] = number
 
     @invariant()
