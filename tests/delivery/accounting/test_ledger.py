@@ -289,9 +289,9 @@ def test_the_command_prints_parts_and_holes_and_fails_when_there_is_one(source, 
     installed()
     put_in(source, 2)
     call_command("ledger", "--by", "hour", "--holes")
-    said = capsys.readouterr().out
-    assert "No holes." in said
-    assert "hour" in said
+    output = capsys.readouterr().out
+    assert "No holes." in output
+    assert "hour" in output
     call_command("ledger", "--by", "event", "--json", "--holes")
     printed = json.loads(capsys.readouterr().out)
     assert (printed["by_event"][0]["event"], printed["holes"]) == ("E", [])
@@ -299,6 +299,6 @@ def test_the_command_prints_parts_and_holes_and_fails_when_there_is_one(source, 
     with pytest.raises(SystemExit) as ended:
         call_command("ledger", "--holes")
     assert ended.value.code == 1
-    said = capsys.readouterr().out
-    assert "The ledger closes." in said
-    assert "HOLE, attempt that claims too much" in said
+    output = capsys.readouterr().out
+    assert "The ledger closes." in output
+    assert "HOLE, attempt that claims too much" in output

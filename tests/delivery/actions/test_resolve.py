@@ -63,12 +63,12 @@ def resolve_all(note="Sent by hand."):
 def test_it_stays_failed_and_says_who_when_and_what_was_done(api, heap):
     delivery, other = make_delivery(heap, **FAILED), make_delivery(heap, state="delivered")
     assert api("POST", f"{API}/{delivery.pk}/resolve", {"note": " Refunded. "})[0] == 200
-    told = api("GET", f"{API}/{delivery.pk}")[1]
-    assert (told["state"], told["resolved_by"], told["resolution"]) == (
+    body = api("GET", f"{API}/{delivery.pk}")[1]
+    assert (body["state"], body["resolved_by"], body["resolution"]) == (
         "failed", "admin", "Refunded.",
     )  # fmt: skip
-    assert re.match(r"Resolved by admin at .*: Refunded\. HTTP 400: no total\.", told["summary"])
-    assert told["fix"] is None
+    assert re.match(r"Resolved by admin at .*: Refunded\. HTTP 400: no total\.", body["summary"])
+    assert body["fix"] is None
     assert api("GET", f"{API}/{other.pk}")[1]["resolved_at"] is None
     [entry] = AuditEntry.objects.filter(action="delivery.resolved")
     assert (entry.actor, entry.object_id) == ("admin", str(delivery.pk))
@@ -98,8 +98,8 @@ def test_a_note_is_needed(api, heap, note):
     delivery = make_delivery(heap, **FAILED)
     with pytest.raises(InvalidNote):
         resolve_all(note)
-    status, said = api("POST", f"{API}/{delivery.pk}/resolve", {"note": note})
-    assert (status, set(said["error"]["fields"])) == (422, {"note"})
+    status, body = api("POST", f"{API}/{delivery.pk}/resolve", {"note": note})
+    assert (status, set(body["error"]["fields"])) == (422, {"note"})
     assert not Resolution.objects.exists()
 
 
@@ -210,13 +210,13 @@ def test_those_that_are_ticked_after_a_page_that_asks_for_the_note(client, heap)
     page = client.post(f"{LOG}ticked/resolve/", {"id": [ticked.pk]}).content.decode()
     assert "Resolution" in page
     assert f'name="id" value="{ticked.pk}"' in page
-    given = {"id": [ticked.pk], "go": "1", "note": ""}
+    form = {"id": [ticked.pk], "go": "1", "note": ""}
     assert (
         "Describe what was done instead"
-        in client.post(f"{LOG}ticked/resolve/", given).content.decode()
+        in client.post(f"{LOG}ticked/resolve/", form).content.decode()
     )
-    given["note"] = "Sent by hand."
-    assert client.post(f"{LOG}ticked/resolve/", given).status_code == 302
+    form["note"] = "Sent by hand."
+    assert client.post(f"{LOG}ticked/resolve/", form).status_code == 302
     assert found("resolved:yes") == {ticked.pk}
     assert found("resolved:no") == {other.pk}
 
@@ -226,18 +226,18 @@ def test_all_that_match_in_one_installation(client, api, heap):
     mine, other = make_delivery(heap, **FAILED), make_delivery(make_installation("Eu"), **FAILED)
     log = client.get(LOG, {"q": "installation:Heap state:failed"}).content.decode()
     assert "Mark all matches resolved" in log
-    asked = {"q": "installation:Heap state:failed"}
+    search = {"q": "installation:Heap state:failed"}
     assert (
         "<strong>1</strong> failed delivery"
-        in client.get(f"{LOG}all/resolve/", asked).content.decode()
+        in client.get(f"{LOG}all/resolve/", search).content.decode()
     )
-    client.post(f"{LOG}all/resolve/", {**asked, "go": "1", "note": "Sent by hand."})
+    client.post(f"{LOG}all/resolve/", {**search, "go": "1", "note": "Sent by hand."})
     assert found("resolved:yes") == {mine.pk}
     entry = AuditEntry.objects.filter(action="delivery.resolved").latest("pk")
     assert "installation:Heap" in entry.changes["search"]["new"]
-    given = {"installation": other.installation_id, "note": "By the API.", "q": "event:Order*"}
-    status, told = api("POST", f"{API}/resolve", given)
-    assert (status, told["count"], told["is_whole"]) == (200, 1, True)
+    selection = {"installation": other.installation_id, "note": "By the API.", "q": "event:Order*"}
+    status, body = api("POST", f"{API}/resolve", selection)
+    assert (status, body["count"], body["is_whole"]) == (200, 1, True)
     assert found("resolved:yes") == {mine.pk, other.pk}
 
 
@@ -247,8 +247,8 @@ def test_all_that_match_in_one_installation(client, api, heap):
 def test_a_search_that_is_not_about_one_installation_s_failed_ones_is_refused(client, heap, q):
     client.force_login(make_user())
     delivery = make_delivery(heap, **FAILED)
-    given = {"q": q, "go": "1", "note": "Sent by hand."}
-    page = client.post(f"{LOG}all/resolve/", given).content.decode()
+    form = {"q": q, "go": "1", "note": "Sent by hand."}
+    page = client.post(f"{LOG}all/resolve/", form).content.decode()
     assert 'role="alert"' in page
     assert found("resolved:no") == {delivery.pk}
 
@@ -258,11 +258,11 @@ def test_many_have_to_be_confirmed_by_the_name(client, heap, monkeypatch):
     monkeypatch.setattr("delivery.admin.log.bulk_actions.CONFIRM_BY_NAME_ABOVE", 1)
     for _ in range(2):
         make_delivery(heap, **FAILED)
-    given = {"q": "installation:Heap state:failed", "go": "1", "note": "Sent by hand."}
-    page = client.post(f"{LOG}all/resolve/", given).content.decode()
+    form = {"q": "installation:Heap state:failed", "go": "1", "note": "Sent by hand."}
+    page = client.post(f"{LOG}all/resolve/", form).content.decode()
     assert "Type Heap exactly" in page
     assert found("resolved:yes") == set()
-    client.post(f"{LOG}all/resolve/", {**given, "typed": "Heap"})
+    client.post(f"{LOG}all/resolve/", {**form, "typed": "Heap"})
     assert len(found("resolved:yes")) == 2
 
 
@@ -270,22 +270,22 @@ def test_what_takes_too_long_ends_after_a_part_and_goes_on_when_asked_again(heap
     monkeypatch.setattr(apply_to_search, "BULK_PAGE_SIZE", 2)
     for _ in range(5):
         make_delivery(heap, **FAILED)
-    asked = resolve_names(language.parse_search("installation:Heap"))
+    search = resolve_names(language.parse_search("installation:Heap"))
 
     def some(budget):
         def act(rows):
             return resolve_deliveries(rows, "Sent by hand.", timezone.now())
 
         return apply_to_search.apply_to_all(
-            apply_to_search.select_unresolved(asked, timezone.now()), act, budget=budget
+            apply_to_search.select_unresolved(search, timezone.now()), act, budget=budget
         )
 
     assert apply_to_search.count_matching(
-        apply_to_search.select_unresolved(asked, timezone.now())
+        apply_to_search.select_unresolved(search, timezone.now())
     ) == apply_to_search.BulkResult(5, True)
     with monkeypatch.context() as short:
         short.setattr("delivery.log.search.query.SCAN_ROWS", 3)
-        found = apply_to_search.select_unresolved(asked, timezone.now())
+        found = apply_to_search.select_unresolved(search, timezone.now())
         assert apply_to_search.count_matching(found) == apply_to_search.BulkResult(3, False)
     assert some(-1.0) == apply_to_search.BulkResult(2, False)
     assert some(60.0) == apply_to_search.BulkResult(3, True)
@@ -299,8 +299,8 @@ def test_all_queued_ones_of_an_installation_are_cancelled_and_counted(client, ap
     late = make_delivery(heap, make_event(name="Late"))
     page = client.get(f"{LOG}all/cancel/", {"q": "installation:Heap"}).content.decode()
     assert "<strong>4</strong> queued deliveries" in page
-    given = {"installation": heap.pk, "q": "event:Late"}
-    assert api("POST", f"{API}/cancel", given)[1]["count"] == 1
+    selection = {"installation": heap.pk, "q": "event:Late"}
+    assert api("POST", f"{API}/cancel", selection)[1]["count"] == 1
     assert Delivery.objects.get(pk=late.pk).state == "cancelled"
     client.post(f"{LOG}all/cancel/", {"q": "installation:Heap", "go": "1"})
     assert set(Delivery.objects.filter(state="queued")) == {kept}
@@ -308,8 +308,8 @@ def test_all_queued_ones_of_an_installation_are_cancelled_and_counted(client, ap
 
 def test_the_api_does_by_ids_what_the_log_does_by_ticks(api, heap):
     ids = [make_delivery(heap, **FAILED).pk for _ in range(2)]
-    status, told = api("POST", f"{API}/deliver-again", {"ids": ids})
-    assert (status, told["count"]) == (202, 2)
+    status, result = api("POST", f"{API}/deliver-again", {"ids": ids})
+    assert (status, result["count"]) == (202, 2)
     assert api("POST", f"{API}/cancel", {"ids": ids[:1]})[1]["count"] == 1
     assert api("POST", f"{API}/{ids[1]}/cancel")[0] == 200
     assert api("POST", f"{API}/{ids[1]}/cancel")[0] == 409
@@ -321,7 +321,7 @@ def test_the_api_does_by_ids_what_the_log_does_by_ticks(api, heap):
 def test_a_viewer_may_do_none_of_it(client, heap):
     delivery = make_delivery(heap, **FAILED)
     client.force_login(make_user("eve", role="source_viewer"))
-    given = {"id": [delivery.pk], "q": "installation:Heap", "go": "1", "note": "x"}
+    form = {"id": [delivery.pk], "q": "installation:Heap", "go": "1", "note": "x"}
     for address in ("ticked/resolve/", "all/resolve/", "all/cancel/", f"{delivery.pk}/resolve/"):
-        assert client.post(f"{LOG}{address}", given).status_code == 403, address
+        assert client.post(f"{LOG}{address}", form).status_code == 403, address
     assert not Resolution.objects.exists()

@@ -96,8 +96,8 @@ def test_uninstalling_cancels_what_is_queued_and_keeps_the_log():
     assert installations.uninstall(heap, timezone.now()) == 3
     assert Delivery.objects.filter(state="cancelled").count() == 3
     assert Delivery.objects.filter(state="delivered").count() == 1
-    gone = Installation.objects.get()
-    assert (gone.sealed_secrets, gone.enabled) == ("", False)
+    uninstalled = Installation.objects.get()
+    assert (uninstalled.sealed_secrets, uninstalled.enabled) == ("", False)
     assert not Installation.objects.installed().exists()
 
 

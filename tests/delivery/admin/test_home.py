@@ -100,8 +100,8 @@ def test_of_the_others_each_is_told_as_it_is(client):
     assert "Of the 3 others, 1 is waiting, 1 is paused and 1 is delivering." in read_page(
         client, HOME
     )
-    gone = Installation.objects.exclude(name__in=("Refused", "Paused"))
-    gone.update(uninstalled_at=timezone.now())
+    uninstalled = Installation.objects.exclude(name__in=("Refused", "Paused"))
+    uninstalled.update(uninstalled_at=timezone.now())
     assert "The other one is paused." in read_page(client, HOME)
 
 
@@ -426,17 +426,17 @@ def test_a_recent_event_is_previewed_and_sent_as_a_test(client, settings):
         event = make_event(name="Signed Up")
         page = client.get(f"{MINE}{installation.pk}/change/").content.decode()
         assert f'<option value="{event.pk}">Signed Up' in page
-        given = {"event_id": event.pk}
-        shown = client.post(f"{MINE}{installation.pk}/test-preview/", given).content.decode()
+        form = {"event_id": event.pk}
+        shown = client.post(f"{MINE}{installation.pk}/test-preview/", form).content.decode()
         assert ("Would be sent" in shown, vendor.received) == (True, [])
-        sent = client.post(f"{MINE}{installation.pk}/test-event/", given).content.decode()
+        sent = client.post(f"{MINE}{installation.pk}/test-event/", form).content.decode()
     assert "Accepted" in sent
     [(_, _, body)] = vendor.received
     assert body["events"][0]["event"] == "Signed Up"
     assert Attempt.objects.get().is_test
     EventBody.objects.all().delete()
     for address in ("test-preview/", "test-event/"):
-        answer = client.post(f"{MINE}{installation.pk}/{address}", given).content.decode()
+        answer = client.post(f"{MINE}{installation.pk}/{address}", form).content.decode()
         assert "its body is no longer stored" in answer
 
 

@@ -750,8 +750,8 @@ def test_what_has_no_field_in_a_replay_goes_with_it_as_a_search(client):
     address = re.search(r'href="([^"]*/replay/new/[^"]*)"', html)[1].replace("&amp;", "&")
     form = client.get(address).context["form"]
     assert form["q"].value() == "status:4xx -type:page ada"
-    given = {name: form[name].value() for name in ("installation", "states", "q")}
-    assert client.post("/admin/delivery/replay/new/", given).status_code == 302
+    fields = {name: form[name].value() for name in ("installation", "states", "q")}
+    assert client.post("/admin/delivery/replay/new/", fields).status_code == 302
     replay = Replay.objects.get()
     found = stored_replay_range(replay).matching()
     assert set(found) == {refused}

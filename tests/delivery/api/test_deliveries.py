@@ -133,18 +133,18 @@ def test_one_delivery_tells_event_payloads_attempts_and_answers(api):
         for n in range(3)
     ]
     make_attempt(*deliveries, answer='{"ok": true}')
-    status, told = api("GET", f"{LIST}/{deliveries[1].pk}")
+    status, body = api("GET", f"{LIST}/{deliveries[1].pk}")
     assert status == 200
-    assert told["event"]["body"]["event"] == "Event 1"
-    assert told["event"]["source"] == "Shop"
-    assert told["event"]["notes"] == ["Mended."]
-    assert told["notes"] == ["Cut."]
-    assert told["revision"] == 1
-    assert told["payloads"] == [
+    assert body["event"]["body"]["event"] == "Event 1"
+    assert body["event"]["source"] == "Shop"
+    assert body["event"]["notes"] == ["Mended."]
+    assert body["notes"] == ["Cut."]
+    assert body["revision"] == 1
+    assert body["payloads"] == [
         {"kind": "track", "fields": {"event": "Event 1", "properties": {"order_id": "A-1001"}}}
     ]
-    assert told["summary"].startswith("Heap accepted it with HTTP 200")
-    [attempt] = told["attempts"]
+    assert body["summary"].startswith("Heap accepted it with HTTP 200")
+    [attempt] = body["attempts"]
     assert (attempt["position"], attempt["items"], attempt["duration_ms"]) == (1, 3, 123)
     assert attempt["request"] == {
         "method": "POST",
@@ -163,16 +163,16 @@ def test_a_failure_comes_with_cause_and_fix(api):
     delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400: bad")
     make_attempt(delivery, status=400, outcome="MessageRejected")
     trouble = delivery.installation.destination.explain("MessageRejected", 400)
-    _, told = api("GET", f"{LIST}/{delivery.pk}")
-    assert (told["cause"], told["fix"]) == (trouble.cause, trouble.fix)
+    _, body = api("GET", f"{LIST}/{delivery.pk}")
+    assert (body["cause"], body["fix"]) == (trouble.cause, trouble.fix)
 
 
 def test_an_attempt_without_an_answer_has_none(api):
     delivery = make_delivery(error="VendorUnavailable")
     make_attempt(delivery, status=None, outcome="VendorUnavailable", error="Connection refused")
-    _, told = api("GET", f"{LIST}/{delivery.pk}")
-    assert told["attempts"][0]["response"] is None
-    assert told["attempts"][0]["error"] == "Connection refused"
+    _, body = api("GET", f"{LIST}/{delivery.pk}")
+    assert body["attempts"][0]["response"] is None
+    assert body["attempts"][0]["error"] == "Connection refused"
 
 
 def test_what_is_not_there_is_not_found(api):

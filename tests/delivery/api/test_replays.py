@@ -52,11 +52,11 @@ def test_one_is_started_followed_and_turned(api, heap):
 def test_a_preview_counts_and_starts_nothing(api, heap):
     make_delivery(heap, state="failed")
     make_delivery(heap, state="cancelled")
-    asked = {"installation": heap.pk, "states": ["failed", "cancelled"], "user_id": "ada"}
-    status, found = api("POST", f"{REPLAYS}/preview", asked)
+    selection = {"installation": heap.pk, "states": ["failed", "cancelled"], "user_id": "ada"}
+    status, found = api("POST", f"{REPLAYS}/preview", selection)
     assert (status, found["count"], found["exact"], found["seconds"]) == (200, 2, True, None)
     assert found["oldest_at"] < found["newest_at"]
-    _, found = api("POST", f"{REPLAYS}/preview", {**asked, "rate": 0.5})
+    _, found = api("POST", f"{REPLAYS}/preview", {**selection, "rate": 0.5})
     assert found["seconds"] == 4.0
     assert not Replay.objects.exists()
 
@@ -114,11 +114,11 @@ def test_in_the_admin_one_is_previewed_started_and_cancelled(client, heap):
     assert "New replay" in client.get("/admin/delivery/replay/").text
     form = client.get("/admin/delivery/replay/new/?states=filtered&user_id=ada").text
     assert 'value="ada"' in form
-    asked = {"installation": heap.pk, "kind": "replay", "states": ["failed"]}
+    fields = {"installation": heap.pk, "kind": "replay", "states": ["failed"]}
     assert "<strong>1</strong>" in client.post(
-        "/admin/delivery/replay/new/", {**asked, "preview": "1"}
+        "/admin/delivery/replay/new/", {**fields, "preview": "1"}
     ).text  # fmt: skip
-    page = client.post("/admin/delivery/replay/new/", asked, follow=True).text
+    page = client.post("/admin/delivery/replay/new/", fields, follow=True).text
     replay = Replay.objects.get()
     assert f"Replay {replay.pk} has started." in page
     assert 'data-refresh="1000"' in page
@@ -140,9 +140,9 @@ def test_a_search_says_what_has_no_field(api, heap):
     refused = make_delivery(heap, state="failed")
     make_attempt(refused, status=400)
     make_delivery(heap, state="failed")
-    asked = {"installation": heap.pk, "q": "status:4xx"}
-    assert api("POST", f"{REPLAYS}/preview", asked)[1]["count"] == 1
-    assert api("POST", REPLAYS, asked)[1]["filter"]["q"] == "status:4xx"
+    selection = {"installation": heap.pk, "q": "status:4xx"}
+    assert api("POST", f"{REPLAYS}/preview", selection)[1]["count"] == 1
+    assert api("POST", REPLAYS, selection)[1]["filter"]["q"] == "status:4xx"
     assert set(stored_replay_range(Replay.objects.get()).matching()) == {refused}
 
 
@@ -156,6 +156,6 @@ def test_a_search_says_what_has_no_field(api, heap):
     ],
 )
 def test_a_search_that_cannot_be_meant_is_refused(api, heap, asked, words):
-    status, said = api("POST", f"{REPLAYS}/preview", {"installation": heap.pk, **asked})
-    assert (status, set(said["error"]["fields"])) == (422, {"q"})
-    assert words in said["error"]["fields"]["q"]
+    status, body = api("POST", f"{REPLAYS}/preview", {"installation": heap.pk, **asked})
+    assert (status, set(body["error"]["fields"])) == (422, {"q"})
+    assert words in body["error"]["fields"]["q"]

@@ -186,11 +186,11 @@ def test_uninstalling_cancels_what_is_queued_keeps_the_log_and_needs_the_name(ap
     assert (status, answer["cancelled"]) == (200, 3)
     assert Delivery.objects.filter(state="cancelled").count() == 3
     assert Delivery.objects.filter(state="delivered").count() == 1
-    gone = Installation.objects.get()
-    assert (gone.sealed_secrets, gone.enabled) == ("", False)
-    assert api("DELETE", address, confirm=gone.name)[0] == 404
+    uninstalled = Installation.objects.get()
+    assert (uninstalled.sealed_secrets, uninstalled.enabled) == ("", False)
+    assert api("DELETE", address, confirm=uninstalled.name)[0] == 404
     assert names(api("GET", INSTALLATIONS)) == []
-    assert names(api("GET", INSTALLATIONS, uninstalled="true")) == [gone.name]
+    assert names(api("GET", INSTALLATIONS, uninstalled="true")) == [uninstalled.name]
     assert api("GET", address)[1]["uninstalled_at"]
 
 
@@ -449,9 +449,9 @@ def test_an_attempt_shows_what_was_sent_while_that_is_kept(api):
 def test_metrics_are_told_by_step(api):
     heap, source = factories.make_installation(), factories.make_source()
     put_in(source, 3)
-    status, told = api("GET", METRICS, installation=heap.pk, step="minute")
-    assert (status, told["total"]["accepted"], told["now"]["queued"]) == (200, 3, 3)
-    assert len(told["points"]) in (1_440, 1_441)
+    status, body = api("GET", METRICS, installation=heap.pk, step="minute")
+    assert (status, body["total"]["accepted"], body["now"]["queued"]) == (200, 3, 3)
+    assert len(body["points"]) in (1_440, 1_441)
     assert api("GET", METRICS, source=source.pk)[1]["total"]["accepted"] == 3
 
 
@@ -464,10 +464,10 @@ def test_steps_that_are_not_kept_are_refused(api, params):
 
 def test_the_system_tells_what_is_wrong(api):
     factories.make_delivery()
-    status, told = api("GET", "/v1/admin/system")
-    assert (status, told["is_well"], told["queue"]["queued"]) == (200, False, 1)
-    assert "No cluster is running" in told["trouble"]
+    status, body = api("GET", "/v1/admin/system")
+    assert (status, body["is_well"], body["queue"]["queued"]) == (200, False, 1)
+    assert "No cluster is running" in body["trouble"]
     tasks.sweep()
-    _, told = api("GET", "/v1/admin/system")
-    assert told["swept_at"]
-    assert {"what": "Deliveries", "days": 30.0} in told["retention"]
+    _, body = api("GET", "/v1/admin/system")
+    assert body["swept_at"]
+    assert {"what": "Deliveries", "days": 30.0} in body["retention"]

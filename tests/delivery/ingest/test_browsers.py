@@ -17,12 +17,12 @@ KEY = {"authorization": basic("wk_shop")}
     "address", ["/v1/t", "/v1/track", "/v1/batch", "/api/s/track", "/sourceConfig/", "/v1/m"]
 )
 def test_a_preflight_allows_whatever_is_asked_for_and_is_remembered(client, address):
-    asked = "anonymousid,authorization,rsa-retry-attempt,x-retry-count"
-    headers = {"origin": PAGE, "access-control-request-headers": asked}
+    requested = "anonymousid,authorization,rsa-retry-attempt,x-retry-count"
+    headers = {"origin": PAGE, "access-control-request-headers": requested}
     answer = client.options(address, headers=headers)
     assert answer.status_code == 204
     assert answer["Access-Control-Allow-Origin"] in ("*", PAGE)
-    assert answer["Access-Control-Allow-Headers"] == asked
+    assert answer["Access-Control-Allow-Headers"] == requested
     assert "POST" in answer["Access-Control-Allow-Methods"]
     assert int(answer["Access-Control-Max-Age"]) >= 7_200
     assert "Access-Control-Request-Headers" in answer["Vary"]
@@ -139,9 +139,9 @@ def test_anybody_else_cannot_claim_to_be_a_proxy(client, source, settings):
 def test_rudderstacks_browser_sdk_starts_from_our_host_alone(client, source, query, headers):
     answer = client.get(f"/sourceConfig/{query}", headers={"origin": PAGE, **headers})
     assert answer.status_code == 200
-    told = answer.json()["source"]
-    assert (told["writeKey"], told["enabled"], told["destinations"]) == ("wk_shop", True, [])
-    assert told["config"]["statsCollection"]["errors"] == {"enabled": False}
+    config = answer.json()["source"]
+    assert (config["writeKey"], config["enabled"], config["destinations"]) == ("wk_shop", True, [])
+    assert config["config"]["statsCollection"]["errors"] == {"enabled": False}
 
 
 @pytest.mark.parametrize("address", ["/v1/projects/wk_other/settings", "/sourceConfig/?writeKey=x"])

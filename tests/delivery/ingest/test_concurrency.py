@@ -69,7 +69,7 @@ def running(url):
 
 @pytest.mark.parametrize("batch", SENT)
 def test_what_many_send_at_once_is_stored_once(penstock, batch):
-    said, before = len(penstock.output), counted(penstock.env)
+    printed, before = len(penstock.output), counted(penstock.env)
     with stacks_of_what_hangs(penstock), ThreadPoolExecutor(CLIENTS) as pool:
         answers = list(pool.map(lambda n: send(penstock.env, n, batch), range(CLIENTS)))
     assert {status for statuses in answers for status in statuses} == {200}
@@ -77,7 +77,7 @@ def test_what_many_send_at_once_is_stored_once(penstock, batch):
     new = [now - then for now, then in zip(counted(penstock.env), before, strict=True)]
     assert new == [messages, messages, 2 * messages, messages]
     assert json.loads(manage(penstock.env, "ledger", "--json"))["closes"]
-    assert "Traceback" not in penstock.output[said:]
+    assert "Traceback" not in penstock.output[printed:]
 
 
 @contextmanager

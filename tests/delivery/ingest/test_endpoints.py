@@ -356,15 +356,15 @@ def test_what_a_real_sdk_sent_is_what_is_stored(live_server, name):
 
 def _stored(request, answer):
     assert answer.status == 200, request.target
-    said = json.load(answer)
-    assert (said["success"], said.get("rejected")) == (True, None)
+    body = json.load(answer)
+    assert (body["success"], body.get("rejected")) == (True, None)
     _readable(request, answer)
 
 
 def _allowed(request, answer):
     assert (answer.status, answer.read()) == (204, b"")
-    asked = request.headers["Access-Control-Request-Headers"]
-    assert answer.headers["Access-Control-Allow-Headers"] == asked
+    requested = request.headers["Access-Control-Request-Headers"]
+    assert answer.headers["Access-Control-Allow-Headers"] == requested
     assert (
         request.headers["Access-Control-Request-Method"]
         in (answer.headers["Access-Control-Allow-Methods"])

@@ -139,8 +139,8 @@ def test_a_cookie_that_is_not_ours_is_replaced(client, source):
 
 def test_a_page_may_send_the_cookie_along(client, source):
     Source.objects.update(visitor_cookie=True)
-    asked = client.options("/v1/t", headers={"origin": PAGE["origin"]})
-    for answer in (asked, send(client, **PAGE)):
+    preflight = client.options("/v1/t", headers={"origin": PAGE["origin"]})
+    for answer in (preflight, send(client, **PAGE)):
         assert answer["Access-Control-Allow-Origin"] == PAGE["origin"]
         assert answer["Access-Control-Allow-Credentials"] == "true"
         assert "Origin" in answer["Vary"]

@@ -101,11 +101,11 @@ def taken(body, **terms):
 
 def test_whatever_is_sent_is_readable_when_it_is_stored_and_leaves_no_memory_behind():
     sizes = [size_after_a_round() for _ in ROUNDS]
-    said = [
+    lines = [
         f"{n * EXAMPLES * VARIANTS:,} inputs: {size / 1e6:.1f} MB"
         for n, size in enumerate(sizes, 1)
     ]
-    sys.stdout.write("\n".join(["", *said, ""]))
+    sys.stdout.write("\n".join(["", *lines, ""]))
     half = (len(sizes) + 1) // 2
     assert max(sizes[half:], default=0) <= max(sizes[:half]) + GROWTH
 

@@ -151,23 +151,23 @@ def test_the_envelope_knows_best_when_it_was_sent():
 
 @pytest.mark.parametrize("sent_at", [NOW - timedelta(seconds=4), NOW, "soon", None, 1e300])
 def test_a_time_stays_as_it_was_given_when_the_clocks_agree_or_nothing_is_known(sent_at):
-    given = NOW - timedelta(days=1)
+    called = NOW - timedelta(days=1)
     sent = sent_at.isoformat() if isinstance(sent_at, datetime) else sent_at
-    [message] = read({"sentAt": sent, "batch": [track(timestamp=given.isoformat())]}).messages
-    assert (message.timestamp, message.notes) == (given, ())
+    [message] = read({"sentAt": sent, "batch": [track(timestamp=called.isoformat())]}).messages
+    assert (message.timestamp, message.notes) == (called, ())
 
 
 def test_a_time_later_than_it_was_sent_is_of_another_clock_and_stays():
-    sent, given = NOW - timedelta(days=9), NOW - timedelta(days=3)
-    body = {"sentAt": sent.isoformat(), "batch": [track(timestamp=given.isoformat())]}
+    sent, called = NOW - timedelta(days=9), NOW - timedelta(days=3)
+    body = {"sentAt": sent.isoformat(), "batch": [track(timestamp=called.isoformat())]}
     [message] = read(body).messages
-    assert message.timestamp == given
+    assert message.timestamp == called
 
 
 def test_the_end_of_all_times_can_be_sent():
-    sent, given = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+    sent, called = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
     first, last = read(
-        {"batch": [track(timestamp=given, sentAt=given), track(timestamp=sent, sentAt=given)]}
+        {"batch": [track(timestamp=called, sentAt=called), track(timestamp=sent, sentAt=called)]}
     ).messages
     assert first.timestamp <= last.timestamp
 

@@ -42,8 +42,8 @@ def put_in(source, message_id):
 
 def rung():
     """Return the wake-ups that were queued for lanes."""
-    told = [task.func() for task in OrmQ.objects.all()]
-    return [each for each in told if each == "delivery.tasks.drain"]
+    names = [task.func() for task in OrmQ.objects.all()]
+    return [each for each in names if each == "delivery.tasks.drain"]
 
 
 def test_an_event_rings_for_its_lane(lane):

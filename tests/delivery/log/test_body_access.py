@@ -83,16 +83,16 @@ def ask(client, settings):
         bearer = {"authorization": f"Bearer {make_token(user)}"}
 
         def ask(method, address):
-            given = {
+            data = {
                 "event_id": ID,
                 "blueprint": {"version": 1, "actions": [], "otherwise": "pass"},
             }
             if address.startswith("/v1/"):
                 kind = "application/json"
-                answer = client.generic(method, address, json.dumps(given), kind, headers=bearer)
+                answer = client.generic(method, address, json.dumps(data), kind, headers=bearer)
             else:
-                given["blueprint"] = json.dumps(given["blueprint"])
-                answer = client.get(address) if method == "GET" else client.post(address, given)
+                data["blueprint"] = json.dumps(data["blueprint"])
+                answer = client.get(address) if method == "GET" else client.post(address, data)
             assert answer.status_code < 429, (method, address)  # no rate limit, no server error
             return SECRET.encode() in answer.getvalue()
 

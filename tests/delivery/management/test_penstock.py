@@ -125,9 +125,9 @@ def test_a_replay_is_started_for_what_is_said(run):
     heap = factories.make_installation()
     for user in ("ada", "bob"):
         factories.make_delivery(heap, factories.make_event(user_id=user), state="failed")
-    told = printed(run, "replay", "heap", "--user", "ada", "--since", "2h", "--detach")
+    shown = printed(run, "replay", "heap", "--user", "ada", "--since", "2h", "--detach")
     replay = Replay.objects.get()
-    assert (told["id"], told["state"], replay.wanted["user_id"]) == (replay.pk, "running", "ada")
+    assert (shown["id"], shown["state"], replay.wanted["user_id"]) == (replay.pk, "running", "ada")
     assert replay.wanted["since"]
     with pytest.raises(CommandError, match="there is no installation with this name"):
         run("replay", "hep")

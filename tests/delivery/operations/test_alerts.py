@@ -195,8 +195,8 @@ def test_an_incident_is_told_once_and_so_is_its_end(mails, hook):
     assert "To: ops@shop.example" in opened
     assert "HTTP 401" in opened
     assert "Subject: [Penstock] resolved: Heap: needs attention" in closed
-    told = [body["incidents"][0] for _, _, body in hook.received]
-    assert [(each["event"], each["kind"], each["about"]) for each in told] == [
+    notified = [body["incidents"][0] for _, _, body in hook.received]
+    assert [(each["event"], each["kind"], each["about"]) for each in notified] == [
         ("opened", "attention", "Heap"),
         ("closed", "attention", "Heap"),
     ]

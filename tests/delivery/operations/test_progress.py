@@ -130,10 +130,10 @@ class TestRunQueue:
         assert found == [0.0, 1.5, 2.0]
 
     def test_a_process_that_has_gone_is_none(self, python):
-        gone = python("")
-        gone.wait(10.0)
+        ended = python("")
+        ended.wait(10.0)
 
-        assert self.waited(gone) == 0.0
+        assert self.waited(ended) == 0.0
 
     def test_whether_a_thread_is_runnable(self, python):
         sleeper = asleep(python("import time; time.sleep(60)"))

@@ -377,15 +377,15 @@ class TestCluster:
 
     @pytest.mark.django_db
     def test_stopping_tells_the_workers_first(self, cluster, monkeypatch):
-        told = []
+        exists = []
         stop = cluster.group.stop
         monkeypatch.setattr(
-            cluster.group, "stop", lambda s: (told.append(cluster.stop_file.exists()), stop(s))
+            cluster.group, "stop", lambda s: (exists.append(cluster.stop_file.exists()), stop(s))
         )
 
         cluster.stop()
 
-        assert told == [True]
+        assert exists == [True]
         assert not cluster.group.members()
 
 
@@ -398,10 +398,10 @@ class TestOrphans:
         return not wakeups.lanes_needing_a_worker(timezone.now())
 
     def test_a_watch_that_is_gone_loses_its_lanes(self, lane):
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
 
-        assert not self.leased_by(lane, f"{supervisor.here()}:{gone.pid}:1f")
+        assert not self.leased_by(lane, f"{supervisor.here()}:{ended.pid}:1f")
         assert Lane.objects.get().deaths == 1
 
     def test_a_watch_that_lives_keeps_them(self, lane):

@@ -57,14 +57,14 @@ def test_redirects_are_not_followed(session):
 
 
 def test_the_certificate_is_asked_for_by_name_though_the_address_was_looked_up(session, tmp_path):
-    asked = []
+    server_names = []
     with RawVendor(
-        certificate=make_self_signed_certificate(tmp_path), on_sni=asked.append
+        certificate=make_self_signed_certificate(tmp_path), on_sni=server_names.append
     ) as vendor:
         url = vendor.url.replace("127.0.0.1", "localhost")
         with pytest.raises(VendorUnavailable, match="certificate"):
             send_request(Request(url=url, body=b"{}"), session)
-    assert asked == ["localhost"]
+    assert server_names == ["localhost"]
 
 
 def test_the_next_address_of_a_name_is_tried(session, monkeypatch):

@@ -128,10 +128,10 @@ def test_what_was_never_shaped_is_counted_before_and_left_out(api, heap, vendor)
     )
     assert (found.count, found.unshaped) == (1, 1)
     assert estimate.estimate_replay("replay", heap, ReplaySelection(states=states)).unshaped == 0
-    asked = {"installation": heap.pk, "states": list(states), "blueprint": "last"}
-    told = api("POST", "/v1/admin/replays/preview", asked)[1]
-    assert (told["count"], told["unshaped"]) == (1, 1)
-    status, replay = api("POST", "/v1/admin/replays", asked)
+    selection = {"installation": heap.pk, "states": list(states), "blueprint": "last"}
+    body = api("POST", "/v1/admin/replays/preview", selection)[1]
+    assert (body["count"], body["unshaped"]) == (1, 1)
+    status, replay = api("POST", "/v1/admin/replays", selection)
     assert (status, replay["filter"]["blueprint"]) == (201, "last")
     go_and_send(Replay.objects.get())
     never.refresh_from_db()
@@ -168,24 +168,24 @@ def test_it_is_over_when_the_last_of_it_was_sent(heap, vendor):
 
 
 def test_a_backfill_has_nothing_that_was_sent_before(api, heap):
-    asked = {"installation": heap.pk, "kind": "backfill", "blueprint": "last"}
-    status, said = api("POST", "/v1/admin/replays", asked)
-    assert (status, set(said["error"]["fields"])) == (422, {"blueprint"})
+    selection = {"installation": heap.pk, "kind": "backfill", "blueprint": "last"}
+    status, body = api("POST", "/v1/admin/replays", selection)
+    assert (status, set(body["error"]["fields"])) == (422, {"blueprint"})
 
 
 def test_the_page_offers_both_and_says_which_it_is(client, heap, vendor):
     client.force_login(make_user())
     sent_once(heap, vendor)
     new = "/admin/delivery/replay/new/"
-    given = {"installation": heap.pk, "states": ["delivered"], "blueprint": "last"}
+    form = {"installation": heap.pk, "states": ["delivered"], "blueprint": "last"}
     never = make_delivery(heap, make_event())
     actions_deliveries.cancel_deliveries(
         Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now()
     )
-    given["states"] = ["delivered", "cancelled"]
-    page = client.post(new, {**given, "preview": "1"}).content.decode()
+    form["states"] = ["delivered", "cancelled"]
+    page = client.post(new, {**form, "preview": "1"}).content.decode()
     assert "<strong>1</strong> more are left out" in page
-    client.post(new, given)
+    client.post(new, form)
     page = client.get(f"/admin/delivery/replay/{Replay.objects.get().pk}/change/").content.decode()
     assert "As before: the revision that last shaped each delivery" in page
 
@@ -216,12 +216,12 @@ def test_the_api_says_which_one_and_refuses_what_was_never_shaped(api, heap, ven
     actions_deliveries.cancel_deliveries(
         Delivery.objects.filter(pk=never.pk), "Not now.", timezone.now()
     )
-    asked = {"blueprint": "last"}
-    status, said = api("POST", f"{API}/{never.pk}/deliver-again", asked)
-    assert (status, "never shaped" in said["error"]["message"]) == (409, True)
-    ids = {"ids": [shaped.pk, never.pk], **asked}
-    status, told = api("POST", f"{API}/deliver-again", ids)
-    assert (status, told["count"], "Skipped 1" in told["message"]) == (202, 1, True)
+    options = {"blueprint": "last"}
+    status, refusal = api("POST", f"{API}/{never.pk}/deliver-again", options)
+    assert (status, "never shaped" in refusal["error"]["message"]) == (409, True)
+    ids = {"ids": [shaped.pk, never.pk], **options}
+    status, body = api("POST", f"{API}/deliver-again", ids)
+    assert (status, body["count"], "Skipped 1" in body["message"]) == (202, 1, True)
     drain()
     assert entries(vendor) == first
     never.refresh_from_db()
@@ -264,9 +264,9 @@ def test_an_event_s_page_leads_to_sending_it_to_another_installation(client, hea
     other = make_installation("Heap EU", config=CONFIG)
     page = client.get(f"/admin/delivery/event/{event.pk}/change/").content.decode()
     assert f"kind=backfill&amp;installation={other.pk}&amp;message_id={event.message_id}" in page
-    given = {"kind": "backfill", "installation": other.pk, "message_id": event.message_id}
-    form = client.get("/admin/delivery/replay/new/", given).content.decode()
+    selection = {"kind": "backfill", "installation": other.pk, "message_id": event.message_id}
+    form = client.get("/admin/delivery/replay/new/", selection).content.decode()
     assert event.message_id in form
-    client.post("/admin/delivery/replay/new/", given)
+    client.post("/admin/delivery/replay/new/", selection)
     go_and_send(Replay.objects.get())
     assert Delivery.objects.filter(installation=other).get().state == "delivered"

@@ -44,7 +44,7 @@ def heap(settings):
         yield make_installation(config=CONFIG)
 
 
-def broken(*given):
+def broken(*args):
     """Fail with the secret in the error, because a bug's message may repeat the code's input."""
     raise ZeroDivisionError(f"over {SECRET}")
 
@@ -195,9 +195,9 @@ def test_what_cannot_be_done_without_it_is_refused_by_name(api, heap):
         _, made = api("POST", f"{own}/preview", {"message": MESSAGE})
         _, tried = api("POST", f"{own}/test-event", {"message": MESSAGE})
         _, tested = api("POST", f"{own}/test-connection")
-    for status, said in refusals:
+    for status, body in refusals:
         assert status == 422
-        assert "not in this version's catalog" in json.dumps(said)
+        assert "not in this version's catalog" in json.dumps(body)
     assert "not in this version's catalog" in made["reason"]
     assert "not in this version's catalog" in tried["summary"]
     assert "not in this version's catalog" in tested["findings"][0]["text"]

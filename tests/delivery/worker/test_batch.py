@@ -290,9 +290,7 @@ def test_care_ends_when_as_many_are_done_as_the_dead_could_have_had(
     Lane.objects.update(deaths=leases.CAREFUL_AFTER_CRASHES)
     noted = []
     real = leases.mark_suspect
-    monkeypatch.setattr(
-        leases, "mark_suspect", lambda *given: (noted.append(given[1]), real(*given))
-    )
+    monkeypatch.setattr(leases, "mark_suspect", lambda *args: (noted.append(args[1]), real(*args)))
     drain()
     assert len([pk for pk in noted if pk]) == 4
 
@@ -393,8 +391,8 @@ def test_a_paused_installation_sends_nothing_and_keeps_its_queue(source, heap, v
 
 def test_secrets_reach_neither_attempt_nor_delivery(source, heap, vendor, monkeypatch):
     """However they got into a request, and however the vendor repeats them."""
-    said = json.dumps({"you said": CANARY})
-    vendor.answers = [(400, {"X-Echo": "canary"}, said)]
+    response = json.dumps({"you said": CANARY})
+    vendor.answers = [(400, {"X-Echo": "canary"}, response)]
     send_in(source, *tracks(1, properties={"mistake": CANARY}))
     _, deliveries = drain()
     [delivery] = deliveries.values()
@@ -592,7 +590,7 @@ def test_while_a_vendor_that_failed_is_tried_again_it_is_still_waited_for(
     vendor.answers = [503] * 2
     send_in(source, *tracks(1))
     monkeypatch.setattr(worker_drain, "SHORT_WAIT", 0)
-    send, said = client.send_request, []
+    send, states = client.send_request, []
 
     def state():
         [installation] = with_state(Installation.objects.all())
@@ -600,12 +598,12 @@ def test_while_a_vendor_that_failed_is_tried_again_it_is_still_waited_for(
         return words.title, words.detail.rpartition("; ")[2]
 
     monkeypatch.setattr(
-        client, "send_request", lambda *a, **k: (said.append(state()), send(*a, **k))[1]
+        client, "send_request", lambda *a, **k: (states.append(state()), send(*a, **k))[1]
     )
     for _ in range(3):
         drain()
         Lane.objects.update(due_at=timezone.now())
-    assert said == [("Delivering", ""), *[("Waiting for Heap", "a retry is running now")] * 2]
+    assert states == [("Delivering", ""), *[("Waiting for Heap", "a retry is running now")] * 2]
     assert state() == ("Up to date", "")
 
 
