@@ -482,10 +482,10 @@ def test_an_event_says_where_it_went_and_why_not_elsewhere(client):
 
 
 def test_an_event_with_nowhere_to_go_says_so(client):
-    event = make_event(notes=json.dumps(["The time was mended."]))
+    event = make_event(notes=json.dumps(["The time was corrected."]))
     text = text_of(read_page(client, f"{EVENTS}{event.pk}/change/"))
     assert "Nothing is installed, so the event was not sent anywhere." in text
-    assert "The time was mended." in text
+    assert "The time was corrected." in text
 
 
 def test_events_are_filtered_and_searched(client):

@@ -126,7 +126,7 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(api, django_assert_n
 def test_one_delivery_tells_event_payloads_attempts_and_answers(api):
     deliveries = [
         make_delivery(
-            event=make_event(name=f"Event {n}", notes=json.dumps(["Mended."])),
+            event=make_event(name=f"Event {n}", notes=json.dumps(["Repaired."])),
             state="delivered",
             notes=json.dumps(["Cut."]),
         )
@@ -137,7 +137,7 @@ def test_one_delivery_tells_event_payloads_attempts_and_answers(api):
     assert status == 200
     assert body["event"]["body"]["event"] == "Event 1"
     assert body["event"]["source"] == "Shop"
-    assert body["event"]["notes"] == ["Mended."]
+    assert body["event"]["notes"] == ["Repaired."]
     assert body["notes"] == ["Cut."]
     assert body["revision"] == 1
     assert body["payloads"] == [

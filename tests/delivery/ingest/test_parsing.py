@@ -337,9 +337,9 @@ def test_bytes_that_are_no_utf_8_are_replaced_and_noted():
 def test_a_number_that_no_float_holds_is_null_and_the_rest_is_kept():
     raw = json.dumps(track(price="X")).encode().replace(b'"X"', b"1e999")
     good = json.dumps(track(messageId="m-2")).encode()
-    mended, message = read(b'{"batch":[%s,%s]}' % (raw, good)).messages
-    assert json.loads(mended.text)["price"] is None
-    assert "too large" in mended.notes[0]
+    repaired, message = read(b'{"batch":[%s,%s]}' % (raw, good)).messages
+    assert json.loads(repaired.text)["price"] is None
+    assert "too large" in repaired.notes[0]
     assert (message.text, message.notes) == (good.decode(), ())
 
 
