@@ -1,4 +1,4 @@
-"""The process that measures, started by run.py: `python -m benchmarks [--quick] ingest,latency`."""
+"""The measuring process, started by run.py: `python -m benchmarks [--quick] ingest,latency`."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ import django
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     django.setup()
-    from benchmarks import figures  # models can be imported from here on
+    from benchmarks import figures  # imports models, which needs django.setup()
 
     *quick, what = sys.argv[1:]
     try:

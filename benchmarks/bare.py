@@ -1,8 +1,8 @@
-"""The floor of one event a request: a WSGI function that inserts the rows and commits.
+"""The floor of ingest with one event a request: a WSGI function that inserts the rows and commits.
 
-It runs in the same server with the same processes and threads as Penstock. It finds no source,
-checks nothing, and asks no blueprint: the only source, installation and lane there are get the
-rows. Statements go to the driver, which keeps them prepared.
+It runs in the same server as Penstock, with the same processes and threads. It looks up no source,
+validates nothing and evaluates no blueprint; the rows belong to the only source, installation and
+lane. Statements go straight to the driver, which keeps them prepared.
 """
 
 import os
@@ -37,14 +37,14 @@ ANSWER = b'{"success":true}'
 HEAD = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSWER)))]
 
 BEGIN = "BEGIN IMMEDIATE" if connection.vendor == "sqlite" else "BEGIN"
-SOURCE, LANE = Source.objects.get().pk, Lane.objects.get()  # before the tables are emptied
+SOURCE, LANE = Source.objects.get().pk, Lane.objects.get()  # read before the tables are emptied
 
 of_thread = threading.local()
 
 
 def application(environ, start_response):
     text = environ["wsgi.input"].read()
-    if text:  # else somebody looks whether we answer
+    if text:  # a request without a body only asks whether the server is up
         store(msgspec.json.decode(text), text.decode(), datetime.now(UTC))
     start_response("200 OK", HEAD)
     return [ANSWER]
@@ -64,7 +64,7 @@ def store(message, text, now):
 
 
 def execution():
-    """Return what executes a statement on this thread's connection."""
+    """Return the function that executes a statement on this thread's connection."""
     if not hasattr(of_thread, "execute"):
         connection.ensure_connection()
         of_thread.execute = executing(connection.connection)

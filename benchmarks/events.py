@@ -1,8 +1,9 @@
-"""The events that are sent: about 1 KB each, the same ones in every run but for their ids.
+"""The events to send: about 1 KB each, and the same in every run except for their ids.
 
-Four of five are `track` with an order and its products, half of them of known users and half of
-anonymous visitors; one of five is `identify` with traits and a userId. None has both ids: the
-first such pair would cost Heap's `identify`, which has no bulk form, one request each.
+Four of five are `track` with an order and its products, half of them from known users and half from
+anonymous visitors; one of five is `identify` with traits and a userId. No event has both ids,
+because the first such pair of a visitor would cost Heap's `identify`, which has no bulk form, one
+request of its own.
 """
 
 from random import Random

@@ -1,6 +1,7 @@
-"""What is measured, figure by figure. docs/benchmarks.md says what each one means.
+"""Measures each figure. docs/benchmarks.md explains what each figure means.
 
-A floor is measured right after each repetition of ours, so that both meet the same neighbours.
+A floor is measured right after each repetition of Penstock's figure, so that other work on the
+machine affects both alike.
 """
 
 import math
@@ -15,29 +16,29 @@ from benchmarks.load import Load, Sent
 from delivery.models import Delivery, Event
 
 TURNS = range(3)
-INGEST = {1: 2_000, 100: 20_000}  # events to send, by events a request
+INGEST = {1: 2_000, 100: 20_000}  # number of events to send, by events per request
 HURRIED_INGEST = {1: 500, 100: 2_000}
-ANSWERS_SECONDS = 20  # that half the load lasts
-MEMORY_EVENTS = 100_000  # events between two looks
+ANSWERS_SECONDS = 20  # duration of the load at half the rate
+MEMORY_EVENTS = 100_000  # events between two readings
 MEMORY_TURNS = 10
 BACKLOG = 50_000
 HURRIED_BACKLOG = 2_000
 RATE = 500.0  # events/s of the open model
-PER_REQUEST = 10  # events a request of the open model
-SECONDS = 30  # that the open model lasts
+PER_REQUEST = 10  # events per request of the open model
+SECONDS = 30  # duration of the open model
 HURRIED_SECONDS = 2
 FLOOR_TURNS = 300
-WARM_UP = 500  # events, so that every worker has met its first request
-EVENT = "bench-event"  # what the ids of messages that count begin with
-PATIENCE = 120.0  # seconds for a queue to run empty
+WARM_UP = 500  # events, so that every worker has handled its first request
+EVENT = "bench-event"  # prefix of the ids of measured messages
+PATIENCE = 120.0  # seconds to wait for a queue to empty
 
 
 class Wrong(Exception):
-    """Something was lost or sent twice: what was measured counts for nothing."""
+    """An event was lost or sent twice, so the measurement is void."""
 
 
 def run(names: Sequence[str], *, share: float) -> None:
-    """Measure and print, with that share of the events of a full run."""
+    """Measure and print the figures, each with this share of the events of a full run."""
     stack.prepare()
     try:
         with stack.sandbox():
@@ -51,10 +52,10 @@ def run(names: Sequence[str], *, share: float) -> None:
 
 
 def ingest(share: float) -> Iterator[report.Line]:
-    """Events/s that the web server answers with 200, without a cluster at work."""
+    """Events/s that the web server answers with 200 while no cluster runs."""
     ours, floor, theirs = {}, {}, {}
     with stack.web() as web:
-        warm_up(web.port)  # which makes the lane that the bare one needs
+        warm_up(web.port)  # also creates the lane that the bare server needs
         with stack.bare() as bare:
             send(bare.port, WARM_UP, prefix="warm-up-bare", per_request=1)
             for size in INGEST:
@@ -77,8 +78,10 @@ def ingest(share: float) -> Iterator[report.Line]:
 def ingest_and_floor(
     web: stack.Web, bare: stack.Web, size: int, share: float
 ) -> list[tuple[float, ...]]:
-    """Return both in turns. The floor of single events is the bare function, that of batches one
-    connection."""
+    """Return the rates of Penstock and of the floor, measured in turns.
+
+    The floor of single events is the bare function; the floor of batches is one connection.
+    """
     events = INGEST[size] * share
     turns = [
         (
@@ -91,7 +94,7 @@ def ingest_and_floor(
 
 
 def stored(port: int, model: Any, per_request: int, events: float) -> float:
-    """Return events/s. Raises Wrong when a row is missing of what was answered with 200."""
+    """Return events/s. Raises Wrong if an event that was answered with 200 has no row."""
     stack.clear()
     sent = send(port, round(events), per_request=per_request)
     check("events stored", model.objects.count(), round(events))
@@ -99,7 +102,7 @@ def stored(port: int, model: Any, per_request: int, events: float) -> float:
 
 
 def answers(share: float) -> Iterator[report.Line]:
-    """Seconds to an answer at half the load that the web server manages."""
+    """Seconds to the response at half the load that the web server can handle."""
     with stack.web() as web:
         warm_up(web.port)
         for size, events in INGEST.items():
@@ -124,7 +127,7 @@ def answers(share: float) -> Iterator[report.Line]:
 
 
 def memory(share: float) -> Iterator[report.Line]:
-    """Megabytes of the largest web process, as more and more events go through it."""
+    """Megabytes of the largest web process as it handles more and more events."""
     with stack.web() as web:
         warm_up(web.port)
         for number in range(1, MEMORY_TURNS + 1):
@@ -137,7 +140,7 @@ def memory(share: float) -> Iterator[report.Line]:
 
 
 def delivery(share: float) -> Iterator[report.Line]:
-    """Deliveries/s from a backlog, from the moment the first ones are settled to the last."""
+    """Deliveries/s from a backlog, between the first settled batch and the last."""
     with stack.web() as web:
         turns = [(delivered(web.port, round(BACKLOG * share)), floors.delivery()) for _ in TURNS]
     with stack.web(stack.HURRIED) as web:
@@ -175,18 +178,18 @@ def backlog(port: int, events: int) -> None:
 
 
 def rate(moments: Sequence[datetime]) -> float:
-    """Return how many a second followed the first; those of the first moment set the clock."""
+    """Return how many per second followed the first moment, which only starts the clock."""
     first, last = min(moments), max(moments)
     return sum(moment > first for moment in moments) / (last - first).total_seconds()
 
 
 def verify(events: int) -> None:
-    """Raises Wrong when anything is lost, came twice, or is not accounted for."""
+    """Raises Wrong if an event is lost, arrived twice, or is not accounted for."""
     types = Counter(Event.objects.values_list("type", flat=True))
     check("deliveries", Delivery.objects.filter(state="delivered").count(), events)
     keys = stack.sink("keys")
     check("ids at the sandbox", len(keys), types["track"])
-    check("times that each came", set(keys.values()), {1})
+    check("copies of each id at the sandbox", set(keys.values()), {1})
     check("user updates at the sandbox", stack.sink("state")["user_updates"], types["identify"])
     check("the ledger closes", stack.ledger_closes(), True)
 
@@ -195,7 +198,7 @@ def verify(events: int) -> None:
 
 
 def latency(share: float) -> Iterator[report.Line]:
-    """Seconds from when an event was to be sent to when its delivery is settled, at a set rate."""
+    """Seconds from when an event was due until its delivery was settled, at a constant rate."""
     with stack.web() as web, stack.cluster():
         ours, sent = end_to_end(web.port, SECONDS * share)
     verify(len(ours) + WARM_UP)
@@ -218,7 +221,7 @@ def latency(share: float) -> Iterator[report.Line]:
 
 
 def end_to_end(port: int, lasting: float) -> tuple[list[float], Sent]:
-    """Return the seconds that each event took. Raises Wrong when one is missing."""
+    """Return the seconds that each event took. Raises Wrong if an event is missing."""
     stack.clear()
     stack.clear_sink()
     warm_up(port)
@@ -244,19 +247,19 @@ def steady(port: int, lasting: float) -> Sent:
 
 
 def waits(rows: Iterable[tuple[str, datetime]], sent: Sent) -> list[float]:
-    """Return the seconds from the intended sending of each event to its settling."""
+    """Return, for each event, the seconds from when it was due until it was settled."""
     ends = {message_id: at.timestamp() for message_id, at in rows}
     starts = {f"{EVENT}-{n}": sent.due[n // PER_REQUEST] for n in range(sent.events)}
-    check("events with an end", len(ends.keys() & starts.keys()), len(starts))
+    check("finished events", len(ends.keys() & starts.keys()), len(starts))
     return [ends[message_id] - start for message_id, start in starts.items()]
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that so many percent do not exceed."""
+    """Return the smallest value that this percentage of the values does not exceed."""
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
 
-# --- all of them ---------------------------------------------------------------------------------
+# --- shared steps --------------------------------------------------------------------------------
 
 
 def send(port: int, events: int, *, prefix: str = EVENT, **how: Any) -> Sent:
@@ -269,13 +272,13 @@ def warm_up(port: int) -> None:
 
 def wait_for_deliveries() -> None:
     queued = Delivery.objects.filter(state="queued")
-    stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="all is delivered")
+    stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="everything is delivered")
 
 
 def wait_for_hurried() -> None:
-    """Raises Wrong when the sandbox refused one: a refusal would be quicker than a delivery."""
+    """Raises Wrong if the sandbox refused an event, since refusals are faster than deliveries."""
     queued = hurried.Event.objects.filter(delivered_at=None)
-    stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="all is delivered")
+    stack.wait_until(lambda: not queued.exists(), seconds=PATIENCE, what="everything is delivered")
     check("refused", hurried.Event.objects.exclude(status="delivered").count(), 0)
 
 

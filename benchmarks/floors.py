@@ -1,14 +1,14 @@
-"""The floors: what this machine gives when nothing but the bare minimum is done.
+"""The floors: how fast this machine is when it does only the bare minimum.
 
-ingest    one connection inserts the very rows that Penstock stored into the same tables: one
-          transaction for as many events as a request had, one statement for each table
-delivery  one process reads the very rows that Penstock read and posts the entries that it sent, in
-          bodies made before, 1,000 entries each; nothing is logged, nothing is settled
-latency   the two in turn, for the events of one request
+ingest    one connection inserts the rows that Penstock stored into the same tables again, with one
+          transaction for the events of each request and one statement for each table
+delivery  one process reads the rows that Penstock read and posts the entries that it sent, in
+          prepared bodies of 1,000 entries each; it logs nothing and settles nothing
+latency   both in turn, for the events of one request
 
-The statements go to the driver, the bodies to a plain HTTP connection; neither Django's ORM nor a
-web server nor any validation is in the way. Each function takes its material from the tables, so
-it is called after the measurement that it is the floor of, and leaves other rows behind.
+Statements go straight to the driver and bodies to a plain HTTP connection, without Django's ORM, a
+web server or validation. Each function takes its rows from the tables, so it must be called after
+the measurement that it is the floor of. Afterwards the tables hold other rows.
 """
 
 import time
@@ -27,7 +27,7 @@ from benchmarks import stack
 from benchmarks.hurried import APP_ID
 from delivery.models import Attempt, Delivery
 
-BULK = 1_000  # entries of one body, and rows read at once
+BULK = 1_000  # entries in one body, and rows in one read
 READ = (
     "SELECT d.id, d.queued_at, b.text, e.type, e.message_id, e.name, e.user_id, e.anonymous_id, "
     "e.timestamp, e.received_at FROM delivery_delivery d "
@@ -64,7 +64,7 @@ def delivery() -> float:
 
 
 def latency(per_request: int, most: int) -> list[float]:
-    """Return the seconds of each turn: at most so many."""
+    """Return the seconds of each turn, for at most `most` turns."""
     turns = list(zip(_transactions(per_request), _posts(per_request), strict=False))[:most]
     stack.clear()
     stack.clear_sink()
@@ -90,7 +90,7 @@ def _clock(work: Any) -> float:
 
 
 def _transactions(per_request: int) -> Iterator[list[Statement]]:
-    """Return for each request the statements that store what it stored."""
+    """Yield, for each request, the statements that store the same rows."""
     *per_event, tally = [_rows(model) for model in stack.STORED]
     for n, one in enumerate(tally):
         part = slice(n * per_request, (n + 1) * per_request)
@@ -99,7 +99,7 @@ def _transactions(per_request: int) -> Iterator[list[Statement]]:
 
 
 def _rows(model: type[models.Model]) -> list[Any]:
-    """Return the rows of a table in order: as JSON on PostgreSQL, as tuples on SQLite."""
+    """Return the rows of a table in order, as JSON on PostgreSQL and as tuples on SQLite."""
     table = model._meta.db_table
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -135,7 +135,7 @@ def _read(after: int, limit: int) -> None:
 
 
 def _posts(size: int) -> list[Post]:
-    """Return the entries that were sent in ready-made bodies of that many, with their paths."""
+    """Return the entries that were sent, in prepared bodies of `size` entries, with their URLs."""
     entries = defaultdict(list)
     for url, text in Attempt.objects.order_by("pk").values_list("url", "body__request_body"):
         body = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
@@ -149,7 +149,7 @@ def _posts(size: int) -> list[Post]:
 
 
 class Vendor:
-    """The sandbox at the other end of one plain connection."""
+    """The sandbox, reached over one plain connection."""
 
     def __init__(self) -> None:
         self.connection = HTTPConnection(urlsplit(settings.SANDBOX_URL).netloc, timeout=30)
@@ -161,4 +161,4 @@ class Vendor:
         answer = self.connection.getresponse()
         answer.read()
         if answer.status != 200:
-            raise RuntimeError(f"The sandbox answered {answer.status}")
+            raise RuntimeError(f"The sandbox responded with {answer.status}")

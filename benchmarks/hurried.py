@@ -1,9 +1,9 @@
-"""The design to compare with: what a Django developer in a hurry would write, and why not.
+"""The hurried design, for comparison: what a Django developer in a hurry would write.
 
-One row for each event with the ORM, one django-q2 task for each row, one `requests.post` for each
-task. It answers 200 and delivers; on the same database, broker and number of workers as Penstock,
-with the same persistent connections and django-q2 settings, which are kinder to it than the
-defaults. It has no order, no retries, no idempotent ingest and no log.
+It stores one row for each event with the ORM, queues one django-q2 task for each row, and makes one
+`requests.post` for each task. It answers 200 and delivers. It has the same database, broker and
+number of workers as Penstock, and the same persistent connections and django-q2 settings, which
+suit it better than the defaults. It has no order, no retries, no idempotent ingest and no log.
 """
 
 import json
@@ -37,7 +37,7 @@ class Event(models.Model):
 
 class EventSerializer(serializers.Serializer):
     type = serializers.ChoiceField(["track", "identify"])
-    messageId = serializers.CharField(max_length=255)  # noqa: N815  (names of the wire)
+    messageId = serializers.CharField(max_length=255)  # noqa: N815  (names in the JSON)
     userId = serializers.CharField(required=False)  # noqa: N815
     anonymousId = serializers.CharField(required=False)  # noqa: N815
     event = serializers.CharField(required=False)

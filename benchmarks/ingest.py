@@ -1,14 +1,14 @@
-"""What ingest manages: events/s beside the floor, how soon it answers, what memory it takes.
+"""Measures ingest: events/s compared with the floor, response times, and memory.
 
     python benchmarks/ingest.py [--quick] [--only ingest|answers|memory] [--database …]
 
-As `make bench`, of which it is a part; docs/benchmarks.md says what each figure means.
+It is a part of `make bench`. docs/benchmarks.md explains what each figure means.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # it runs from anywhere
+sys.path.insert(0, str(Path(__file__).parent.parent))  # so that it runs from any folder
 
 from benchmarks.run import main  # noqa: E402
 

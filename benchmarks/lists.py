@@ -1,13 +1,14 @@
-"""How long every list of the API takes, with 10,000 and with 10,000,000 deliveries.
+"""Measures every list of the API with 10,000 and with 10,000,000 deliveries.
 
     python benchmarks/rows.py postgres://…/penstock_rows_small --rows 10000
     python benchmarks/rows.py postgres://…/penstock_rows
     python benchmarks/lists.py postgres://…/penstock_rows_small postgres://…/penstock_rows
 
-The calls are made in this process, through all of Django but the web server, in turns: one on the
-small database, one on the large one, so that both meet the same neighbours. Of TURNS the medians
-are compared. Each statement is explained: one that reads a large table from end to end is named.
-Exit code 1 when a call takes more than MOST times as long, or when a table is read whole.
+The calls go through all of Django except the web server. They alternate between the small and the
+large database, so that other work on the machine affects both alike; the medians of TURNS calls are
+compared. Each statement is explained, and a large table that it reads from end to end is named.
+The exit code is 1 if a call takes more than MOST times as long on the large database, or if a large
+table is read from end to end.
 """
 
 import json
@@ -23,12 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TURNS = 15
 WARM_UP = 3
 MOST = 1.5
-LEAST = 5.0  # ms: differences below that are the machine's
-LARGE = 50_000  # rows, from which on a table must not be read whole
+LEAST = 5.0  # ms; shorter times count as this, because they vary with the machine
+LARGE = 50_000  # rows; a larger table must not be read from end to end
 SEQUENTIAL = re.compile(r"Seq Scan on (\w+)")
 TOKEN = "pst_lists"
 
-# {…} is looked up in each database, as FACTS says.
+# look_up() finds the values for {…} in each database.
 LISTS = (
     "deliveries",
     "deliveries?cursor={deep}",
@@ -86,11 +87,11 @@ LISTS = (
 )
 
 
-# --- the process that compares -------------------------------------------------------------------
+# --- comparing process ---------------------------------------------------------------------------
 
 
 def main(small: str, large: str) -> int:
-    """Measure both, print a table, and return the exit code."""
+    """Measure both databases, print a table, and return the exit code."""
     servers = [serve(url) for url in (small, large)]
     print(f"{'':62}{'small':>9}{'large':>9}  ratio", file=sys.stderr)
     wrong = 0
@@ -140,11 +141,11 @@ def ask(server, each):
     return json.loads(server.stdout.readline())
 
 
-# --- the process that answers --------------------------------------------------------------------
+# --- answering process ---------------------------------------------------------------------------
 
 
 def answer():
-    """Answer the calls that come in, a line each, with how long they took."""
+    """Make the call on each line of stdin and print how long it took."""
     sys.path.insert(0, str(ROOT))
     import django
 
@@ -175,7 +176,7 @@ def bearer():
 
 
 def look_up():
-    """Return what the addresses ask for, as it is in this database."""
+    """Return the values that the addresses need, as found in this database."""
     from datetime import timedelta
 
     from delivery.models import Attempt, Delivery, Event

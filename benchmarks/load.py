@@ -1,8 +1,8 @@
-"""The load generator, a process of its own: `python -m benchmarks.load '{"port": …}'`.
+"""The load generator, which runs as its own process: `python -m benchmarks.load '{"port": …}'`.
 
-All requests are built before the clock starts. Without a rate every connection sends its next
-request as soon as the last one is answered. With one, requests are due at a constant rate whatever
-the server does (an open model): a request that waits for a free connection counts its wait.
+All requests are built before the clock starts. Without a rate, every connection sends its next
+request as soon as it has the response to the last one. With a rate, requests are due at that rate
+whatever the server does (an open model), so the time to wait for a free connection counts.
 """
 
 import json
@@ -22,14 +22,14 @@ import msgspec
 from benchmarks.events import messages
 
 AHEAD = 0.5  # seconds before the first request of a constant rate is due
-SILENCE = 60.0  # seconds without an answer after which we give up
+SILENCE = 60.0  # seconds to wait for a response before giving up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What to send.
+    """The load to send.
 
-    prefix   of the message ids, which are numbered from 0
+    prefix   beginning of the message ids, which are numbered from 0
     rate     events/s, or 0 for as fast as the server answers
     """
 
@@ -43,11 +43,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What became of it. All was answered with 200.
+    """The result of a load. Every request was answered with 200.
 
-    due   for each request, the Unix time at which it was to be sent
-    took  for each request, in no order, the seconds from then to its answer
-    late  seconds by which `due` was missed at worst, for want of a free connection
+    due   for each request, the Unix time at which it was due
+    took  for each request, in no particular order, the seconds from then to its response
+    late  the longest delay after `due`, in seconds, because no connection was free
     """
 
     events: int
@@ -58,11 +58,11 @@ class Sent:
 
 
 class NotAccepted(Exception):
-    """An answer was not 200."""
+    """A request was not answered with 200."""
 
 
 def send(load: Load) -> Sent:
-    """Send it from another process. Raises CalledProcessError when not all of it was accepted."""
+    """Send a load from another process. Raises CalledProcessError if a request was not accepted."""
     command = [sys.executable, "-m", "benchmarks.load", json.dumps(asdict(load))]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return Sent(**json.loads(done.stdout))
@@ -92,7 +92,7 @@ def _groups(every: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _call(load: Load, group: Sequence[dict[str, Any]]) -> bytes:
-    """Return the bytes of a request; a message alone goes to the address of its type."""
+    """Return the bytes of a request. A single message goes to the address of its type."""
     if load.per_request == 1:
         path, body = f"/v1/{group[0]['type']}", msgspec.json.encode(group[0])
     else:
@@ -106,7 +106,7 @@ def _call(load: Load, group: Sequence[dict[str, Any]]) -> bytes:
 
 
 class Line:
-    """A connection that is kept. On a plain socket: two cores are all that everybody has."""
+    """A persistent connection. It is a plain socket because all processes share two cores."""
 
     def __init__(self, port: int):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
@@ -114,7 +114,7 @@ class Line:
         self.took: list[float] = []
 
     def work(self, queue: Iterator[tuple[float, bytes]]) -> float:
-        """Send what is next in the queue until it is empty; return the worst delay in seconds."""
+        """Send requests from the queue until it is empty; return the longest delay in seconds."""
         late = 0.0
         for due, call in queue:
             wait = due - time.time()
@@ -141,7 +141,7 @@ class Line:
     def _more(self) -> bytes:
         received = self.socket.recv(65_536)
         if not received:
-            raise NotAccepted("The server hung up.")
+            raise NotAccepted("The server closed the connection.")
         return received
 
 

@@ -1,12 +1,13 @@
-"""A month of Penstock on PostgreSQL within minutes: do its tables stay as large as what they hold?
+"""Simulates a month of Penstock on PostgreSQL in minutes, to check that tables do not bloat.
 
     python benchmarks/month.py [--days 30] [--keep 7] [--per-hour 300] [--database postgres://…]
 
 Each simulated hour stores events, settles their deliveries with attempts and bodies, rolls up and
-purges, by Penstock's own functions with the hour as their clock; nothing is sent. Rows are kept
-for `--keep` days: from then on as much goes each day as comes, and sizes must stay flat. Autovacuum
-looks once a minute, too rarely for hours of a second: so after each hour those tables are vacuumed
-that it would vacuum, by the settings they have; with --default-settings by those of PostgreSQL.
+purges. It calls Penstock's own functions with the hour as their clock, and sends nothing. Rows are
+kept for `--keep` days. From then on, as many rows are purged each day as arrive, so sizes must stay
+flat. Autovacuum looks once a minute, which is too rare for hours that last a second. Therefore each
+hour ends with a vacuum of the tables that autovacuum would vacuum, according to the settings of the
+tables or, with --default-settings, according to those of PostgreSQL.
 """
 
 import argparse
@@ -27,7 +28,7 @@ POSTGRESQL = "postgres://postgres@127.0.0.1:5432"
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TEXT = '{"type":"track","event":"Order Completed","properties":{"note":"%s"}}' % ("x" * 500)
-REQUEST = 100  # events of one ingest request
+REQUEST = 100  # events in one ingest request
 SHOWN = (
     "delivery_event", "delivery_eventbody", "delivery_delivery", "delivery_attempt",
     "delivery_attemptbody", "delivery_carried", "delivery_lane", "delivery_metric",
@@ -72,7 +73,7 @@ def new_database(server: str) -> Iterator[str]:
 
 
 class Month:
-    """The simulation; models can be imported from here on."""
+    """The simulation. It imports models, so Django must be set up before."""
 
     def __init__(self, options: argparse.Namespace):
         from django.core.management import call_command
@@ -127,7 +128,7 @@ class Month:
         store_messages(self.source, messages, (), now=now)
 
     def deliver(self, now: datetime) -> None:
-        """Settle what is queued, as a worker does whose vendor takes all of it."""
+        """Settle the queued deliveries, as a worker does when the vendor accepts all of them."""
         from delivery.lanes import leases
         from delivery.models import Lane
         from delivery.worker import results, settle
@@ -185,7 +186,7 @@ def attempt(ids: list[int], now: datetime):
     )  # fmt: skip
 
 
-# What autovacuum would do: tables with more dead rows than threshold + scale factor × rows. Source:
+# Autovacuum vacuums tables with more dead rows than threshold + scale factor × rows. Source:
 # https://www.postgresql.org/docs/current/routine-vacuuming.html#AUTOVACUUM (seen 2026-11).
 DUE = """
 WITH given AS (

@@ -1,13 +1,13 @@
-"""How long every page of the admin takes, and how many queries, in a long log.
+"""Measures the time and the queries that every page of the admin takes with a long log.
 
     python benchmarks/rows.py postgres://…/penstock_rows
     python benchmarks/pages.py postgres://…/penstock_rows
 
-The pages are asked for in this process, through all of Django but the web server, TURNS times each
-after one that warms up; the median counts. Each statement is explained: one that reads a large
-table from end to end is named, and so is one that counts or skips rows without a bound, and a list
-that reads a body. Exit code 1 when a page takes more than MOST_MS or MOST_QUERIES, or for any of
-these.
+The pages are requested in this process, through all of Django except the web server, TURNS times
+each after a warm-up; the median counts. Each statement is explained. The output names a large table
+that a statement reads from end to end, a statement that counts or skips rows without a bound, and a
+statement that reads a body for a list. The exit code is 1 if there is any of these, or if a page
+takes more than MOST_MS or MOST_QUERIES.
 """
 
 import argparse
@@ -27,18 +27,18 @@ from benchmarks import lists  # noqa: E402
 TURNS = 7
 MOST_MS = 200.0
 MOST_QUERIES = 14
-# rows are counted of a subquery with a LIMIT, or of ids that are named one by one
+# A bounded count is of a subquery with a LIMIT, or of ids that are listed one by one.
 UNBOUNDED = re.compile(
     r"COUNT\((?:\*|\"\w+\")[^)]*\)(?!.*(?:LIMIT|\"id\" IN \(\d))|OFFSET [1-9]", re.IGNORECASE
 )
 LOG = re.compile(r"delivery_(delivery|event|attempt|carried|rejection|replayed)\b")
 BODY = re.compile(r"delivery_(event|attempt)body")
 
-# To join the 10,000 rows of a look with 100,000 attempts, PostgreSQL rightly reads all of these.
+# To join the 10,000 rows of a scan with 100,000 attempts, PostgreSQL rightly reads all attempts.
 JOINED = ("status:", "delivery_attempt")
 
 INSTALLATION = "integrations/installation/"
-# what is asked for, and whether it is a list: {…} is looked up, as look_up() says
+# Addresses, and whether each one shows a list. look_up() finds the values for {…}.
 PAGES = (
     ("", True),
     ("?span=day", True),
@@ -165,7 +165,11 @@ PAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a page costs. whole: large tables that it reads from end to end; wrong: in words"""
+    """The cost of a page.
+
+    whole  large tables that it reads from end to end
+    wrong  statements that count or skip rows without a bound, or read a body for a list
+    """
 
     page: str
     ms: float
@@ -175,7 +179,7 @@ class Cost:
 
 
 def measure(*, turns: int = TURNS) -> list[Cost]:
-    """Return what each page costs. Django must be set up for the database it is about."""
+    """Return what each page costs. Django must be set up for the database to measure."""
     from django.conf import settings
     from django.test import Client
 
@@ -218,7 +222,7 @@ def someone():
 
 
 def look_up():
-    """Return what the addresses ask for, as it is in this database."""
+    """Return the values that the addresses need, as found in this database."""
     from delivery.models import Attempt, Delivery, Event, Incident, Rejection, Replay
     from integrations.models import Installation
 
@@ -244,7 +248,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("database", help="postgres://user@host:port/name, filled by rows.py")
-    parser.add_argument("--turns", type=int, default=TURNS, help="of each page")
+    parser.add_argument("--turns", type=int, default=TURNS, help="requests of each page")
     options = parser.parse_args()
     url = options.database
     os.environ.update({**environment(url, "", ROOT), "LOG_LEVEL": "ERROR"})

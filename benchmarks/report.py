@@ -1,4 +1,4 @@
-"""The figures as JSON lines for programs, and as a table for people."""
+"""Prints the figures as JSON lines for programs, and as a table for people."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from django.db import connection
 from benchmarks.events import messages
 
 Line = dict[str, Any]
-Measured = Sequence[Sequence[float]]  # the repetitions of ours, of the floor, of the hurried design
+Measured = Sequence[Sequence[float]]  # repetitions of Penstock, the floor, the hurried design
 
 
 def line(figure: str, unit: str, measured: Measured, **more: Any) -> Line:
-    """Return a figure with its ratios; ours over the other's, medians."""
+    """Return a figure with its ratios, which divide Penstock's median by the other median."""
     ours, floor, hurried = (_spread(each) for each in measured)
     return {
         "figure": figure,
@@ -52,14 +52,14 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _digits(value: float) -> float:
-    """Return three digits of it: no more of them mean anything."""
+    """Round to three significant digits, because more would mean nothing."""
     return float(f"{value:.3g}")
 
 
 def _circumstances() -> dict[str, Any]:
     return {
         **_setup(),
-        "load_average": round(os.getloadavg()[0], 1),  # of the last minute, our own work included
+        "load_average": round(os.getloadavg()[0], 1),  # of the last minute, including this work
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

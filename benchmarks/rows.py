@@ -1,20 +1,21 @@
-"""Fill a database with a month of events and deliveries, by SQL alone: 10,000,000 in some minutes.
+"""Fills a database with a month of events and deliveries by SQL, 10,000,000 in some minutes.
 
     python benchmarks/rows.py postgres://postgres@127.0.0.1:5432/penstock_rows [--rows 10000000]
 
-The database is made when it is not there; one that has rows already is left as it is. It needs
-about 0.6 GB a million deliveries. Drop it yourself. lists.py measures how quickly it is read.
+The database is created if it does not exist; a database that already has rows is not changed. It
+takes about 0.6 GB per million deliveries. Drop it yourself. lists.py measures how fast it is read.
 
-The spread is that of a busy hub, and the same for every number of rows:
+The distribution is that of a busy hub, and the same for every number of rows:
 
-* one installation that gets every event, nine that get blocks of them, the later the rarer, one
-  that has 20 deliveries in all, and one that stands still: its newest deliveries are queued;
+* one installation that gets every event, nine that get blocks of events, each less often than the
+  one before, one that has 20 deliveries in all, and one that stands still, so that its newest
+  deliveries are queued;
 * 1 % failed, half of them resolved, 1 % filtered, 0.2 % cancelled; one attempt for 100
-  deliveries, 3 % of them refused;
-* one replay long ago, of one in ten deliveries of a fiftieth of the log, and one incident;
-* forty names of events, the first ones a hundred times as frequent as the last ones, and one that
-  occurs 20 times; 50 events a user, half of the events of visitors without a user id;
-* bodies for the newest 1,000 only: no list reads one.
+  deliveries, 3 % of the attempts refused;
+* one old replay, of one in ten deliveries of a fiftieth of the log, and one incident;
+* forty names of events, the first ones a hundred times as frequent as the last ones, and one name
+  that occurs 20 times; 50 events per user, and half of the events from visitors without a user id;
+* bodies for the newest 1,000 only, because no list reads a body.
 """
 
 import argparse
@@ -29,11 +30,11 @@ import psycopg
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLATIONS = ("All", *(f"Part {n}" for n in range(1, 10)), "Quiet", "Standing")
 SOURCES = ("Webshop", "App", "Backend")
-CHUNK = 250_000  # events a statement
+CHUNK = 250_000  # events per statement
 DAYS = 30
 
-# In all statements: {events} how many there are, {low} to {high} those of this chunk. Installations
-# have the numbers 1 to 12, in the order above, and their lanes the same.
+# In all statements, {events} is the number of events, and {low} to {high} are the events of this
+# chunk. Installations have the ids 1 to 12 in the order above, and their lanes have the same ids.
 DICE = "abs(hashint8extended({value}, {seed}) % {sides})"
 AT = "now() - interval '30 days' * (1 - i::float / {events})"
 
@@ -74,8 +75,8 @@ CARRIED = """
     INSERT INTO delivery_carried (delivery_id, attempt_id, position)
     SELECT id, attempt, i % 100 FROM ({each}) AS every WHERE state <> 'queued'
 """
-# Each event for installation 1, and for one more: the same for a hundred events in a row, so that
-# an attempt carries a hundred deliveries.
+# Each event goes to installation 1 and to one more, which is the same for a hundred events in a
+# row, so that an attempt carries a hundred deliveries.
 EACH = """
     SELECT 2 * i - 1 + nth AS id, i, at, 2 * block + 1 + nth AS attempt, installation,
         CASE WHEN installation = 12 AND i > {events} * 0.9 THEN 'queued'
@@ -151,18 +152,18 @@ TABLES = ("delivery_event", "delivery_delivery", "delivery_attempt")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fill a database with a month of deliveries.")
-    parser.add_argument("database", help="postgres://user@host:port/name; made if need be")
+    parser.add_argument("database", help="postgres://user@host:port/name; created if absent")
     parser.add_argument("--rows", type=int, default=10_000_000, help="deliveries")
     options = parser.parse_args()
     prepare(options.database)
     with psycopg.connect(options.database, autocommit=True) as connection:
         if connection.execute("SELECT EXISTS (SELECT FROM delivery_event)").fetchone()[0]:
-            sys.exit("There are rows already; nothing was added.")
+            sys.exit("The database already has rows; nothing was added.")
         fill(connection, options.rows // 2)
 
 
 def prepare(url: str) -> None:
-    """Make the database and its tables, and install what deliveries go to."""
+    """Create the database, its tables, the sources and the installations."""
     from benchmarks.run import environment
 
     server, name = urlsplit(url)._replace(path="/postgres").geturl(), urlsplit(url).path[1:]
@@ -201,7 +202,7 @@ def populate() -> None:
 
 
 def fill(connection: psycopg.Connection, events: int) -> None:
-    """Write all rows. The numbers of installations and lanes begin at 1 in a new database."""
+    """Write all rows. In a new database, the ids of installations and lanes begin at 1."""
     started = time.monotonic()
     connection.execute("SET synchronous_commit = off")
     for low in range(1, events + 1, CHUNK):
@@ -220,7 +221,7 @@ def fill(connection: psycopg.Connection, events: int) -> None:
 
 
 def written(statement: str, events: int, low: int, high: int) -> str:
-    """Return a statement with everything in its place."""
+    """Return a statement with all its placeholders filled."""
     values = {
         "events": events, "low": low, "high": high, "at": AT.format(events=events),
         "source": dice("i", 1, 3), "name": dice("i", 2, 1_000), "known": dice("i", 3, 2),

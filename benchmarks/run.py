@@ -1,11 +1,11 @@
-"""`make bench`: run Penstock on a fresh database and print what it manages.
+"""`make bench`: run Penstock on a fresh database and measure its performance.
 
     python benchmarks/run.py [--quick] [--only ingest|answers|memory|delivery|latency]
                              [--database postgres://user@host:port | sqlite] [--broker redis://…]
 
-Prints one JSON line for each figure, and a table for people on stderr. docs/benchmarks.md says what
-each figure means; figures.py is how it is measured. This file only makes the place to measure in,
-and takes it away again, whatever happens: a new database, free ports, an environment of its own.
+It prints one JSON line for each figure, and a table for people on stderr. docs/benchmarks.md
+explains what each figure means, and figures.py measures them. This module only prepares a new
+database, free ports and an environment, and removes them afterwards, whatever happens.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main(figures: Sequence[str] = FIGURES) -> int:
             code = measure(options, environment(url, options.broker, folder))
         if code not in (0, INTERRUPTED):
             shutil.copy(folder / "log", KEPT_LOG)
-            say(f"It failed; what the processes said is in {KEPT_LOG}")
+            say(f"The measurement failed; the log of its processes is {KEPT_LOG}")
     return code
 
 
@@ -51,8 +51,8 @@ def read_options(figures: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure Penstock on this machine.")
     parser.add_argument(
         "--database",
-        help=f"A PostgreSQL server, such as {POSTGRESQL} (the default when it is there), in which "
-        "a database is made and dropped; or sqlite.",
+        help=f"A PostgreSQL server, such as {POSTGRESQL} (the default if it is running), in which "
+        "a database is created and dropped; or sqlite.",
     )
     parser.add_argument("--broker", default="", help="redis://…; the default is the database.")
     parser.add_argument("--quick", action="store_true", help="A tenth of the events.")
@@ -61,7 +61,7 @@ def read_options(figures: Sequence[str]) -> argparse.Namespace:
 
 
 def reachable(server: str) -> str:
-    """Return the server, or "sqlite" when nobody answers there."""
+    """Return the server, or "sqlite" if no server responds at that address."""
     try:
         psycopg.connect(f"{server}/postgres", connect_timeout=3).close()
     except psycopg.OperationalError:
@@ -72,7 +72,7 @@ def reachable(server: str) -> str:
 
 @contextmanager
 def database(server: str, folder: Path) -> Iterator[str]:
-    """Make a new database and give its URL; the database goes when the block ends."""
+    """Create a new database and yield its URL; drop the database afterwards."""
     if server == "sqlite":
         yield f"sqlite:///{folder}/bench.sqlite3"
         return
@@ -91,7 +91,7 @@ def administer(server: str, statement: str) -> None:
 
 
 def environment(url: str, broker: str, folder: Path) -> dict[str, str]:
-    """Return what the processes get to see: settings' defaults but for where things are."""
+    """Return the environment of the processes: default settings, except for addresses."""
     web, sandbox = free_ports(2)
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)},
@@ -121,7 +121,7 @@ def free_ports(count: int) -> list[int]:
 def measure(options: argparse.Namespace, env: dict[str, str]) -> int:
     """Run the measurement and return its exit code.
 
-    It hangs on a leash: should this process be killed, all that was started goes with it.
+    If this process is killed, everything that the measurement started ends with it.
     """
     what = ["--quick"] * options.quick + [",".join(options.figures)]
     command = [

@@ -1,4 +1,4 @@
-"""The processes that are measured, as they run in production, and the tables they work on."""
+"""The measured processes, run as in production, and the tables that they work on."""
 
 import os
 import socket
@@ -41,8 +41,8 @@ from integrations.installations.install import install
 
 READY = 90.0  # seconds a process may take to start
 STOP = 20.0  # seconds a cluster may take to end
-STOP_SERVER = 5.0  # seconds a server may: granian, stopped while it starts, never does by itself
-LOOK = 0.1  # seconds between two looks at a condition
+STOP_SERVER = 5.0  # seconds a server may take: granian never ends if stopped while it starts
+LOOK = 0.1  # seconds between two checks of a condition
 
 STORED = (Event, EventBody, Delivery, Tally)  # what one ingest request writes
 COUNTED = (Settlement, Metric, Past)
@@ -51,14 +51,14 @@ QUEUES = (os.environ["BENCH_QUEUE"], f"{os.environ['BENCH_QUEUE']}-hurried")
 HURRIED = {
     "BENCH_URLCONF": hurried.__name__,
     "BENCH_QUEUE": QUEUES[1],
-    "BENCH_SCHEDULER": "false",  # Penstock's sweep is none of its business
+    "BENCH_SCHEDULER": "false",  # Penstock's sweep must not run in it
 }
 
 
 def prepare() -> None:
-    """Make the tables, a source, and one installation of Heap that sends to the sandbox."""
+    """Create the tables, a source, and an installation of Heap that sends to the sandbox."""
     call_command("migrate", verbosity=0)
-    call_command("bootstrap", stdout=StringIO())  # what it prints are this run's credentials
+    call_command("bootstrap", stdout=StringIO())  # it prints the credentials of this run
     config = {"app_id": hurried.APP_ID, "region": "sandbox"}
     install(catalog()["heap"], name="Heap", config=config)
     with connection.schema_editor() as editor:
@@ -83,13 +83,13 @@ def forget_queues() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """A web server that runs."""
+    """A running web server."""
 
     port: int
     group: ProcessGroup
 
     def megabytes(self) -> float:
-        """Return what the largest of its processes has in memory."""
+        """Return the memory of its largest process."""
         return max(each.memory_info().rss for each in self.group.members()) / 1e6
 
 
@@ -97,14 +97,14 @@ class Web:
 def web(environment: Mapping[str, str] | None = None) -> Iterator[Web]:
     """Run the web server as in production."""
     address = up.web_address()
-    ready = partial(up.is_responding, address, "/v1/track")  # as `manage.py up` asks
+    ready = partial(up.is_responding, address, "/v1/track")  # as `manage.py up` checks
     with _running(up.web_command(address), environment, ready) as group:
         yield Web(address[1], group)
 
 
 @contextmanager
 def bare() -> Iterator[Web]:
-    """Run the floor in the same server, on another port."""
+    """Run the bare function in the same kind of server, on another port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     *command, _ = up.web_command(address)
@@ -146,7 +146,7 @@ def _running(
             command, {**up.MALLOC_ENVIRONMENT, **(environment or {})}, output=log.fileno()
         )
     try:
-        wait_until(ready, seconds=READY, what=f"{command[1:]} answers", alive=group.is_running)
+        wait_until(ready, seconds=READY, what=f"{command[1:]} responds", alive=group.is_running)
         yield group
     finally:
         group.stop(stop)
@@ -160,19 +160,19 @@ def wait_until(
     what: str,
     alive: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Raises TimeoutError, naming what was waited for."""
+    """Wait for the condition. Raises TimeoutError, with a message that ends with `what`."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until or not alive():
-            raise TimeoutError(f"Waited in vain until {what}.")
+            raise TimeoutError(f"Gave up waiting until {what}.")
         time.sleep(LOOK)
 
 
-# --- the sink and the books ----------------------------------------------------------------------
+# --- sandbox and ledger --------------------------------------------------------------------------
 
 
 def sink(page: str) -> dict[str, Any]:
-    """Return what the sandbox says on one of its pages."""
+    """Return the JSON of one of the sandbox's pages."""
     return requests.get(f"{settings.SANDBOX_URL}/_sandbox/{page}", timeout=30).json()
 
 
@@ -181,6 +181,6 @@ def clear_sink() -> None:
 
 
 def ledger_closes() -> bool:
-    """Say what `manage.py ledger --json` says."""
+    """Return whether `manage.py ledger --json` reports that the ledger closes."""
     done = subprocess.run(manage("ledger", "--json"), stdout=subprocess.PIPE, check=False)
     return done.returncode == 0

@@ -1,11 +1,12 @@
-"""How fast messages become the bytes of Heap's requests: one thread, no database, no network.
+"""Measures how fast one thread turns messages into Heap's requests, with no database or network.
 
     python benchmarks/transform.py [FILE]
 
-FILE holds a message as JSON on each line; without it 20,000 are made by events.py. A line is
-parsed, asked for by the triggers of Heap's default blueprint, mapped, shaped for Heap and packed
-into bulk bodies of up to 1,000 entries. Time is told by the wall, and by this process's CPU, which
-busy neighbours lengthen less. The best of several turns counts: the others met more neighbours.
+FILE holds a message as JSON on each line; without it, events.py makes 20,000. Each line is parsed,
+matched against the triggers of Heap's default blueprint, mapped, shaped for Heap and packed into
+bulk bodies of up to 1,000 entries. The figures are wall time and the CPU time of this process,
+which other work on the machine lengthens less. The best of several turns counts, because other work
+delayed it least.
 """
 
 import json
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # it runs from anywhere, without Django
+sys.path.insert(0, str(Path(__file__).parent.parent))  # runs from any folder, without Django
 
 import msgspec  # noqa: E402
 
@@ -56,16 +57,16 @@ def made() -> list[bytes]:
 
 
 def turn(lines: Sequence[bytes], compiled: Blueprint) -> tuple[float, float, int, int]:
-    """Return seconds by the wall, seconds of CPU, requests made, and their bytes."""
+    """Return the seconds of wall time and of CPU time, the number of requests, and their bytes."""
     wall, cpu = time.perf_counter(), time.process_time()
     sizes = [len(body) for body in bodies(lines, compiled)]
     return time.perf_counter() - wall, time.process_time() - cpu, len(sizes), sum(sizes)
 
 
 def bodies(lines: Sequence[bytes], compiled: Blueprint) -> Iterator[bytes]:
-    """Yield the bodies of all requests. Each person's order is pack's business, not this.
+    """Yield the bodies of all requests. The packing that keeps each user's order is not included.
 
-    What the vendor needs to be told once is told once, as the worker sees to.
+    A fact that the vendor needs only once is sent only once, as by the worker.
     """
     waiting: dict[str, list[Item]] = {key: [] for key in DESTINATION.endpoints}
     told: set[str] = set()

@@ -1,4 +1,4 @@
-"""What tests share: databases, ports, the services of this machine."""
+"""Fixtures and options of all tests: databases, ports, the services of this machine."""
 
 import json
 import os
@@ -31,13 +31,13 @@ CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
-]  # of Chromium
+]
 
-# A shell's background jobs are deaf to Ctrl-C, and so would be all that the tests start.
+# A shell's background jobs ignore Ctrl-C, and processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# how long a busy machine takes to think up a value says nothing about us
+# On a busy machine, generating a value may be slow although the code is not.
 hypothesis_settings.register_profile(
     "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -58,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some always wait for a process, a browser or a disk."""
+    """Return one more than the cores, since some always wait for a process, browser or disk."""
     return (os.cpu_count() or 1) + 1
 
 
@@ -68,11 +68,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
     for item in items:
-        if "redis_url" in getattr(item, "fixturenames", ()):  # one database for all of them
+        if "redis_url" in getattr(item, "fixturenames", ()):  # they share one database
             item.add_marker(pytest.mark.xdist_group("redis"))
         if "long_log" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("long_log"))
-    # what takes long first, so that nobody waits for the last one at the end
+    # Run slow tests first, so that the run does not end with one worker busy.
     items.sort(key=lambda item: not item.get_closest_marker("end_to_end"))
 
 
@@ -88,20 +88,20 @@ def uses_database(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def _quick_passwords(settings) -> None:
-    # the real hasher is slow on purpose: half a second for each user that a test makes
+    # The real hasher is slow by design and takes half a second for each user of a test.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def _no_blueprint_of_another_test() -> None:
-    # SQLite gives the id of a revision that was rolled back to the next one
+    # SQLite reuses the id of a revision whose transaction was rolled back.
     compile_revision_by_id.cache_clear()
     compile_revision.cache_clear()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
-    """Before PostgreSQL drops the test database: a browser may still be in the middle of a page."""
+    """End other sessions before the database is dropped, as a browser may still load a page."""
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
@@ -115,7 +115,7 @@ def _no_source_of_another_test() -> None:
 
 
 def require_service(name: str) -> str:
-    """Return where a service is; skip the test without it, or fail where it is required."""
+    """Return the address of a service. Without it, skip the test, or fail if it is required."""
     try:
         return services.SERVICES[name]()
     except services.ServiceMissing as missing:
@@ -126,13 +126,13 @@ def require_service(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium."""
+    """The path of a Chromium executable."""
     return require_service("chromium")
 
 
 @pytest.fixture
 def redis_url() -> str:
-    """A Redis database in which no task of an earlier test waits."""
+    """A Redis database whose queue has no tasks of earlier tests."""
     url = require_service("redis")
     with redis.from_url(url) as server:
         server.delete("django_q:penstock:q")
@@ -141,14 +141,14 @@ def redis_url() -> str:
 
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
-    """A new and migrated PostgreSQL database, dropped after the test."""
+    """A new, migrated PostgreSQL database, which is dropped after the test."""
     with new_database("postgres", Path()) as url:
         yield url
 
 
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[str]:
-    """Give the address of a new and migrated database, in that folder if it is SQLite's."""
+    """Yield the address of a new, migrated database; SQLite's is a file in the folder."""
     if kind == "sqlite":
         yield support_databases.new_sqlite(folder)
         return
@@ -160,7 +160,7 @@ def new_database(kind: str, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def long_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL database with a log of 200,000 deliveries. Its tests are of one xdist group."""
+    """A PostgreSQL database with a log of 200,000 deliveries. Its tests share one xdist group."""
     with new_database("postgres", tmp_path_factory.mktemp("long-log")) as url:
         command = [sys.executable, "benchmarks/rows.py", url, "--rows", "200000"]
         subprocess.run(command, cwd=support_processes.ROOT, check=True, capture_output=True)
@@ -169,7 +169,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A new and migrated database of each kind, for tests that start real processes."""
+    """A new, migrated database of each kind, for tests that start real processes."""
     with new_database(request.param, tmp_path) as url:
         yield url
 
@@ -185,13 +185,13 @@ def find_free_port() -> int:
         return listener.getsockname()[1]
 
 
-# --- a program ------------------------------------------------------------------------------
+# --- API client -----------------------------------------------------------------------------
 
 
 def make_api_caller(client, token):
     """Return a function that calls with this token and returns the status and the JSON.
 
-    A response that is no JSON is returned itself.
+    A response that is not JSON is returned unchanged.
     """
 
     def call(method, address, body=None, headers=None, **params):
@@ -212,7 +212,7 @@ def make_api_caller(client, token):
 
 @pytest.fixture
 def api(client):
-    """Call with a token that may do everything; return status and JSON."""
+    """A function that calls the API with an unrestricted token; returns the status and the JSON."""
     from tests.support.factories import make_token
 
     return make_api_caller(client, make_token())
@@ -231,18 +231,18 @@ def sandbox(settings):
 @pytest.fixture(scope="module")
 def browser(chromium):
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # the database beside Playwright's loop
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # queries run beside Playwright's loop
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
-        # Beside Playwright's loop Django opens a connection of its own, which nobody else closes;
-        # with it PostgreSQL could not drop the test database.
+        # Beside Playwright's loop, Django opens a separate connection. If it stayed open,
+        # PostgreSQL could not drop the test database.
         connections.close_all()
 
 
 @pytest.fixture
 def page(browser, live_server):
-    """A page of someone who logged in; all that it asked for was here, and nothing went wrong."""
+    """A page with a user logged in. It must contact no other host and have no errors."""
     from django.test import Client
 
     from tests.support.factories import make_user
@@ -258,5 +258,5 @@ def page(browser, live_server):
     page.on("console", lambda said: said.type == "error" and page_errors.append(said.text))
     yield page
     page.context.close()
-    assert hosts - {""} <= {urlsplit(live_server.url).netloc}  # "": logos are data: addresses
+    assert hosts - {""} <= {urlsplit(live_server.url).netloc}  # "" is the host of data: URLs
     assert page_errors == []

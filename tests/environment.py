@@ -1,6 +1,6 @@
-"""The environment of every test: never a developer's `.env`. Loaded by pytest before Django.
+"""The environment of every test, never a developer's `.env`. pytest loads it before Django.
 
-DATABASE_URL of the caller stands; without one the tests run on SQLite.
+The caller's DATABASE_URL is kept; without one, the tests run on SQLite.
 """
 
 import os
@@ -10,7 +10,7 @@ os.environ.update(
     PENSTOCK_SECRETS_KEYS="dGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGU=",
     PENSTOCK_SANDBOX_URL="http://127.0.0.1:8085",
     DEBUG="",
-    PENSTOCK_CONN_MAX_AGE="0",  # a thread of the test server that ends must leave nothing open
+    PENSTOCK_CONN_MAX_AGE="0",  # a test server's thread must leave no connection open
 )
 os.environ.setdefault("DATABASE_URL", "")
 os.environ.setdefault("BROKER_URL", "")

@@ -1,4 +1,4 @@
-"""A person edits a blueprint: errors in place, a preview beside it, revisions, the way back."""
+"""The blueprint editor in a browser: errors in place, preview, revisions and roll-back."""
 
 import pytest
 from playwright.sync_api import expect
@@ -33,7 +33,7 @@ def names(page):
 def choose(page, offered):
     option = page.get_by_role("option", name=offered)
     expect(option).to_have_attribute("aria-selected", "true")
-    page.wait_for_timeout(100)  # the list takes no Enter in its first moments
+    page.wait_for_timeout(100)  # the list ignores Enter just after it opens
     page.keyboard.press("Enter")
 
 

@@ -1,4 +1,4 @@
-"""A person at a browser: log in, install Heap, send an event, read its delivery."""
+"""The first steps in a browser: log in, install Heap, send an event, read its delivery."""
 
 import re
 

@@ -1,5 +1,4 @@
-"""The whole story in a browser, and what a browser alone can tell: live rows, and who cannot see
-or point."""
+"""The whole story in a browser, the live log, use by keyboard, and accessibility."""
 
 import csv
 import json
@@ -33,7 +32,7 @@ from tests.support.factories import (
 pytestmark = [pytest.mark.end_to_end, pytest.mark.django_db(transaction=True)]
 
 PHONE = {"width": 390, "height": 844}
-ZOOMED = {"width": 640, "height": 400}  # what is left of DESKTOP at 200 %
+ZOOMED = {"width": 640, "height": 400}  # DESKTOP at a zoom of 200 %
 NARROW = {"width": 375, "height": 800}  # a small phone
 DESKTOP = {"width": 1280, "height": 800}
 LOG = "/admin/delivery/delivery/"
@@ -63,7 +62,7 @@ def send(live_server):
 
 
 def script(sandbox, *faults):
-    """Tell the sandbox what its next answers are."""
+    """Set the next responses of the sandbox."""
     body = json.dumps(faults).encode()
     urlopen(Request(f"{sandbox.url}/_sandbox/faults", body, {"Content-Type": "application/json"}))
 
@@ -77,7 +76,7 @@ def drain():
 def test_install_send_watch_break_read_mend_deliver_again_export(page, send, sandbox, size, scheme):
     page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme)
-    page.clock.install()  # the live log's two seconds are over when the test says so
+    page.clock.install()  # the test decides when the live log's two seconds have passed
     source = make_source("Shop")
     install(page)
     watch_it_arrive(page, send, source)
@@ -89,7 +88,7 @@ def test_install_send_watch_break_read_mend_deliver_again_export(page, send, san
 
 def install(page):
     page.goto("/admin/integrations/installation/library/heap/")
-    with page.expect_response("**/check/"):  # in memory, SQLite has no room for both at once
+    with page.expect_response("**/check/"):  # SQLite in memory cannot serve both requests at once
         page.get_by_label("App ID").fill("1234567890")
     page.get_by_role("button", name="Install Integration").click()
     expect(page.get_by_text("Heap is installed.")).to_be_visible()
@@ -182,11 +181,11 @@ def test_what_was_chosen_stays_so_when_an_answer_comes_late(page):
     search.press("ArrowDown")
     expect(chosen).to_have_count(1)
     search.press_sequentially("ig")
-    expect(chosen).to_have_count(0)  # Enter would search for what is typed
+    expect(chosen).to_have_count(0)  # so that Enter searches for the typed text
     search.press("ArrowDown")
     with page.expect_response(re.compile("text=sig$")):
         late[0].continue_()
-    page.wait_for_timeout(200)  # until the answer is read
+    page.wait_for_timeout(200)  # until the page has read the response
     search.press("Tab")
     expect(search).to_have_value('event:"Signed Up" ')
 
@@ -263,7 +262,7 @@ def test_what_the_live_log_adds_up_to_is_asked_for_at_every_fifth_look(page):
     for _ in range(5):
         look_again(page)
     assert asked["summary"] == asked["rows"] // 5 > 1
-    expect(figures.get_by_role("link", name="2")).to_be_focused()  # nothing moves under the hand
+    expect(figures.get_by_role("link", name="2")).to_be_focused()  # updating keeps the focus
 
 
 def look_again(page):
@@ -298,7 +297,7 @@ def test_a_part_of_the_trend_that_is_dragged_over_is_the_time_that_is_shown(page
 
 
 def drag_over_trend(page, start, end):
-    """Drag from one share of its width to another."""
+    """Drag over the trend, from one share of its width to another."""
     box = page.locator("[data-trend]").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] * start, middle)
@@ -334,7 +333,7 @@ def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
     said = page.locator("[data-find-count]")
     first = page.locator("pre", has_text='"first"')
     expect(first).to_be_hidden()
-    page.keyboard.type('PLACE": "first')  # it begins in one word of the code and ends in another
+    page.keyboard.type('PLACE": "first')  # the match spans two tokens of the code
     expect(said).to_have_text("1 of 1")
     expect(first).to_be_in_viewport()
     assert page.evaluate("CSS.highlights.get('log-here').size") == 1
@@ -407,12 +406,12 @@ def test_a_command_is_copied_with_secrets_as_variables(page):
     assert '"$HEAP_API_KEY"' in command
 
 
-# --- for everybody -----------------------------------------------------------------------------
+# --- accessibility -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def pages(page):
-    """The address of every page of the admin."""
+    """The addresses of all pages of the admin."""
     delivery = make_delivery(state="failed", error="MessageRejected", reason="HTTP 400: no total")
     make_attempt(delivery, status=400, outcome="MessageRejected", answer='{"error": "no total"}')
     source, here = Source.objects.get(), f"{INSTALLATIONS}{delivery.installation_id}"
@@ -447,7 +446,7 @@ OF_A_SOURCE = ("", "change/", "rotate/", "keys/add/", "archive/")
 
 
 def further_rows(delivery, source):
-    """Make a rejection, an incident, and a delivery to what was uninstalled since."""
+    """Create a rejection, an incident, and a delivery to an installation since uninstalled."""
     make_delivery(event=delivery.event, installation=make_installation(name="Heap EU"))
     reason = "event: a track needs its name."
     rejection = Rejection.objects.create(source=source, reason=reason, text='{"event": ""}')
@@ -465,8 +464,8 @@ SERIOUS = """options => axe.run(options).then((found) =>
 
 
 def serious(page, **options):
-    """What axe finds that keeps people out: (rule, element, what is wrong)."""
-    if not page.evaluate("'axe' in window"):  # half a megabyte, once for each page
+    """Return the serious violations that axe finds: (rule, element, what is wrong)."""
+    if not page.evaluate("'axe' in window"):  # it has half a megabyte: load it once per page
         page.evaluate(Axe().axe_script)
     return [
         (each["id"], node["html"][:200], node["failureSummary"][:300])
@@ -499,7 +498,7 @@ def is_wider(page, size):
     return width > size["width"] or page.evaluate(CUT_OFF)
 
 
-# Whether something to use is cut off: it lies beyond the edge and in nothing that scrolls.
+# Whether a control is cut off: it lies beyond the edge, and nothing around it scrolls.
 CUT_OFF = """() => {
   const isCut = (each) => {
     const box = each.getBoundingClientRect();
@@ -513,8 +512,8 @@ CUT_OFF = """() => {
   return [...document.querySelectorAll("#main :is(a, button, input, select)")].some(isCut);
 }"""
 
-# What has the focus, and whether one sees that it has: an outline or a shadow, of its own or of
-# the row that it is a link for.
+# The focused element, and whether its focus is visible: it has an outline or a shadow, or the row,
+# label or parent around it has one.
 FOCUSED = """() => {
   const it = document.activeElement;
   if (!it || it === document.body) return null;
@@ -549,7 +548,7 @@ MOST_STOPS = 150
 
 
 def tab_stops(page):
-    """Go on by Tab to the end of a page; yield what had the focus."""
+    """Press Tab to the end of a page; yield each focused element."""
     for _ in range(MOST_STOPS):
         page.keyboard.press("Tab")
         found = page.evaluate(FOCUSED)

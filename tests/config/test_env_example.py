@@ -1,4 +1,4 @@
-"""`.env.example` against the settings that are read."""
+"""`.env.example` lists and explains the settings that are read."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ FIRST_START = {"PENSTOCK_ADMIN_PASSWORD", "PENSTOCK_WRITE_KEY", "PENSTOCK_API_TO
 
 
 def read_by_settings() -> dict[str, str | None]:
-    """Return the default of each setting as .env would say it; None for a required one."""
+    """Return the default of each setting as written in .env, or None if it is required."""
     calls = [
         node
         for node in ast.walk(ast.parse((ROOT / "config/settings.py").read_text()))
@@ -30,7 +30,7 @@ def default(call: ast.Call) -> str | None:
 
 
 def example() -> dict[str, str | None]:
-    """Return what .env.example says: the default where it is commented out, else None."""
+    """Return the default of each setting that .env.example comments out; None for the others."""
     found = re.findall(r"^(# )?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     return {name: value if commented else None for commented, name, value in found}
 

@@ -1,4 +1,4 @@
-"""The content security policy and compression of people's pages, and what SDKs pass by."""
+"""The content security policy and compression of pages, and the fast path of ingest."""
 
 import pytest
 from django.urls import resolve
@@ -32,7 +32,7 @@ def test_what_sdks_send_goes_straight_to_its_view_and_lacks_nothing_it_needs(cli
     assert answer["Content-Length"] == str(len(answer.content))
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert "X-Request-Id" in answer
-    assert "X-Frame-Options" not in answer  # which the middleware for people would have set
+    assert "X-Frame-Options" not in answer  # set only by the middleware of pages
 
 
 def test_what_sdks_send_must_be_for_a_host_of_ours(client):

@@ -1,4 +1,4 @@
-"""The shape of the code: how large packages and modules may be, and that names are unique."""
+"""The structure of the code: the size of packages and modules, and unique names."""
 
 import ast
 import re
@@ -15,8 +15,8 @@ MAX_MODULES = 20  # of a package, without its __init__
 MAX_LINES = 350  # of a module
 MAX_UNTYPED = 39  # entries in the list of modules that mypy does not check strictly
 MAX_RULERS = 2  # comments that divide a module
-TABLES = {"Told"}  # models keep the names that migrations know
-# Django finds these by their names, or each module has one of its own.
+TABLES = {"Told"}  # models keep the names that migrations use
+# Django finds these by their names, or each module defines its own.
 REPEATED = {"Command", "logger", "register", "urlpatterns", "State"}
 
 
@@ -124,4 +124,4 @@ def test_the_modules_that_are_not_typed_strictly_only_become_fewer():
     assert len(listed) <= MAX_UNTYPED
     for name in listed:
         path = ROOT / name.removesuffix(".*").replace(".", "/")
-        assert path.is_dir() or path.with_suffix(".py").exists(), f"{name} is gone: remove it"
+        assert path.is_dir() or path.with_suffix(".py").exists(), f"{name} is gone; remove it"

@@ -1,4 +1,4 @@
-"""What we stand on may hang: nobody waits for it longer than SDKs wait for us."""
+"""Timeouts of the database and the broker, which are shorter than the timeout of SDKs."""
 
 import socket
 import time
@@ -34,4 +34,4 @@ def test_options_of_the_database_stay():
 
 def test_waiting_for_database_and_broker_leaves_time_to_answer():
     assert timeouts.WEB_DATABASE_SECONDS + 1 < 10  # seconds that SDKs wait
-    assert timeouts.BROKER_SECONDS > 1  # django-q2 waits for a task that long
+    assert timeouts.BROKER_SECONDS > 1  # seconds that django-q2 waits for a task

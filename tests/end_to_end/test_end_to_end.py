@@ -1,5 +1,8 @@
-"""The whole way with nothing replaced: a real SDK, the web server, a cluster, Heap's sandbox, the
-log. On SQLite, on PostgreSQL, and with Redis as the broker."""
+"""The whole path of an event with nothing replaced.
+
+A real SDK, the web server, a cluster, Heap's sandbox and the log take part, on SQLite, on
+PostgreSQL, and with Redis as the broker.
+"""
 
 import json
 import re
@@ -30,7 +33,7 @@ ANY = [*EACH_ONCE, "postgres", pytest.param("sqlite and redis", marks=ONE_REDIS)
 
 @pytest.fixture
 def running(request, tmp_path):
-    """Everything `make run` starts, with a free port each."""
+    """Everything that `make run` starts, on free ports."""
     database, _, broker = request.param.partition(" and ")
     broker_url = request.getfixturevalue("redis_url") if broker else ""
     with new_database(database, tmp_path) as url:
@@ -55,7 +58,7 @@ def started(database_url, broker_url):
 
 
 class Penstock:
-    """What a user does with it."""
+    """Penstock and the sandbox, as a user sees them."""
 
     def __init__(self, env):
         self.env = env
@@ -103,7 +106,7 @@ def test_an_event_of_a_real_sdk_reaches_heap_and_its_log_can_be_read(running):
     assert order["properties"] == {"total": 42, "items": '[{"sku":"A"}]'}
     ada = penstock.user("ada")
     assert ada["properties"] == {"email": "ada@example.com", "plan": "premium"}
-    assert page["user_id"] in ada["user_ids"]  # the visitor's history became hers
+    assert page["user_id"] in ada["user_ids"]  # the visitor's history now belongs to ada
     assert page["owner"] == "ada"
 
     [found] = penstock.deliveries(message_id="the-order-itself")

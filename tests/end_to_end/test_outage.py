@@ -1,7 +1,8 @@
-"""PostgreSQL goes away and comes back while SDKs send: what was answered with 200 is stored, and
-the SDKs' own retries bring the rest.
+"""PostgreSQL stops and restarts while SDKs send events.
 
-PENSTOCK_OUTAGE is how many seconds it is away (3); `make outage` takes 30, and prints the figures.
+Every event that was answered with 200 is stored, and the SDKs' own retries deliver the rest.
+PENSTOCK_OUTAGE is the length of the outage in seconds (3); `make outage` sets 30 and prints the
+figures.
 """
 
 import http.client
@@ -28,10 +29,10 @@ from tests.support.processes import RunningCommand, environment, eventually, man
 pytestmark = pytest.mark.end_to_end
 
 AWAY = float(os.environ.get("PENSTOCK_OUTAGE", "3"))  # seconds
-BEFORE = AFTER = 2.0  # seconds of load around it
+BEFORE = AFTER = 2.0  # seconds of load before and after the outage
 PER_SECOND = 40  # events of each SDK
-CLIENTS = 4  # that send one event a request and never come again
-PATIENCE = 240.0  # seconds for the SDKs to bring what is left
+CLIENTS = 4  # that send one event per request and never retry
+PATIENCE = 240.0  # seconds for the SDKs to send the rest
 KEY = "wk_outage-0123456789"
 SCRIPTS = Path(__file__).parents[1] / "sdks"
 INSTALL = """
@@ -44,7 +45,7 @@ PASSED_ON = ("Authorization", "Content-Type", "Content-Encoding")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request that passed by, and how it was answered after so many seconds."""
+    """A request that passed the proxy, its response, and the seconds that the response took."""
 
     ids: tuple[str, ...]
     status: int
@@ -53,7 +54,7 @@ class Exchange:
 
 
 class Witness:
-    """A proxy before the web server that writes down every exchange; use as a context manager."""
+    """A proxy in front of the web server that records every exchange; a context manager."""
 
     def __init__(self, target):
         self.exchanges = []
@@ -77,7 +78,7 @@ class Passing(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self):
-        with suppress(ConnectionResetError):  # an SDK that ends
+        with suppress(ConnectionResetError):  # an SDK has ended
             super().handle()
 
     def do_POST(self):
@@ -143,7 +144,7 @@ def test_an_outage_of_the_database_costs_no_event(postgres, penstock):
     assert told - stored.keys() == set()
     assert statuses.keys() == {200, 503}
     assert set(stored.values()) == {1}
-    assert max(each.seconds for each in witness.exchanges) < 10  # SDKs wait no longer
+    assert max(each.seconds for each in witness.exchanges) < 10  # the timeout of the SDKs
     assert {each.retry_after for each in witness.exchanges if each.status == 503} == {"5"}
     delivered = "SELECT event_id FROM delivery_delivery WHERE state = 'delivered'"
     eventually(lambda: len(rows(postgres, delivered)) == len(stored), PATIENCE, penstock.output)
@@ -151,7 +152,7 @@ def test_an_outage_of_the_database_costs_no_event(postgres, penstock):
 
 
 def commands(host):
-    """Return how to start each SDK, and what of the environment it needs."""
+    """Yield the command line of each SDK, and the environment variables that it needs."""
     sdks = Path(require_service("sdks"))
     yield [sys.executable, SCRIPTS / "flow.py", host, KEY], {"PYTHONPATH": str(sdks / "python")}
     yield [require_service("node"), SCRIPTS / "flow.mjs", sdks, host, KEY], {}
@@ -167,7 +168,7 @@ def start(command, events):
 
 
 def outage(postgres):
-    """Stop the server in the middle of the load; return for how many seconds it was away."""
+    """Stop the server under load; return for how many seconds it was down."""
     time.sleep(BEFORE)
     postgres.stop()
     stopped = time.monotonic()
@@ -179,7 +180,7 @@ def outage(postgres):
 
 
 class hammering:  # noqa: N801  (used as a function)
-    """Clients that send as fast as they are answered, so that the server stops amid commits."""
+    """Clients that send as fast as they get responses, so that PostgreSQL stops amid commits."""
 
     def __init__(self, address):
         self.address, self.stopped, self.numbers = address, threading.Event(), count()
@@ -213,7 +214,7 @@ def rows(postgres, sql):
 
 
 def report(witness, away, stored, told):
-    """Print the figures of docs/benchmarks.md."""
+    """Print the figures for docs/benchmarks.md."""
     statuses = Counter(each.status for each in witness.exchanges)
     acknowledged = witness.acknowledged()
     slowest = {
@@ -221,7 +222,7 @@ def report(witness, away, stored, told):
         for status in statuses
     }
     sys.stdout.write(
-        f"\nPostgreSQL was away for {away:.1f} s. {statuses[200]:,} requests answered with 200 "
+        f"\nPostgreSQL was down for {away:.1f} s. {statuses[200]:,} requests answered with 200 "
         f"(slowest {slowest[200]:.2f} s), {statuses[503]:,} with 503 "
         f"(slowest {slowest.get(503, 0):.2f} s).\n"
         f"{len(acknowledged):,} events acknowledged, {len(acknowledged - stored.keys())} of them "

@@ -1,4 +1,4 @@
-"""The pictures of the docs: each is made by `make pictures`, and shown somewhere."""
+"""The pictures of the docs: `make pictures` makes each of them, and a page shows it."""
 
 import re
 from pathlib import Path

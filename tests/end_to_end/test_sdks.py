@@ -1,6 +1,6 @@
 """The SDKs themselves, from PyPI and npm, pinned in `tests/sdks` and installed by `make sdks`.
 
-Nothing but host and write key is changed: what each was told is what is stored.
+Only the host and the write key are changed. Each event must be stored as its SDK was given it.
 """
 
 import json
@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 from tests.conftest import CHROMIUM_ARGUMENTS, find_free_port, require_service
 from tests.support.processes import RunningCommand, environment, eventually
 
-# one group: what they share is made once
+# One group, so that their shared fixtures are set up once.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_sdks")]
 
 SCRIPTS = Path(__file__).parents[1] / "sdks"
@@ -44,7 +44,7 @@ NODE = [
 ]
 IN_BATCHES = {"deliveryStrategy": {"strategy": "batching", "config": {"size": 5, "timeout": 300}}}
 KEPT_ALIVE = {"deliveryStrategy": {"config": {"keepalive": True}}}
-# An SDK, its options, and where its calls have to arrive.
+# An SDK, its options, and the path at which its calls must arrive.
 BROWSER = [
     ("@segment/analytics-next", {}, "/v1/t"),
     ("@segment/analytics-next", {"integrations": {"Segment.io": KEPT_ALIVE}}, "/v1/t"),
@@ -76,7 +76,7 @@ def sdks():
 
 
 class Penstock:
-    """A Penstock of its own, and its tables."""
+    """A separate Penstock and its tables."""
 
     def __init__(self, url, path):
         self.url, self.path = url, path
@@ -113,7 +113,7 @@ def running(sdks, tmp_path_factory):
 
 @pytest.fixture
 def penstock(running):
-    """Penstock without any event."""
+    """A Penstock without events."""
     for table in ("delivery_eventbody", "delivery_event", "delivery_rejection"):
         running.rows(f"DELETE FROM {table}")
     return running
@@ -149,7 +149,7 @@ def send_with_python(penstock, sdks, module, key, options):
 def test_a_node_sdk(penstock, sdks, name, options):
     arguments = [sdks, name, penstock.url, KEY, json.dumps(options)]
     made = run([require_service("node"), SCRIPTS / "send.mjs", *arguments])
-    check(penstock, made, whole=name != "@jitsu/js")  # Jitsu repeats what it knows of the user
+    check(penstock, made, whole=name != "@jitsu/js")  # Jitsu repeats what it knows about the user
 
 
 @pytest.mark.parametrize(("name", "options", "address"), BROWSER)
@@ -165,7 +165,7 @@ def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
         made = page.evaluate("window.made")
         eventually(lambda: len(penstock.stored()) >= len(made), 20.0)
         browser.close()
-    check(penstock, made, whole=False)  # pages add what they know of themselves
+    check(penstock, made, whole=False)  # SDKs in a page add data about the page
     assert [request.url for request in sent if is_foreign(request.url)] == []
     assert address in {urlsplit(request.url).path for request in sent if request.method == "POST"}
     added = json.loads(penstock.stored()[0]["added"])
@@ -173,7 +173,7 @@ def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
 
 
 def run(command, env=None):
-    """Run an SDK to its end, with an environment of its own; return the calls it made."""
+    """Run an SDK to its end in a separate environment; return the calls that it made."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **(env or {})}
     done = subprocess.run(
         [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=60
@@ -183,7 +183,7 @@ def run(command, env=None):
 
 
 def check(penstock, made, *, whole):
-    """Each call is one event with the fields it was told; `whole`: and with no others."""
+    """Check that each call is one event with the same fields, and, if `whole`, with no others."""
     assert penstock.rows("SELECT reason FROM delivery_rejection") == []
     bodies = penstock.stored()
     assert len(bodies) == len(made)
@@ -197,7 +197,7 @@ def says(body, call, whole):
 
 
 def told_of(body, name):
-    """Return a field where the SDK may put it."""
+    """Return a field from the place where the SDK may put it."""
     if name == "traits":
         return body.get("traits") or body.get("context", {}).get("traits")
     if name == "name":
@@ -209,12 +209,12 @@ def agrees(stored, told, whole):
     if isinstance(told, dict) and not whole:
         return told.items() <= {k: v for k, v in (stored or {}).items() if k in told}.items()
     if isinstance(told, dict):
-        return (stored or {}) == told  # no properties may be left out
+        return (stored or {}) == told  # empty properties may be omitted
     return stored == told
 
 
 class shop:  # noqa: N801  (used as a function)
-    """A site of another origin than Penstock's, with the SDKs' files."""
+    """A site with another origin than Penstock's that serves the SDKs' files."""
 
     def __init__(self, sdks):
         handler = partial(Handler, directory=str(SCRIPTS), sdks=sdks)

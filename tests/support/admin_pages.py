@@ -1,4 +1,4 @@
-"""Pages of the admin as a test reads them."""
+"""Reads pages of the admin."""
 
 import re
 from html import unescape

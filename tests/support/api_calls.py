@@ -1,4 +1,4 @@
-"""Every call of the API, a server to make them on, and what each is given so that it succeeds."""
+"""Every call of the API, the arguments with which it succeeds, and a server to call."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ WRITE_KEY = "wk_fuzz-0123456789"
 
 MESSAGE = {"type": "track", "event": "Signed Up", "userId": "ada"}
 BLUEPRINT = {"version": 1, "actions": [], "otherwise": "pass"}
-# What each call of the generated client is given; those that are not here need nothing.
+# The arguments of each call of the generated client; a call that is not listed needs none.
 CALL_ARGUMENTS = {
     "attempts_retrieve": {"id": 1},
     "attempts_reveal_create": {"id": 1},
@@ -99,12 +99,12 @@ CALL_ARGUMENTS = {
     "users_partial_update": {"id": 2, "body": {"name": "A clerk"}},
     "users_destroy": {"id": 2},
 }
-# Refused: there is nothing to refresh or to log out of.
+# These calls are refused, because there is no login to refresh or to log out of.
 EXPECTED_REFUSALS = {"auth_refresh_create": 401, "auth_logout_create": 409}
 
 
 def is_destructive(path, method):
-    """Return whether other calls need what this one ends."""
+    """Return whether the call ends something that other calls need."""
     return method == "DELETE" or path.endswith("/cancel")
 
 
@@ -113,14 +113,14 @@ def is_destructive(path, method):
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
-    """Start the web server on a database with a little of everything, and give its address.
+    """Start the web server on a database with a few rows of every kind, and yield its address.
 
-    The id of its token is far away from those of calls that are made up.
+    The id of its token is far above the ids in generated calls.
     """
     port = find_free_port()
     env = processes.environment(
         databases.new_sqlite(folder),
-        PENSTOCK_SANDBOX_URL="http://127.0.0.1:9",  # nobody is there
+        PENSTOCK_SANDBOX_URL="http://127.0.0.1:9",  # nothing listens there
         PENSTOCK_API_TOKEN=TOKEN,
         PENSTOCK_WRITE_KEY=WRITE_KEY,
         PENSTOCK_LOGIN_FAILURES="1000000",

@@ -1,7 +1,7 @@
-"""Databases that are migrated already: copies of one that this process made.
+"""Migrated databases: copies of a template that this process creates once.
 
-To migrate an empty one costs a process and two seconds. Tests that are about the way from an empty
-database start from one.
+Migrating an empty database takes a process and two seconds. Tests of the migration itself start
+from an empty database.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from tests.support.processes import environment, manage
 
 @cache
 def migrated_sqlite_file() -> Path:
-    """Return a file to copy."""
+    """Return the path of a migrated file to copy."""
     folder = tempfile.mkdtemp(prefix="penstock-migrated-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder) / "penstock.sqlite3"
@@ -30,7 +30,7 @@ def migrated_sqlite_file() -> Path:
 
 @cache
 def migrated_postgres_template(server: str) -> str:
-    """Return the name of a database of that server to copy."""
+    """Return the name of a migrated database on the server to copy."""
     url = services.database_url_on(server)
     name = url.rpartition("/")[2]
     execute(server, "CREATE DATABASE {}", name)
@@ -40,7 +40,7 @@ def migrated_postgres_template(server: str) -> str:
 
 
 def drop(server: str, name: str) -> None:
-    with suppress(psycopg.OperationalError):  # the server was a test's own, and is gone
+    with suppress(psycopg.OperationalError):  # the server belonged to a test and has stopped
         execute(server, "DROP DATABASE {}", name)
 
 
@@ -50,12 +50,12 @@ def execute(server: str, statement: str, *names: str) -> None:
 
 
 def new_sqlite(folder: Path, name: str = "penstock") -> str:
-    """Return the address of a new database in that folder."""
+    """Return the address of a new database in the folder."""
     return f"sqlite:///{shutil.copy(migrated_sqlite_file(), folder / f'{name}.sqlite3')}"
 
 
 def new_postgres(server: str) -> str:
-    """Return the address of a new database of that server."""
+    """Return the address of a new database on the server."""
     url = services.database_url_on(server)
     execute(
         server,

@@ -1,4 +1,4 @@
-"""Rows for tests, made by hand: what a test does not care about has a plain default."""
+"""Factories of rows for tests, with a plain default for every field."""
 
 import json
 from itertools import count
@@ -22,14 +22,14 @@ def make_source(name="Shop", **fields):
 
 
 def make_installation(name="Heap", destination="heap", config=CONFIG, **fields):
-    """Install, and make the lane that the first event would make."""
+    """Install a destination, and create the lane that the first event would create."""
     installation = install(catalog()[destination], name=name, config=config, **fields)
     routes.plan_routes()
     return installation
 
 
 def make_event(source=None, **fields):
-    """Store an event; `body` is its JSON as a value."""
+    """Store an event; `body` is its JSON as a Python value."""
     number = next(numbers)
     source = source or Source.objects.first() or make_source()
     now = timezone.now()
@@ -59,7 +59,7 @@ def body_of(values):
 
 
 def make_delivery(installation=None, event=None, **fields):
-    """Queue an event for an installation, or make a delivery in any other state."""
+    """Queue an event for an installation, or create a delivery in any other state."""
     from integrations.models import Installation
 
     installation = installation or Installation.objects.first() or make_installation()
@@ -71,7 +71,7 @@ def make_delivery(installation=None, event=None, **fields):
 
 
 def make_attempt(*deliveries, request=None, answer="", **fields):
-    """Make one attempt that carried these deliveries, in this order, in one bulk request."""
+    """Create one attempt that carried these deliveries, in this order, in one bulk request."""
     installation = deliveries[0].installation
     values = {
         "started_at": timezone.now(),
@@ -104,7 +104,7 @@ def bulk_of(deliveries):
 
 
 def make_user(name="admin", *, role=None, is_superuser=True, **fields):
-    """Make a superuser, or a user of a role and nothing else."""
+    """Create a superuser, or a user with only the given role."""
     from django.contrib.auth.models import Group, User
 
     is_superuser = is_superuser and role is None
@@ -112,13 +112,13 @@ def make_user(name="admin", *, role=None, is_superuser=True, **fields):
         name, password="secret", is_staff=True, is_superuser=is_superuser, **fields
     )
     if role:
-        groups.sync_role_groups()  # a test that flushes the database takes the groups with it
+        groups.sync_role_groups()  # a test that flushes the database deletes the groups
         user.groups.add(Group.objects.get(name=role))
     return user
 
 
 def make_token(user=None, token=TOKEN, **fields):
-    """Make an API token and return the text that a program presents."""
+    """Create an API token and return the text that a client sends."""
     user = user or make_user()
     fields.setdefault("scopes", ["admin"])
     ApiToken.objects.create(name="Test", digest=digest(token), user=user, **fields)

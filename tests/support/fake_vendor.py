@@ -1,4 +1,4 @@
-"""A vendor on localhost: a real HTTP server that answers as told and remembers what it got."""
+"""A vendor on localhost: a real HTTP server that gives set responses and records requests."""
 
 import json
 import socket
@@ -10,9 +10,9 @@ from threading import Thread
 class FakeVendor:
     """Use as a context manager.
 
-    answers   what to do with each request in turn, then 200 for ever: a status, or a tuple of
-              (status, headers, body), or one of the functions below
-    received  (path, headers, JSON body, or None) of each request, in order
+    answers   the responses to the requests in order, followed by 200 for all further ones; each is
+              a status, a tuple of (status, headers, body), or one of the functions below
+    received  (path, headers, JSON body or None) of each request, in order
     """
 
     def __init__(self, *answers):
@@ -55,13 +55,13 @@ class FakeVendor:
 
 
 def reset_connection(handler):
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
 
 
 def respond_slowly(handler):
-    """Send the head of an answer one byte each tenth of a second, for as long as anyone reads."""
+    """Send the head of a response one byte per tenth of a second while the client reads."""
     try:
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 1_000:
             handler.connection.sendall(bytes([byte]))

@@ -1,4 +1,4 @@
-"""As much of JSON Schema as the blueprint's schema uses, to hold the schema against the code.
+"""The part of JSON Schema that the blueprint's schema uses, to compare it with the code.
 
 Source: https://json-schema.org/draft/2020-12/json-schema-validation (seen 2026-11).
 """
@@ -23,13 +23,13 @@ ANNOTATION_KEYWORDS = {"$schema", "$id", "$defs", "title", "description", "defau
 
 
 def first_problem(data: Any, schema: Any, root: Any = None) -> str | None:
-    """Return the first thing that is wrong with the data, or None."""
+    """Return the first problem of the data, or None."""
     return next(_iter_problems(data, schema, root or schema), None)
 
 
 def _iter_problems(data: Any, schema: Any, root: Any) -> Iterator[str]:
     if schema is False:
-        yield "nothing may be here"
+        yield "no value is allowed here"
         return
     assert schema.keys() <= CHECKED_KEYWORDS | ANNOTATION_KEYWORDS
     if "$ref" in schema:
@@ -38,7 +38,7 @@ def _iter_problems(data: Any, schema: Any, root: Any) -> Iterator[str]:
     if kinds and not any(
         _is(data, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)
     ):
-        yield f"{data!r} is no {kinds}"
+        yield f"{data!r} is not of type {kinds}"
         return
     if "const" in schema and (data != schema["const"] or isinstance(data, bool)):
         yield f"{data!r} is not {schema['const']!r}"

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, for tests that stop it. Nobody else's is touched."""
+"""A separate PostgreSQL server for tests that stop it. No other server is touched."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ OPTIONS = "-c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c shared
 
 
 class PostgresServer:
-    """Use as a context manager: it runs inside, and is gone with its data afterwards.
+    """A context manager that runs the server, and afterwards removes it and its data.
 
-    PostgreSQL refuses to run as root, so that root starts it as the user `postgres`.
+    PostgreSQL refuses to run as root, so root starts it as the user `postgres`.
     """
 
     def __init__(self) -> None:
@@ -40,17 +40,17 @@ class PostgresServer:
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        """Return when it takes connections."""
+        """Start the server; return when it accepts connections."""
         options = f"{OPTIONS} -p {self.port}"
         self._run("pg_ctl", "start", "--wait", f"--options={options}", f"--log={self.folder}/log")
 
     def stop(self, mode: str = "immediate") -> None:
-        """Return when it is gone: `immediate` as in a crash, `fast` as an administrator does."""
+        """Return when it has stopped: `immediate` as in a crash, `fast` as by an administrator."""
         self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:
         command = [self.binaries / program, f"--pgdata={self.data}", *arguments]
-        # not a pipe: the server would inherit it, and we would wait for its end
+        # A pipe would be inherited by the server, and `run` would wait until the server ends.
         subprocess.run(
             command, check=check, user=self.user, cwd=self.folder, stdout=subprocess.DEVNULL
         )

@@ -1,4 +1,4 @@
-"""Penstock's own commands as real processes, for tests that start, stop and kill them."""
+"""Runs Penstock's own commands as real processes, for tests that start, stop and kill them."""
 
 import os
 import signal
@@ -13,17 +13,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Environment = dict[str, str]
 
-# How much longer than promised a wait may take. The promises hold on a quiet machine, where the
-# fault rows are run in full; the short forms run beside other tests on a machine that others share,
-# and ask whether it recovers rather than how fast.
+# The factor by which a wait may exceed its limit. The limits hold on a quiet machine, where the
+# fault rows run in full. The short forms run beside other tests on a shared machine, and test
+# whether Penstock recovers rather than how fast.
 PATIENCE = 1.0 if os.environ.get("PENSTOCK_FAULTS") == "full" else 5.0
 
-CONN_MAX_AGE_VARIABLE = "PENSTOCK_CONN_MAX_AGE"  # as tests/environment.py sets it
+CONN_MAX_AGE_VARIABLE = "PENSTOCK_CONN_MAX_AGE"  # set by tests/environment.py
 
 
 def environment(database_url: str, **settings: object) -> Environment:
-    """Return the environment of a Penstock of its own: no setting comes from a `.env`, and it
-    keeps its connections, which the tests' own process does not."""
+    """Return the environment of a separate Penstock.
+
+    No setting comes from a `.env`, and unlike the tests' own process, it keeps its connections.
+    """
     inherited = {name: value for name, value in os.environ.items() if name != CONN_MAX_AGE_VARIABLE}
     return {
         **inherited,
@@ -40,7 +42,7 @@ def environment(database_url: str, **settings: object) -> Environment:
 
 
 def manage(env: Environment, *arguments: str, seconds: float = 120.0) -> str:
-    """Run a command of manage.py to its end and return what it printed."""
+    """Run a command of manage.py to its end and return its output."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds,
@@ -52,8 +54,8 @@ def manage(env: Environment, *arguments: str, seconds: float = 120.0) -> str:
 class RunningCommand:
     """A command of manage.py that runs until it is stopped or killed; use as a context manager.
 
-    root     where its sources are
-    program  instead of manage.py
+    root     folder of its sources
+    program  what to run instead of manage.py
     """
 
     def __init__(
@@ -88,14 +90,14 @@ class RunningCommand:
         return "".join(self.lines)
 
     def wait_for(self, text: str, seconds: float = 30.0) -> None:
-        """Wait until it has printed that."""
+        """Wait until the command has printed the text."""
         eventually(
             lambda: text in self.output or self.process.poll() is not None, seconds, self.output
         )
         assert text in self.output, self.output
 
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
-        """Send it a signal, and to nobody else; return its exit code."""
+        """Send a signal to this process only; return its exit code."""
         self.process.send_signal(how)
         code = self.process.wait(seconds * PATIENCE)
         self.reader.join(5.0)

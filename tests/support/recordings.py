@@ -1,4 +1,4 @@
-"""Traffic recorded from real SDKs, where it is present: `../shared/clients/recordings`."""
+"""Traffic recorded from real SDKs, if `../shared/clients/recordings` exists."""
 
 import base64
 import gzip
@@ -21,7 +21,7 @@ class RecordedRequest:
     body: bytes
 
     def messages(self) -> list[dict]:
-        """Return the messages it carries, as JSON without what JSON cannot hold."""
+        """Return the messages in the body, with NaN and infinities as None."""
         packed = self.headers.get("Content-Encoding") == "gzip"
         data = json.loads(
             gzip.decompress(self.body) if packed else self.body, parse_constant=lambda name: None

@@ -1,7 +1,7 @@
-"""What a test may need of this machine: PostgreSQL, Redis, Chromium, Node, the SDKs.
+"""Services and programs that tests may need: PostgreSQL, Redis, Chromium, Node, the SDKs.
 
-PENSTOCK_REQUIRE=postgres,redis,chromium turns the absence of any of them from a reason to skip
-into a failure. `python -m tests.support.services postgres` prints where tests can have a database.
+A test is skipped if it needs one that is missing. With PENSTOCK_REQUIRE=postgres,redis,chromium it
+fails instead. `python -m tests.support.services postgres` prints the address of a test database.
 """
 
 import os
@@ -21,7 +21,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class ServiceMissing(Exception):
-    """This machine does not have it; the text says what was tried."""
+    """The service is missing on this machine; the text says what was tried."""
 
 
 def find_postgres() -> str:
@@ -94,14 +94,14 @@ def is_required(name: str) -> bool:
 
 
 def database_url_on(server: str, name: str = "") -> str:
-    """Return the address of another database of that server; by default one not yet made."""
+    """Return the address of another database on the server, by default a new name."""
     name = name or f"penstock_test_{secrets.token_hex(4)}"
     return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
 
 def main() -> int:
     try:
-        # a commit need not outlive a crash of that server: nothing that is tested there is one
+        # Commits need not survive a crash of that server, because no test crashes it.
         sys.stdout.write(
             f"{database_url_on(find_postgres())}?options=-c%20synchronous_commit%3Doff\n"
         )

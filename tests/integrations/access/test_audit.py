@@ -164,7 +164,7 @@ def test_it_is_told_in_words_with_the_name_of_what_it_is_about(client, installat
     assert f"Delivery {delivery.pk}" in html
 
 
-# --- entries stay -------------------------------------------------------------------------------
+# --- entries cannot be changed ------------------------------------------------------------------
 
 
 def test_nothing_in_it_can_be_changed_or_deleted():

@@ -20,7 +20,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def endpoints(patterns=None, before=""):
-    """Yield (address, view class) of everything under /v1/admin/."""
+    """Yield (address, view class) of every endpoint under /v1/admin/."""
     for each in get_resolver().url_patterns if patterns is None else patterns:
         address = before + str(each.pattern)
         if isinstance(each, URLPattern):

@@ -1,4 +1,4 @@
-"""Logging in to the management API: short tokens, refreshed, and ended when one is stolen."""
+"""Logging in to the management API: short-lived tokens, refreshing, and stolen tokens."""
 
 import json
 from datetime import timedelta
@@ -165,7 +165,7 @@ def test_logins_and_failures_are_in_the_audit_log_and_no_password_is(client, use
     assert "canary" not in str(vars(failed))
 
 
-# --- locked out --------------------------------------------------------------------------------
+# --- lockout -----------------------------------------------------------------------------------
 
 
 def test_the_fifth_failure_locks_and_says_until_when(client, user):
@@ -206,14 +206,14 @@ def test_behind_a_trusted_proxy_only_who_failed_is_locked(user, settings):
     from django.test import Client
 
     settings.TRUSTED_PROXIES = ["127.0.0.1"]
-    client = Client()  # the proxies are read when it starts
+    client = Client()  # created now, because the middleware reads the proxies when it starts
     for _ in range(5):
         log_in(client, password="wrong", HTTP_X_FORWARDED_FOR="198.51.100.7")
     assert log_in(client, HTTP_X_FORWARDED_FOR="198.51.100.7").status_code == 429
     assert log_in(client, HTTP_X_FORWARDED_FOR="198.51.100.8").status_code == 200
 
 
-# --- what it costs -----------------------------------------------------------------------------
+# --- number of queries -------------------------------------------------------------------------
 
 
 def queries(client, token):
@@ -227,13 +227,14 @@ def queries(client, token):
 def test_a_call_costs_the_same_queries_however_many_tokens_there_are(client, user):
     api, access = make_token(user), log_in(client).json()["access_token"]
     for token in (api, access):
-        me(client, token)  # writes down that it was used
+        me(client, token)  # records that the token was used
         before = queries(client, token)
         for number in range(20):
             make_token(user, token=f"{token}_{number}")
             log_in(client)
         assert queries(client, token) == before
-    # the token with its user, the user's permissions, those of the groups, and the groups
+    # They read the token with its user, the user's permissions, the groups' permissions and the
+    # groups.
     assert before == 4
 
 

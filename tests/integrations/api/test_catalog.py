@@ -1,4 +1,4 @@
-"""Installing by the management API, as the destination's setup page tells to."""
+"""Installing by the management API, as the destination's setup page describes."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 CATALOG = "/v1/admin/integration-catalog"
 CANARY = "canary-5b1d9c"
-# The command of the seed, word for word; only the key is one that can be searched for.
+# The seed's command, word for word, except for an API key that the tests can search for.
 BODY = {
     "name": "Heap",
     "variant": "default",
@@ -40,7 +40,7 @@ def install(client, headers, body=BODY, key="heap", content_type="application/js
 
 
 def refusal(answer):
-    """The status and the error, whose shape is the same everywhere."""
+    """Return the status, code and fields of an error, whose shape is the same everywhere."""
     error = answer.json()["error"]
     assert {"code", "message", "request_id"} == set(error) - {"fields"}
     assert error["message"]
@@ -105,7 +105,7 @@ def test_the_secret_is_sealed_at_rest_and_in_no_answer_page_or_log_line(client, 
 
 
 def stored():
-    """All that the database holds of installations and revisions, as text."""
+    """Return everything that the database holds about installations and revisions, as text."""
     with connection.cursor() as cursor:
         rows = []
         for table in ("integrations_installation", "integrations_revision"):

@@ -1,4 +1,4 @@
-"""What every call has: one shape of errors, a rate, ETag and If-Match, Idempotency-Key."""
+"""The conventions of all calls: errors, rate limit, ETag and If-Match, Idempotency-Key."""
 
 import json
 import threading
@@ -92,7 +92,7 @@ def test_no_answer_may_be_kept_by_a_cache(client, bearer):
     assert client.get(USERS, headers=bearer).headers["Cache-Control"] == "no-store"
 
 
-# --- the rate ----------------------------------------------------------------------------------
+# --- rate limit --------------------------------------------------------------------------------
 
 
 def test_a_token_may_call_so_often_and_is_told_when_to_come_again(client, bearer, settings):

@@ -1,4 +1,4 @@
-"""The page that shows the API's schema, in a browser with the policy that it is served with."""
+"""The page that shows the API's schema, in a browser under its content security policy."""
 
 from urllib.parse import urlsplit
 

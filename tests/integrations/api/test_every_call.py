@@ -1,4 +1,4 @@
-"""Every call of the API, made once against a server: what all of them have in common."""
+"""Every call of the API, made once against a server, and what all calls have in common."""
 
 import json
 import os
@@ -21,10 +21,10 @@ from tests.support.api_calls import (
     is_destructive,
 )
 
-# one group: what they share is made once
+# One group, so that their shared fixtures are set up once.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("test_every_call")]
 
-# They change nothing: they look, or ask a vendor.
+# These calls change nothing. They only read, or send something to a vendor.
 HARMLESS = {
     "installations_preview_create",
     "installations_test_connection_create",
@@ -39,7 +39,7 @@ KEYLESS = {"auth_login_create", "auth_refresh_create", "auth_logout_create"}
 
 @dataclass(frozen=True)
 class Made:
-    """A call that was made, a POST of them twice with one key, and what the audit log got of it."""
+    """A call, its repetition with the same key for a POST, and the number of its audit entries."""
 
     operation: dict[str, Any]
     method: str
@@ -85,7 +85,7 @@ def made_of(session, url, path, method):
 
 
 def entries(session, url):
-    """Return how many entries the audit log has."""
+    """Return the number of entries in the audit log."""
     newest = session.get(f"{url}/v1/admin/audit-log", params={"limit": 1}).json()["data"]
     return newest[0]["id"] if newest else 0
 
@@ -132,7 +132,7 @@ def test_the_examples_are_what_calls_are_given_and_answer(made):
 
 
 def answered(made):
-    """Yield (shape, an answer of that shape), the most telling ones last."""
+    """Yield (shape, a response of that shape), the most informative ones last."""
     for each in sorted(made, key=lambda each: each.method == "GET"):
         content = each.operation["responses"].get(str(each.answer.status_code), {}).get("content")
         if "application/json" not in (content or ()) or each.answer.status_code >= 400:
@@ -145,7 +145,7 @@ def answered(made):
 
 
 def given():
-    """Yield (shape, a body of that shape that a call is given)."""
+    """Yield (shape, a request body of that shape) for each call that has a body."""
     for operation in OPERATIONS.values():
         body = CALL_ARGUMENTS.get(operation["operationId"], {}).get("body")
         if body is not None:
@@ -154,7 +154,7 @@ def given():
 
 
 def plain(value):
-    """Return an answer without what differs from run to run, and no longer than it need be."""
+    """Return a response shortened, and without the values that differ from run to run."""
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list):

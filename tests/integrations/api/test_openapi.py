@@ -1,4 +1,4 @@
-"""The API as its schema says: shown without a stranger's help, fuzzed, and called by a client."""
+"""The API against its schema: complete, fuzzed, and called by a generated client."""
 
 import importlib
 import inspect
@@ -25,7 +25,7 @@ from tests.support.api_calls import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-EXAMPLES = int(os.environ.get("PENSTOCK_FUZZ_API", "3"))  # made up for each call
+EXAMPLES = int(os.environ.get("PENSTOCK_FUZZ_API", "3"))  # generated for each call
 
 
 def test_every_call_is_in_it():
@@ -34,7 +34,7 @@ def test_every_call_is_in_it():
 
 
 def told(address):
-    """Return an address of Django's as the schema has it."""
+    """Return an address of Django as the schema writes it."""
     return "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", address).replace("{pk}", "{id}")
 
 
@@ -83,7 +83,7 @@ def penstock(tmp_path):
 
 @pytest.fixture(scope="session")
 def client_package(tmp_path_factory):
-    """The client that openapi-python-client makes of the schema, imported."""
+    """The client that openapi-python-client generates from the schema, imported."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "config.yml").write_text("post_hooks: []\n")
     command = [
@@ -100,7 +100,7 @@ def client_package(tmp_path_factory):
 
 @pytest.mark.end_to_end
 def test_a_generated_client_makes_every_call(penstock, client_package):
-    """With what is typed as the schema says, and understands each answer."""
+    """It passes arguments of the types in the schema, and parses each response."""
     with client_package.AuthenticatedClient(
         penstock, TOKEN, raise_on_unexpected_status=True
     ) as client:
@@ -130,8 +130,11 @@ def call(package, client, operation):
 
 
 def as_parameters(given, parameters):
-    """Yield what a call is given as the generated function takes it: what has the name of one of
-    Python's own functions has another one, and one of several words is of an enumeration."""
+    """Yield the arguments of a call as the generated function takes them.
+
+    A name that Python's own functions use has an underscore, and a choice is a member of its
+    enumeration.
+    """
     for name, value in given.items():
         name = name if name in parameters else f"{name}_"
         kind = parameters[name].annotation
@@ -142,27 +145,27 @@ def as_parameters(given, parameters):
 # --- fuzzed ------------------------------------------------------------------------------------
 
 MANAGED = "^/v1/admin/"
-SENDING = "installations_test_(connection|event)_create"  # to a vendor
-ENDING = "tokens_destroy|auth_logout_create"  # what the calls are made with
+SENDING = "installations_test_(connection|event)_create"  # calls that send to a vendor
+ENDING = "tokens_destroy|auth_logout_create"  # calls that end the token in use
 BEARER, WRITE_KEY = f"Authorization: Bearer {TOKEN}", f"X-Write-Key: {api_calls.WRITE_KEY}"
-# In this order: at first there is no installation but one, whose vendor is not there.
+# The calls that send come first, while the vendor of the only installation is unreachable.
 PARTS = {
-    "what sends": (BEARER, "--include-operation-id-regex", f"^({SENDING})$"),
+    "calls that send": (BEARER, "--include-operation-id-regex", f"^({SENDING})$"),
     "the API": (
         *(BEARER, "--include-path-regex", MANAGED),
         *("--exclude-operation-id-regex", f"^({SENDING}|{ENDING})$"),
     ),
-    "what ends": (BEARER, "--include-operation-id-regex", f"^({ENDING})$"),
+    "calls that end the token": (BEARER, "--include-operation-id-regex", f"^({ENDING})$"),
     "ingest": (WRITE_KEY, "--exclude-path-regex", MANAGED),
 }
 
 
 @pytest.mark.end_to_end
 def test_nothing_that_can_be_made_up_breaks_it(penstock):
-    """schemathesis: no 500, no status or answer that the schema does not have.
+    """schemathesis finds no 500, and no status or response that is not in the schema.
 
-    PENSTOCK_FUZZ_API is how many requests are made up for each call; `make fuzz` says 100, and
-    has ingest in it, which tests/delivery/ingest/test_openapi.py otherwise does in less time.
+    PENSTOCK_FUZZ_API is the number of requests generated for each call. `make fuzz` sets 100 and
+    includes ingest, which tests/delivery/ingest/test_openapi.py otherwise tests in less time.
     """
     parts = dict(PARTS)
     if "PENSTOCK_FUZZ_API" not in os.environ:

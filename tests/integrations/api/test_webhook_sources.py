@@ -1,4 +1,4 @@
-"""Webhook sources by the management API: made, changed, deleted; the secret goes in and stays."""
+"""Webhook sources by the management API: create, change, delete, and never return the secret."""
 
 import hmac
 import json

@@ -1,3 +1,5 @@
+"""A change of an installation makes its lanes try again at once."""
+
 from datetime import timedelta
 
 import pytest
