@@ -136,9 +136,9 @@ class Month:
 
         lane = Lane.objects.get(installation=self.installation)
         while batch := next_batch(lane.pk, limit=100, now=now):
-            held = leases.acquire_lease(lane.pk, now)
+            lease = leases.acquire_lease(lane.pk, now)
             settle.settle(
-                held,
+                lease,
                 attempts=[attempt([each.id for each in batch], now)],
                 results=[
                     results.DeliveryResult(
@@ -150,7 +150,7 @@ class Month:
                 lane_state=None,
                 now=now,
             )  # fmt: skip
-            leases.release_lease(held)
+            leases.release_lease(lease)
 
     def vacuum(self) -> None:
         from django.db import connection

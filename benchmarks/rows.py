@@ -168,8 +168,8 @@ def prepare(url: str) -> None:
 
     server, name = urlsplit(url)._replace(path="/postgres").geturl(), urlsplit(url).path[1:]
     with psycopg.connect(server, autocommit=True) as connection:
-        known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)"
-        if not connection.execute(known, [name]).fetchone()[0]:
+        exists = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)"
+        if not connection.execute(exists, [name]).fetchone()[0]:
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(identifier(name)))
     os.environ.update(environment(url, "", ROOT))
     import django

@@ -69,15 +69,15 @@ def bodies(lines: Sequence[bytes], compiled: Blueprint) -> Iterator[bytes]:
     A fact that the vendor needs only once is sent only once, as by the worker.
     """
     waiting: dict[str, list[Item]] = {key: [] for key in DESTINATION.endpoints}
-    told: set[str] = set()
+    sent_facts: set[str] = set()
     for line in lines:
         message = parsed(line)
         for action in compiled.apply(build_message_view(message)):
             for item in DESTINATION.items(action, message, CONFIG).items:
                 if item.once:
-                    if item.once[0] in told:
+                    if item.once[0] in sent_facts:
                         continue
-                    told.add(item.once[0])
+                    sent_facts.add(item.once[0])
                 queue = waiting[item.endpoint]
                 queue.append(item)
                 if len(queue) == DESTINATION.endpoints[item.endpoint].max_items:
@@ -90,8 +90,8 @@ def bodies(lines: Sequence[bytes], compiled: Blueprint) -> Iterator[bytes]:
 
 def parsed(line: bytes) -> Message:
     body = decode(line)
-    given = body.get("timestamp") or body.get("originalTimestamp")
-    at = datetime.fromisoformat(given) if given else NOW
+    timestamp = body.get("timestamp") or body.get("originalTimestamp")
+    at = datetime.fromisoformat(timestamp) if timestamp else NOW
     return Message(
         type=body["type"],
         message_id=body.get("messageId", ""),

@@ -255,7 +255,7 @@ def page(browser, live_server):
     page.context.add_cookies([{**session, "url": live_server.url}])
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page.on("pageerror", lambda error: page_errors.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and page_errors.append(said.text))
+    page.on("console", lambda line: line.type == "error" and page_errors.append(line.text))
     yield page
     page.context.close()
     assert hosts - {""} <= {urlsplit(live_server.url).netloc}  # "" is the host of data: URLs

@@ -330,26 +330,26 @@ def test_a_text_is_found_in_what_a_delivery_shows_also_where_it_is_folded(page):
     page.keyboard.press("/")
     box = page.get_by_role("searchbox", name="Find in requests, responses and the event")
     expect(box).to_be_focused()
-    said = page.locator("[data-find-count]")
+    count = page.locator("[data-find-count]")
     first = page.locator("pre", has_text='"first"')
     expect(first).to_be_hidden()
     page.keyboard.type('PLACE": "first')  # the match spans two tokens of the code
-    expect(said).to_have_text("1 of 1")
+    expect(count).to_have_text("1 of 1")
     expect(first).to_be_in_viewport()
     assert page.evaluate("CSS.highlights.get('log-here').size") == 1
     box.fill("(1.5) €")
-    expect(said).to_have_text("1 of 2")
-    for key, told in (("Enter", "2 of 2"), ("Enter", "1 of 2"), ("Shift+Enter", "2 of 2")):
+    expect(count).to_have_text("1 of 2")
+    for key, expected in (("Enter", "2 of 2"), ("Enter", "1 of 2"), ("Shift+Enter", "2 of 2")):
         page.keyboard.press(key)
-        expect(said).to_have_text(told)
+        expect(count).to_have_text(expected)
     page.get_by_role("button", name="Next match").click()
-    expect(said).to_have_text("1 of 2")
+    expect(count).to_have_text("1 of 2")
     box.fill("nowhere")
-    expect(said).to_have_text("None")
+    expect(count).to_have_text("None")
     expect(page.get_by_role("button", name="Next match")).to_be_disabled()
     page.keyboard.press("Escape")
     expect(box).to_have_value("")
-    expect(said).to_have_text("")
+    expect(count).to_have_text("")
     expect(box).not_to_be_focused()
 
 
@@ -417,7 +417,7 @@ def pages(page):
     source, here = Source.objects.get(), f"{INSTALLATIONS}{delivery.installation_id}"
     sums = MetricCounts(delivered=9, failed=1)
     record.append_settlement(delivery.installation_id, {source.pk: sums}, now())
-    rejection, incident, gone = further_rows(delivery, source)
+    rejection, incident, uninstalled = further_rows(delivery, source)
     page.goto("/admin/")
     links = page.locator("#nav-sidebar-apps a").evaluate_all("all => all.map(a => a.pathname)")
     page.goto(f"{here}/change/")
@@ -429,7 +429,7 @@ def pages(page):
         *(f"/admin/integrations/{each}/add/" for each in ("source", "webhooksource", "apitoken")),
         *(f"/admin/integrations/source/{source.pk}/{each}" for each in OF_A_SOURCE),
         f"{INSTALLATIONS}library/heap/",
-        f"{INSTALLATIONS}{gone.installation_id}/change/",
+        f"{INSTALLATIONS}{uninstalled.installation_id}/change/",
         f"{LOG}?q=usr:ada",
         f"{LOG}{delivery.pk}/change/",
         f"/admin/delivery/attempt/{delivery.carried.get().attempt_id}/change/",
@@ -454,9 +454,11 @@ def further_rows(delivery, source):
         kind="late", subject=f"installation:{delivery.installation_id}", about="Heap",
         text="The oldest is 20 minutes old.", opened_at=now(), seen_at=now(),
     )  # fmt: skip
-    gone = make_delivery(event=delivery.event, installation=make_installation(name="Heap Old"))
-    installations.uninstall(gone.installation, now())
-    return rejection, incident, gone
+    uninstalled = make_delivery(
+        event=delivery.event, installation=make_installation(name="Heap Old")
+    )
+    installations.uninstall(uninstalled.installation, now())
+    return rejection, incident, uninstalled
 
 
 SERIOUS = """options => axe.run(options).then((found) =>

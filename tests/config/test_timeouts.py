@@ -25,8 +25,8 @@ def test_what_the_address_of_redis_says_besides_stays():
 
 
 def test_options_of_the_database_stay():
-    given = {"sslmode": "require", "options": "-c search_path=penstock"}
-    database = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": given}
+    original = {"sslmode": "require", "options": "-c search_path=penstock"}
+    database = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": original}
     options = timeouts.database_options(database, 8)
     assert options["sslmode"] == "require"
     assert options["options"].startswith("-c search_path=penstock -c lock_timeout=8s")

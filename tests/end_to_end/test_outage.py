@@ -88,17 +88,17 @@ class Passing(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.target, timeout=60)
         connection.request("POST", self.path, body, headers)
         answer = connection.getresponse()
-        said = answer.read()
+        content = answer.read()
         connection.close()
         ids = tuple(each["messageId"] for each in json.loads(body)["batch"])
         wait = answer.getheader("Retry-After")
         self.exchanges.append(Exchange(ids, answer.status, wait, time.monotonic() - started))
         self.send_response(answer.status)
-        for name, value in (("Retry-After", wait), ("Content-Length", str(len(said)))):
+        for name, value in (("Retry-After", wait), ("Content-Length", str(len(content)))):
             if value is not None:
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(content)
 
     def log_message(self, *args):
         pass
@@ -137,11 +137,11 @@ def test_an_outage_of_the_database_costs_no_event(postgres, penstock):
             complaint = sdk.communicate(timeout=PATIENCE)
             assert sdk.returncode == 0, complaint
     stored = Counter(rows(postgres, "SELECT message_id FROM delivery_event"))
-    told = {f"{name}-{n}" for name in ("python", "node") for n in range(events)}
-    report(witness, away, stored, told)
+    tracked = {f"{name}-{n}" for name in ("python", "node") for n in range(events)}
+    report(witness, away, stored, tracked)
     statuses = Counter(each.status for each in witness.exchanges)
     assert witness.acknowledged() - stored.keys() == set()
-    assert told - stored.keys() == set()
+    assert tracked - stored.keys() == set()
     assert statuses.keys() == {200, 503}
     assert set(stored.values()) == {1}
     assert max(each.seconds for each in witness.exchanges) < 10  # the timeout of the SDKs
@@ -213,7 +213,7 @@ def rows(postgres, sql):
         return [value for (value,) in connection.execute(sql)]
 
 
-def report(witness, away, stored, told):
+def report(witness, away, stored, tracked):
     """Print the figures for docs/benchmarks.md."""
     statuses = Counter(each.status for each in witness.exchanges)
     acknowledged = witness.acknowledged()
@@ -226,5 +226,6 @@ def report(witness, away, stored, told):
         f"(slowest {slowest[200]:.2f} s), {statuses[503]:,} with 503 "
         f"(slowest {slowest.get(503, 0):.2f} s).\n"
         f"{len(acknowledged):,} events acknowledged, {len(acknowledged - stored.keys())} of them "
-        f"lost; {len(told):,} tracked by the SDKs, {len(told - stored.keys())} of them lost.\n"
+        f"lost; {len(tracked):,} tracked by the SDKs, "
+        f"{len(tracked - stored.keys())} of them lost.\n"
     )

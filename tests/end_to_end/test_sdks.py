@@ -154,13 +154,13 @@ def test_a_node_sdk(penstock, sdks, name, options):
 
 @pytest.mark.parametrize(("name", "options", "address"), BROWSER)
 def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
-    given = {"sdk": name, "host": penstock.url, "key": KEY, "options": json.dumps(options)}
+    query = {"sdk": name, "host": penstock.url, "key": KEY, "options": json.dumps(options)}
     sent = []
     with shop(sdks) as origin, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()
         page.on("request", lambda request: sent.append(request))
-        page.goto(f"{origin}/page.html?{urlencode(given)}")
+        page.goto(f"{origin}/page.html?{urlencode(query)}")
         page.wait_for_function("window.made", timeout=20_000)
         made = page.evaluate("window.made")
         eventually(lambda: len(penstock.stored()) >= len(made), 20.0)
@@ -205,12 +205,12 @@ def told_of(body, name):
     return body.get(name)
 
 
-def agrees(stored, told, whole):
-    if isinstance(told, dict) and not whole:
-        return told.items() <= {k: v for k, v in (stored or {}).items() if k in told}.items()
-    if isinstance(told, dict):
-        return (stored or {}) == told  # empty properties may be omitted
-    return stored == told
+def agrees(stored, sent, whole):
+    if isinstance(sent, dict) and not whole:
+        return sent.items() <= {k: v for k, v in (stored or {}).items() if k in sent}.items()
+    if isinstance(sent, dict):
+        return (stored or {}) == sent  # empty properties may be omitted
+    return stored == sent
 
 
 class shop:  # noqa: N801  (used as a function)

@@ -178,8 +178,8 @@ def test_the_documentation_has_the_matrix():
     text = (settings.BASE_DIR / "docs" / "api.md").read_text()
     head = "| scope | for | " + " | ".join(ROLES) + " |"
     lines = [line.strip("| ").split(" | ") for line in text.partition(head)[2].splitlines()[2:]]
-    told = {line[0].strip("`"): line[1:] for line in lines if len(line) > 2}
-    assert told == {
+    documented = {line[0].strip("`"): line[1:] for line in lines if len(line) > 2}
+    assert documented == {
         scope.name: [scope.description, *("yes" if allows(role, scope) else "–" for role in ROLES)]
         for scope in SCOPES.values()
     }

@@ -45,9 +45,9 @@ def test_a_log_line_has_the_id_of_the_request_that_it_is_about():
 
 def test_what_django_says_of_a_request_has_its_id_as_well(client, caplog):
     client.get("/v1/admin/deliveries", headers={"x-request-id": "abc-1"})
-    [said] = [each for each in caplog.records if each.name == "django.request"]
-    RequestIdFilter().filter(said)
-    assert said.request_id == "abc-1"
+    [record] = [each for each in caplog.records if each.name == "django.request"]
+    RequestIdFilter().filter(record)
+    assert record.request_id == "abc-1"
 
 
 def test_an_error_names_the_request(client):

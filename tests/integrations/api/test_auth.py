@@ -52,10 +52,10 @@ def test_name_or_address_and_password_give_a_token_that_can_call(client, user, u
         "Bearer", 900, 604_800,
     )  # fmt: skip
     assert (pair["user"]["username"], pair["user"]["role"]) == ("ada", "source_editor")
-    told = me(client, pair["access_token"]).json()
-    assert told["token"] == "login"
-    assert "installations:write" in told["scopes"]
-    assert "users:read" not in told["scopes"]
+    current = me(client, pair["access_token"]).json()
+    assert current["token"] == "login"
+    assert "installations:write" in current["scopes"]
+    assert "users:read" not in current["scopes"]
 
 
 def test_only_digests_are_kept(client, user):

@@ -51,10 +51,10 @@ def refusal(answer):
 def test_the_seeds_command_installs_heap(client, bearer):
     answer = install(client, bearer)
     installation = Installation.objects.get()
-    said = answer.json()
+    shown = answer.json()
     assert answer.status_code == 201
-    assert (said["id"], said["name"], said["destination"]) == (installation.pk, "Heap", "heap")
-    assert said["config"] == {
+    assert (shown["id"], shown["name"], shown["destination"]) == (installation.pk, "Heap", "heap")
+    assert shown["config"] == {
         "app_id": "1234567890",
         "api_key": "***",
         "region": "sandbox",
@@ -63,14 +63,14 @@ def test_the_seeds_command_installs_heap(client, bearer):
         "visitors": "number",
         "same_ids": "once",
     }
-    assert (said["variant"], said["delivery_mode"], said["enabled"]) == (
+    assert (shown["variant"], shown["delivery_mode"], shown["enabled"]) == (
         "default",
         "server_side",
         True,
     )
-    assert said["revision"]["number"] == 1
-    assert said["revision"]["blueprint"]["actions"]
-    assert said["logs"]["api"] == f"/v1/admin/deliveries?installation={installation.pk}"
+    assert shown["revision"]["number"] == 1
+    assert shown["revision"]["blueprint"]["actions"]
+    assert shown["logs"]["api"] == f"/v1/admin/deliveries?installation={installation.pk}"
 
 
 def test_its_logs_are_where_the_answer_says(client, bearer):

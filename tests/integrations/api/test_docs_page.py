@@ -18,7 +18,7 @@ def test_it_shows_every_part_and_asks_nobody_else(live_server, chromium, monkeyp
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
+        page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
         answer = page.goto(f"{live_server.url}/v1/docs")
         assert "script-src 'self'" in answer.headers["content-security-policy"]
         expect(page.get_by_role("heading", name="deliveries")).to_be_visible()

@@ -68,14 +68,14 @@ def made(tmp_path_factory):
 
 def made_of(session, url, path, method):
     name = OPERATIONS[path, method]["operationId"]
-    given = dict(CALL_ARGUMENTS.get(name, {}))
-    body, address = given.pop("body", None), url + path
-    for each in [each for each in given if f"{{{each}}}" in path]:
-        address = address.replace(f"{{{each}}}", str(given.pop(each)))
+    arguments = dict(CALL_ARGUMENTS.get(name, {}))
+    body, address = arguments.pop("body", None), url + path
+    for each in [each for each in arguments if f"{{{each}}}" in path]:
+        address = address.replace(f"{{{each}}}", str(arguments.pop(each)))
     headers = {"Idempotency-Key": name} if method == "POST" else {}
 
     def send():
-        return session.request(method, address, json=body, params=given, headers=headers)
+        return session.request(method, address, json=body, params=arguments, headers=headers)
 
     before = entries(session, url)
     answer = send()

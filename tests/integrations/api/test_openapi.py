@@ -41,8 +41,8 @@ def told(address):
 @pytest.mark.parametrize(("address", "method", "view"), CALLS)
 def test_every_call_takes_the_parameters_that_it_says(address, method, view):
     operation = OPERATIONS[told(address), method]
-    said = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
-    assert said == set(view.parameters.get(method, {}))
+    documented = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
+    assert documented == set(view.parameters.get(method, {}))
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)

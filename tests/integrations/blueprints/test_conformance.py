@@ -30,9 +30,9 @@ def recorded(name: str) -> Any:
 
 
 def tell(capsys: pytest.CaptureFixture[str], what: str, counts: Counter[str]) -> None:
-    said = ", ".join(f"{counts[each]:,} {each}" for each in sorted(counts))
+    summary = ", ".join(f"{counts[each]:,} {each}" for each in sorted(counts))
     with capsys.disabled():
-        sys.stdout.write(f"\n{what}: {said}\n")
+        sys.stdout.write(f"\n{what}: {summary}\n")
 
 
 def verdict(row: Any, expected: Any, found: Any) -> str:
@@ -90,9 +90,9 @@ def test_mappings_give_what_the_reference_gives(capsys):
     data, counts, differ = recorded("mapping_kit.json"), Counter(), []
     for case in data["cases"]:
         expected, found = mapping_result(case, data["payloads"])
-        said = verdict(case, numbers(expected), found)
-        counts[said] += 1
-        if said == "DISAGREE":
+        outcome = verdict(case, numbers(expected), found)
+        counts[outcome] += 1
+        if outcome == "DISAGREE":
             differ.append((case["id"], expected, found))
     tell(capsys, "mapping_kit.json", counts)
     assert differ == []
@@ -147,9 +147,9 @@ def trigger_rows(data: Any) -> Iterator[tuple[Any, bool | str, bool | str]]:
 def test_triggers_say_what_the_reference_says(capsys):
     counts, differ = Counter(), []
     for row, expected, found in trigger_rows(recorded("fql.json")):
-        said = verdict(row, expected, found)
-        counts[said] += 1
-        if said == "DISAGREE":
+        outcome = verdict(row, expected, found)
+        counts[outcome] += 1
+        if outcome == "DISAGREE":
             differ.append((row["fql"], expected, found))
     tell(capsys, "fql.json, event by event", counts)
     assert differ == []

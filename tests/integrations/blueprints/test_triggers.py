@@ -325,8 +325,8 @@ def test_a_compiled_trigger_says_what_its_tree_says(tree, view):
 def test_what_is_left_for_a_type_says_the_same(tree, view, kind):
     view = {**view, "type": kind}
     left = simplify_for_type(parse_trigger(written(tree)), kind)
-    said = left if isinstance(left, bool) else compile_condition(left)(view)
-    assert said == is_true(tree, view)
+    result = left if isinstance(left, bool) else compile_condition(left)(view)
+    assert result == is_true(tree, view)
 
 
 @given(TREES, VIEWS)
