@@ -197,7 +197,8 @@ def older_version(folder: Path) -> Iterator[tuple[Path, str]]:
     newest = git("log", "-1", "--format=%H", "--diff-filter=A", "--", *apps)
     before = git("rev-parse", "--short", environ.get("PENSTOCK_UPGRADE_FROM", f"{newest}^"))
     git("worktree", "add", "--detach", str(folder), before)
-    shutil.copy(ROOT / ".env", folder)
+    if (ROOT / ".env").exists():  # otherwise the environment has all settings
+        shutil.copy(ROOT / ".env", folder)
     try:
         yield folder, before
     finally:
