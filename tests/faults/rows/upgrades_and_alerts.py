@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from os import environ
 from pathlib import Path
@@ -56,12 +56,7 @@ def alarms(context: RowContext, result: Result) -> None:
             stage.set_faults(*vendor_faults())
             started = time.monotonic()
             expected = {("late", "Stalled"): STALLED, ("failing", "Failing"): FAILING}
-            for what, limit in expected.items():
-                eventually(
-                    lambda w=what: count_notifications(vendor)["opened", *w],
-                    limit - seconds_since(started),
-                )
-                result.recovery.append(seconds_since(started))
+            result.recovery += wait_until_opened(vendor, expected, started)
             stage.set_faults()  # both vendors recover for a moment
             time.sleep(context.full_or_short(20.0, 2.0))
             stage.set_faults(*vendor_faults())
@@ -129,6 +124,20 @@ def count_notifications(vendor: RawVendor) -> Counter[tuple[str, str, str]]:
     return Counter((each["event"], each["kind"], each["about"]) for call in calls for each in call)
 
 
+def wait_until_opened(
+    vendor: RawVendor, limits: Mapping[tuple[str, str], float], started: float
+) -> list[float]:
+    """Return how many seconds after `started` each incident was notified."""
+    seconds = []
+    for what, limit in limits.items():
+        eventually(
+            lambda w=what: count_notifications(vendor)["opened", *w],
+            limit - seconds_since(started),
+        )
+        seconds.append(seconds_since(started))
+    return seconds
+
+
 def seconds_since(moment: float) -> float:
     return time.monotonic() - moment
 
@@ -148,13 +157,9 @@ def upgraded_under_load(context: RowContext, result: Result) -> None:
         older_version(context.folder / "older") as (root, name),
         Stage(context.url(empty=True), root=root) as old,
     ):
-        url, server = old.env["DATABASE_URL"], context.servers.postgres
+        url = old.env["DATABASE_URL"]
         old.send(1)  # PILE_SQL copies its source
-        pile = PILE_SQL.format(count=context.rounds).replace(
-            "'queued', now()", "'delivered', now()"
-        )
-        server.execute(pile, url)
-        server.execute("ANALYZE", url)
+        store_delivered(context, url)
         client = SdkClient(old, pause=0.02)
         with client.sending(threads=4):
             time.sleep(context.full_or_short(3.0, 1.0))
@@ -183,6 +188,14 @@ def upgraded_under_load(context: RowContext, result: Result) -> None:
     assert set(client.statuses()) == set(beside.statuses()) == {200}, f"ingest failed: {failed}"
     assert waits.value <= MAX_WAIT_SECONDS
     assert slowest <= MAX_WAIT_SECONDS
+
+
+def store_delivered(context: RowContext, url: str) -> None:
+    """Insert as many delivered deliveries as the row has rounds."""
+    pile = PILE_SQL.format(count=context.rounds)
+    server = context.servers.postgres
+    server.execute(pile.replace("'queued', now()", "'delivered', now()"), url)
+    server.execute("ANALYZE", url)
 
 
 @contextmanager
