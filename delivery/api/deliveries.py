@@ -148,7 +148,7 @@ class DeliveryCancelView(ManagementAPIView):
         if not actions_deliveries.cancel_deliveries(
             get_delivery_queryset_or_404(pk), f"Cancelled by {request.user}.", timezone.now()
         ):
-            raise Conflict("It is no longer queued.")
+            raise Conflict("The delivery is no longer queued.")
         return Response({"message": "It is cancelled. Use deliver-again to send it."})
 
 

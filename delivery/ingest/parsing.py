@@ -171,9 +171,8 @@ def _parse_message(raw: bytes, request: RequestContext, sent_at: datetime | None
     raw, fields, notes = _decode_message(raw)
     kind = request.implied_type or fields.type
     if kind not in MESSAGE_TYPES:
-        raise MessageRejected(
-            f"type: must be one of {', '.join(MESSAGE_TYPES)}, not {str(fields.type)[:40]!r}."
-        )
+        sent = "" if fields.type is None else f", not {str(fields.type)[:40]!r}"
+        raise MessageRejected(f"type: must be one of {', '.join(MESSAGE_TYPES)}{sent}.")
     user_id = normalize_id(fields.userId)
     anonymous_id = normalize_id(fields.anonymousId) or request.visitor_id
     name = _event_name(kind, fields, user_id, anonymous_id)
@@ -222,7 +221,7 @@ def _unread_value_notes(fields: MessageFields, columns: str) -> Iterator[str]:
 def _event_name(kind: str, fields: MessageFields, user_id: str, anonymous_id: str) -> str:
     """Return the event's name. Raises MessageRejected when a field of its type is missing."""
     if not (user_id or anonymous_id):
-        raise MessageRejected("userId or anonymousId: one of them is required.")
+        raise MessageRejected("userId or anonymousId: one is required, as a string or a number.")
     if kind == "track":
         name = normalize_id(fields.event)
         if not name:

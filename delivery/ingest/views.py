@@ -86,7 +86,9 @@ class IngestEndpoint(APIView):
 
     def http_method_not_allowed(self, request, *args, **kwargs):
         allowed = ", ".join(self._allowed_methods())
-        answer = error_response(405, "method_not_allowed", f"Only {allowed} is allowed here.")
+        answer = error_response(
+            405, "method_not_allowed", f"{request.method} is not allowed here. Use {allowed}."
+        )
         answer["Allow"] = allowed
         return answer
 

@@ -138,8 +138,9 @@ def get_database_info() -> DatabaseInfo:
             return DatabaseInfo("PostgreSQL", *cursor.fetchone())
         cursor.execute("SELECT sqlite_version()")
         (known,) = cursor.fetchone()
-    file = Path(str(connection.settings_dict["NAME"]))
-    return DatabaseInfo("SQLite", known, file.stat().st_size if file.is_file() else None)
+    name = str(connection.settings_dict["NAME"])
+    files = [file for file in (Path(name), Path(f"{name}-wal")) if file.is_file()]
+    return DatabaseInfo("SQLite", known, sum(f.stat().st_size for f in files) if files else None)
 
 
 def _retention_days() -> list[tuple[str, float]]:

@@ -175,7 +175,7 @@ class InstallationEditForm(InstallationForm):
         max_value=365,
         widget=UnfoldAdminTextInputWidget,
         help_text="Days for which a delivery is retried while the vendor is unavailable. "
-        "Empty: the default, PENSTOCK_GIVE_UP_DAYS.",
+        "Leave empty for the default, PENSTOCK_GIVE_UP_DAYS.",
     )
 
     def __init__(self, installation, *args, **kwargs):

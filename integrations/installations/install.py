@@ -179,7 +179,9 @@ def _validate(
             {"destination": f"{destination.description} {MISSING_DESTINATION_FIX}"}
         )
     wrong: dict[str, str] = {}
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
+        wrong["name"] = "Must be a string."
+    elif not name.strip():
         wrong["name"] = "Give the installation a name."
     elif len(name.strip()) > 100:
         wrong["name"] = "At most 100 characters."
@@ -220,7 +222,7 @@ def _validate_config(
 def _field_problem(field: ConfigField, value: Any) -> str:
     """Return what is wrong with the value of a field, with advice, or ""."""
     if not isinstance(value, str):
-        return f"{field.label} must be text."
+        return "Must be a string."
     value = value.strip()
     if not value:
         return f"{field.label} is required. {field.help_text}".strip() if field.required else ""

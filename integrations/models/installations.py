@@ -49,7 +49,7 @@ class Installation(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(365)],
-        help_text="Days for which a delivery is retried. Empty: the default, "
+        help_text="Days for which a delivery is retried. Leave empty for the default, "
         "PENSTOCK_GIVE_UP_DAYS.",
     )
     revision = models.ForeignKey(

@@ -73,7 +73,8 @@ class Source(models.Model):
     rate_limit = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text="Messages per second. Empty: the default, PENSTOCK_RATE_LIMIT. 0: unlimited.",
+        help_text="Messages per second. Leave empty for the default, PENSTOCK_RATE_LIMIT. "
+        "0: unlimited.",
     )
     sealed_signing_secret = models.TextField(blank=True, editable=False)
     archived_at = models.DateTimeField(

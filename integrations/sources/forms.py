@@ -72,7 +72,7 @@ class WebhookSourceForm(forms.ModelForm):
     secret = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget,
-        help_text=f"The secret that the third party shows you for its webhooks. {KEEP_STORED_HELP}",
+        help_text="The secret that the third party shows you for its webhooks.",
     )
 
     class Meta:
@@ -85,6 +85,11 @@ class WebhookSourceForm(forms.ModelForm):
             "event_type_path",
             "mappings",
         )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.fields["secret"].help_text += f" {KEEP_STORED_HELP}"
 
     def clean(self):
         cleaned = super().clean()

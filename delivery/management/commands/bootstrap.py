@@ -120,8 +120,10 @@ def check_token(given: str) -> None:
 def credentials_text(shown: dict[str, str]) -> str:
     """Return the text that shows the new credentials, once, and how to use them."""
     address = f"http://localhost:{settings.WEB_BIND.rpartition(':')[2]}"
+    uses_variables = any(value.startswith("$") for value in shown.values())
     parts = [
-        "Save these credentials: they are shown only once. $NAME stands for a value you set.",
+        "Save these credentials: they are shown only once."
+        + (" $NAME stands for a value you set." if uses_variables else ""),
         f"Admin       {address}/admin/",
     ]
     if "password" in shown:

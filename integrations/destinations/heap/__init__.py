@@ -44,8 +44,7 @@ DESTINATION = Destination(
             key="region",
             label="Region",
             type="select",
-            help_text="Where Heap stores your data. Your App ID does not exist in the other "
-            "region.",
+            help_text="Where Heap stores your data. An App ID exists in one region only.",
             options=(
                 Option(value="us", label="United States (heapanalytics.com)"),
                 Option(value="eu", label="European Union (c.eu.heap-api.com)"),

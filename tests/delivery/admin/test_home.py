@@ -86,7 +86,7 @@ def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
     text = text_of(read_page(client, HOME))
     assert "Refused needs attention. Heap rejected the credentials: HTTP 401." in text
     assert "The other one is delivering." in text
-    assert text.index("Needs attention Heap refused") < text.rindex("A well one")
+    assert text.index("Needs attention Heap rejected") < text.rindex("A well one")
     assert "resume the installation" in text
 
 

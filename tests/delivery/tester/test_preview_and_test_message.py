@@ -91,7 +91,7 @@ def test_a_pasted_message_is_read_as_if_a_source_had_sent_it():
         ([], "A message must be a JSON object"),
         ({"type": "trak", "userId": "ada"}, "type: must be one of"),
         ({"type": "track", "userId": "ada"}, "event: required for a track"),
-        ({"type": "page"}, "userId or anonymousId: one of them is required"),
+        ({"type": "page"}, "userId or anonymousId: one is required"),
     ],
 )
 def test_what_is_no_message_is_refused_with_the_reason(given, said):
