@@ -35,6 +35,16 @@ def track(**fields) -> dict:
     return {"type": "track", "event": "Signed Up", "userId": "ada", "messageId": "m-1", **fields}
 
 
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [({}, "group, alias."), ({"type": "trak"}, "group, alias, not 'trak'.")],
+)
+def test_a_missing_type_is_not_quoted(fields, end):
+    [(_, reason, _)] = read({"batch": [{"event": "A", "userId": "ada", **fields}]}).rejected
+    assert reason.startswith("type: must be one of track, ")
+    assert reason.endswith(end)
+
+
 def test_a_message_is_kept_as_it_came():
     raw = b'{"type":"track", "event":"A",\n "userId":"ada","properties":{"z":1.50,"a":[1,null]}}'
     [message] = read(b'{"batch":[%s]}' % raw).messages

@@ -48,6 +48,10 @@ def test_what_it_prints_works():
     assert (token.name, token.user.username) == ("bootstrap", shown(text, "User"))
 
 
+def test_new_values_need_no_explanation_of_variables():
+    assert "$NAME" not in bootstrap()
+
+
 def test_its_commands_carry_the_credentials():
     text = bootstrap()
 
@@ -95,6 +99,7 @@ def test_the_environment_chooses_the_credentials_and_they_are_not_printed(monkey
     assert ApiToken.objects.find_usable(token, timezone.now())
     assert not [value for value in values if value in text]
     assert shown(text, "API token") == "$PENSTOCK_API_TOKEN"
+    assert "$NAME stands for a value you set." in text
 
 
 @pytest.mark.parametrize(

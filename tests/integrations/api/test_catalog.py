@@ -223,3 +223,10 @@ def test_without_a_sandbox_heap_goes_to_its_own_region(client, bearer, settings)
 def test_what_is_installed_is_no_obstacle_to_another_name(client, bearer):
     make_installation(name="Heap")
     assert install(client, bearer, {**BODY, "name": "Heap staging"}).status_code == 201
+
+
+def test_a_name_that_is_no_string_is_told_from_a_missing_one(client, bearer):
+    problems = [
+        refusal(install(client, bearer, {**BODY, "name": name}))[2]["name"] for name in (5, " ")
+    ]
+    assert problems == ["Must be a string.", "Give the installation a name."]
