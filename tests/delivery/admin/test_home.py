@@ -84,7 +84,7 @@ def test_who_needs_a_person_is_named_first_and_with_what_to_do(client):
         paused=True, last_error="Heap rejected the credentials: HTTP 401."
     )
     text = text_of(read_page(client, HOME))
-    assert "Refused needs attention. Heap rejected the credentials: HTTP 401." in text
+    assert "Refused needs attention. Heap rejected the credentials: HTTP 401. The other" in text
     assert "The other one is delivering." in text
     assert text.index("Needs attention Heap rejected") < text.rindex("A well one")
     assert "resume the installation" in text
