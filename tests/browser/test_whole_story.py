@@ -265,6 +265,22 @@ def test_what_the_live_log_adds_up_to_is_asked_for_at_every_fifth_look(page):
     expect(figures.get_by_role("link", name="2")).to_be_focused()  # updating keeps the focus
 
 
+def test_a_click_is_not_lost_when_the_live_log_changes_under_a_pressed_pointer(page):
+    delivery = make_delivery(state="failed")
+    page.clock.install()
+    with page.expect_response("**/rows/**"):
+        page.goto(f"{LOG}?q=user:ada&live=1")
+    link = page.locator("[data-body] tr").get_by_role("link", name=delivery.event.name)
+    link.hover()
+    page.mouse.down()
+    make_delivery()
+    with page.expect_response("**/rows/**"):
+        page.clock.fast_forward(2_000)
+    page.wait_for_timeout(200)  # a new row would have moved the link by now
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(f"{delivery.pk}/change"))
+
+
 def look_again(page):
     with page.expect_response("**/rows/**"):
         page.clock.fast_forward(2_000)

@@ -345,6 +345,9 @@ function followLive(log, selection) {
   let timer = 0;
   let looks = 0;
 
+  let release = null; // resolves what waits for the pointer, while it is pressed
+  let released = Promise.resolve();
+
   const isOn = () => button.getAttribute("aria-pressed") === "true";
 
   async function look() {
@@ -352,7 +355,9 @@ function followLive(log, selection) {
     if (!isOn() || document.hidden) return;
     try {
       const answer = await fetch(log.dataset.rows + location.search, { redirect: "error" });
-      if (answer.ok && isOn()) put(parsed(await answer.text()));
+      const html = await answer.text();
+      await released;
+      if (answer.ok && isOn()) put(parsed(html));
       button.title = answer.ok ? "" : `Loading the log failed: HTTP ${answer.status}`;
       if (++looks % SUM_EVERY === 0) await addUp();
     } catch {
@@ -363,9 +368,11 @@ function followLive(log, selection) {
 
   async function addUp() {
     const answer = await fetch(sum.dataset.summary + location.search, { redirect: "error" });
+    const html = await answer.text();
+    await released;
     const isUsed = sum.contains(document.activeElement) || sum.querySelector(".log-marked:not([hidden])");
     if (!answer.ok || !isOn() || isUsed) return;
-    sum.innerHTML = await answer.text();
+    sum.innerHTML = html;
     showTimes(sum);
     sum.querySelectorAll("[data-trend]").forEach(markTime);
   }
@@ -432,6 +439,14 @@ function followLive(log, selection) {
     insert();
   });
   document.addEventListener("visibilitychange", look);
+  // Whatever moves between pressing and releasing the pointer loses the click.
+  addEventListener("pointerdown", () => {
+    if (!release) released = new Promise((resolve) => (release = resolve));
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    // The click follows "pointerup" in the same task.
+    addEventListener(end, () => setTimeout(() => (release?.(), (release = null))));
+  }
   look();
 }
 
