@@ -425,18 +425,19 @@ def test_the_whole_group_is_started_again_when_a_part_of_it_dies(monkeypatch, ca
     groups = []
 
     class Sabotaged(supervisor.SupervisedCluster):
-        """A cluster that once, at the fifth check, loses its youngest process."""
+        """A cluster that once, at the fifth check of the whole group, loses its child."""
 
         looks = 0
 
         def missing(self):
-            self.looks += 1
-            if self.looks == 5 and not groups:
+            children = [each for each in self.group.members() if each.name() == "sleep"]
+            self.looks += len(children)
+            if self.looks == 5 and self.group not in groups:
                 groups.append(self.group)
-                max(self.group.members(), key=lambda each: each.pid).kill()
-            elif self.looks == 5:
-                groups.append(self.group)
-                stop.asked = True
+                if len(groups) == 1:
+                    children[0].kill()
+                else:
+                    stop.asked = True
             return super().missing()
 
     monkeypatch.setattr(supervisor, "SupervisedCluster", Sabotaged)
