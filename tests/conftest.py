@@ -17,7 +17,7 @@ from django.db import connection, connections
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from delivery.ingest import authentication
 from delivery.transform.stored_messages import compile_revision, compile_revision_by_id
@@ -32,6 +32,10 @@ CHROMIUM_ARGUMENTS = [
     "--disable-gpu",
     "--disable-background-networking",
 ]
+
+# A page may take long to do something on a busy machine. Nothing waits this long unless it fails.
+BROWSER_TIMEOUT = 120_000  # milliseconds
+expect.set_options(timeout=BROWSER_TIMEOUT)
 
 # A shell's background jobs ignore Ctrl-C, and processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -240,6 +244,12 @@ def browser(chromium):
         connections.close_all()
 
 
+def open_page(browser: Browser, **options: object) -> Page:
+    page = browser.new_page(**options)
+    page.set_default_timeout(BROWSER_TIMEOUT)
+    return page
+
+
 @pytest.fixture
 def page(browser, live_server):
     """A page with a user logged in. It must contact no other host and have no errors."""
@@ -251,7 +261,7 @@ def page(browser, live_server):
     client.force_login(make_user())
     session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
     hosts, page_errors = set(), []
-    page = browser.new_page(base_url=live_server.url, viewport={"width": 1400, "height": 900})
+    page = open_page(browser, base_url=live_server.url, viewport={"width": 1400, "height": 900})
     page.context.add_cookies([{**session, "url": live_server.url}])
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page.on("pageerror", lambda error: page_errors.append(str(error)))

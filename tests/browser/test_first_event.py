@@ -43,7 +43,7 @@ def test_from_the_login_to_the_delivery_of_an_event(page, live_server, sandbox):
     expect(page.get_by_text(f"-u {source.write_key}:")).to_be_visible()
 
     answer = requests.post(
-        f"{live_server.url}/v1/track", json=EVENT, auth=(source.write_key, ""), timeout=10
+        f"{live_server.url}/v1/track", json=EVENT, auth=(source.write_key, ""), timeout=60
     )
     assert answer.json() == {"success": True}
     assert drain.drain_lane(Lane.objects.get().pk) == 1

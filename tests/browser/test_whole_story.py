@@ -55,7 +55,7 @@ def send(live_server):
     def send(source):
         command = [sys.executable, "-c", SEND, live_server.url, source.write_key]
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(sdk)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
 
     return send

@@ -67,7 +67,7 @@ class Penstock:
 
     def api(self, method, path, **kwargs):
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        answer = requests.request(method, self.url + path, headers=headers, timeout=10, **kwargs)
+        answer = requests.request(method, self.url + path, headers=headers, timeout=60, **kwargs)
         answer.raise_for_status()
         return answer.json()
 
@@ -75,11 +75,11 @@ class Penstock:
         return self.api("GET", "/v1/admin/deliveries", params=filters)["data"]
 
     def received(self):
-        return requests.get(f"{self.sandbox}/_sandbox/events", timeout=10).json()["events"]
+        return requests.get(f"{self.sandbox}/_sandbox/events", timeout=60).json()["events"]
 
     def user(self, identity):
         url = f"{self.sandbox}/_sandbox/users"
-        return requests.get(url, params={"identity": identity}, timeout=10).json()["users"][0]
+        return requests.get(url, params={"identity": identity}, timeout=60).json()["users"][0]
 
     def ledger(self):
         return json.loads(manage(self.env, "ledger", "--json"))
@@ -123,7 +123,7 @@ def test_an_outage_of_the_vendor_costs_nothing_but_time(running):
     penstock = Penstock(running.env)
     penstock.api("POST", "/v1/admin/integration-catalog/heap/install", data=json.dumps(INSTALL))
     script = [{"status": 503, "times": 1}, {"reset": True}]
-    requests.post(f"{penstock.sandbox}/_sandbox/faults", json=script, timeout=10)
+    requests.post(f"{penstock.sandbox}/_sandbox/faults", json=script, timeout=60)
     sdk = Client(WRITE_KEY, host=penstock.url)
     for number in range(200):
         sdk.track("ada", "Step", {"number": number}, message_id=f"step-{number:04}")

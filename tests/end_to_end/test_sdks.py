@@ -17,7 +17,13 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.conftest import CHROMIUM_ARGUMENTS, find_free_port, require_service
+from tests.conftest import (
+    BROWSER_TIMEOUT,
+    CHROMIUM_ARGUMENTS,
+    find_free_port,
+    open_page,
+    require_service,
+)
 from tests.support.processes import RunningCommand, environment, eventually
 
 # One group, so that their shared fixtures are set up once.
@@ -158,10 +164,10 @@ def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
     sent = []
     with shop(sdks) as origin, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-        page = browser.new_page()
+        page = open_page(browser)
         page.on("request", lambda request: sent.append(request))
         page.goto(f"{origin}/page.html?{urlencode(query)}")
-        page.wait_for_function("window.made", timeout=20_000)
+        page.wait_for_function("window.made", timeout=BROWSER_TIMEOUT)
         made = page.evaluate("window.made")
         eventually(lambda: len(penstock.stored()) >= len(made), 20.0)
         browser.close()
@@ -176,7 +182,11 @@ def run(command, env=None):
     """Run an SDK to its end in a separate environment; return the calls that it made."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **(env or {})}
     done = subprocess.run(
-        [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=60
+        [str(part) for part in command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)

@@ -29,7 +29,7 @@ def env(tmp_path):
 
 
 def status(address: str, path: str) -> int:
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     answer.read()

@@ -125,7 +125,7 @@ def test_the_sandbox_takes_the_requests_of_every_example():
             for each in example.get("requests", ()):
                 url = sandbox.url + each["url"][each["url"].index("/api/") :]
                 body = json.dumps(each["json"]).encode()
-                with urlopen(HttpRequest(url, body), timeout=5) as answer:
+                with urlopen(HttpRequest(url, body), timeout=60) as answer:
                     assert answer.status == 200
 
 

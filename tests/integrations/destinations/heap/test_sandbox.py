@@ -50,10 +50,10 @@ class Client:
         self.session.trust_env = False
 
     def post(self, path: str, body, **options) -> requests.Response:
-        return self.session.post(self.url + path, json=body, timeout=10, **options)
+        return self.session.post(self.url + path, json=body, timeout=60, **options)
 
     def get(self, path: str, **options) -> requests.Response:
-        return self.session.get(self.url + path, timeout=10, **options)
+        return self.session.get(self.url + path, timeout=60, **options)
 
     def track(self, *events, app_id=APP) -> requests.Response:
         return self.post("/api/track", {"app_id": app_id, "events": list(events)})
@@ -222,7 +222,7 @@ def test_a_gzip_body_is_unpacked(heap):
     headers = {"Content-Encoding": "gzip"}
 
     answers = [
-        heap.session.post(f"{heap.url}/api/track", data=data, headers=headers, timeout=5)
+        heap.session.post(f"{heap.url}/api/track", data=data, headers=headers, timeout=60)
         for data in (body, b"not gzip", body[:-4])
     ]
 
@@ -428,7 +428,7 @@ def test_a_bad_request_is_refused_as_a_whole_in_heaps_words(heap, path, body, wo
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"app_id": "\xff"}', b'{"a": 1e999}', b'["\\ud8"]'])
 def test_a_body_that_is_not_json_is_refused(heap, body):
-    answer = heap.session.post(f"{heap.url}/api/track", data=body, timeout=5)
+    answer = heap.session.post(f"{heap.url}/api/track", data=body, timeout=60)
 
     assert answer.status_code == 400
     assert answer.text.startswith("Bad request: the body is not JSON")
@@ -457,9 +457,9 @@ def test_other_paths_and_methods_are_not_heaps(heap):
 
 
 def test_a_request_without_a_length_or_too_large_is_refused(heap):
-    chunked = heap.session.post(f"{heap.url}/api/track", data=iter([b"{}"]), timeout=5)
+    chunked = heap.session.post(f"{heap.url}/api/track", data=iter([b"{}"]), timeout=60)
     headers = {"Content-Length": str(65 * 2**20)}
-    connection = HTTPConnection("127.0.0.1", heap.sandbox.port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", heap.sandbox.port, timeout=60)
     connection.request("POST", "/api/track", headers=headers)
 
     assert (chunked.status_code, connection.getresponse().status) == (411, 413)
@@ -640,7 +640,7 @@ def test_a_reset_cuts_the_connection_and_nothing_is_applied(heap):
     heap.fault({"reset": True})
     body = b'{"app_id": "1", "event": "A", "identity": "ada"}'
 
-    with socket.create_connection(("127.0.0.1", heap.sandbox.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", heap.sandbox.port), timeout=60) as connection:
         head = f"POST /api/track HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         with pytest.raises(ConnectionResetError):
@@ -928,7 +928,7 @@ def test_it_listens_on_loopback_unless_told_otherwise():
 
 
 def test_a_connection_is_kept_and_answers_without_the_40_ms_stall(heap):
-    connection = HTTPConnection("127.0.0.1", heap.sandbox.port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", heap.sandbox.port, timeout=60)
     connection.connect()
     first, began = connection.sock, time.monotonic()
     for _ in range(20):
@@ -942,18 +942,18 @@ def test_a_connection_is_kept_and_answers_without_the_40_ms_stall(heap):
 
 def test_shutdown_hangs_up_on_everyone_and_frees_the_port(clock):
     with Sandbox(clock=clock) as sandbox:
-        connection = socket.create_connection(("127.0.0.1", sandbox.port), timeout=5)
+        connection = socket.create_connection(("127.0.0.1", sandbox.port), timeout=60)
         client = Client(sandbox, clock)
         client.fault({"delay_s": 30})
         Thread(target=ignore_errors, args=(client,), daemon=True).start()
         time.sleep(0.2)
         began = time.monotonic()
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # of the 30 that the response is delayed
     assert connection.recv(1) == b""
     connection.close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", sandbox.port), timeout=5)
+        socket.create_connection(("127.0.0.1", sandbox.port), timeout=60)
 
 
 def ignore_errors(client: Client) -> None:
@@ -971,7 +971,7 @@ def test_many_clients_at_once_lose_and_double_nothing(heap):
             for n in range(10):
                 events = [event(f"{name}-{n}-{i}", identity=name) for i in range(100)]
                 body = {"app_id": APP, "events": events}
-                session.post(f"{heap.url}/api/track", json=body, timeout=10)
+                session.post(f"{heap.url}/api/track", json=body, timeout=60)
 
     threads = [Thread(target=send, args=(f"client{n}",)) for n in range(8)]
     for thread in threads:
@@ -1011,9 +1011,9 @@ def test_the_command_serves_and_stops_cleanly_when_told(number):
     line = process.stdout.readline()
     url = re.search(r"http://127\.0\.0\.1:\d+/_sandbox/", line).group()
 
-    status = requests.get(f"{url}state", timeout=5).status_code
+    status = requests.get(f"{url}state", timeout=60).status_code
     process.send_signal(number)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=60)
 
     assert status == 200
     assert (process.returncode, out, err) == (0, "Stopped.\n", "")
@@ -1021,7 +1021,7 @@ def test_the_command_serves_and_stops_cleanly_when_told(number):
 
 def test_the_command_says_which_vendors_have_a_sandbox():
     process = run_command("mixpanel")
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert "'mixpanel' has no sandbox. Destinations with a sandbox: heap." in err
@@ -1029,7 +1029,7 @@ def test_the_command_says_which_vendors_have_a_sandbox():
 
 def test_the_command_says_that_its_port_is_taken(heap):
     process = run_command("heap", "--port", str(heap.sandbox.port))
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert f"Cannot listen on 127.0.0.1:{heap.sandbox.port}" in err
