@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from django.db import connection, connections
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -46,6 +48,16 @@ hypothesis_settings.register_profile(
     "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("busy")
+
+@receiver(connection_created)
+def read_without_locks(connection, **_: object) -> None:
+    """Let a page of the live server read while a test writes.
+
+    SQLite's databases in memory lock whole tables, and refuse instead of waiting.
+    """
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():
+        connection.connection.execute("PRAGMA read_uncommitted = true")
+
 
 TERMINATE_OTHER_SESSIONS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
