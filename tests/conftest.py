@@ -49,6 +49,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("busy")
 
+
 @receiver(connection_created)
 def read_without_locks(connection, **_: object) -> None:
     """Let a page of the live server read while a test writes.
