@@ -50,6 +50,12 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("busy")
 
 
+TERMINATE_OTHER_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
 @receiver(connection_created)
 def read_without_locks(connection, **_: object) -> None:
     """Let a page of the live server read while a test writes.
@@ -58,12 +64,6 @@ def read_without_locks(connection, **_: object) -> None:
     """
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
         connection.connection.execute("PRAGMA read_uncommitted = true")
-
-
-TERMINATE_OTHER_SESSIONS = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,15 +15,8 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from tests.conftest import (
-    BROWSER_TIMEOUT,
-    CHROMIUM_ARGUMENTS,
-    find_free_port,
-    open_page,
-    require_service,
-)
+from tests.conftest import find_free_port, open_page, require_service
 from tests.support.processes import RunningCommand, environment, eventually
 
 # One group, so that their shared fixtures are set up once.
@@ -159,18 +152,17 @@ def test_a_node_sdk(penstock, sdks, name, options):
 
 
 @pytest.mark.parametrize(("name", "options", "address"), BROWSER)
-def test_a_browser_sdk(penstock, sdks, chromium, name, options, address):
+def test_a_browser_sdk(penstock, sdks, browser, name, options, address):
     query = {"sdk": name, "host": penstock.url, "key": KEY, "options": json.dumps(options)}
     sent = []
-    with shop(sdks) as origin, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+    with shop(sdks) as origin:
         page = open_page(browser)
         page.on("request", lambda request: sent.append(request))
         page.goto(f"{origin}/page.html?{urlencode(query)}")
-        page.wait_for_function("window.made", timeout=BROWSER_TIMEOUT)
+        page.wait_for_function("window.made")
         made = page.evaluate("window.made")
         eventually(lambda: len(penstock.stored()) >= len(made), 20.0)
-        browser.close()
+        page.close()
     check(penstock, made, whole=False)  # SDKs in a page add data about the page
     assert [request.url for request in sent if is_foreign(request.url)] == []
     assert address in {urlsplit(request.url).path for request in sent if request.method == "POST"}

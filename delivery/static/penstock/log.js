@@ -345,8 +345,7 @@ function followLive(log, selection) {
   let timer = 0;
   let looks = 0;
 
-  let release = null; // resolves what waits for the pointer, while it is pressed
-  let released = Promise.resolve();
+  let isPressed = false; // whether a button of the pointer is down
 
   const isOn = () => button.getAttribute("aria-pressed") === "true";
 
@@ -356,8 +355,8 @@ function followLive(log, selection) {
     try {
       const answer = await fetch(log.dataset.rows + location.search, { redirect: "error" });
       const html = await answer.text();
-      await released;
-      if (answer.ok && isOn()) put(parsed(html));
+      // Whatever moves between pressing and releasing the pointer loses the click.
+      if (answer.ok && isOn() && !isPressed) put(parsed(html));
       button.title = answer.ok ? "" : `Loading the log failed: HTTP ${answer.status}`;
       if (++looks % SUM_EVERY === 0) await addUp();
     } catch {
@@ -369,8 +368,7 @@ function followLive(log, selection) {
   async function addUp() {
     const answer = await fetch(sum.dataset.summary + location.search, { redirect: "error" });
     const html = await answer.text();
-    await released;
-    const isUsed = sum.contains(document.activeElement) || sum.querySelector(".log-marked:not([hidden])");
+    const isUsed = isPressed || sum.contains(document.activeElement) || sum.querySelector(".log-marked:not([hidden])");
     if (!answer.ok || !isOn() || isUsed) return;
     sum.innerHTML = html;
     showTimes(sum);
@@ -439,13 +437,9 @@ function followLive(log, selection) {
     insert();
   });
   document.addEventListener("visibilitychange", look);
-  // Whatever moves between pressing and releasing the pointer loses the click.
-  addEventListener("pointerdown", () => {
-    if (!release) released = new Promise((resolve) => (release = resolve));
-  });
-  for (const end of ["pointerup", "pointercancel"]) {
-    // The click follows "pointerup" in the same task.
-    addEventListener(end, () => setTimeout(() => (release?.(), (release = null))));
+  // Moves count too: a release outside the window or over a menu is not reported.
+  for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
+    addEventListener(name, (event) => (isPressed = event.buttons > 0));
   }
   look();
 }

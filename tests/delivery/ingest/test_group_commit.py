@@ -137,7 +137,7 @@ def test_who_waits_too_long_for_a_turn_goes_alone(work, gather, monkeypatch):
         for _ in futures:
             assert work.begun.acquire(timeout=60)  # both have begun, and neither has ended
         work.may_end.set()
-        assert [future.result(5) for future in futures] == [None, None]
+        assert [future.result(60) for future in futures] == [None, None]
     assert sorted(work.done) == [["first"], ["second"]]
     assert gather.waiting == []
 
