@@ -6,6 +6,8 @@ from csp.middleware import CSPMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.gzip import GZipMiddleware
 
+from config.body_limits import max_body_bytes
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 PAGE_PREFIXES = ("/admin/", "/v1/docs")
 
@@ -26,6 +28,38 @@ def ingest_fast_path(get_response: GetResponse) -> GetResponse:
         response = view(request)
         response.headers["Content-Length"] = str(len(response.content))
         response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return answer
+
+
+def body_limit(get_response: GetResponse) -> GetResponse:
+    """Return a middleware that refuses a body over the limit of its URL before it is read.
+
+    Ingest has a check of its own, because its error responses have another format.
+    """
+    from integrations.api import errors  # apps are not loaded at module import
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        limit = max_body_bytes(request.path_info)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+            return errors.too_large(request, limit)
+        return get_response(request)
+
+    return answer
+
+
+def secure_cookies(get_response: GetResponse) -> GetResponse:
+    """Return a middleware that marks cookies as Secure when the browser came over HTTPS.
+
+    A setting could not tell: the same server may also be reached over HTTP on the local machine.
+    """
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if request.is_secure():
+            for cookie in response.cookies.values():
+                cookie["secure"] = True
         return response
 
     return answer

@@ -1,18 +1,23 @@
 """Settings, each from the environment or from `.env` (see `.env.example` for all, with units)."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
-from config import timeouts
+from config import private_files, timeouts
 from config.theme import UNFOLD  # noqa: F401  (a setting, too)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
+# A value is what was written. Without this, "$ecret" would mean the variable `ecret`, and so the
+# default.
+env.escape_proxy = True
+env.ENVIRON = {name: value.replace("$", r"\$") for name, value in os.environ.items()}
 
 # --- secrets ---------------------------------------------------------------------------------
 SECRET_KEY = env.str("SECRET_KEY")
@@ -73,12 +78,14 @@ EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost")
 
 # --- database and broker ---------------------------------------------------------------------
-(BASE_DIR / "var").mkdir(exist_ok=True)
+VAR_DIR = BASE_DIR / "var"
+private_files.make_private_folder(VAR_DIR)
+DATABASE_URL = env.str("DATABASE_URL", default="")
+if not DATABASE_URL:
+    private_files.make_private_file(VAR_DIR / "penstock.sqlite3")
 DATABASES = {
     "default": {
-        **env.db_url_config(
-            env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR}/var/penstock.sqlite3"
-        ),
+        **env.db_url_config(DATABASE_URL or f"sqlite:///{VAR_DIR}/penstock.sqlite3"),
         # seconds; 0 opens a connection for each query, which makes the broker ten times slower
         "CONN_MAX_AGE": env.int("PENSTOCK_CONN_MAX_AGE", default=600),
         "CONN_HEALTH_CHECKS": True,
@@ -114,6 +121,12 @@ Q_CLUSTER = {
     "catch_up": False,
     "poll": 0.1,  # seconds
     **({"redis": timeouts.redis_url(BROKER_URL)} if BROKER_URL else {"orm": "default"}),
+    "broker_class": "delivery.operations.named_tasks."
+    + ("NamedTasksInRedis" if BROKER_URL else "NamedTasksInDatabase"),
+}
+# The cluster runs no other function, whatever the queue and the schedule name.
+CLUSTER_TASKS = {
+    f"delivery.tasks.{name}" for name in ("drain", "purge", "replay", "roll_up", "sweep")
 }
 
 # --- Django ----------------------------------------------------------------------------------
@@ -140,9 +153,12 @@ MIDDLEWARE = [
     "config.proxies.trusted_proxies",
     "integrations.request_context.request_context_middleware",
     "config.middleware.ingest_fast_path",
+    "config.middleware.body_limit",
+    "integrations.api.lockout.login_limit_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.page_policy_and_gzip",
+    "config.middleware.secure_cookies",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -153,7 +169,7 @@ MIDDLEWARE = [
 ]
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "integrations.access.login_limits.LimitedModelBackend",
 ]
 # Too many failed logins, in the admin or the API, lock out a user name from one address, so that an
 # attacker cannot lock out other people.
@@ -167,6 +183,7 @@ AXES_LOCKOUT_CALLABLE = "integrations.api.lockout.lockout_response"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.error_pages.MaskingReporterFilter"
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
@@ -257,7 +274,10 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "integrations.request_context.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "integrations.request_context.RequestIdFilter"},
+        "no_traceback": {"()": "integrations.request_context.NoTracebackFilter"},
+    },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
     },
@@ -268,6 +288,10 @@ LOGGING = {
             "filters": ["request_id"],
         },
     },
-    "loggers": {"axes": {"level": "WARNING"}},  # the audit log records logins
+    "loggers": {
+        "axes": {"level": "WARNING"},  # the audit log records logins
+        # Anyone can send a wrong Host. Its traceback would say nothing more.
+        "django.security.DisallowedHost": {"filters": ["no_traceback"]},
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

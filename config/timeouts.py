@@ -5,8 +5,16 @@ SDKs wait 10 s for a response, then send again, and give up after a few retries.
 
 from typing import Any
 
+from django.db import connections
+
 WEB_DATABASE_SECONDS = 6  # seconds that the web server waits for the database before a 503
 BROKER_SECONDS = 5  # seconds; must exceed the one second that django-q2 waits for a task on Redis
+
+
+def limit_web_database() -> None:
+    """Limit every wait for a database in this web process to WEB_DATABASE_SECONDS."""
+    for database in connections.settings.values():
+        database["OPTIONS"] = database_options(database, WEB_DATABASE_SECONDS)
 
 
 def database_options(database: dict[str, Any], seconds: int) -> dict[str, Any]:

@@ -1,15 +1,12 @@
-"""The WSGI entry point."""
+"""The WSGI entry point, for servers other than `manage.py up`'s (see config/rsgi.py)."""
 
 import os
 
 from django.core.wsgi import get_wsgi_application
-from django.db import connections
 
 from config import timeouts
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 application = get_wsgi_application()
-
-for database in connections.settings.values():
-    database["OPTIONS"] = timeouts.database_options(database, timeouts.WEB_DATABASE_SECONDS)
+timeouts.limit_web_database()

@@ -87,6 +87,14 @@ def request_context_middleware(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
+class NoTracebackFilter(logging.Filter):
+    """Reduces log records to one line. None is filtered out."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        return True
+
+
 class RequestIdFilter(logging.Filter):
     """Adds the id of the request to every log line, or "-". No line is filtered out."""
 

@@ -6,7 +6,7 @@ The caller's DATABASE_URL is kept; without one, the tests run on SQLite.
 import os
 
 os.environ.update(
-    SECRET_KEY="only-for-tests",
+    SECRET_KEY="only-for-tests-only-for-tests-only-for-tests",
     PENSTOCK_SECRETS_KEYS="dGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGU=",
     PENSTOCK_SANDBOX_URL="http://127.0.0.1:8085",
     DEBUG="",

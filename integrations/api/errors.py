@@ -1,10 +1,12 @@
 """Error responses: `{"error": {"code", "message", "fields"?, "request_id"}}`."""
 
+import sys
 from http import HTTPStatus
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.http import Http404, JsonResponse
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -21,10 +23,14 @@ ERROR_CODES = {
     405: "METHOD_NOT_ALLOWED",
     409: "CONFLICT",
     412: "PRECONDITION_FAILED",
+    413: "TOO_LARGE",
     422: "VALIDATION_FAILED",
     429: "RATE_LIMITED",
     500: "INTERNAL_ERROR",
+    503: "UNAVAILABLE",
 }
+DATABASE_AWAY = "The database cannot be reached. Nothing was changed. Retry the call."
+DATABASE_RETRY_SECONDS = 5
 KEPT_HEADERS = ("WWW-Authenticate", "Retry-After", "Allow")
 
 
@@ -44,6 +50,12 @@ class Conflict(exceptions.APIException):
 
 def exception_handler(error, context):
     """Return the response to an exception, or None if unexpected: server_error answers those."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return Response(
+            error_body(ERROR_CODES[503], DATABASE_AWAY),
+            status=503,
+            headers={"Retry-After": str(DATABASE_RETRY_SECONDS)},
+        )
     error = _as_api_exception(error)
     response = rest_framework_handler(error, context)
     if response is None:
@@ -87,6 +99,14 @@ def error_body(code, message, fields=None):
     return {"error": {**error, "request_id": current_caller().request_id}}
 
 
+def too_large(request: HttpRequest, limit: int) -> HttpResponse:
+    """Return the response to a body of more than `limit` bytes."""
+    message = f"The body is larger than {limit:,} bytes."
+    if not request.path.startswith("/v1/"):
+        return HttpResponse(message, content_type="text/plain", status=413)
+    return JsonResponse(error_body(ERROR_CODES[413], message), status=413)
+
+
 # --- Django's error handlers, which config/urls.py names ---------------------------------------
 
 
@@ -105,6 +125,18 @@ def _json_error_handler(page, status_code, message):
 
 bad_request = _json_error_handler(defaults.bad_request, 400, "The request cannot be read.")
 not_found = _json_error_handler(defaults.page_not_found, 404, "There is nothing at this URL.")
-server_error = _json_error_handler(
+internal_error = _json_error_handler(
     defaults.server_error, 500, "Internal error. Retry; if it happens again, report the request_id."
 )
+
+
+def server_error(request, *args, **kwargs):
+    """Respond to an exception: with 503 if the database is away, which is no fault of the code."""
+    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return internal_error(request, *args, **kwargs)
+    if request.path.startswith("/v1/"):
+        answer = JsonResponse(error_body(ERROR_CODES[503], DATABASE_AWAY), status=503)
+    else:
+        answer = HttpResponse(DATABASE_AWAY, content_type="text/plain", status=503)
+    answer["Retry-After"] = str(DATABASE_RETRY_SECONDS)
+    return answer

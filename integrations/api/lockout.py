@@ -9,6 +9,7 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from integrations.access.login_limits import TooManyLogins
 from integrations.api import errors
 
 
@@ -22,10 +23,32 @@ def lockout_response(request, response, credentials):
     seconds = _seconds_until_unlocked(request, (credentials or {}).get("username"))
     minutes = math.ceil(seconds / 60)
     message = f"Too many failed logins. Retry in {minutes} min, or ask an org_admin."
+    return refuse_login(request, "ACCOUNT_LOCKED", message, seconds)
+
+
+def login_limit_middleware(get_response):
+    """Return a middleware that responds to logins over the limits of `login_limits`."""
+
+    def middleware(request):
+        return get_response(request)
+
+    def process_exception(request, error):
+        return too_many_logins(request, error) if isinstance(error, TooManyLogins) else None
+
+    middleware.process_exception = process_exception
+    return middleware
+
+
+def too_many_logins(request, error):
+    seconds = math.ceil(error.seconds)
+    message = f"Too many logins from your network. Retry in {seconds} s."
+    return refuse_login(request, "RATE_LIMITED", message, seconds)
+
+
+def refuse_login(request, code, message, seconds):
+    """Return a 429: JSON for the API, a page for the admin."""
     if request.path.startswith("/v1/"):
-        answer: HttpResponse = JsonResponse(
-            errors.error_body("ACCOUNT_LOCKED", message), status=429
-        )
+        answer: HttpResponse = JsonResponse(errors.error_body(code, message), status=429)
     else:
         context = {**admin.site.each_context(request), "message": message}
         answer = render(request, "admin/locked.html", context, status=429)

@@ -33,7 +33,7 @@ IMAGES = ROOT / "docs" / "images"
 HOST = "app-1"  # replaces the name of this machine in the pictures
 
 SETTINGS = {
-    "SECRET_KEY": "only-for-pictures",
+    "SECRET_KEY": "only-for-pictures" * 3,
     "PENSTOCK_SECRETS_KEYS": "dGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGU=",
     "PENSTOCK_ADMIN_PASSWORD": "correct-horse-5b1",
     "PENSTOCK_WRITE_KEY": "wk_webshop-0123456789",

@@ -1,6 +1,7 @@
 """`manage.py up`: run the web server, the cluster and the sandbox under one process."""
 
 import http.client
+import resource
 import socket
 import subprocess
 import sys
@@ -29,6 +30,9 @@ MALLOC_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "131072",
 }
 
+WEB_CONNECTIONS = 2_048  # that a web process holds
+WEB_HEAD_BYTES = 65_536  # of a connection that are read at once; a larger request head is refused
+
 BindAddress = tuple[str, int]
 
 
@@ -43,6 +47,7 @@ class Command(BaseCommand):
         if sandbox:
             check_can_listen(sandbox, "PENSTOCK_SANDBOX_URL")
         prepare_database()
+        allow_connections()
         # Each part works without those after it, so they are stopped in reverse order.
         parts = [RestartingProcess("sandbox", sandbox_command(sandbox))] if sandbox else []
         parts += [
@@ -129,13 +134,25 @@ def prepare_database() -> None:
         raise CommandError(f"The database of DATABASE_URL cannot be used: {error}") from None
 
 
+def allow_connections() -> None:
+    """Let the web processes open a file for each connection: many systems allow 1,024."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * WEB_CONNECTIONS
+    if now != resource.RLIM_INFINITY and now < wanted:
+        limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
 def web_command(address: BindAddress) -> list[str]:
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi"),
+        *(sys.executable, "-m", "granian", "--interface", "rsgi", "--http", "1", "--no-ws"),
         *("--host", address[0], "--port", str(address[1])),
-        *("--workers", str(settings.WEB_WORKERS)),
-        *("--blocking-threads", str(settings.WEB_THREADS)),
-        *("--respawn-failed-workers", "--no-ws", "config.wsgi:application"),
+        *("--workers", str(settings.WEB_WORKERS), "--respawn-failed-workers"),
+        *("--loop", "asyncio"),
+        # Unfinished requests count as well, and a worker accepts no connections beyond these.
+        *("--backlog", str(WEB_CONNECTIONS), "--backpressure", str(WEB_CONNECTIONS)),
+        *("--http1-buffer-size", str(WEB_HEAD_BYTES)),
+        "config.rsgi:application",
     ]
 
 
@@ -144,14 +161,24 @@ def sandbox_command(address: BindAddress) -> list[str]:
 
 
 def web_address() -> BindAddress:
-    """Return the host and port of PENSTOCK_WEB_BIND. Raises CommandError."""
+    """Return the IP address and port of PENSTOCK_WEB_BIND. Raises CommandError."""
     host, _, port = settings.WEB_BIND.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise CommandError(
             f"PENSTOCK_WEB_BIND is {settings.WEB_BIND!r}; use host:port, such as 127.0.0.1:8084."
         )
-    return host, int(port)
+    return resolve_host(host), int(port)
+
+
+def resolve_host(host: str) -> str:
+    """Return the IP address of a host, because granian takes no names. Raises CommandError."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CommandError(f"PENSTOCK_WEB_BIND: {host} has no address: {error.strerror}.") from None
+    found.sort(key=lambda each: each[0] != socket.AF_INET)  # localhost: 127.0.0.1 before ::1
+    return str(found[0][4][0])
 
 
 def sandbox_address() -> BindAddress | None:
