@@ -15,19 +15,37 @@ SOURCE_CACHE_SECONDS = (
     5.0  # how long a process caches a source; the lookup is a sixth of an ingest request's cost
 )
 
+# In META, the names of the headers whose values are not ASCII: granian does not pass them on.
+UNREADABLE_HEADERS = "penstock.unreadable_headers"
+
 # write key -> (source, monotonic time at which it expires); unknown keys are not cached
 _cached_sources = {}
 
 
-def authenticate_by_write_key(request, envelope=None):
-    """Return the source of the first write key found. Raises NotAllowed.
+def find_source_by_head(request):
+    """Return the source that the request's head names, or None. Raises NotAllowed.
 
-    The header is tried first, then the query, then the body. Jitsu masks the key in the body, so
-    the header must win.
+    A signed request may name it in `X-Source`. Otherwise the write key does: first the header's,
+    then the query's. Jitsu masks the key in the body, so the head must win.
     """
-    for key in iter_request_write_keys(request, envelope):
+    if is_signed(request):
+        if "x-source" in request.META.get(UNREADABLE_HEADERS, ()):
+            refuse_signature("X-Source can hold only ASCII characters. Send the source's id.")
+        if "HTTP_X_SOURCE" in request.META:
+            return _find_source_by_id_or_name(request.META["HTTP_X_SOURCE"]) or refuse_signature()
+    for key in _head_write_keys(request):
         return get_source_by_write_key(key)
-    return get_source_by_write_key("")
+    return None
+
+
+def find_source_by_body(envelope):
+    """Return the source of the first write key in the body. Raises NotAllowed."""
+    return get_source_by_write_key(next(ingest_envelope.iter_envelope_write_keys(envelope), ""))
+
+
+def authenticate_by_write_key(request):
+    """Return the source of the head's write key. Raises NotAllowed."""
+    return get_source_by_write_key(next(_head_write_keys(request), ""))
 
 
 def get_source_by_write_key(key):
@@ -57,22 +75,23 @@ def clear_source_cache():
     _cached_sources.clear()
 
 
-def authenticate_by_signature(request, envelope, now):
-    """Return the source that `X-Source` names by id or name, if the signature is that source's.
-
-    Without `X-Source`, the write key names the source. Raises NotAllowed.
-    """
-    named = request.META.get("HTTP_X_SOURCE")
-    source = (
-        _find_source_by_id_or_name(named) if named else authenticate_by_write_key(request, envelope)
-    )
-    if source is None or not source.signing_secret:
-        raise NotAllowed(
-            "invalid_signature",
-            "X-Source must be the id or name of a source with a signing secret.",
-        )
+def check_signature(request, source, now):
+    """Raise NotAllowed if the request is signed, and the signature is not the source's."""
+    if not is_signed(request):
+        return
+    if not source.signing_secret:
+        refuse_signature()
     signatures.check_penstock(request.headers, request.body, source.signing_secret, now)
-    return source
+
+
+def is_signed(request):
+    return bool(request.META.get("HTTP_X_SIGNATURE"))
+
+
+def refuse_signature(
+    message="X-Source must be the id or name of a source with a signing secret.",
+):
+    raise NotAllowed("invalid_signature", message)
 
 
 def _find_source_by_id_or_name(text):
@@ -96,12 +115,10 @@ def get_webhook_source(key):
         raise NotAllowed("unknown_webhook", message) from None
 
 
-def iter_request_write_keys(request, envelope=None):
+def _head_write_keys(request):
     yield from _header_keys(request)
     if "writeKey" in request.GET:
         yield request.GET["writeKey"]
-    if envelope is not None:
-        yield from ingest_envelope.iter_envelope_write_keys(envelope)
 
 
 def _header_keys(request):

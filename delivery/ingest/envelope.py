@@ -2,8 +2,8 @@
 
 import gzip
 import io
-import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +14,9 @@ from delivery.ingest.errors import UnreadableRequest
 
 MAX_NESTING_LEVELS = 64  # of arrays and objects in one message
 
-NESTING_MARGIN = 4  # extra levels kept when cutting, so that a cut message is still too deep
+MASKED_WRITE_KEY = msgspec.Raw(b'"***"')
 
-WRITE_KEY_PATTERN = re.compile(rb'("writeKey"\s*:\s*")[^"\\]*(?:\\.[^"\\]*)*"')
+NESTING_MARGIN = 4  # extra levels kept when cutting, so that a cut message is still too deep
 
 
 class Envelope(msgspec.Struct):
@@ -70,7 +70,9 @@ def parse_envelope(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
     """
     try:
         return json_repair.decode_or_repair(
-            body, _decode_envelope, levels=MAX_NESTING_LEVELS + NESTING_MARGIN
+            body.removeprefix(BOM_UTF8),
+            _decode_envelope,
+            levels=MAX_NESTING_LEVELS + NESTING_MARGIN,
         )
     except (ValueError, RecursionError) as error:
         message = f"The body cannot be parsed: {error.__cause__}"
@@ -123,6 +125,13 @@ def with_shared_fields(shared: bytes, raw: bytes) -> bytes:
             own[name] = _merge_objects(value, own.get(name))
     except ValueError:
         return raw
+    return msgspec.json.encode(own)
+
+
+def with_masked_write_key(raw: bytes) -> bytes:
+    """Return the message with its own write key masked, but not a property of that name."""
+    own = _raw_object_decoder.decode(raw)
+    own["writeKey"] = MASKED_WRITE_KEY
     return msgspec.json.encode(own)
 
 

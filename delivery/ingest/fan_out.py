@@ -11,6 +11,7 @@ from delivery.ingest.parsing import ParsedMessage
 from delivery.lanes import routes as lanes_routes
 from delivery.models import Delivery, Tally
 from delivery.transform.stored_messages import STORED_ID_CHARS, decode_stored_message
+from delivery.transform.switches import switch_names
 from delivery.transform.triggers import blueprint_or_none, wants_message
 from integrations.blueprints import NAME_FIELDS, Blueprint, MessageView, build_message_view
 from integrations.messages import Message
@@ -40,6 +41,13 @@ class IncomingMessage:
         """Return whether a blueprint wants it; True when the blueprint raises."""
         reads = blueprint.reads(self.parsed.type) if blueprint else frozenset()
         return wants_message(blueprint, lambda: self._view_of(reads), self.parsed.message_id)
+
+    def is_allowed(self, route: lanes_routes.Route) -> bool:
+        """Return whether its sender has not switched the installation off."""
+        switches = self.parsed.switches
+        return switches is None or switches.allow(
+            switch_names(route.installation_name, route.destination_key)
+        )
 
     def _view_of(self, fields: frozenset[str]) -> MessageView:
         return self.columns if self._columns_suffice(fields) else self.view
@@ -97,7 +105,7 @@ def fan_out(
     arrivals = {pk: IncomingMessage(*came) for pk, came in new}
     rows, unwanted = [], {}
     for route in routes:
-        wanted = _wanted_event_ids(route.revision_id, arrivals)
+        wanted = _wanted_event_ids(route, arrivals)
         rows += [
             (pk, route.installation_id, route.lane_of(arrivals[pk].person),
              Delivery.State.QUEUED, arrivals[pk].now, 0, 0, "", "", "")
@@ -113,6 +121,12 @@ def fan_out(
     return sorted({lane for _, _, lane, *_ in rows})
 
 
-def _wanted_event_ids(revision: int, arrivals: Mapping[int, IncomingMessage]) -> list[int]:
-    blueprint = blueprint_or_none(revision)
-    return [pk for pk, arrival in arrivals.items() if arrival.is_wanted(blueprint)]
+def _wanted_event_ids(
+    route: lanes_routes.Route, arrivals: Mapping[int, IncomingMessage]
+) -> list[int]:
+    blueprint = blueprint_or_none(route.revision_id)
+    return [
+        pk
+        for pk, arrival in arrivals.items()
+        if arrival.is_allowed(route) and arrival.is_wanted(blueprint)
+    ]

@@ -13,7 +13,10 @@ REPAIR_NOTE = (
     "were replaced."
 )
 
-JSON_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# A string without a closing quote reaches to the end of the text. If it did not match, each escaped
+# quote within it would be tried as the start of another string, which takes quadratic time. The
+# possessive quantifiers keep the memory constant.
+JSON_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 JSON_STRING_PATTERN = re.compile(JSON_STRING, re.DOTALL)
 JSON_TOKEN_PATTERN = re.compile(rb"%s|[\[{]|[\]}]" % JSON_STRING, re.DOTALL)
 NON_BRACKET_BYTES = bytes(set(range(256)) - set(b"[]{}"))

@@ -18,19 +18,20 @@ from delivery.ingest import json_repair
 from delivery.ingest.enrichment import NO_ADDED_CONTEXT, AddedContext
 from delivery.ingest.envelope import (
     MAX_NESTING_LEVELS,
-    WRITE_KEY_PATTERN,
     Envelope,
     raw_messages,
     shared_fields,
+    with_masked_write_key,
     with_shared_fields,
 )
 from delivery.ingest.errors import UnreadableRequest
 from delivery.ingest.timestamps import correct_clock_skew, read_time
+from delivery.transform.switches import Switches, read_switches
 from integrations.messages import MESSAGE_TYPES, normalize_id
 
 MAX_COLUMN_CHARS = 255  # size of an id or name column; the body keeps the full text
 MAX_MESSAGE_KEYS = 2_000  # in all objects of one message together
-OBJECT_FIELDS = ("properties", "traits", "context")
+OBJECT_FIELDS = ("properties", "traits", "context", "integrations")
 
 
 class IngestLimits(NamedTuple):
@@ -86,6 +87,8 @@ class MessageFields(msgspec.Struct):
     properties: Any = None
     traits: Any = None
     context: Any = None
+    integrations: Any = None
+    writeKey: Any = None  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,7 @@ class ParsedMessage:
 
     text           JSON as received, or as repaired; notes list the repairs
     added_context  JSON of the context to merge beneath its own, or ""
+    switches       the destinations that its sender switched off, or None
     """
 
     message_id: str
@@ -105,6 +109,7 @@ class ParsedMessage:
     text: str
     notes: tuple[str, ...] = ()
     added_context: str = ""
+    switches: Switches | None = None
 
 
 @dataclass(slots=True)
@@ -177,7 +182,7 @@ def _parse_message(raw: bytes, request: RequestContext, sent_at: datetime | None
     anonymous_id = normalize_id(fields.anonymousId) or request.visitor_id
     name = _event_name(kind, fields, user_id, anonymous_id)
     timestamp, time_notes = _event_timestamp(fields, request.now, sent_at)
-    text = WRITE_KEY_PATTERN.sub(rb'\1***"', raw).decode("utf-8")
+    text = (raw if fields.writeKey is None else with_masked_write_key(raw)).decode("utf-8")
     return ParsedMessage(
         message_id=_message_id(normalize_id(fields.messageId)),
         type=kind,
@@ -187,6 +192,7 @@ def _parse_message(raw: bytes, request: RequestContext, sent_at: datetime | None
         timestamp=timestamp,
         text=text,
         added_context=request.added_context.for_message(text),
+        switches=read_switches(fields.integrations),
         notes=(
             *request.repair_notes,
             *notes,

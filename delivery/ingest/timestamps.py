@@ -2,24 +2,21 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
+
+from integrations.formats.times import parse_date
 
 CLOCK_TOLERANCE = timedelta(seconds=5)  # a smaller difference counts as network delay
 
 # (smallest number, units a second): how a number is read as unix time. Seconds reach to year 5138.
 UNIX_TIME_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
 UNIX_TIME_PATTERN = re.compile(r"-?\d{1,20}(\.\d+)?")
-JS_DATE_PATTERN = re.compile(
-    r"\w{3} (\w{3}) (\d\d) (\d{4}) ([\d:]+)(?: GMT)?([+-]\d{4})?(?: \(.*\))?"
-)
 
 
 def read_time(value: Any) -> datetime | None:
     """Return a sender's timestamp as a datetime, or None when it cannot be parsed.
 
-    Accepts ISO 8601 (UTC if without a zone), unix time in s, ms, µs or ns as a number or as text,
-    RFC 2822 as in email and HTTP, and the output of JavaScript's Date.toString().
+    Accepts unix time in s, ms, µs or ns as a number or as text, and what `parse_date` reads.
     """
     try:
         if isinstance(value, str):
@@ -55,17 +52,7 @@ def correct_clock_skew(at: datetime, sent_at: datetime | None, received_at: date
 def _from_text(text: str) -> datetime:
     if UNIX_TIME_PATTERN.fullmatch(text) and len(text) > 8:  # 20261121 is a date
         return _from_number(float(text) if "." in text else int(text))
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        spoken = JS_DATE_PATTERN.fullmatch(text)
-        at = parsedate_to_datetime(_to_rfc_2822(spoken) if spoken else text)
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def _to_rfc_2822(spoken: re.Match[str]) -> str:
-    month, day, year, clock, zone = spoken.groups()
-    return f"{day} {month} {year} {clock} {zone or '+0000'}"
+    return parse_date(text)
 
 
 def _from_number(value: float) -> datetime:

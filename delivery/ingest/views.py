@@ -1,7 +1,6 @@
 """HTTP endpoints that receive messages from SDKs, pixels and webhooks."""
 
 import logging
-from contextlib import suppress
 
 import msgspec
 from django.conf import settings
@@ -13,12 +12,15 @@ from rest_framework.views import APIView
 from delivery.ingest import browsers, enrichment, parsing, pixel, sdk_settings, webhooks
 from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest.authentication import (
-    authenticate_by_signature,
     authenticate_by_write_key,
+    check_signature,
+    find_source_by_body,
+    find_source_by_head,
     get_source_by_write_key,
     get_webhook_source,
+    is_signed,
 )
-from delivery.ingest.errors import NotAllowed, RequestRejected, UnreadableRequest
+from delivery.ingest.errors import RequestRejected, UnreadableRequest
 from delivery.ingest.parsing import IngestLimits, RequestContext
 from delivery.ingest.rate_limit import check_rate
 from delivery.ingest.store import store_messages
@@ -140,14 +142,12 @@ class IngestView(MessageEndpoint):
     is_single = False  # whether the body is one message that names its type
 
     def post(self, request):
-        opened = self.parse_body(request)
-        signature = request.META.get("HTTP_X_SIGNATURE", "")
-        self.source = self.authenticate_sender(request, opened[1], signature)
+        opened = self.open_authenticated(request)
         browsers.check_origin(request, self.source)
         batch = self.accept_messages(
             opened,
             from_client=browsers.is_browser(request),
-            signature=signature,
+            signature=request.META.get("HTTP_X_SIGNATURE", ""),
             implied_type=self.implied_type,
             is_single=self.is_single,
         )
@@ -157,18 +157,24 @@ class IngestView(MessageEndpoint):
             return error_response(400, "invalid_message", batch.rejected[0][1])
         return json_response({"success": True})
 
-    def parse_body(self, request):
-        try:
-            return ingest_envelope.parse_envelope(read_request_body(request))
-        except UnreadableRequest:
-            with suppress(NotAllowed):
-                self.source = authenticate_by_write_key(request)
-            raise
+    def open_authenticated(self, request):
+        """Authenticate the sender as early as possible; return the parsed body.
 
-    def authenticate_sender(self, request, envelope, signature):
-        if signature:
-            return authenticate_by_signature(request, envelope, self.now)
-        return authenticate_by_write_key(request, envelope)
+        A key or signature in the head is checked before the body is parsed, which costs more.
+        """
+        source = find_source_by_head(request)
+        if source is not None and not is_signed(request):
+            self.source = source
+        body = read_request_body(request)
+        if source is not None:
+            check_signature(request, source, self.now)
+            self.source = source
+        opened = ingest_envelope.parse_envelope(body)
+        if source is None:
+            source = find_source_by_body(opened[1])
+            check_signature(request, source, self.now)
+            self.source = source
+        return opened
 
 
 class PixelView(MessageEndpoint):

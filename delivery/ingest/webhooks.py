@@ -1,5 +1,6 @@
 """Turns webhook calls of third parties into messages. Pure."""
 
+from codecs import BOM_UTF8
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -49,6 +50,7 @@ def build_webhook_batch(webhook: WebhookSource, headers: Headers, body: bytes) -
 
 
 def _decode_body(body: bytes) -> Any:
+    body = body.removeprefix(BOM_UTF8)
     if json_repair.is_nested_deeper(body, MAX_NESTING_LEVELS):
         message = f"The body is nested deeper than {MAX_NESTING_LEVELS} levels."
         raise UnreadableRequest("invalid_json", message, text=body)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from delivery.log.detail import build_event_message
 from delivery.models import Event
 from delivery.transform.stored_messages import compile_revision
+from delivery.transform.switches import SWITCHED_OFF, is_allowed
 from integrations.blueprints import BlueprintError, build_message_view
 from integrations.models import Installation
 
@@ -33,10 +34,11 @@ def _explain_absence(event: Event, body: str, installation: Installation) -> str
         return f"The source {event.source} does not send to it."
     if not body or installation.revision is None:
         return "Its blueprint had no action for the event."
+    message = build_event_message(event, body)
+    if not is_allowed(message, installation):
+        return SWITCHED_OFF
     try:
-        wants = compile_revision(installation.revision).wants(
-            build_message_view(build_event_message(event, body))
-        )
+        wants = compile_revision(installation.revision).wants(build_message_view(message))
     except (BlueprintError, LookupError, TypeError, ValueError) as error:
         return f"Its blueprint cannot be evaluated: {error}"
     if wants:

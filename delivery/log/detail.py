@@ -28,6 +28,7 @@ from delivery.transform.stored_messages import (
 )
 from integrations.blueprints import BlueprintError, build_message_view
 from integrations.destination import Action
+from integrations.formats.json_values import parse_json_or_text
 from integrations.messages import Message
 from integrations.models import Revision
 
@@ -169,14 +170,6 @@ def extract_own_items(body: str, position: int, items: int, own: int = 1) -> str
         return body
     part = envelope[lists[0]][position : position + own]
     return json.dumps({**envelope, lists[0]: part}, ensure_ascii=False)
-
-
-def parse_json_or_text(text: str) -> Any:
-    """Return the value of a JSON text, or the text itself when it is not JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @dataclass(frozen=True, slots=True)

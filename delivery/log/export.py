@@ -12,6 +12,7 @@ from django.http import StreamingHttpResponse
 from delivery.log.representation import serialize_delivery
 from delivery.log.search.query import LogQuery
 from delivery.models import Delivery
+from integrations.access import audit
 
 EXPORT_MAX_ROWS = 100_000  # rows per file
 EXPORT_CHUNK_ROWS = 1_000  # rows per query
@@ -32,8 +33,14 @@ def export_lines(rows: Iterable[Delivery], form: str, now: datetime) -> Iterator
     return csv_lines(lines) if form == "csv" else ndjson_lines(lines)
 
 
-def export_response(rows: Iterable[Delivery], form: str, now: datetime) -> StreamingHttpResponse:
-    """Return a streamed file of rows."""
+def export_response(
+    rows: Iterable[Delivery], form: str, now: datetime, *, about: str
+) -> StreamingHttpResponse:
+    """Return a streamed file of rows, and record the export in the audit log.
+
+    about  which rows: the search, as it was typed
+    """
+    audit.record("delivery.exported", about or "all deliveries", {}, {"format": form})
     answer = StreamingHttpResponse(export_lines(rows, form, now), content_type=EXPORT_FORMATS[form])
     answer["Content-Disposition"] = f'attachment; filename="deliveries.{form}"'
     return answer

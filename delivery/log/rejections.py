@@ -4,6 +4,8 @@ import json
 import re
 from dataclasses import dataclass
 
+from integrations.formats.json_values import parse_json_or_text
+
 MSGSPEC_PATH = re.compile(
     r"at `\$([^`]*)`"
 )  # how msgspec names a place: "- at `$.properties[...]`"
@@ -21,9 +23,8 @@ class RejectedLine:
 
 def mark_wrong_line(text: str, reason: str) -> list[RejectedLine]:
     """Return the lines of a message, with JSON indented; at most one line is marked as wrong."""
-    try:
-        value = json.loads(text)
-    except ValueError:
+    value = parse_json_or_text(text)
+    if value is text:
         lines, wrong = text.splitlines() or [""], _line_at_offset(text, reason)
     else:
         lines = json.dumps(value, indent=2, ensure_ascii=False).splitlines()

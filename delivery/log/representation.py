@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from delivery.log.body_access import BODIES_HIDDEN_TEXT
-from delivery.log.detail import MAX_BODY_CHARS, DeliveryAttempt, DeliveryDetail, parse_json_or_text
+from delivery.log.detail import MAX_BODY_CHARS, DeliveryAttempt, DeliveryDetail
 from delivery.models import Delivery, Event, Rejection
 from delivery.status.deliveries import (
     describe_delivery,
@@ -12,6 +12,7 @@ from delivery.status.deliveries import (
     gives_up_at,
     next_attempt_at,
 )
+from integrations.formats.json_values import parse_json_or_text
 
 
 def serialize_delivery(delivery: Delivery, now: datetime) -> dict[str, Any]:

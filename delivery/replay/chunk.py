@@ -20,8 +20,10 @@ from delivery.lanes import routes
 from delivery.models import Delivery, Event, Lane, Replay, Replayed
 from delivery.replay.selection import LAST_BLUEPRINT, ReplayKind, ReplayRange, selection_from_json
 from delivery.transform.stored_messages import STORED_MESSAGE_COLUMNS, decode_stored_message
+from delivery.transform.switches import is_allowed
 from delivery.transform.triggers import blueprint_or_none, wants_message
 from integrations.blueprints import build_message_view
+from integrations.models import Installation
 
 logger = logging.getLogger(__name__)
 
@@ -69,18 +71,24 @@ def next_chunk(span: ReplayRange, after: int, limit: int, revision_id: int | Non
 def match_events(
     span: ReplayRange, after: int, end: int, revision_id: int | None
 ) -> Iterator[tuple[int, bool]]:
-    """Yield each event id of a window, and whether the blueprint has an action for the event."""
+    """Yield each event id of a window, and whether the installation wants the event.
+
+    It does if the sender has not switched it off, and its blueprint has an action for the event.
+    """
     blueprint = blueprint_or_none(revision_id) if revision_id else None
+    installation = Installation.objects.get(pk=span.installation_id)
     while rows := list(
         span.within(after, end).values_list("pk", *STORED_MESSAGE_COLUMNS)[:BODIES_PER_QUERY]
     ):
         for pk, *event in rows:
+            message = decode_stored_message(*event)
             yield (
                 pk,
-                wants_message(
+                is_allowed(message, installation)
+                and wants_message(
                     blueprint,
-                    lambda event=event: build_message_view(decode_stored_message(*event)),
-                    event[2],
+                    lambda message=message: build_message_view(message),
+                    message.message_id,
                 ),
             )
         after = rows[-1][0]

@@ -6,6 +6,7 @@ from delivery.log.search.language import parse_search
 from delivery.log.search.names import resolve_names
 from delivery.models import Delivery
 from delivery.replay.selection import CURRENT_BLUEPRINT, LAST_BLUEPRINT, ReplayKind, ReplaySelection
+from integrations.formats.times import clamp_time
 from integrations.models import Installation, Source
 
 SETTLED_STATE_CHOICES = [
@@ -132,6 +133,6 @@ class ReplayForm(forms.Form):
             resolved=values["resolved"] or "no",
             blueprint=values["blueprint"] or CURRENT_BLUEPRINT,
             source=source.pk if source else None,
-            since=values["since"],
-            until=values["until"],
+            since=values["since"] and clamp_time(values["since"]),
+            until=values["until"] and clamp_time(values["until"]),
         )

@@ -9,12 +9,12 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 
 from integrations.api.errors import Unprocessable
+from integrations.formats.times import clamp_time
 from integrations.keyset import Page, fetch_page, filter_time_range
 
 MAX_PAGE_SIZE = 100  # rows per page
 DEFAULT_PAGE_SIZE = 50
 MAX_ID = 2**63 - 1  # the largest id that the database can store
-EARLIEST_TIME, LATEST_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 ParameterParser = Callable[[str], Any]
 
@@ -120,10 +120,7 @@ def parse_iso_time(text: str) -> datetime:
     time = parse_datetime(text.replace(" ", "+") if text.count(":") > 1 else text)
     if time is None:
         raise ValueError("Must be a time such as 2026-11-21T12:00:00Z.")
-    # Clamp the time, because Python's date arithmetic would overflow beyond these limits.
-    if not EARLIEST_TIME.year <= time.year <= LATEST_TIME.year:
-        return EARLIEST_TIME if time.year < EARLIEST_TIME.year else LATEST_TIME
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return clamp_time(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def parse_flag(text: str) -> bool:

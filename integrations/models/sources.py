@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from integrations import jsonpath
 from integrations.encryption import reveal, seal
+from integrations.formats.json_values import find_unstorable
 from integrations.webhook_fields import FIELD_PATHS
 
 ORIGIN_PATTERN = re.compile(r"https?://(\*\.)?[^\s/*?#@]+")
@@ -34,6 +35,13 @@ def check_origins(text: str) -> None:
 def check_object(value: Any) -> None:
     if not isinstance(value, dict):
         raise ValidationError('Must be an object, such as {"app": {"name": "Shop"}}.')
+    check_storable(value)
+
+
+def check_storable(value: Any) -> None:
+    """Raise ValidationError for JSON that a form accepts but a database cannot store."""
+    for place, problem in find_unstorable(value):
+        raise ValidationError(f"{place}: {problem}" if place else problem)
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
@@ -148,6 +156,7 @@ def check_mappings(mappings: Any) -> None:
     """Raise ValidationError unless the value is {field: location or list of locations}."""
     if not isinstance(mappings, dict):
         raise ValidationError('Must be an object, such as {"userId": "$.customer.id"}.')
+    check_storable(mappings)
     for field, places in mappings.items():
         for place in places if isinstance(places, list) else [places]:
             if not isinstance(place, str):

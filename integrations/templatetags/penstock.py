@@ -1,7 +1,6 @@
 """Template filters of the admin's pages: states, times, figures, JSON and logos."""
 
 import json
-from contextlib import suppress
 
 from django import template
 from django.db.models import Model
@@ -14,6 +13,7 @@ from pygments.lexers.data import JsonLexer
 
 from integrations import catalog
 from integrations.encryption import MASK
+from integrations.formats.json_values import parse_json_or_text
 from integrations.formatting import ago, chip, duration, exact, left, mark_times, number, sparkline
 
 register = template.Library()
@@ -32,10 +32,10 @@ PAGE_NAMES = {
 @register.filter
 def pretty(value):
     """Return JSON, as text or value, indented and highlighted. Other text is returned as is."""
-    try:
-        value = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return escape(value)
+    if isinstance(value, str):
+        text, value = value, parse_json_or_text(value)
+        if value is text:
+            return escape(text)
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _mark_secrets(highlight(text, JsonLexer(), HtmlFormatter(nowrap=True)))
 
@@ -43,11 +43,9 @@ def pretty(value):
 @register.filter
 def raw(value):
     """Return the original text if pretty() shows it differently, otherwise ""."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (parsed := parse_json_or_text(value)) is value:
         return ""
-    with suppress(ValueError):
-        return value if json.loads(value) not in ({}, []) else ""
-    return ""
+    return "" if parsed in ({}, []) else value
 
 
 @register.filter

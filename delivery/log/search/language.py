@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
 from integrations import errors
+from integrations.formats.times import clamp_time
 from integrations.messages import MESSAGE_TYPES
 
 SEARCH_STATES = ("queued", "delivered", "filtered", "failed", "cancelled")
@@ -248,7 +249,7 @@ def parse_time(value: str, now: datetime) -> datetime:
         raise ValueError(
             "is not a time; write 15m, 2h, 7d, 2026-11-21 or 2026-11-21T12:00:00Z."
         ) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return clamp_time(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 SEARCH_KEYS: dict[str, SearchKey] = {

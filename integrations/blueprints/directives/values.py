@@ -1,6 +1,6 @@
 """Directives that return values: `@path`, `@template`, `@arrayPath`, `@literal`."""
 
-import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +15,6 @@ from integrations.blueprints.paths import (
     path_getter,
 )
 from integrations.errors import MessageRejected
-
-PLACEHOLDER_PATTERN = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
 
 
 def compile_path(given: Any, place: Place) -> Mapper:
@@ -53,12 +51,33 @@ TemplatePieces = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 @lru_cache(maxsize=4_096)
 def _split_template(template: str) -> TemplatePieces:
     """Return the texts around the placeholders, and the keys of each placeholder's path."""
-    texts, paths, end = [], [], 0
-    for match in PLACEHOLDER_PATTERN.finditer(template):
-        texts.append(template[end : match.start()])
-        paths.append(parse_template_path((match[1] or match[2]).strip()))
-        end = match.end()
-    return (*texts, template[end:]), tuple(paths)
+    texts, paths, done = [], [], 0
+    for start, path, end in _placeholders(template):
+        texts.append(template[done:start])
+        paths.append(parse_template_path(path.strip()))
+        done = end
+    return (*texts, template[done:]), tuple(paths)
+
+
+def _placeholders(template: str) -> Iterator[tuple[int, str, int]]:
+    """Yield the start, path and end of each `{{path}}` and `{{{path}}}`.
+
+    A regular expression would take quadratic time for a text of many opening braces.
+    """
+    start = template.find("{{")
+    while start >= 0 and (close := template.find("}", start)) >= 0:
+        end = close
+        for braces in (3, 2):
+            path = template[start + braces : close]
+            if (
+                path
+                and template.startswith("{" * braces, start)
+                and template.startswith("}" * braces, close)
+            ):
+                end = close + braces
+                yield start, path, end
+                break
+        start = template.find("{{", end)
 
 
 def _fill_template(pieces: TemplatePieces, payload: Any) -> str:
