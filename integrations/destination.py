@@ -264,6 +264,7 @@ class Destination:
 
     kinds        the kinds of action that its blueprints may use. A kind named "track" takes the
                  fields `event` and `properties`; a blueprint's `"otherwise": "pass"` relies on it
+    aliases      further names by which SDKs switch it in a message's `integrations` object
     probes       how a connection is tested: requests that leave nothing at the vendor, and
                  findings that need no request
     setup_steps  (title, text) of each step to take at the vendor before installing
@@ -281,6 +282,7 @@ class Destination:
     endpoints: Mapping[str, Endpoint]
     items: Callable[[Action, Message, Config], ShapedMessage]
     request: Callable[[str, Sequence[Item], Config], Request]
+    aliases: tuple[str, ...] = ()
     judge: Callable[[Response], None] = raise_for_status
     limits: Callable[[Config], Sequence[Limit]] = no_limits
     allowances: Callable[[Config], Sequence[Allowance]] = no_allowances

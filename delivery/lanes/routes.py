@@ -23,6 +23,8 @@ class Route:
     installation_id: int
     revision_id: int
     lanes: tuple[int, ...]
+    installation_name: str = ""
+    destination_key: str = ""
 
     def lane_of(self, person: str) -> int:
         """Return the lane of a person; always the same one, so that their order is kept."""
@@ -48,13 +50,13 @@ def plan_routes(
     installation misses no event.
     """
     rows = bulk.fetch_rows(routes_statement(source_id)) if rows is None else rows
-    wanted = list(dict.fromkeys(row[:3] for row in rows))
+    wanted = list(dict.fromkeys(row[:5] for row in rows))
     lanes: dict[int, dict[int, int]] = {}
-    for installation, _, _, number, pk in rows:
+    for installation, *_, number, pk in rows:
         lanes.setdefault(installation, {})[number] = pk
     missing = [
         (installation, number, "", 0, "", False, timezone.now())
-        for installation, _, count in wanted
+        for installation, _, count, *_ in wanted
         for number in range(count)
         if number not in lanes.get(installation, {})
     ]
@@ -62,13 +64,14 @@ def plan_routes(
         bulk.insert(Lane, NEW_LANE_COLUMNS, missing, ignore_conflicts=True)
         return plan_routes(source_id)
     return [
-        Route(installation, revision, tuple(lanes[installation][n] for n in range(count)))
-        for installation, revision, count in wanted
+        Route(installation, revision, tuple(lanes[installation][n] for n in range(count)), *names)
+        for installation, revision, count, *names in wanted
     ]
 
 
 ROUTES_SQL = (
-    "SELECT i.id, i.revision_id, i.lane_count, l.number, l.id FROM integrations_installation i "
+    "SELECT i.id, i.revision_id, i.lane_count, i.name, i.destination_key, l.number, l.id "
+    "FROM integrations_installation i "
     "LEFT JOIN delivery_lane l ON l.installation_id = i.id "
     "WHERE i.revision_id IS NOT NULL AND i.uninstalled_at IS NULL AND (i.all_sources "
     "OR %s IS NULL OR EXISTS (SELECT 1 FROM integrations_installation_sources s "

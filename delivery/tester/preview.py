@@ -22,6 +22,7 @@ from delivery.transform.stored_messages import (
     compile_revision_by_id,
     decode_stored_message,
 )
+from delivery.transform.switches import SWITCHED_OFF, is_allowed
 from integrations.blueprints import Blueprint, MessageView, build_message_view, compile_blueprint
 from integrations.blueprints.blueprint import CompiledAction, apply_mapping, passthrough_action
 from integrations.blueprints.triggers import ConditionResult, compile_condition, deciding_conditions
@@ -133,6 +134,8 @@ def preview_message(
         return MessagePreview(outcome="failed", reason=destination.description)
     tried = resolve_blueprint(installation, blueprint)
     actions = _preview_actions(tried, message, destination, config, secrets)
+    if not is_allowed(message, installation):
+        return MessagePreview(outcome="filtered", reason=SWITCHED_OFF, actions=actions)
     try:
         with guarded_destination(destination):
             parcel = shape_message(message, tried, destination, config)

@@ -21,6 +21,7 @@ from delivery.transform.shape import leave_out_known_facts, shape_message
 from delivery.worker import rate_limits, settle
 from delivery.worker.attempt import make_attempt
 from delivery.worker.results import AttemptRecord
+from integrations.access import audit
 from integrations.destination import Destination, Limit, Request
 from integrations.encryption import mask_secrets, reveal
 from integrations.errors import DestinationError, VendorUnavailable
@@ -88,6 +89,8 @@ def send_test_event(
         error = raised
     if is_installed:
         settle.settle_test(installation.pk, sending.attempts, sending.facts)
+    about = installation if is_installed else f"{destination.name}, before it is installed"
+    audit.record("installation.test_event_sent", about)
     trial = sending.result(message.message_id, error, nothing)
     return replace(trial, notes=tuple(notes), is_kept=is_installed)
 

@@ -4,7 +4,6 @@ from integrations.destination import ConfigField, Destination, Endpoint, Option,
 from integrations.destinations.heap.api import (
     COUNT_IDS_PER_SOURCE,
     ITEM_BUILDERS,
-    VISITOR_IDENTITY,
     build_items,
     build_request,
     monthly_allowances,
@@ -12,6 +11,7 @@ from integrations.destinations.heap.api import (
 )
 from integrations.destinations.heap.connection import connection_probes
 from integrations.destinations.heap.guide import SETUP_STEPS, TROUBLESHOOTING
+from integrations.destinations.heap.people import VISITOR_IDENTITY
 
 DESTINATION = Destination(
     key="heap",

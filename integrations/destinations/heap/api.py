@@ -1,26 +1,22 @@
 """Builds the entries of Heap's server-side calls from messages, and requests from entries. Pure.
 
-How people are identified: Heap knows a user by an `identity` that the customer chooses, and a
-visitor by a number, `user_id`. One call takes one or the other. A userId becomes the identity. An
-anonymousId becomes a number (`heap_user_id`) and never an identity, because an identity would make
-the visitor a user, and Heap cannot merge two users. If a message has both, `v1/identify` is sent
-first and moves the visitor's history to the user. Heap remembers the link, so it is sent only once.
-With the setting `visitors` = "identity" an anonymousId is sent as an identity, for data in Heap
-that already has this form.
-Source: https://developers.heap.io/reference/identify-1 (seen 2026-11).
-
 All text here is valid Unicode, because ingest handles what JSON cannot represent.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from hashlib import md5
-from struct import Struct
 from typing import Any
 
 import msgspec
 
 from integrations.destination import Action, Allowance, Config, Item, Limit, Request, ShapedMessage
+from integrations.destinations.heap.people import (
+    VISITOR_IDENTITY,
+    Person,
+    heap_user_id,
+    identify_person,
+    strip_id,
+    usable_id,
+)
 from integrations.destinations.heap.properties import (
     PropertyValue,
     describe_cut,
@@ -44,21 +40,9 @@ ENDPOINT_PATHS = {
 }
 
 MAX_EVENT_NAME_UNITS = 1_024  # UTF-16 units
-MAX_IDENTITY_CHARS = 255  # characters
-VISITOR_IDENTITY = "identity"  # the setting `visitors`: an anonymousId is sent as the identity
 COUNT_IDS_PER_SOURCE = "each"  # the setting `same_ids`: equal ids from two sources are two events
 MIN_KEY_CHARS = 8  # characters of an idempotency key, according to Segment's destination for Heap
 KEY_PREFIX = "penstock:"
-HASH_WORDS = Struct("<I4xI").unpack_from  # of an MD5: bytes 0 to 3 and 8 to 11
-
-# Placeholders that never identify one person. As an identity, each would merge everyone who has
-# it, and Heap cannot separate people again. Heap's page warns of the first three; the others are
-# similar.
-# Source: https://developers.heap.io/reference/identify (seen 2026-11).
-PLACEHOLDER_IDS = frozenset(
-    {"null", "undefined", "user", "none", "nil", "nan", "true", "false", "[object object]"}
-    | {"anonymous", "guest", "unknown", "00000000-0000-0000-0000-000000000000"}
-)
 
 
 class TrackEvent(msgspec.Struct, omit_defaults=True, gc=False):
@@ -72,25 +56,12 @@ class TrackEvent(msgspec.Struct, omit_defaults=True, gc=False):
     properties: dict[str, PropertyValue] = {}
 
 
-class Person(msgspec.Struct, gc=False):
-    """The person that a message is about.
-
-    identity   the identity of the user, or ""
-    visitor    the number of the anonymous visitor, or ""
-    notes      every change made to the message, to its ids or to anything else
-    """
-
-    identity: str
-    visitor: str
-    notes: list[str]
-
-
 def build_items(action: Action, message: Message, config: Config) -> ShapedMessage:
     """Return the items that one action of a blueprint sends for one message.
 
     Raises MessageRejected if Heap cannot accept the message in any form.
     """
-    person = _identify_person(message, config)
+    person = identify_person(message, config)
     entry = ITEM_BUILDERS[action.kind](action, message, person, config)
     links = (
         (_build_link(person.visitor, person.identity, message),)
@@ -155,68 +126,6 @@ def base_url(config: Config) -> str:
     return str(config["sandbox_url"]).rstrip("/")
 
 
-@lru_cache(maxsize=4_096)  # a visitor's events arrive close together
-def heap_user_id(anonymous_id: str) -> str:
-    """Return the number that represents an anonymous id in Heap, 0 to 2**53 - 1, in decimal.
-
-    The same id always gives the same number: 53 bits of its MD5, the low 32 from bytes 0 to 3,
-    the high 21 from bytes 8 to 11, both little-endian. Among a million visitors the chance that
-    any two share a number is about 6 in 100,000 (n² / 2**54).
-
-    This is the algorithm that Segment used with Heap's public API, over the id's Latin-1 bytes.
-    An id with other characters is hashed as UTF-8, because Segment kept only their low bytes, so
-    that different visitors could become one, which Heap cannot undo.
-
-    Source: userIdHash.ts in github.com/segmentio/action-destinations, 2022-07 to 2023-02 (seen
-    2026-11); range of `user_id`: https://developers.heap.io/reference/track-1 (seen 2026-11).
-    """
-    try:
-        octets = anonymous_id.encode("latin-1")
-    except UnicodeEncodeError:
-        octets = anonymous_id.encode()
-    low, high = HASH_WORDS(md5(octets, usedforsecurity=False).digest())
-    return str(low | (high & 0x1FFFFF) << 32)
-
-
-# --- the person ---
-
-
-def _identify_person(message: Message, config: Config) -> Person:
-    notes: list[str] = []
-    identity = _read_identity(message.user_id, "userId", notes)
-    if config.get("visitors") == VISITOR_IDENTITY:
-        identity = identity or _read_identity(message.anonymous_id, "anonymousId", notes)
-        return Person(identity, "", notes)
-    anonymous_id = _usable_id(message.anonymous_id, "anonymousId", notes)
-    return Person(identity, heap_user_id(anonymous_id) if anonymous_id else "", notes)
-
-
-def _read_identity(given: str, field: str, notes: list[str]) -> str:
-    identity = _strip_id(_usable_id(given, field, notes), field, notes)
-    if len(identity) > MAX_IDENTITY_CHARS:
-        raise MessageRejected(
-            f"The {field} has {len(identity):,} characters, but Heap accepts at most "
-            f"{MAX_IDENTITY_CHARS}. It was not cut, because two people could become one."
-        )
-    return identity
-
-
-def _usable_id(given: str, field: str, notes: list[str]) -> str:
-    """Return the id, or "" if it is blank or a placeholder that identifies nobody."""
-    bare = given.strip()
-    if bare.lower() in PLACEHOLDER_IDS:
-        notes.append(f'{field} "{bare}" ignored, because Heap would merge everyone who has it.')
-        return ""
-    return given if bare else ""
-
-
-def _strip_id(given: str, field: str, notes: list[str]) -> str:
-    bare = given.strip()
-    if bare != given:
-        notes.append(f"{field} sent without surrounding whitespace.")
-    return bare
-
-
 def _rejection(reason: str, person: Person) -> MessageRejected:
     return MessageRejected(" ".join([reason, *person.notes]))
 
@@ -262,13 +171,13 @@ def _build_user_properties(
 def _build_account_properties(
     action: Action, message: Message, person: Person, config: Config
 ) -> Item | str:
-    account_id = _usable_id(_id_text(action.fields.get("account_id")), "groupId", person.notes)
+    account_id = usable_id(_id_text(action.fields.get("account_id")), "groupId", person.notes)
     if not account_id:
         raise _rejection("Heap needs a groupId, which becomes the account's id.", person)
     properties = _fit_action_properties(action.fields.get("properties"), person, config)
     if not properties:
         return "There are no account properties to send."
-    account_id = _strip_id(account_id, "groupId", person.notes)
+    account_id = strip_id(account_id, "groupId", person.notes)
     body = encode_json({"account_id": account_id, "properties": properties})
     return Item(endpoint="add_account_properties", body=body)
 
@@ -277,7 +186,7 @@ def _build_alias(action: Action, message: Message, person: Person, config: Confi
     """Link a person's previous id, which must be a visitor's, because Heap merges no two users."""
     if not person.identity:
         raise _rejection("An alias needs a userId.", person)
-    previous_id = _usable_id(_id_text(action.fields.get("previous_id")), "previousId", person.notes)
+    previous_id = usable_id(_id_text(action.fields.get("previous_id")), "previousId", person.notes)
     if not previous_id:
         return "An alias without a previousId has nothing to link."
     if config.get("visitors") == VISITOR_IDENTITY:

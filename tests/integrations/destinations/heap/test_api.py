@@ -29,7 +29,6 @@ from integrations.messages import MESSAGE_TYPES, Message
 
 ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "integrations/destinations/heap"
-VECTORS = ROOT.parent / "shared/conformance/heap_user_id_hash.json"
 EXAMPLES = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("examples/*.json")}
 CONFIG = {"app_id": "1234567890", "region": "us", "sandbox_url": ""}
 NOW = datetime(2026, 11, 21, 9, 30, 15, 250_999, tzinfo=UTC)
@@ -186,37 +185,6 @@ def test_visitors_as_identities_differ_from_the_default_in_their_config_only():
 
 
 # --- the person ---
-
-
-@pytest.mark.parametrize(
-    ("anonymous_id", "number"),
-    [
-        ("5a41f0df-b69a-4a99-b656-79506a86c3f8", "8325872782136936"),
-        ("anon1", VISITOR),
-        ("", "2675016655969748"),
-        (" padded ", "5064681150580114"),
-        ("ünïcode", "3006297753118238"),
-    ],
-)
-def test_a_visitor_has_the_number_that_segment_gave_it(anonymous_id, number):
-    assert api.heap_user_id(anonymous_id) == number
-
-
-def test_the_recorded_numbers_agree():
-    if not VECTORS.exists():
-        pytest.skip(f"{VECTORS} is not part of the repository")
-    data = json.loads(VECTORS.read_text())
-    for vector in data["peer_test_vectors"] + data["recorded_vectors"]:
-        assert api.heap_user_id(vector["anonymous_id"]) == str(vector["user_id"])
-
-
-def test_visitors_beyond_latin_1_stay_apart():
-    assert api.heap_user_id("\u0141") != api.heap_user_id("A")  # the same low byte
-
-
-@given(st.text(st.characters(codec="utf-8")))
-def test_a_visitors_number_is_one_that_heap_takes(anonymous_id):
-    assert 0 <= int(api.heap_user_id(anonymous_id)) < 2**53
 
 
 def test_an_event_of_a_user_has_the_identity_only():
