@@ -152,6 +152,12 @@ def scopes_include(scopes: Iterable[str], needed: str) -> bool:
     return not {"admin", needed, write_scope}.isdisjoint(scopes)
 
 
+def scopes_of_role(role: str | None) -> list[str]:
+    """Return the scopes whose permission a role has: what a login of such a user may do."""
+    permissions = ROLES[role].permissions if role in ROLES else frozenset()
+    return [scope.name for scope in SCOPES.values() if scope.permission in permissions]
+
+
 def get_role(user: Any) -> str | None:
     """Return the first of a user's roles, or None; a superuser needs none."""
     names = {group.name for group in user.groups.all()}

@@ -306,8 +306,9 @@ class DeliveryExportView(ManagementAPIView):
         if form is None:
             raise Unprocessable({"format": f"Must be one of: {', '.join(export.EXPORT_FORMATS)}."})
         now = timezone.now()
-        matching = compile_search(build_delivery_search(self.query_params), now)
-        return export.export_response(export.iter_matching_deliveries(matching), form, now)
+        search = build_delivery_search(self.query_params)
+        rows = export.iter_matching_deliveries(compile_search(search, now))
+        return export.export_response(rows, form, now, about=str(search))
 
 
 def get_delivery_queryset_or_404(pk):

@@ -17,10 +17,13 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from integrations.access import audit
+from integrations.access.login_limits import network_of
 from integrations.models import Login, LoginToken, digest, new_token
+from integrations.rate_limits import token_bucket
 from integrations.request_context import current_caller
 
 ACCESS, REFRESH = LoginToken.Kind.ACCESS, LoginToken.Kind.REFRESH
+FAILURES_PER_HOUR = 20  # of one network that the audit log records
 TOKEN_PREFIXES = {ACCESS: "psa", REFRESH: "psr"}
 
 
@@ -67,9 +70,18 @@ def record_login(sender: Any, user: Any, **_: Any) -> None:
 
 
 def record_failed_login(sender: Any, credentials: Any, request: Any = None, **_: Any) -> None:
-    """Record a failed login, except while the user is locked out, to avoid a row per attempt."""
-    if not getattr(request, "axes_locked_out", False):
-        audit.record("auth.login_failed", str(credentials.get("username", "")))
+    """Record a failed login, except while the user is locked out, to avoid a row per attempt.
+
+    From one network, few are recorded in an hour, because anyone could fill the audit log.
+    """
+    if getattr(request, "axes_locked_out", False):
+        return
+    network = network_of(current_caller().ip_address or "")
+    recorded = token_bucket.take_tokens(
+        f"login_failed:{network}", 1, rate=FAILURES_PER_HOUR / 3_600, size=FAILURES_PER_HOUR
+    )
+    if not recorded.wait:
+        audit.record("auth.login_failed", str(credentials.get("username", ""))[:150])
 
 
 def refresh_tokens(text: str, now: datetime) -> TokenPair:
@@ -85,9 +97,16 @@ def refresh_tokens(text: str, now: datetime) -> TokenPair:
     raise InvalidRefreshToken
 
 
+def record_logout(sender: Any, user: Any, **_: Any) -> None:
+    """Record a logout from the admin."""
+    if user is not None:
+        audit.record("auth.logout", user, by=user)
+
+
 def log_out(login: Login, now: datetime) -> None:
     """End a login: its tokens are no longer accepted."""
-    Login.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=now)
+    if Login.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=now):
+        audit.record("auth.logout", login.user, by=login.user)
 
 
 def log_out_everywhere(user: Any, now: datetime) -> None:

@@ -41,8 +41,10 @@ def get_token_owner(user_id: int, *, by: User) -> User:
     return user
 
 
-def revoke_token(token: ApiToken) -> None:
-    """Revoke a token. One that is already revoked stays unchanged."""
+def revoke_token(token: ApiToken, *, by: Any) -> None:
+    """Revoke a token. One that is already revoked stays unchanged. Raises PermissionDenied."""
+    if token.user.is_superuser and not by.is_superuser:
+        raise PermissionDenied("Only a superuser can revoke a superuser's tokens.")
     with transaction.atomic():
         live = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True)
         if live.update(revoked_at=timezone.now()):

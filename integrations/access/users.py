@@ -44,6 +44,7 @@ def create_user(values: Mapping[str, Any]) -> tuple[User, str]:
 def change_user(user: User, values: Mapping[str, Any], *, by: User) -> None:
     """Change the given values of a user. Raises ValidationError by field, PermissionDenied."""
     _check_may_change(user, by, values)
+    _check_knows_password(user, by, values)
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
         old = _audit_values(user)
@@ -72,6 +73,19 @@ def _check_may_change(user: User, by: User, values: Mapping[str, Any]) -> None:
         raise PermissionDenied(
             "You cannot change your own role or deactivate yourself. Ask another org_admin."
         )
+
+
+def _check_knows_password(user: User, by: User, values: Mapping[str, Any]) -> None:
+    """Raise ValidationError if the caller's own password would change without the current one.
+
+    Otherwise, a stolen access token would be enough to take over the account for good.
+    """
+    if user.pk != by.pk or "password" not in values:
+        return
+    current = values.get("current_password", "")
+    if not user.check_password(current):
+        problem = "Wrong." if current else "Required to change your own password."
+        raise ValidationError({"current_password": problem})
 
 
 def _apply_values(user: User, values: Mapping[str, Any]) -> None:

@@ -5,7 +5,9 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
-from django.shortcuts import get_object_or_404
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import action, display
@@ -54,6 +56,8 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin):
         return not above and super().has_change_permission(request, obj)
 
     def user_change_password(self, request, id, form_url=""):  # noqa: A002  (Django's name)
+        if unquote(id) == str(request.user.pk):
+            return redirect("admin:password_change")  # which asks for the current password
         old = audit.column_values(get_object_or_404(User, pk=unquote(id)))
         response = super().user_change_password(request, id, form_url)
         user = User.objects.get(pk=unquote(id))
@@ -121,6 +125,11 @@ class ApiTokenAdmin(SingleSaveAdmin):
 
     @action(description="Revoke", permissions=["change"])
     def revoke(self, request, queryset):
-        for token in queryset:
-            tokens.revoke_token(token)
+        try:
+            with transaction.atomic():  # all of them or none
+                for token in queryset.select_related("user"):
+                    tokens.revoke_token(token, by=request.user)
+        except PermissionDenied as error:
+            messages.error(request, f"{error} Nothing was revoked.")
+            return
         messages.success(request, "The selected tokens are revoked.")

@@ -58,6 +58,9 @@ class UserChangeSerializer(serializers.Serializer):
     name = StrictCharField(max_length=150, allow_blank=True, required=False)
     role = StrictChoiceField(ROLE_CHOICES, allow_null=True, required=False)
     password = StrictCharField(max_length=4096, required=False)
+    current_password = StrictCharField(
+        max_length=4096, required=False, help_text="Required to change your own password."
+    )
     is_active = StrictBooleanField(required=False)
 
 

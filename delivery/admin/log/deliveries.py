@@ -111,11 +111,13 @@ class DeliveryAdmin(BodyAdmin):
                 f"format must be one of {', '.join(export.EXPORT_FORMATS)}."
             )
         now = timezone.now()
-        whole = build_explorer(params, now).query
-        rows = (
-            checked_deliveries(params) if "id" in params else export.iter_matching_deliveries(whole)
-        )
-        return export.export_response(rows, form, now)
+        if "id" in params:
+            rows, about = checked_deliveries(params), f"{len(params.getlist('id'))} selected"
+        else:
+            explorer = build_explorer(params, now)
+            rows = export.iter_matching_deliveries(explorer.query)
+            about = str(explorer.search)
+        return export.export_response(rows, form, now, about=about)
 
     def page_context(self, request, row, *, shows_bodies, **extra):
         now, may = timezone.now(), self.has_deliver_again_permission(request)

@@ -11,13 +11,14 @@ from django.urls import reverse
 
 from delivery.log import detail, querysets
 from delivery.log.curl import build_curl_command, secret_variable_name
-from delivery.log.detail import DeliveryAttempt, DeliveryDetail, parse_json_or_text
+from delivery.log.detail import DeliveryAttempt, DeliveryDetail
 from delivery.log.field_trace import SAME, FieldTrace, trace_fields
 from delivery.log.timeline import AttemptComparison, TimelineEntry, build_timeline, compare_attempts
 from delivery.models import Attempt, Delivery
 from delivery.outbound import client
 from delivery.status.deliveries import describe_delivery, status_chip
 from delivery.status.status_text import StatusText
+from integrations.formats.json_values import parse_json_or_text
 
 MAX_TRACED_FIELDS = 400
 

@@ -12,10 +12,10 @@ from delivery.admin.filters import EventNameFilter, EventTypeFilter, SourceFilte
 from delivery.admin.keyset import BodyAdmin, json_attachment, parse_integer
 from delivery.admin.page_urls import PageUrlsMixin
 from delivery.log import absences, body_access, detail, profiles, querysets
-from delivery.log.detail import parse_json_or_text
 from delivery.log.rejections import mark_wrong_line
 from delivery.models import Event, Rejection
 from delivery.status.deliveries import status_chip
+from integrations.formats.json_values import parse_json_or_text
 from integrations.formatting import ago
 
 PROFILE_PAGE_SIZE = 50

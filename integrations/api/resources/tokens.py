@@ -51,7 +51,7 @@ class TokenView(ManagementAPIView):
         token = ApiToken.objects.select_related("user").filter(pk=pk).first()
         if token is None:
             raise Http404(f"There is no token {pk}.")
-        tokens.revoke_token(token)
+        tokens.revoke_token(token, by=request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

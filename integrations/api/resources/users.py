@@ -1,5 +1,6 @@
 """Users: `/v1/admin/users`."""
 
+from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -16,6 +17,8 @@ from integrations.api.schema import (
     ErrorSerializer,
     page_serializer,
 )
+from integrations.models import ApiToken
+from integrations.roles import scopes_include, scopes_of_role
 
 
 class UsersView(ManagementAPIView):
@@ -40,10 +43,33 @@ class UsersView(ManagementAPIView):
     def post(self, request):
         """Create a user with one role or none. A password is generated if none is given."""
         wanted = validate_body(request, serializers.UserInputSerializer)
+        check_token_may_give(request.auth, wanted)
         user, password = users.create_user(wanted)
         once = {} if "password" in wanted else {"password": password}
         answer = {**representation.serialize_user(user), **once}
         return Response(answer, status=status.HTTP_201_CREATED, headers=etag_header(user))
+
+
+def check_token_may_give(token, wanted):
+    """Raise PermissionDenied for a role that may do more than the calling API token."""
+    if not isinstance(token, ApiToken):
+        return
+    needed = scopes_of_role(wanted.get("role"))
+    above = [each for each in needed if not scopes_include(token.scopes, each)]
+    if above:
+        raise PermissionDenied(
+            f"The role {wanted['role']} may do more than your token, which lacks: "
+            f"{', '.join(above)}."
+        )
+
+
+def check_token_may_take_over(token, wanted):
+    """Raise PermissionDenied for a change that would let the token's holder log in as the user."""
+    given = [name for name in ("password", "email") if name in wanted]
+    if given and isinstance(token, ApiToken):
+        raise PermissionDenied(
+            f"An API token cannot change: {', '.join(given)}. Use the access token of a login."
+        )
 
 
 class UserView(ManagementAPIView):
@@ -63,8 +89,14 @@ class UserView(ManagementAPIView):
         responses={200: serializers.UserSerializer, 409: ErrorSerializer, 412: ErrorSerializer},
     )
     def patch(self, request, pk):
-        """Change the given fields of a user. A new password ends the user's logins."""
+        """Change the given fields of a user. A new password ends the user's logins.
+
+        An API token cannot change a password or an email address; log in for that. To change your
+        own password, send the current one as well.
+        """
         wanted = validate_body(request, serializers.UserChangeSerializer)
+        check_token_may_give(request.auth, wanted)
+        check_token_may_take_over(request.auth, wanted)
         with lock_for_change(request, users.users_with_groups(), pk) as user:
             users.change_user(user, wanted, by=request.user)
         user = users.users_with_groups().get(pk=pk)

@@ -34,6 +34,7 @@ HARMLESS = {
     "auth_refresh_create",
     "auth_logout_create",
 }
+EXPORTS = {"deliveries_export_list"}  # recorded, because much leaves with one call
 KEYLESS = {"auth_login_create", "auth_refresh_create", "auth_logout_create"}
 
 
@@ -112,7 +113,7 @@ def test_each_post_that_comes_again_is_answered_as_the_first_time(made):
 
 def test_each_change_is_in_the_audit_log_and_nothing_else_is(made):
     for each in made:
-        changes = each.method != "GET" and each.name not in HARMLESS
+        changes = each.method != "GET" and each.name not in HARMLESS or each.name in EXPORTS
         assert bool(each.recorded) is changes, (each.name, each.recorded)
 
 

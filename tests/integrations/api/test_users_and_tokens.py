@@ -10,11 +10,13 @@ from django.utils import timezone
 
 from integrations.access import audit
 from integrations.models import ApiToken, AuditEntry, digest
+from integrations.roles import ROLES, SCOPES, scopes_include, scopes_of_role
 from tests.conftest import make_api_caller
 from tests.support.factories import make_token, make_user
 
 pytestmark = pytest.mark.django_db
 
+LOGIN = "/v1/admin/auth/login"
 USERS, TOKENS, AUDIT = "/v1/admin/users", "/v1/admin/tokens", "/v1/admin/audit-log"
 
 
@@ -26,6 +28,14 @@ def boss():
 @pytest.fixture
 def api(client, boss):
     return make_api_caller(client, make_token(boss))
+
+
+@pytest.fixture
+def logged_in(client, boss):
+    """As `api`, with the access token of a login."""
+    names = {"username": "boss", "password": "secret"}
+    tokens = client.post(f"{LOGIN}", names, content_type="application/json").json()
+    return make_api_caller(client, tokens["access_token"])
 
 
 def refused(answer):
@@ -95,13 +105,57 @@ def test_only_what_is_given_is_changed(api):
     assert (shown["role"], shown["name"]) == (None, "Ada")
 
 
-def test_a_new_password_counts_and_is_not_in_the_audit_log(api):
+def test_a_new_password_counts_and_is_not_in_the_audit_log(logged_in):
     user = make_user("ada", role="source_viewer")
-    api("PATCH", f"{USERS}/{user.pk}", {"password": "correct-horse-5b1"})
+    logged_in("PATCH", f"{USERS}/{user.pk}", {"password": "correct-horse-5b1"})
     user.refresh_from_db()
     assert user.check_password("correct-horse-5b1")
     changes = AuditEntry.objects.get(action="user.updated").changes
     assert changes == {"password": {"old": "***", "new": "***"}}
+
+
+@pytest.mark.parametrize(
+    "change", [{"password": "correct-horse-5b1"}, {"email": "eve@example.com"}]
+)
+@pytest.mark.parametrize("name", ["ada", "boss"])
+def test_a_token_takes_over_no_account(api, name, change):
+    make_user("ada", role="source_viewer")
+    user = User.objects.get(username=name)
+    status, body = api("PATCH", f"{USERS}/{user.pk}", change)
+    assert status == 403
+    assert f"cannot change: {next(iter(change))}" in body["error"]["message"]
+    user.refresh_from_db()
+    assert user.check_password("secret")
+    assert user.email == ""
+
+
+def test_ones_own_password_needs_the_current_one(logged_in, boss):
+    address, new = f"{USERS}/{boss.pk}", {"password": "correct-horse-5b1"}
+    assert refused(logged_in("PATCH", address, new)) == (
+        422, "VALIDATION_FAILED", {"current_password": "Required to change your own password."},
+    )  # fmt: skip
+    wrong = {**new, "current_password": "guess"}
+    assert refused(logged_in("PATCH", address, wrong))[2] == {"current_password": "Wrong."}
+    assert logged_in("PATCH", address, {**new, "current_password": "secret"})[0] == 200
+    boss.refresh_from_db()
+    assert boss.check_password("correct-horse-5b1")
+
+
+@pytest.mark.parametrize("scope", sorted(SCOPES))
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_token_gives_no_role_above_its_scopes(client, boss, scope, method):
+    ada = make_user("ada", role="source_viewer")
+    scopes = ["users:write", scope]
+    call = make_api_caller(client, make_token(boss, scopes=scopes))
+    for role in ROLES:
+        if method == "POST":
+            status, body = call("POST", USERS, {"username": f"new-{role}", "role": role})
+        else:
+            status, body = call("PATCH", f"{USERS}/{ada.pk}", {"role": role})
+        may = all(scopes_include(scopes, each) for each in scopes_of_role(role))
+        assert (status in (200, 201)) is may, (role, body)
+        assert (status == 403) is not may
+        assert User.objects.filter(username=f"new-{role}").exists() is (may and method == "POST")
 
 
 def test_who_is_deactivated_gets_in_no_more_and_stays_listed(client, api, rf):
