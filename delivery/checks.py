@@ -10,6 +10,8 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+MIN_SECRET_KEY_CHARS = 32
+
 
 @register()
 def check_alert_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -28,6 +30,65 @@ def check_allowed_networks(**kwargs: Any) -> list[CheckMessage]:
         for each in settings.ALLOWED_NETWORKS
         if not _is_network(each)
     ]
+
+
+@register()
+def check_server_settings(**kwargs: Any) -> list[CheckMessage]:
+    return [*_check_secret_key(), *_check_counts(), *_check_proxies(), *_check_debug()]
+
+
+def _check_secret_key() -> list[CheckMessage]:
+    if len(settings.SECRET_KEY) >= MIN_SECRET_KEY_CHARS:
+        return []
+    message = f"SECRET_KEY has {len(settings.SECRET_KEY)} characters, so it could be guessed."
+    hint = (
+        f"Use {MIN_SECRET_KEY_CHARS} or more random characters: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    )
+    return [Error(message, hint=hint, id="penstock.E018")]
+
+
+def _check_counts() -> list[CheckMessage]:
+    counts = {
+        "PENSTOCK_WEB_WORKERS": settings.WEB_WORKERS,
+        "PENSTOCK_WEB_THREADS": settings.WEB_THREADS,
+        "PENSTOCK_CLUSTER_WORKERS": settings.CLUSTER_WORKERS,
+        "PENSTOCK_LANES_PER_WORKER": settings.LANES_PER_WORKER,
+        "PENSTOCK_BATCH_SIZE": settings.BATCH_SIZE,
+        "PENSTOCK_MAX_REQUEST_BYTES": settings.MAX_REQUEST_BYTES,
+        "PENSTOCK_MAX_MESSAGE_BYTES": settings.MAX_MESSAGE_BYTES,
+        "PENSTOCK_MAX_BATCH_MESSAGES": settings.MAX_BATCH_MESSAGES,
+        "PENSTOCK_ACCESS_TOKEN_TTL": settings.ACCESS_TOKEN_TTL,
+        "PENSTOCK_REFRESH_TOKEN_TTL": settings.REFRESH_TOKEN_TTL,
+    }
+    hint = "Remove it from .env and the environment to use the default; see .env.example."
+    return [
+        Error(f"{name} is {value}; it must be 1 or more.", hint=hint, id="penstock.E019")
+        for name, value in counts.items()
+        if value < 1
+    ]
+
+
+def _check_proxies() -> list[CheckMessage]:
+    hint = "Write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16,fd00::/8."
+    return [
+        Error(
+            f"PENSTOCK_TRUSTED_PROXIES holds {each!r}, which is not an address or a network.",
+            hint=hint,
+            id="penstock.E020",
+        )
+        for each in settings.TRUSTED_PROXIES
+        if not _is_network(each)
+    ]
+
+
+def _check_debug() -> list[CheckMessage]:
+    host = settings.WEB_BIND.rpartition(":")[0].strip("[]")
+    if not settings.DEBUG or host in ("localhost", "127.0.0.1", "::1"):
+        return []
+    message = "DEBUG is on, so that error pages show code and settings to anyone on the network."
+    hint = "Remove DEBUG from .env, or listen on 127.0.0.1 only."
+    return [Error(message, hint=hint, id="penstock.E021")]
 
 
 @register()

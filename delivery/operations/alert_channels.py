@@ -14,6 +14,7 @@ from django.core.mail import send_mail
 from delivery.models import Incident
 from delivery.operations.alerts import IncidentKind
 from delivery.outbound import client
+from integrations.access import audit
 from integrations.destination import Request, raise_for_status
 from integrations.errors import DestinationError
 
@@ -69,6 +70,7 @@ def send_test_alert(now: datetime) -> dict[str, str]:
             results[channel.name] = ""
         except (OSError, smtplib.SMTPException, DestinationError) as error:
             results[channel.name] = f"{type(error).__name__}: {error}"
+    audit.record("incident.test_sent", "a test alert", {}, results)
     return results
 
 

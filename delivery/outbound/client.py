@@ -1,6 +1,7 @@
 """The HTTP client for vendors; no other module opens a connection to a vendor."""
 
 import http.client
+import logging
 import math
 import socket
 import threading
@@ -8,9 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -21,15 +22,21 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from delivery.outbound.addresses import resolve_allowed_addresses
 from integrations.destination import Request, Response
 from integrations.errors import VendorUnavailable
+from integrations.formats.times import parse_date
 
 CONNECT_TIMEOUT = 3.05  # seconds
 READ_TIMEOUT = 10.0  # seconds between two bytes
 TOTAL_TIMEOUT = 15.0  # seconds for the whole exchange; leases.LEASE_DURATION must outlast it
 MAX_RESPONSE_BYTES = 65_536  # bytes of a response body that are read and stored
+MAX_HEADER_CHARS = 1_024  # characters of a response header's value that are stored
+MAX_HEADERS_CHARS = 32_768  # characters of all response headers that are stored
 POOL_CONNECTIONS = 32  # connections to one host that are kept open
 USER_AGENT = "Penstock/0.1"
 
 
+CUT_HEADERS_NOTE = "(Penstock)"  # stands for the name of a header that no vendor can send
+
+logger = logging.getLogger(__name__)
 _thread = threading.local()  # .connections: opened or reused by this thread's exchange
 
 
@@ -180,24 +187,46 @@ def send_request(request: Request, session: Session, *, total: float = TOTAL_TIM
         if time.monotonic() - started >= total:
             raise VendorUnavailable(f"No complete response within {total:.0f} s.") from error
         raise VendorUnavailable(_describe_error(error)) from error
+    except Exception as error:
+        # Whatever a vendor sends must leave an attempt in the log, and the lane alive.
+        logger.exception("The response of %s cannot be read", urlsplit(request.url).hostname)
+        raise VendorUnavailable(f"The response cannot be read: {_describe_error(error)}") from error
     return Response(
         status=answer.status_code,
-        headers=dict(answer.headers),
+        headers=_bound_headers(answer.headers),
         body=body,
         retry_after=parse_retry_after(answer.headers, now=datetime.now(UTC)),
     )
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return the seconds of Retry-After (seconds or an HTTP date); None when it is unreadable."""
+    """Return the seconds of Retry-After (seconds or an HTTP date); None when it is unreadable.
+
+    Of several, which the HTTP library joins with commas, the longest number of seconds counts.
+    """
     asked = headers.get("Retry-After", "").strip()
     with suppress(ValueError):
-        return max(float(asked), 0.0) if math.isfinite(float(asked)) else None
-    try:
-        at = parsedate_to_datetime(asked)
-    except ValueError:
-        return None
-    return max((at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds(), 0.0)
+        seconds = max(float(each) for each in asked.split(","))
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+    with suppress(ValueError, OverflowError):
+        return max((parse_date(asked) - now).total_seconds(), 0.0)
+    return None
+
+
+def _bound_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with long values cut, and a note about those beyond MAX_HEADERS_CHARS."""
+    kept: dict[str, str] = {}
+    left = MAX_HEADERS_CHARS
+    for name, value in headers.items():
+        if len(value) > MAX_HEADER_CHARS:
+            value = f"{value[:MAX_HEADER_CHARS]}… (cut; it has {len(value):,} characters)"
+        left -= len(name) + len(value)
+        if left < 0:
+            break
+        kept[name] = value
+    if cut := len(headers) - len(kept):
+        kept[CUT_HEADERS_NOTE] = f"{cut} further headers are not stored, because all are too long."
+    return kept
 
 
 def _read_body_start(answer: requests.Response) -> str:
