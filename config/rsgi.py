@@ -11,7 +11,6 @@ https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md descri
 import asyncio
 import json
 import os
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from io import BytesIO
@@ -23,16 +22,13 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_started
 from django.http.response import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import set_script_prefix
-from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
+from granian.rsgi import HTTPProtocol, Scope
 
 from config import timeouts
 from config.request_bodies import BodyRefused, Environ, HeldBytes, RequestBody
+from config.streams import list_headers, send_stream
 
-STALL_SECONDS = 30.0  # seconds that a streamed response waits for its reader
-STREAM_BLOCK_BYTES = 65_536  # parts of a streamed response are joined to about this size
 MAX_STREAMS = 8  # streamed responses that a process sends at once; further ones wait
-
-Headers = list[tuple[str, str]]
 
 
 class Application:
@@ -52,7 +48,9 @@ class Application:
             environ["wsgi.input"] = BytesIO(await body.read())
             stream = await loop.run_in_executor(self.threads, self.answer, environ, protocol)
             if stream is not None:
-                await loop.run_in_executor(self.streams, send_stream, stream, protocol, loop)
+                await loop.run_in_executor(
+                    self.streams, send_stream, stream, environ, protocol, loop
+                )
         except BodyRefused as refusal:
             refuse(refusal, environ["PATH_INFO"], protocol)
         finally:
@@ -113,49 +111,11 @@ def build_environ(scope: Scope) -> Environ:
     return environ
 
 
-def list_headers(response: HttpResponseBase) -> Headers:
-    cookies = (("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values())
-    return [*response.items(), *cookies]
-
-
 def whole_file(response: HttpResponseBase) -> str | None:
     """Return the path of a file that the response sends whole, or None."""
     file = getattr(response, "file_to_stream", None)
     name = getattr(file, "name", None)
     return name if isinstance(name, str) else None
-
-
-def send_stream(
-    response: StreamingHttpResponse, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop
-) -> None:
-    """Send a streamed response, and give up when its reader stalls. Runs on a thread."""
-
-    async def send(block: bytes) -> None:
-        await transport.send_bytes(block)
-
-    with closing(response):
-        transport = protocol.response_stream(response.status_code, list_headers(response))
-        for block in join_parts(response):
-            sending = asyncio.run_coroutine_threadsafe(send(block), loop)
-            try:
-                sending.result(STALL_SECONDS)
-            except TimeoutError:
-                sending.cancel()
-                return
-            except ProtocolClosed:  # the reader is gone
-                return
-
-
-def join_parts(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Join parts into blocks, because sending has a cost for each block."""
-    block = bytearray()
-    for part in parts:
-        block += part
-        if len(block) >= STREAM_BLOCK_BYTES:
-            yield bytes(block)
-            block.clear()
-    if block:
-        yield bytes(block)
 
 
 def refuse(refusal: BodyRefused, path: str, protocol: HTTPProtocol) -> None:

@@ -57,12 +57,19 @@ class Server:
         with self.connect(data) as wire:
             if end:
                 wire.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: wire.recv(65_536), b""))
+            return read_all(wire)
 
     def megabytes(self):
         """Return the memory of all its processes."""
         main = psutil.Process(self.process.pid)
         return sum(each.memory_info().rss for each in main.children(recursive=True)) / 1e6
+
+    def connections(self):
+        """Return how many connections its workers hold."""
+        workers = psutil.Process(self.process.pid).children(recursive=True)
+        return sum(
+            each.status == "ESTABLISHED" for one in workers for each in one.net_connections()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,10 @@ def running(url, application):
     finally:
         process.terminate()
         process.wait(60)
+
+
+def read_all(wire):
+    return b"".join(iter(lambda: wire.recv(65_536), b""))
 
 
 def chunks(*parts):
@@ -267,3 +278,26 @@ def test_a_static_file_is_sent_whole_and_in_ranges(server):
     assert (status, part) == (206, whole[10:20])
     status, headers, none = server.ask("HEAD", path)
     assert (status, headers["Content-Length"], none) == (200, str(len(whole)), b"")
+
+
+def test_a_stream_that_fails_is_not_taken_for_complete(server):
+    with pytest.raises(http.client.HTTPException):
+        server.ask("GET", "/failing-stream")
+
+
+def test_readers_that_stall_do_not_stop_others_and_get_no_whole_response(server):
+    get = b"GET /long-stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    before = server.megabytes()
+    stalled = [server.connect(get) for _ in range(8)]
+    try:
+        assert server.ask("GET", "/healthz")[0] == 200
+        _, _, rows = server.ask("GET", "/long-stream")
+        assert rows.endswith(b"the last row")
+        assert server.megabytes() - before < 100  # 8 whole responses are 152
+        eventually(lambda: server.connections() == 0, 60.0)
+        for wire in stalled:
+            with suppress(ConnectionResetError):
+                assert b"the last row" not in read_all(wire)
+    finally:
+        for wire in stalled:
+            wire.close()
