@@ -128,8 +128,8 @@ def running_server(folder: Path) -> Iterator[str]:
     )
     processes.manage(env, "shell", "-c", PREPARE_SCRIPT)
     command = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "config.wsgi:application"),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *(sys.executable, "-m", "granian", "--interface", "rsgi", "config.rsgi:application"),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--loop", "asyncio"),
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=ROOT, env=env, **quiet)

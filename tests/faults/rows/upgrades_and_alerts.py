@@ -230,8 +230,8 @@ def new_web(old: Stage) -> Iterator[Environment]:
     env = old.env | {"PENSTOCK_WEB_BIND": f"127.0.0.1:{find_free_port()}"}
     host, _, port = env["PENSTOCK_WEB_BIND"].partition(":")
     command = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", port),
-        "config.wsgi:application",
+        *(sys.executable, "-m", "granian", "--interface", "rsgi", "--loop", "asyncio"),
+        *("--host", host, "--port", port, "config.rsgi:application"),
     ]
     web = subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
