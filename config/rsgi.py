@@ -11,9 +11,12 @@ https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md descri
 import asyncio
 import json
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from io import BytesIO
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import django
@@ -28,25 +31,41 @@ from config import timeouts
 from config.request_bodies import BodyRefused, Environ, HeldBytes, RequestBody
 from config.streams import list_headers, send_stream
 
+TIDY_SECONDS = 0.1  # seconds that an answered request may wait for its end
 MAX_STREAMS = 8  # streamed responses that a process sends at once; further ones wait
 
 
+Answered = asyncio.Future[StreamingHttpResponse | None]
+Request = tuple[Environ, HTTPProtocol, Answered]
+
+
 class Application:
-    """Answers requests with Django on WEB_THREADS threads."""
+    """Answers requests with Django on WEB_THREADS threads.
+
+    A thread sends the response itself. The event loop, which must end the request's coroutine, is
+    not woken for that, because waking it costs more than the rest of this module: the coroutine
+    ends when the next request arrives, or a little later.
+    """
 
     def __init__(self) -> None:
         self.django = DjangoHandler()
-        self.threads = ThreadPoolExecutor(settings.WEB_THREADS, "request")
-        self.streams = ThreadPoolExecutor(MAX_STREAMS, "stream")
         self.held = HeldBytes()
+        self.requests: SimpleQueue[Request] = SimpleQueue()
+        self.answered: deque[Answered] = deque()
+        self.unanswered = 0  # requests; only the event loop changes it
+        self.is_tidying = False  # whether the event loop will call `tidy`
+        self.streams = ThreadPoolExecutor(MAX_STREAMS, "stream")
+        for number in range(settings.WEB_THREADS):
+            Thread(target=self.run_thread, name=f"request-{number}", daemon=True).start()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        self.end_answered()
         loop = asyncio.get_running_loop()
         environ = build_environ(scope)
         body = RequestBody(environ, protocol, self.held)
         try:
             environ["wsgi.input"] = BytesIO(await body.read())
-            stream = await loop.run_in_executor(self.threads, self.answer, environ, protocol)
+            stream = await self.wait_for_answer(environ, protocol, loop)
             if stream is not None:
                 await loop.run_in_executor(
                     self.streams, send_stream, stream, environ, protocol, loop
@@ -55,6 +74,47 @@ class Application:
             refuse(refusal, environ["PATH_INFO"], protocol)
         finally:
             body.release()
+
+    async def wait_for_answer(
+        self, environ: Environ, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop
+    ) -> StreamingHttpResponse | None:
+        answered: Answered = loop.create_future()
+        self.unanswered += 1
+        self.requests.put((environ, protocol, answered))
+        if not self.is_tidying:
+            self.is_tidying = True
+            loop.call_later(TIDY_SECONDS, self.tidy, loop)
+        try:
+            return await answered
+        finally:
+            self.unanswered -= 1
+
+    def tidy(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what is answered, again and again until no request is unanswered."""
+        self.end_answered()
+        self.is_tidying = self.unanswered > 0
+        if self.is_tidying:
+            loop.call_later(TIDY_SECONDS, self.tidy, loop)
+
+    def end_answered(self) -> None:
+        while self.answered:
+            answered = self.answered.popleft()
+            if not answered.done():  # it is cancelled when the server stops at once
+                answered.set_result(None)
+
+    def run_thread(self) -> None:
+        while True:
+            environ, protocol, answered = self.requests.get()
+            loop = answered.get_loop()
+            try:
+                stream = self.answer(environ, protocol)
+            except Exception as error:  # granian logs it
+                loop.call_soon_threadsafe(answered.set_exception, error)
+                continue
+            if stream is None:
+                self.answered.append(answered)
+            else:
+                loop.call_soon_threadsafe(answered.set_result, stream)
 
     def answer(self, environ: Environ, protocol: HTTPProtocol) -> StreamingHttpResponse | None:
         """Answer a request, or return its response if that must be streamed. Runs on a thread."""
