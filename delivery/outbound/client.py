@@ -2,7 +2,7 @@
 
 import http.client
 import logging
-import math
+import re
 import socket
 import threading
 import time
@@ -22,6 +22,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from delivery.outbound.addresses import resolve_allowed_addresses
 from integrations.destination import Request, Response
 from integrations.errors import VendorUnavailable
+from integrations.formats.storable_text import storable_text
 from integrations.formats.times import parse_date
 
 CONNECT_TIMEOUT = 3.05  # seconds
@@ -30,11 +31,13 @@ TOTAL_TIMEOUT = 15.0  # seconds for the whole exchange; leases.LEASE_DURATION mu
 MAX_RESPONSE_BYTES = 65_536  # bytes of a response body that are read and stored
 MAX_HEADER_CHARS = 1_024  # characters of a response header's value that are stored
 MAX_HEADERS_CHARS = 32_768  # characters of all response headers that are stored
+MAX_CAUSE_CHARS = 300  # characters of an error's text, which can quote what the vendor sent
 POOL_CONNECTIONS = 32  # connections to one host that are kept open
 USER_AGENT = "Penstock/0.1"
-
-
-CUT_HEADERS_NOTE = "(Penstock)"  # stands for the name of a header that no vendor can send
+# Stands among the headers of a response for what was cut. No vendor can send it, because the name
+# of a header that is read never contains a space.
+CUT_NOTE = "(cut by Penstock)"
+SECONDS = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 logger = logging.getLogger(__name__)
 _thread = threading.local()  # .connections: opened or reused by this thread's exchange
@@ -68,6 +71,10 @@ class _HTTPResponse(http.client.HTTPResponse):
         finally:
             if isinstance(self.fp, _ResponseHead):
                 self.fp = file
+        if self.status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
+            # They end with their head (RFC 9112 §6.3), also if it announces a chunked body, for
+            # which http.client would wait.
+            self.chunked, self.length = False, 0
 
     def _read_status(self) -> tuple[str, int, str]:
         """Report every 1xx status as 100, because http.client skips only 100.
@@ -134,6 +141,11 @@ def _shut_down(connections: list[_Connection]) -> None:
                 wire.shutdown(socket.SHUT_RDWR)
 
 
+class _Session(Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Ignore Location: requests would read the whole body first, and fail on odd URLs."""
+
+
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -146,7 +158,7 @@ class _Adapter(HTTPAdapter):
 
 def new_session() -> Session:
     """Return a session that keeps connections open and ignores ~/.netrc and proxy variables."""
-    session = Session()
+    session = _Session()
     session.trust_env = False
     session.headers.clear()
     # Installations of one vendor share the session; a cookie of one must not reach another.
@@ -161,14 +173,14 @@ def build_headers(request: Request) -> dict[str, str]:
     return {"User-Agent": USER_AGENT, **request.headers}
 
 
-def send_request(request: Request, session: Session, *, total: float = TOTAL_TIMEOUT) -> Response:
+def send_request(request: Request, session: Session, *, total: float | None = None) -> Response:
     """Make one exchange and return the response, whatever its status. Redirects are not followed.
 
-    total  time limit (s) of the exchange, even while bytes still arrive
+    total  time limit (s) of the exchange, even while bytes still arrive; TOTAL_TIMEOUT when None
 
     Raises VendorUnavailable when no complete response arrived: DNS, connection, timeout or reset.
     """
-    started = time.monotonic()
+    started, total = time.monotonic(), total or TOTAL_TIMEOUT
     try:
         with _deadline(total):
             answer = session.request(
@@ -182,59 +194,76 @@ def send_request(request: Request, session: Session, *, total: float = TOTAL_TIM
             )
             body = _read_body_start(answer)
         if time.monotonic() - started >= total:  # aborted in a body without Content-Length
-            raise VendorUnavailable(f"No complete response within {total:.0f} s.")
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        if time.monotonic() - started >= total:
-            raise VendorUnavailable(f"No complete response within {total:.0f} s.") from error
-        raise VendorUnavailable(_describe_error(error)) from error
+            raise TimeoutError
+        return _build_response(answer, body)
     except Exception as error:
         # Whatever a vendor sends must leave an attempt in the log, and the lane alive.
+        if time.monotonic() - started >= total:
+            raise VendorUnavailable(f"No complete response within {total:g} s.") from error
+        if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | OSError):
+            raise VendorUnavailable(_describe_error(error)) from error
         logger.exception("The response of %s cannot be read", urlsplit(request.url).hostname)
         raise VendorUnavailable(f"The response cannot be read: {_describe_error(error)}") from error
-    return Response(
-        status=answer.status_code,
-        headers=_bound_headers(answer.headers),
-        body=body,
-        retry_after=parse_retry_after(answer.headers, now=datetime.now(UTC)),
-    )
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """Return the seconds of Retry-After (seconds or an HTTP date); None when it is unreadable.
 
-    Of several, which the HTTP library joins with commas, the longest number of seconds counts.
+    Of several, which the HTTP library joins with commas, the longest counts. A number of seconds
+    can be too large for a float, and is then infinite.
     """
-    asked = headers.get("Retry-After", "").strip()
+    asked = headers.get("Retry-After", "")[:MAX_HEADER_CHARS]
+    # A date contains a comma too, but is readable without the weekday in front of it.
+    found = [_read_retry_after(each.strip(), now) for each in (asked, *asked.split(","))]
+    return max((each for each in found if each is not None), default=None)
+
+
+def _read_retry_after(text: str, now: datetime) -> float | None:
+    if SECONDS.fullmatch(text):
+        return max(float(text), 0.0)
     with suppress(ValueError):
-        seconds = max(float(each) for each in asked.split(","))
-        return max(seconds, 0.0) if math.isfinite(seconds) else None
-    with suppress(ValueError, OverflowError):
-        return max((parse_date(asked) - now).total_seconds(), 0.0)
+        return max((parse_date(text) - now).total_seconds(), 0.0)
     return None
 
 
+def _build_response(answer: requests.Response, body: bytes) -> Response:
+    headers = _bound_headers(answer.headers)
+    notes = []
+    if dropped := len(answer.headers) - len(headers):
+        notes.append(
+            f"{dropped} headers are not stored, because all of them are too long together."
+        )
+    if len(body) > MAX_RESPONSE_BYTES:
+        notes.append(f"Only the first {MAX_RESPONSE_BYTES:,} bytes of the body are stored.")
+    if notes:
+        headers[CUT_NOTE] = " ".join(notes)
+    return Response(
+        status=answer.status_code,
+        headers=headers,
+        body=storable_text(str(body[:MAX_RESPONSE_BYTES], "utf-8", "replace")),
+        retry_after=parse_retry_after(answer.headers, now=datetime.now(UTC)),
+    )
+
+
 def _bound_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with long values cut, and a note about those beyond MAX_HEADERS_CHARS."""
+    """Return the headers with long values cut, and without those beyond MAX_HEADERS_CHARS."""
     kept: dict[str, str] = {}
     left = MAX_HEADERS_CHARS
     for name, value in headers.items():
-        if len(value) > MAX_HEADER_CHARS:
-            value = f"{value[:MAX_HEADER_CHARS]}… (cut; it has {len(value):,} characters)"
-        left -= len(name) + len(value)
-        if left < 0:
-            break
-        kept[name] = value
-    if cut := len(headers) - len(kept):
-        kept[CUT_HEADERS_NOTE] = f"{cut} further headers are not stored, because all are too long."
+        text = storable_text(value, MAX_HEADER_CHARS)
+        if (size := len(name) + len(text)) <= left:
+            kept[name], left = text, left - size
     return kept
 
 
-def _read_body_start(answer: requests.Response) -> str:
-    """Return the start of the body as text; a connection with unread bytes is closed."""
+def _read_body_start(answer: requests.Response) -> bytes:
+    """Return the start of the body; a connection with unread bytes is closed.
+
+    One byte more than MAX_RESPONSE_BYTES is read, which tells whether the body goes on.
+    """
     with answer:
-        body = answer.raw.read(MAX_RESPONSE_BYTES, decode_content=True)
-    # PostgreSQL cannot store NUL.
-    return str(body, "utf-8", "replace").replace("\x00", "�")
+        body: bytes = answer.raw.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
+    return body
 
 
 def _describe_error(error: Exception) -> str:
@@ -242,8 +271,8 @@ def _describe_error(error: Exception) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return f"No connection within {CONNECT_TIMEOUT} s."
     if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
-        return f"No response within {READ_TIMEOUT:.0f} s."
+        return f"No response within {READ_TIMEOUT:g} s."
     cause: BaseException = error
     while cause.__context__ is not None:
         cause = cause.__context__
-    return f"{type(cause).__name__}: {cause}"
+    return storable_text(f"{type(cause).__name__}: {cause}", MAX_CAUSE_CHARS)

@@ -12,10 +12,11 @@ from django.utils import timezone
 from delivery.outbound import client
 from delivery.transform.guard import DestinationCodeError, guarded_destination
 from delivery.worker.lane_threads import yielding_worker
-from delivery.worker.results import AttemptRecord
+from delivery.worker.results import MAX_ERROR_CHARS, AttemptRecord
 from integrations.destination import Destination, Request, Response
 from integrations.encryption import mask_secrets
 from integrations.errors import DestinationError
+from integrations.formats.storable_text import storable_text
 
 AttemptError = DestinationError | DestinationCodeError
 
@@ -47,9 +48,7 @@ def make_attempt(
     response, error = None, None
     try:
         with yielding_worker():
-            response = client.send_request(
-                request, session, **({} if total is None else {"total": total})
-            )
+            response = client.send_request(request, session, total=total)
         with guarded_destination(destination):
             destination.judge(response)
     except (DestinationError, DestinationCodeError) as raised:
@@ -82,8 +81,8 @@ def attempt_record(
 ) -> AttemptRecord:
     """Return an attempt as the log stores it, with secrets masked."""
 
-    def safe(text: str) -> str:
-        return mask_secrets(text, secrets)
+    def safe(text: str, limit: int | None = None) -> str:
+        return storable_text(mask_secrets(text, secrets), limit)
 
     return AttemptRecord(
         started_at=started_at,
@@ -92,9 +91,9 @@ def attempt_record(
         url=safe(request.url),
         status=response.status if response else None,
         outcome=type(error).__name__ if error else "accepted",
-        error=safe(str(error or "")),
+        error=safe(str(error or ""), MAX_ERROR_CHARS),
         request_headers=safe(_json(client.build_headers(request))),
-        request_body=safe(request.body.decode()),
+        request_body=safe(str(request.body, "utf-8", "replace")),
         response_headers=safe(_json(response.headers if response else {})),
         response_body=safe(response.body if response else ""),
         items=items,

@@ -13,7 +13,12 @@ from delivery.lanes import routes
 from delivery.models import Delivery, Lane, give_up_days
 from delivery.outbound import retry
 from delivery.worker.backlog import QueuedDelivery
-from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
+from delivery.worker.results import (
+    MAX_ERROR_CHARS,
+    AttemptRecord,
+    DeliveryResult,
+    LaneState,
+)
 from integrations.encryption import mask_secrets
 from integrations.errors import (
     CredentialsRejected,
@@ -21,6 +26,7 @@ from integrations.errors import (
     VendorFailed,
     VendorUnavailable,
 )
+from integrations.formats.storable_text import storable_text
 from integrations.models import Installation
 
 State = Delivery.State
@@ -132,7 +138,7 @@ class BatchOutcome:
         self.lane_state = LaneState(
             failures=failures,
             due_at=now + timedelta(seconds=seconds),
-            last_error=self._masked(str(error)),
+            last_error=self._storable(str(error)),
         )
         for delivery_id in list(self._open):
             self._gave_up(delivery_id, error, now)
@@ -143,7 +149,7 @@ class BatchOutcome:
 
         error  given when the vendor rejected the credentials
         """
-        self.lane_state = LaneState(paused=True, last_error=self._masked(reason))
+        self.lane_state = LaneState(paused=True, last_error=self._storable(reason))
         self.record_fruitless(error)
 
     def mark_lane_up(self) -> None:
@@ -194,7 +200,7 @@ class BatchOutcome:
                 due_at=due_at,
                 failures=failures,
                 error=type(error).__name__ if error else "",
-                reason=self._masked(reason or str(error or "")),
+                reason=self._storable(reason or str(error or "")),
                 notes=msgspec.json.encode(notes).decode() if notes else "",
                 revision_id=self._revision_of(delivery_id),
             )
@@ -206,5 +212,5 @@ class BatchOutcome:
             return self.batch[delivery_id].revision_id
         return self.installation.revision_id
 
-    def _masked(self, text: str) -> str:
-        return mask_secrets(text, self.secrets)
+    def _storable(self, text: str) -> str:
+        return storable_text(mask_secrets(text, self.secrets), MAX_ERROR_CHARS)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+MAX_ERROR_CHARS = 2_000  # characters of an error's text; every delivery of a batch stores it
+
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRecord:

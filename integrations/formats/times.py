@@ -47,13 +47,17 @@ def parse_date(text: str) -> datetime:
     if len(text) > MAX_DATE_CHARS:
         raise ValueError("too long for a date")
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = _Spoken(text).read()
-    try:
+        at = _read_date(text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except OverflowError:
         raise ValueError(f"out of range: {text}") from None
+
+
+def _read_date(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return _Spoken(text).read()
 
 
 def clamp_time(moment: datetime) -> datetime:

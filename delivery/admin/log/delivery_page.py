@@ -33,21 +33,12 @@ class AttemptPanel:
     request_body: str
     response_headers: dict[str, str]
     response_body: str
+    cut_note: str
     curl: str
 
     @property
     def is_truncated(self) -> bool:
         return len(self.request_body) >= detail.MAX_BODY_CHARS
-
-    @property
-    def truncation_note(self) -> str:
-        """A note that the response body was truncated, or ""."""
-        if (
-            len(self.response_body) < client.MAX_RESPONSE_BYTES // 4
-        ):  # a character has at most four bytes
-            return ""
-        names = {name.lower(): value for name, value in self.response_headers.items()}
-        return describe_truncation(self.response_body, names.get("content-length", ""))
 
 
 def attempt_panel(sent: DeliveryAttempt) -> AttemptPanel | None:
@@ -55,7 +46,8 @@ def attempt_panel(sent: DeliveryAttempt) -> AttemptPanel | None:
     full, attempt = sent.attempt_body, sent.attempt
     if full is None:
         return None
-    headers = _headers(full.request_headers)
+    headers, answered = _headers(full.request_headers), _headers(full.response_headers)
+    cut_note = answered.pop(client.CUT_NOTE, "")
     vendor = attempt.installation.destination
     shell_variable = secret_variable_name(vendor.key, vendor.secret_keys)
     return AttemptPanel(
@@ -63,8 +55,9 @@ def attempt_panel(sent: DeliveryAttempt) -> AttemptPanel | None:
         sent.position_text,
         headers,
         sent.body[: detail.MAX_BODY_CHARS],
-        _headers(full.response_headers),
+        answered,
         full.response_body,
+        cut_note,
         build_curl_command(
             attempt.method,
             attempt.url,
@@ -73,14 +66,6 @@ def attempt_panel(sent: DeliveryAttempt) -> AttemptPanel | None:
             shell_variable=shell_variable,
         ),
     )
-
-
-def describe_truncation(body: str, length: str) -> str:
-    """Return how much of a response body was kept, or "" if all of it was."""
-    if len(body.encode()) < client.MAX_RESPONSE_BYTES:
-        return ""
-    of = f" of {int(length):,}" if length.isdecimal() else ""
-    return f"Truncated: only the first {client.MAX_RESPONSE_BYTES:,}{of} bytes were kept."
 
 
 def _headers(text: str) -> dict[str, str]:

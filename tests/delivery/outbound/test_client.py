@@ -1,5 +1,6 @@
 """send_request(): every call ends, with a response or with a named error."""
 
+import math
 import time
 from datetime import UTC, datetime
 
@@ -7,6 +8,8 @@ import pytest
 
 from delivery.outbound import client
 from delivery.outbound.client import (
+    CUT_NOTE,
+    MAX_HEADERS_CHARS,
     MAX_RESPONSE_BYTES,
     new_session,
     parse_retry_after,
@@ -23,6 +26,7 @@ from tests.faults.support.raw_vendor import (
 )
 from tests.support.fake_vendor import FakeVendor, reset_connection, respond_slowly
 
+BODY_NOTE = "Only the first 65,536 bytes of the body are stored."
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -50,9 +54,13 @@ def test_an_answer_comes_back_whatever_its_status(session):
     assert headers["User-Agent"].startswith("Penstock/")
 
 
-def test_redirects_are_not_followed(session):
-    with FakeVendor((302, {"Location": "/elsewhere"}, "")) as vendor:
-        assert ask(vendor, session).status == 302
+@pytest.mark.parametrize(
+    "location", ["/elsewhere", "http://[::1", "file:///etc/passwd", "http://\xff", "\x00"]
+)
+def test_a_redirect_is_not_followed_and_its_body_is_kept(session, location):
+    with FakeVendor((302, {"Location": location}, "Log in first")) as vendor:
+        answer = ask(vendor, session)
+    assert (answer.status, answer.body) == (302, "Log in first")
     assert len(vendor.received) == 1
 
 
@@ -109,22 +117,70 @@ def test_an_answer_that_drips_is_ended_at_the_deadline(session):
     assert time.monotonic() - started < 3  # without the deadline it would be 100 s
 
 
-def test_only_the_start_of_a_long_answer_is_kept(session):
-    with FakeVendor((200, {}, "x" * 3 * MAX_RESPONSE_BYTES)) as vendor:
-        assert len(ask(vendor, session).body) == MAX_RESPONSE_BYTES
+@pytest.mark.parametrize(("surplus", "notes"), [(0, []), (1, [BODY_NOTE]), (99_999, [BODY_NOTE])])
+def test_only_the_start_of_a_long_answer_is_kept_and_a_note_says_so(session, surplus, notes):
+    with FakeVendor((200, {}, "x" * (MAX_RESPONSE_BYTES + surplus))) as vendor:
+        answer = ask(vendor, session)
+        assert len(answer.body) == MAX_RESPONSE_BYTES
+        assert [value for name, value in answer.headers.items() if name == CUT_NOTE] == notes
         assert ask(vendor, session).body == "{}"
 
 
 def test_a_nul_in_an_answer_reaches_no_text(session):
-    with FakeVendor((200, {}, "a\x00b")) as vendor:
-        assert ask(vendor, session).body == "a�b"
+    with FakeVendor((200, {"X-Nul": "a\x00b"}, "a\x00b")) as vendor:
+        answer = ask(vendor, session)
+    assert (answer.headers["X-Nul"], answer.body) == ("a�b", "a�b")
+
+
+def test_a_long_header_is_cut_and_headers_beyond_all_measure_are_counted(session):
+    many = {f"X-{number:02}": "v" * 1_020 for number in range(40)}
+    with FakeVendor((200, {"X-Long": "v" * 5_000} | many, "{}")) as vendor:
+        headers = dict(ask(vendor, session).headers)
+    note = headers.pop(CUT_NOTE)
+    assert headers["X-Long"] == "v" * 1_024 + "… (cut; it has 5,000 characters)"
+    assert sum(map(len, [*headers, *headers.values()])) <= MAX_HEADERS_CHARS
+    assert "Content-Length" in headers  # it comes last and still fits
+    dropped = len(many.keys() - headers.keys())
+    assert dropped >= 8
+    assert note.startswith(f"{dropped} headers are not stored")
+
+
+def test_a_vendor_cannot_send_the_note_about_what_was_cut(session):
+    answer = f"HTTP/1.1 200 OK\r\n{CUT_NOTE}: nothing\r\nContent-Length: 0\r\n\r\n".encode()
+    with RawVendor(respond_with_bytes(answer, then_close=True)) as vendor:
+        assert CUT_NOTE not in ask(vendor, session).headers
+
+
+def test_the_text_of_an_error_is_short_and_has_no_nul(session):
+    with (
+        RawVendor(respond_with_bytes(b"x\x00" * 9_000 + b"\r\n", then_close=True)) as vendor,
+        pytest.raises(VendorUnavailable, match="BadStatusLine") as raised,
+    ):
+        ask(vendor, session)
+    assert len(str(raised.value)) < 400
+    assert "\x00" not in str(raised.value)
+
+
+def test_an_answer_that_cannot_be_read_is_an_unavailable_vendor_and_logged(
+    session, monkeypatch, caplog
+):
+    def fail(*args, **kwargs):
+        raise AssertionError("not foreseen")
+
+    monkeypatch.setattr(client, "parse_retry_after", fail)
+    with FakeVendor() as vendor, pytest.raises(VendorUnavailable, match=r"read: .*not foreseen"):
+        ask(vendor, session)
+    assert "AssertionError: not foreseen" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("asked", "wait"),
     [
         ("120", 120), ("1.5", 1.5), ("0", 0), ("-3", 0), ("", None), ("soon", None),
-        ("nan", None), ("inf", None),
+        ("nan", None), ("inf", None), ("1e5", None), ("1_0", None), ("9" * 400, math.inf),
+        ("60, 120", 120), ("120,60", 120), ("soon, 60", 60), ("nan, 60", 60), ("60, inf", 60),
+        ("Sat, 21 Nov 2026 12:01:00 GMT, 30", 60), ("90, Sat, 21 Nov 2026 12:01:00 GMT", 90),
+        ("Fri, 31 Dec 9999 23:59:60 GMT", None), ("," * 60_000, None),
         ("Sat, 21 Nov 2026 12:01:00 GMT", 60), ("Sat, 21 Nov 2026 11:00:00 GMT", 0),
     ],
 )  # fmt: skip
@@ -140,6 +196,15 @@ def test_a_hint_is_not_the_answer_and_the_next_answer_is_the_next_ones(session, 
 
     with RawVendor(respond_in_turn(hint, respond_with_status(202))) as vendor:
         assert [ask(vendor, session).status for _ in range(2)] == [201, 202]
+
+
+@pytest.mark.parametrize("code", [204, 304])
+@pytest.mark.parametrize("body", ["", "2\r\n{}\r\n0\r\n\r\n"])
+def test_an_answer_without_content_ends_with_its_head_whatever_that_announces(session, code, body):
+    answer = f"HTTP/1.1 {code} X\r\nTransfer-Encoding: chunked\r\n\r\n{body}".encode()
+    vendor = RawVendor(respond_in_turn(respond_with_bytes(answer), respond_with_status(201)))
+    with vendor:
+        assert [ask(vendor, session).status for _ in range(2)] == [code, 201]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +226,9 @@ def test_a_body_of_no_announced_length_that_drips_is_no_whole_answer(session):
             time.sleep(0.05)
 
     started = time.monotonic()
-    with RawVendor(dripping) as vendor, pytest.raises(VendorUnavailable, match="within"):
+    with (
+        RawVendor(dripping) as vendor,
+        pytest.raises(VendorUnavailable, match="^No complete response within 0.5 s"),
+    ):
         ask(vendor, session, total=0.5)
     assert time.monotonic() - started < 2.0
