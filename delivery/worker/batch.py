@@ -1,14 +1,16 @@
 """Delivers one batch of a lane: shape, plan, send, collect the outcome, settle."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from django.conf import settings
+from django.db import Error as DatabaseFailure
 from django.utils import timezone
 
 from delivery.lanes import leases
-from delivery.lanes.leases import Lease
+from delivery.lanes.leases import Lease, LeaseLost
 from delivery.models import Delivery, Lane
 from delivery.transform.guard import DestinationCodeError, DestinationMissing
 from delivery.worker.backlog import QueuedDelivery, deferred_people, next_batch
@@ -27,6 +29,8 @@ MISSING_DESTINATION_WAIT = (
 )
 
 State = Delivery.State
+
+logger = logging.getLogger(__name__)
 
 
 def deliver_batch(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
@@ -99,6 +103,11 @@ def _trouble_recorded(outcome: BatchOutcome) -> Iterator[None]:
         outcome.pause(str(error))
     except BlueprintError as error:  # saved by an older version; this one checks on save
         outcome.pause(f"The blueprint cannot be used. {error}")
+    except (LeaseLost, DatabaseFailure):
+        raise
+    except Exception as error:  # a bug must not repeat the same batch at full speed, unseen
+        logger.exception("Lane %s: a batch failed because of a bug", outcome.lane.pk)
+        outcome.wait(VendorUnavailable(f"A bug in Penstock: {error!r}"))
 
 
 def _shape(
