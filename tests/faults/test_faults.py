@@ -10,6 +10,7 @@ from tests.faults import registry  # noqa: F401
 from tests.faults.registry import POSTGRES, SQLITE, TABLE, FaultRow, RowContext, run_row
 from tests.faults.rows import (
     broken_settings,  # noqa: F401
+    hostile_answers,  # noqa: F401
     hostile_clients,  # noqa: F401
     isolation,  # noqa: F401
     kills,  # noqa: F401

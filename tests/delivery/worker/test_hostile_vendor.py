@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 from django.db import transaction
 from django.template.loader import render_to_string
+from django.test import override_settings
 from django.utils import timezone
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
@@ -64,11 +65,20 @@ OUTCOMES = {  # of the statuses that are not a success, and of no response
 
 
 @pytest.fixture(autouse=True)
-def vendor(settings, monkeypatch):
-    monkeypatch.setattr(worker_drain, "IDLE_STAY", 0)
-    monkeypatch.setattr(worker_drain, "SHORT_WAIT", -1)  # the worker leaves a waiting lane
-    with HostileVendor() as vendor:
-        settings.SANDBOX_URL = vendor.url
+def vendor():
+    with hostile_vendor_of_worker() as vendor:
+        yield vendor
+
+
+@contextmanager
+def hostile_vendor_of_worker() -> Iterator[HostileVendor]:
+    """Run a vendor to which this process delivers, in a worker that leaves a lane at once."""
+    with (
+        patch.object(worker_drain, "IDLE_STAY", 0),
+        patch.object(worker_drain, "SHORT_WAIT", -1),
+        HostileVendor() as vendor,
+        override_settings(SANDBOX_URL=vendor.url),
+    ):
         yield vendor
     attempt.shared_session().close()
 
@@ -156,7 +166,8 @@ def check_goes_on(vendor: HostileVendor, lane: Lane) -> None:
         assert delivery.state == expected.get(delivery.pk, "delivered")
 
 
-def check_answer(vendor: HostileVendor, answer: HostileAnswer) -> None:
+def check_answer(vendor: HostileVendor, answer: HostileAnswer) -> str:
+    """Deliver a message to a vendor that answers so, check all promises; return how it stands."""
     requests = len(vendor.requests)
     with lane_of_one_message() as lane:
         deliver(vendor, lane, answer)
@@ -175,6 +186,7 @@ def check_answer(vendor: HostileVendor, answer: HostileAnswer) -> None:
         check_shown()
         check_bounded()
         check_goes_on(vendor, lane)
+    return found
 
 
 @hypothesis_settings(
