@@ -120,11 +120,11 @@ def with_shared_fields(shared: bytes, raw: bytes) -> bytes:
     if not shared:
         return raw
     try:
-        common, own = _raw_object_decoder.decode(b"{%s}" % shared), _raw_object_decoder.decode(raw)
-        for name, value in common.items():
-            own[name] = _merge_objects(value, own.get(name))
+        own = _raw_object_decoder.decode(raw)
     except ValueError:
-        return raw
+        return raw  # it is no object, and is rejected when it is parsed
+    for name, value in _raw_object_decoder.decode(b"{%s}" % shared).items():
+        own[name] = _merge_objects(value, own.get(name))
     return msgspec.json.encode(own)
 
 
@@ -136,7 +136,15 @@ def with_masked_write_key(raw: bytes) -> bytes:
 
 
 def _merge_objects(common: msgspec.Raw, own: msgspec.Raw | None) -> msgspec.Raw:
-    if own is None or bytes(own) == b"null":
+    """Return both objects as one; if one of them is no object, return the other."""
+    own_members, common_members = _members(own), _members(common)
+    if own_members is None:
         return common
-    merged = {**_raw_object_decoder.decode(common), **_raw_object_decoder.decode(own)}
-    return msgspec.Raw(msgspec.json.encode(merged))
+    return msgspec.Raw(msgspec.json.encode({**(common_members or {}), **own_members}))
+
+
+def _members(value: msgspec.Raw | None) -> dict[str, msgspec.Raw] | None:
+    """Return the members of an object; None for anything else."""
+    if value is None or not bytes(value).startswith(b"{"):
+        return None
+    return _raw_object_decoder.decode(value)
