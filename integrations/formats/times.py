@@ -21,18 +21,22 @@ LONG_NAMES = frozenset(
         *("friday", "saturday", "sunday", "tues", "thurs"),
     }
 )
-# Hours from UTC, of the names that have one meaning (RFC 5322 §4.3).
+# Hours from UTC, of the names in RFC 5322 §4.3 that have one meaning. CST is also China's and
+# Cuba's, CDT Cuba's, and PST the Philippines'; Java's `Date.toString` prints them there.
 ZONES = {
     "z": 0, "ut": 0, "utc": 0, "gmt": 0,
-    "est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7,
+    "est": -5, "edt": -4, "mst": -7, "mdt": -6, "pdt": -7,
 }  # fmt: skip
+# `datetime.fromisoformat` would take any separator, and so read the offset of "2026-11-28+10:00",
+# a date of XML Schema, as the time of day.
+ISO_8601 = re.compile(r"\d{4}(?:-?\d\d-?\d\d|-?W\d\d(?:-?\d)?)(?:[Tt ].+)?")
 COMMENT = re.compile(r"\([^()]*\)$")  # "(Central European Standard Time)", as JavaScript prints it
 TOKEN = re.compile(
-    r"(?P<iso>\d{4}[-/]\d{1,2}[-/]\d{1,2})"
+    r"(?:(?P<iso>\d{4}[-/]\d{1,2}[-/]\d{1,2})"
     r"|(?P<dashed>\d{1,2}-[a-z]{3}-(?:\d{4}|\d\d))"
     r"|(?P<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?)"
-    r"|(?P<offset>[+-]\d\d:?\d\d)"
-    r"|(?P<number>\d{1,4})"
+    r"|(?P<offset>[+-]\d\d:?[0-5]\d)"
+    r"|(?P<number>\d{1,4}))(?![\d:])"
     r"|(?P<word>[a-z]+)\.?"
 )
 
@@ -47,17 +51,19 @@ def parse_date(text: str) -> datetime:
     if len(text) > MAX_DATE_CHARS:
         raise ValueError("too long for a date")
     try:
-        at = _read_date(text)
+        at = _read_iso(text) or _Spoken(text).read()
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except OverflowError:
         raise ValueError(f"out of range: {text}") from None
 
 
-def _read_date(text: str) -> datetime:
+def _read_iso(text: str) -> datetime | None:
+    if not ISO_8601.fullmatch(text):
+        return None
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(text.upper())  # RFC 3339 allows "t" and "z"
     except ValueError:
-        return _Spoken(text).read()
+        return None
 
 
 def clamp_time(moment: datetime) -> datetime:
