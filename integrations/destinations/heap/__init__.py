@@ -16,6 +16,8 @@ from integrations.destinations.heap.people import VISITOR_IDENTITY
 DESTINATION = Destination(
     key="heap",
     name="Heap",
+    # RudderStack's name for it, and those of Segment's newer destinations
+    aliases=("Heap.io", "Heap (Actions)", "Heap Cloud (Actions)", "Actions Heap"),
     description="Product analytics: events and the properties of users and accounts, sent from "
     "your server to Heap's server-side API.",
     category="analytics",

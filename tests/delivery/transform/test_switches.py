@@ -108,6 +108,12 @@ def delivered():
     return set(Delivery.objects.values_list("event__message_id", flat=True))
 
 
+@pytest.mark.parametrize("name", ["Heap", "HEAP", "Heap.io", "Heap (Actions)"])
+def test_heap_is_known_by_the_names_that_other_hubs_give_it(client, heap, name):
+    send(client, [{**MESSAGE, "integrations": {name: False}}])
+    assert delivered() == set()
+
+
 def test_an_event_that_is_switched_off_has_no_delivery(client, heap):
     switched = {f"off-{n}": each for n, each in enumerate(HEAP_OFF)}
     switched |= {f"on-{n}": each for n, each in enumerate(HEAP_ON)}
