@@ -11,9 +11,14 @@ LOGIN_PATHS = frozenset({"/admin/login/", "/v1/admin/auth/login", "/v1/admin/aut
 
 def max_body_bytes(path: str) -> int:
     """Return the largest number of bytes, as sent, that a request to this path may carry."""
-    if path in _ingest_paths():
+    if is_ingest_path(path):
         return int(settings.MAX_REQUEST_BYTES)
     return LOGIN_BODY_BYTES if path in LOGIN_PATHS else API_BODY_BYTES
+
+
+def is_ingest_path(path: str) -> bool:
+    """Return whether SDKs send messages to this path."""
+    return path in _ingest_paths()
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed
 
-from config.body_limits import max_body_bytes
+from config.body_limits import is_ingest_path, max_body_bytes
 
 BODY_SECONDS = 30.0  # seconds in which a whole body must arrive
 SMALL_BODY_BYTES = 65_536  # larger bodies are counted while they arrive
@@ -61,8 +61,7 @@ class RequestBody:
                 return await self._in_time(self.protocol())
             return await self._read_counted(limit, length)
         except asyncio.CancelledError:
-            message = f"The body was not complete after {BODY_SECONDS:.0f} s."
-            raise BodyRefused(408, "incomplete_body", message) from None
+            raise _too_slow(self.environ["PATH_INFO"]) from None
         except ProtocolClosed:
             raise BodyRefused(400, "incomplete_body", "The body is incomplete.") from None
 
@@ -120,3 +119,15 @@ class RequestBody:
             return body
         finally:
             timer.cancel()
+
+
+def _too_slow(path: str) -> BodyRefused:
+    """Return the refusal of a body that did not arrive in time.
+
+    SDKs must send again what a slow network delayed, and analytics-android deletes its batch on
+    every 4xx except 429. So ingest does not respond with 408.
+    """
+    message = f"The body was not complete after {BODY_SECONDS:.0f} s."
+    if is_ingest_path(path):
+        return BodyRefused(503, "unavailable", f"{message} Nothing was stored.")
+    return BodyRefused(408, "incomplete_body", message)
