@@ -25,16 +25,18 @@ HASH_WORDS = Struct("<I4xI").unpack_from  # of an MD5: bytes 0 to 3 and 8 to 11
 
 # Placeholders that never identify one person, in lower case. As an identity, each would merge
 # everyone who has it, and Heap cannot separate people again. Heap's page warns of the first three.
-# Mixpanel and PostHog refuse the next rows; the last row is what languages print for "no value".
+# Mixpanel, Amplitude and PostHog refuse the next rows, also "0", which is a user here; the last row
+# is what languages print for "no value".
 # Sources (seen 2026-11): https://developers.heap.io/reference/identify,
 # https://docs.mixpanel.com/troubleshooting/errors/400-bad-request,
+# https://amplitude.com/docs/apis/analytics/http-v2,
 # https://posthog.com/docs/integrate/identifying-users.
 PLACEHOLDER_IDS = frozenset(
     {
         *("null", "undefined", "user"),
         *("anon", "anonymous", "guest", "nil", "none", "n/a", "nan", "true", "false", "email"),
         *("id", "distinctid", "distinct_id", "not_authenticated", "[object object]"),
-        *("unknown", "00000000-0000-0000-0000-000000000000"),
+        *("na", "-1", "lmy47d", "unknown", "00000000-0000-0000-0000-000000000000"),
         *("(null)", "<null>", "<nil>", "[object null]", "[object undefined]", "[]", "{}"),
     }
 )
