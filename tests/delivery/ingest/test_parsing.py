@@ -400,3 +400,21 @@ def test_write_keys_of_the_body_are_found_and_not_stored():
     assert list(iter_envelope_write_keys(envelope)) == ["wk_envelope", "wk_message"]
     [message] = read(body).messages
     assert "wk_message" not in message.text
+
+
+def test_only_the_write_key_of_the_message_itself_is_masked():
+    mine = {"writeKey": "mine", "inner": [{"writeKey": "mine"}]}
+    sent = track(properties=mine, traits=mine, context=mine, writeKey="wk_message")
+    [message] = read({"batch": [sent]}).messages
+    assert json.loads(message.text) == {**sent, "writeKey": "***"}
+    [message] = read({"batch": [track(properties=mine)], "context": mine}).messages
+    assert json.loads(message.text) == track(properties=mine, context=mine)
+
+
+@pytest.mark.parametrize("implied_type", ["", "track"])
+def test_a_byte_order_mark_before_the_body_is_no_part_of_it(implied_type):
+    body = json.dumps(track() if implied_type else {"batch": [track()]}).encode()
+    [message] = read(b"\xef\xbb\xbf" + body, implied_type).messages
+    assert (json.loads(message.text), message.notes) == (track(), ())
+    with pytest.raises(UnreadableRequest):
+        read(b"\xef\xbb\xbf\xef\xbb\xbf" + body, implied_type)
