@@ -24,8 +24,7 @@ def find_unstorable(
         yield place or "body", f"It is nested deeper than {MAX_NESTING_LEVELS} levels."
     elif isinstance(value, dict):
         for key, each in value.items():
-            readable = key.encode(errors="replace").decode().replace("\x00", "?")
-            inner = f"{place}.{readable}" if place else readable
+            inner = f"{place}.{readable(key)}" if place else readable(key)
             yield from find_unstorable(key, inner)
             yield from find_unstorable(each, inner, levels - 1)
     elif isinstance(value, list):
@@ -33,6 +32,11 @@ def find_unstorable(
             yield from find_unstorable(
                 each, f"{place}.{number}" if place else str(number), levels - 1
             )
+
+
+def readable(text: str) -> str:
+    """Return the text with "?" for each character that no response can hold."""
+    return text.encode(errors="replace").decode().replace("\x00", "?")
 
 
 def _string_problems(text: str, place: str) -> Iterator[tuple[str, str]]:
