@@ -9,7 +9,12 @@ import pytest
 
 from tests.config.test_web_server import TOKEN, WRITE_KEY, running
 from tests.support import databases, mobile_sdks
+from tests.support.fake_vendor import FakeVendor
 from tests.support.mobile_sdks import SDKS
+from tests.support.processes import manage
+
+# One group, so that the server is started once.
+pytestmark = pytest.mark.xdist_group("test_mobile_sdks")
 
 ANONYMOUS = "5f3a9c1e-8d2b-4c77-9a51-0c8f1a2b3c4d"
 CONTEXT = {
@@ -24,6 +29,19 @@ CONTEXT = {
     "traits": {"anonymousId": ANONYMOUS},
     "userAgent": "undefined",
 }
+
+
+DELIVER = """
+from delivery.models import Lane
+from delivery.worker import drain
+from integrations.models import Installation
+drain.IDLE_STAY = 0
+heap = Installation.objects.get()
+heap.config = {**heap.config, "region": "sandbox"}
+heap.save()
+for lane in Lane.objects.all():
+    drain.drain_lane(lane.pk)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +139,18 @@ def test_the_settings_that_it_fetches_first_send_it_here(server, sdk):
     # analytics-kotlin refuses the whole document if one of these is no object.
     for name in ("integrations", "plan", "edgeFunction", "middlewareSettings", "metrics"):
         assert isinstance(settings.get(name, {}), dict)
+
+
+def test_what_they_send_is_delivered(server):
+    for sdk in SDKS:
+        messages = batch(sdk, f"{sdk.name}-delivered")
+        assert mobile_sdks.upload(sdk, server.port, WRITE_KEY, messages)[0] == 200
+    with FakeVendor() as heap:
+        manage({**server.env, "PENSTOCK_SANDBOX_URL": heap.url}, "shell", "-c", DELIVER)
+        events = [e for _, _, body in heap.received for e in body.get("events", [])]
+    keys = {event["idempotency_key"] for event in events}
+    names = {event["event"] for event in events}
+    assert {"Order Completed", "Ünlaut 🛒 0 �"} <= names
+    assert "Seen by its own SDK" not in names
+    for sdk in SDKS:
+        assert any(f"{sdk.name}-delivered-0" in key for key in keys)
