@@ -14,7 +14,8 @@ from delivery.ingest.signatures import SIGNATURE_TOLERANCE
 from delivery.lanes import routes as lanes_routes
 from delivery.lanes import wakeups
 from delivery.models import Event, EventBody, Rejection, Signature
-from integrations.models import Source
+from integrations.encryption import MASK
+from integrations.models import Source, WriteKey
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def store_messages(
     it is sent. Lanes are woken after the commit. Small concurrent requests share a transaction.
     Raises NotAllowed when a request with the same signature was already accepted.
     """
+    if rejected:
+        rejected = _without_write_keys(source, rejected)
     request = IngestRequest(source, messages, rejected, now)
     if signature or len(messages) > GROUP_COMMIT_MAX_MESSAGES:
         _store_requests([request], signature)
@@ -111,6 +114,18 @@ def _store_from_source(
     bodies = ((pk, message.text) for pk, (message, _) in new)
     transaction.do(bulk.insert_statement(EventBody, ("event_id", "text"), bodies))
     return fan_out(source, new, lanes_routes.plan_routes(source, planned), transaction)
+
+
+def _without_write_keys(
+    source: Source, rejected: Sequence[tuple[int, str, str]]
+) -> list[tuple[int, str, str]]:
+    further = WriteKey.objects.filter(source=source).values_list("key", flat=True)
+    masked = []
+    for index, reason, text in rejected:
+        for key in (source.write_key, *further):
+            text = text.replace(key, MASK)
+        masked.append((index, reason, text))
+    return masked
 
 
 def _insert_rejections(

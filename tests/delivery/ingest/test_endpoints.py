@@ -166,6 +166,13 @@ def test_a_request_that_is_refused_as_a_whole_is_kept_too(client, source, settin
     assert answer.json()["message"].startswith(rejection.reason[:100])
 
 
+@pytest.mark.parametrize("body", [b'{"writeKey":"wk_shop","event":"x"}', b'{"writeKey":"wk_shop",'])
+def test_a_rejected_message_is_kept_without_its_write_key(client, source, body):
+    headers = {} if body.endswith(b"}") else {"authorization": basic("wk_shop")}
+    assert post(client, "/v1/track", body, **headers).status_code == 400
+    assert Rejection.objects.get().text == body.decode().replace("wk_shop", "***")
+
+
 def test_what_comes_without_a_known_write_key_is_not_kept(client, source):
     post(client, "/v1/batch", b"{", authorization=basic("wrong"))
     assert not Rejection.objects.exists()
