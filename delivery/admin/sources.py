@@ -236,7 +236,7 @@ class SourceAdmin(PageUrlsMixin, AuditedAdmin):
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def save_model(self, request, obj, form, change):
-        secret = obj.new_signing_secret() if form.cleaned_data["new_signing_secret"] else ""
+        secret = obj.new_signing_secret() if form.cleaned_data.get("new_signing_secret") else ""
         super().save_model(request, obj, form, change)
         if secret:
             show_secret_once(request, "signing secret", secret)

@@ -1,9 +1,19 @@
-"""The form of an API token."""
+"""The forms of users, roles and API tokens."""
 
 from django import forms
+from unfold.forms import UserChangeForm
 
+from integrations.edit_conflicts import KeepsNewerValues
 from integrations.models import ApiToken
 from integrations.roles import SCOPES
+
+
+class UserEditForm(KeepsNewerValues, UserChangeForm):
+    """An existing user."""
+
+
+class RoleForm(KeepsNewerValues, forms.ModelForm):
+    """A role, which is a group of Django, and its permissions."""
 
 
 class ApiTokenForm(forms.ModelForm):

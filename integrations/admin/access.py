@@ -11,10 +11,10 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import action, display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 
 from integrations.access import audit, tokens
-from integrations.access.forms import ApiTokenForm
+from integrations.access.forms import ApiTokenForm, RoleForm, UserEditForm
 from integrations.admin.base import AuditedAdmin, SingleSaveAdmin, show_secret_once
 from integrations.formatting import ago, render_chip
 from integrations.models import ApiToken
@@ -65,7 +65,7 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin):
             audit.record("user.updated", user, old, audit.column_values(user))
         return response
 
-    form = UserChangeForm
+    form = UserEditForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
@@ -73,6 +73,7 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin):
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin, AuditedAdmin):
     audit_name = "role"
+    form = RoleForm
 
 
 @admin.register(ApiToken)

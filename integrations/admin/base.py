@@ -1,6 +1,8 @@
-"""Base classes of admin pages: a single save button, and changes recorded in the audit log."""
+"""Base classes of admin pages: a single save button, and audited changes of a locked row."""
 
 from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.db import transaction
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
@@ -22,6 +24,14 @@ class AuditedAdmin(SingleSaveAdmin):
     """
 
     audit_name = ""
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        """Lock the row while a form is saved, so that two forms at once see each other's values."""
+        with transaction.atomic():
+            if request.method == "POST" and object_id is not None:
+                row = self.get_object(request, unquote(object_id))
+                self.model.objects.select_for_update().filter(pk=row and row.pk).first()
+            return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_model(self, request, obj, form, change):
         form.before = audit.column_values(type(obj).objects.get(pk=obj.pk)) if change else {}

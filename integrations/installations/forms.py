@@ -14,6 +14,7 @@ from unfold.widgets import (
 
 from integrations.blueprints import summary
 from integrations.catalog import load_blueprint
+from integrations.edit_conflicts import KeepsNewerValues
 from integrations.formatting import KEEP_STORED_HELP
 from integrations.installations import change as installations_change
 from integrations.installations import install as installations_install
@@ -94,9 +95,10 @@ class InstallationForm(forms.Form):
         return sorted(source.pk for source in self.cleaned_data["sources"])
 
     def add_errors(self, fields):
-        """Show each error at its field."""
+        """Show each error at its field, unless the field has one."""
         for name, reason in fields.items():
-            self.add_error(name if name in self.fields else NON_FIELD_ERRORS, reason)
+            if name not in self.errors:
+                self.add_error(name if name in self.fields else NON_FIELD_ERRORS, reason)
 
 
 class InstallForm(InstallationForm):
@@ -136,7 +138,8 @@ class InstallForm(InstallationForm):
 
     def install(self, *, by):
         """Return the new installation, or None when the form has errors to show."""
-        if not self.is_valid():
+        self.add_errors(self.problems())  # together with the errors of the other fields
+        if self.errors:
             return None
         try:
             with transaction.atomic():
@@ -153,7 +156,8 @@ class InstallForm(InstallationForm):
         return None
 
 
-class InstallationEditForm(InstallationForm):
+class InstallationEditForm(KeepsNewerValues, InstallationForm):
+    linked_fields = (frozenset({"source_choice", "sources"}),)
     enabled = forms.BooleanField(
         required=False,
         label="Deliver",
@@ -186,20 +190,35 @@ class InstallationEditForm(InstallationForm):
             **{name: getattr(installation, name) for name in DELIVERY_FORM_FIELDS},
             **{CONFIG_PREFIX + key: value for key, value in installation.config.items()},
             "source_choice": ALL_SOURCES if installation.all_sources else SELECTED_SOURCES,
-            "sources": installation.sources.all(),
+            "sources": installation.sources.in_use(),
         }
         for key in installation.destination.secret_keys:
             field = self.fields[CONFIG_PREFIX + key]
             field.help_text = KEEP_STORED_HELP
             field.widget.attrs["placeholder"] = "••••••••"
 
+    def problems(self):
+        """Return the errors of the values that would be stored, by field."""
+        self.is_valid()
+        return installations_install.find_problems(
+            self.installation.destination,
+            name=self.cleaned_data.get("name", self.installation.name),
+            variant=self.installation.variant,
+            config={**self.installation.config, **self.config()},
+            installed=self.installation,
+        )
+
     def change(self):
         """Change the installation; return whether it succeeded. If not, the form has errors."""
-        if not self.is_valid():
+        self.add_errors(self.problems())  # together with the errors of the other fields
+        if self.errors:
             return False
-        values = {key: self.cleaned_data[key] for key in ("name", *DELIVERY_FORM_FIELDS)}
-        if self.selected_sources() != installations_change.source_ids(self.installation):
+        names = {"name", *DELIVERY_FORM_FIELDS} & self.cleaned_data.keys()
+        values = {name: self.cleaned_data[name] for name in names}
+        if "source_choice" in self.cleaned_data:
             values["sources"] = self.selected_sources()
+        if values.get("sources") == installations_change.source_ids(self.installation):
+            del values["sources"]
         try:
             installations_change.change_installation(
                 self.installation, {**values, "config": self.config()}

@@ -8,11 +8,12 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from integrations.edit_conflicts import KeepsNewerValues
 from integrations.formatting import KEEP_STORED_HELP
 from integrations.models import Source, WebhookSource
 
 
-class SourceForm(forms.ModelForm):
+class SourceForm(KeepsNewerValues, forms.ModelForm):
     """A source. A new signing secret is shown once and never again."""
 
     new_signing_secret = forms.BooleanField(
@@ -66,7 +67,7 @@ class WriteKeyForm(forms.Form):
     )
 
 
-class WebhookSourceForm(forms.ModelForm):
+class WebhookSourceForm(KeepsNewerValues, forms.ModelForm):
     """A webhook source. Its secret can be set but is never shown."""
 
     secret = forms.CharField(

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -206,15 +207,24 @@ class InstallationAdmin(PageUrlsMixin, ModelAdmin):
         installation = get_viewable_installation(request, pk)
         if installation.uninstalled_at:
             return redirect("admin:integrations_installation_change", pk)
-        form = InstallationEditForm(installation, request.POST or None)
+        form = InstallationEditForm(installation)
         if request.method == "POST":
-            get_changeable_installation(request, pk)
-            if form.change():
-                messages.success(request, f"{form.cleaned_data['name']} is saved.")
+            form = self._change(request, pk)
+            if form.is_valid():
+                messages.success(request, f"{form.installation} is saved.")
                 return redirect("admin:integrations_installation_change", pk)
             installation = get_viewable_installation(request, pk)  # as it is stored
         context = {**installation_context(request, installation, "settings"), "form": form}
         return TemplateResponse(request, "integrations/installations/settings.html", context)
+
+    def _change(self, request, pk):
+        """Change an installation and return the form, which has errors if that failed."""
+        with transaction.atomic():
+            # Locked, so that two forms at once see each other's values.
+            Installation.objects.select_for_update().filter(pk=pk).first()
+            form = InstallationEditForm(get_changeable_installation(request, pk), request.POST)
+            form.change()
+        return form
 
     def activity_view(self, request, pk):
         installation = get_viewable_installation(request, pk)

@@ -21,7 +21,7 @@ from integrations.catalog import catalog
 from integrations.destinations.heap.sandbox import Sandbox
 from integrations.models import Installation, Source
 from integrations.sources.sdk_snippets import SNIPPETS
-from tests.support.admin_pages import read_page, text_of
+from tests.support.admin_pages import change_form, read_page, text_of
 from tests.support.factories import (
     CONFIG,
     make_delivery,
@@ -349,13 +349,8 @@ def test_who_may_only_look_sees_home_but_not_the_system(client):
 
 def test_activity_and_audit_log_show_who_changed_what_but_no_secret(client):
     installation = make_installation()
-    values = {"name": "Renamed", "enabled": "on", "lane_count": "1", "config.app_id": "42"}
-    values |= {"config.api_key": "canary-secret", "config.region": "us", "config.arrays": "json"}
-    client.post(
-        f"{MINE}{installation.pk}/settings/",
-        values
-        | {"config.visitors": "number", "config.same_ids": "once", "config.objects": "flatten"},
-    )
+    changes = {"name": "Renamed", "config.app_id": "42", "config.api_key": "canary-secret"}
+    change_form(client, f"{MINE}{installation.pk}/settings/", **changes)
     activity = read_page(client, f"{MINE}{installation.pk}/activity/")
     assert "Installation updated" in activity
     assert "Renamed" in activity

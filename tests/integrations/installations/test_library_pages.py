@@ -21,7 +21,7 @@ from integrations.encryption import reveal
 from integrations.installations import install
 from integrations.installations.change import source_ids
 from integrations.models import ApiToken, Installation, Source, digest
-from tests.support.admin_pages import read_page, text_of
+from tests.support.admin_pages import change_form, read_page, text_of
 from tests.support.factories import (
     make_attempt,
     make_delivery,
@@ -475,8 +475,7 @@ def test_secrets_that_cannot_be_read_leave_the_page_readable(client, settings):
 
 
 def edit(client, installation, **changes):
-    values = {**FORM, "config.api_key": "", "enabled": "on", "lane_count": "1"}
-    return client.post(f"{MINE}{installation.pk}/settings/", values | changes, follow=True)
+    return change_form(client, f"{MINE}{installation.pk}/settings/", **changes)
 
 
 def test_a_secret_left_empty_is_kept_and_another_value_is_changed(client):
