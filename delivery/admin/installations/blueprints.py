@@ -64,16 +64,20 @@ def blueprint_editor_view(request, pk):
             based_on=based_on,
         )
     except BlueprintError as error:
-        return _render_editor(request, installation, blueprint, problems=error.problems)
-    except OutdatedRevision as error:
         return _render_editor(
-            request, installation, blueprint, conflict=str(error), based_on=based_on
+            request, installation, blueprint, problems=error.problems, based_on=based_on
         )
+    except OutdatedRevision as error:
+        installation = get_viewable_installation(request, pk)  # with the newest revision
+        context = {"conflict": str(error), "compared_with": based_on}
+        return _render_editor(request, installation, blueprint, **context)
     messages.success(request, f"Revision {saved.number} is saved and applies from now on.")
     return redirect("admin:installation_blueprint", pk)
 
 
-def _render_editor(request, installation, blueprint, *, problems=(), conflict="", based_on=None):
+def _render_editor(
+    request, installation, blueprint, *, problems=(), conflict="", compared_with=None, based_on=None
+):
     may_see = request.user.has_perm("delivery.view_event") and body_access.may_see_bodies(
         request.user
     )
@@ -83,6 +87,7 @@ def _render_editor(request, installation, blueprint, *, problems=(), conflict=""
         "based_on": based_on or installation.revision.number,
         "problems": problems,
         "conflict": conflict,
+        "compared_with": compared_with,
         "recent_events": Event.objects.order_by("-pk")[:PREVIEW_EVENT_CHOICES] if may_see else [],
         "data": {
             **_as_cards(blueprint),

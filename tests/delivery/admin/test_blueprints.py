@@ -11,6 +11,7 @@ from delivery.actions import installations
 from delivery.log.field_suggestions import build_vocabulary
 from delivery.models import Attempt
 from integrations.models import Installation
+from tests.support.admin_pages import form_values
 from tests.support.factories import make_event, make_installation, make_user
 from tests.support.fake_vendor import FakeVendor
 
@@ -92,7 +93,16 @@ def test_two_editors_do_not_overwrite_each_other(admin, heap):
     assert "Revision 2 was saved by admin" in page
     assert "/revisions/2/?against=1" in page
     assert answer.context["data"]["actions"][0]["name"] == "C"
-    assert answer.context["based_on"] == 1
+    admin.post(address(heap), form_values(page) | {"blueprint": edited(heap, name="C")})
+    assert heap.revisions.get(number=3).blueprint["actions"][0]["name"] == "C"
+
+
+def test_a_blueprint_with_problems_still_tells_that_another_was_saved(admin, heap):
+    admin.post(address(heap), {"blueprint": edited(heap, name="B"), "based_on": "1"})
+    page = admin.post(address(heap), {"blueprint": "{", "based_on": "1"}).text
+    answer = admin.post(address(heap), form_values(page) | {"blueprint": edited(heap, name="C")})
+    assert "Revision 2 was saved by admin" in answer.text
+    assert heap.revisions.count() == 2
 
 
 def test_a_preview_is_answered_with_problems_or_a_page(admin, heap):
