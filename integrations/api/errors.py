@@ -4,9 +4,11 @@ import sys
 from http import HTTPStatus
 
 from django.conf import settings
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -111,7 +113,7 @@ def too_large(request: HttpRequest, limit: int) -> HttpResponse:
 
 
 def _json_error_handler(page, status_code, message):
-    """Return a handler that responds with JSON under /v1/, and with Django's page elsewhere."""
+    """Return a handler that responds with JSON under /v1/, and with a page elsewhere."""
 
     def handler(request, *args, **kwargs):
         if not request.path.startswith("/v1/"):
@@ -123,8 +125,36 @@ def _json_error_handler(page, status_code, message):
     return handler
 
 
+def _admin_page(title, default_page):
+    """Return a handler that shows an error in the look of the admin, and Django's page elsewhere.
+
+    Only the admin has visitors. A page with the look costs queries, which any robot could cause.
+    """
+
+    def handler(request, exception):
+        answer = default_page(request, exception)
+        if not request.path.startswith("/admin/"):
+            return answer
+        reason = exception.args[0] if exception.args else ""
+        context = {
+            **admin.site.each_context(request),
+            "title": title,
+            "reason": reason if isinstance(reason, str) else "",  # otherwise Django's own data
+        }
+        return render(request, "admin/error.html", context, status=answer.status_code)
+
+    return handler
+
+
 bad_request = _json_error_handler(defaults.bad_request, 400, "The request cannot be read.")
-not_found = _json_error_handler(defaults.page_not_found, 404, "There is nothing at this URL.")
+permission_denied = _json_error_handler(
+    _admin_page("You may not see or do this", defaults.permission_denied), 403, "Not allowed."
+)
+not_found = _json_error_handler(
+    _admin_page("There is no such page", defaults.page_not_found),
+    404,
+    "There is nothing at this URL.",
+)
 internal_error = _json_error_handler(
     defaults.server_error, 500, "Internal error. Retry; if it happens again, report the request_id."
 )
