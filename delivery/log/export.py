@@ -24,6 +24,7 @@ FORMULA_PREFIXES = (
     "\t",
     "\r",
 )  # https://owasp.org/www-community/attacks/CSV_Injection
+BYTE_ORDER_MARK = "\ufeff"  # without it, Excel does not read a CSV file as UTF-8
 EXPORT_FORMATS = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
@@ -65,7 +66,7 @@ def ndjson_lines(lines: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 def csv_lines(lines: Iterable[dict[str, Any]]) -> Iterator[str]:
     writer = csv.writer(Echo())
-    yield writer.writerow(CSV_COLUMNS)
+    yield BYTE_ORDER_MARK + writer.writerow(CSV_COLUMNS)
     for line in lines:
         yield writer.writerow([_cell(_value_at_path(line, path)) for path in CSV_COLUMNS])
 

@@ -140,7 +140,7 @@ def exported(page):
     page.locator("summary", has_text="Export").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="All matches as CSV").click()
-    with open(download.value.path(), newline="") as file:
+    with open(download.value.path(), newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

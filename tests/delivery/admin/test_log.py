@@ -568,6 +568,10 @@ def exported(client, **params):
     return b"".join(answer.streaming_content).decode()
 
 
+def csv_rows(text):
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
 def test_all_that_match_are_exported_as_the_api_lists_them(client, monkeypatch):
     monkeypatch.setattr("delivery.log.export.EXPORT_CHUNK_ROWS", 2)
     failed = [make_delivery(state="failed").pk for _ in range(5)][::-1]
@@ -592,16 +596,21 @@ def test_an_export_ends_at_the_number_that_is_said(client, monkeypatch):
 def test_those_that_are_ticked_are_exported_alone(client):
     first, second, _ = make_delivery(), make_delivery(), make_delivery()
     text = exported(client, format="csv", id=[first.pk, second.pk], q="state:failed")
-    assert [line["id"] for line in csv.DictReader(io.StringIO(text))] == [
-        str(second.pk),
-        str(first.pk),
-    ]
+    assert [line["id"] for line in csv_rows(text)] == [str(second.pk), str(first.pk)]
+
+
+def test_a_csv_file_says_that_it_is_utf_8(client):
+    make_delivery(event=make_event(name="Größe gewählt"))
+    text = exported(client, format="csv")
+    assert text.startswith("\ufeffid,")  # Excel knows it by the byte order mark
+    assert csv_rows(text)[0]["event.name"] == "Größe gewählt"
+    assert "\ufeff" not in text[1:] + exported(client, format="ndjson")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_cell_of_an_export_is_a_formula(client, text):
     make_delivery(event=make_event(name=text, user_id=text))
-    [line] = csv.DictReader(io.StringIO(exported(client, format="csv"), newline=""))
+    [line] = csv_rows(exported(client, format="csv"))
     assert line["event.name"] == line["event.user_id"] == f"'{text}"
 
 
