@@ -157,9 +157,9 @@ def build_environ(scope: Scope) -> Environ:
         "wsgi.url_scheme": scope.scheme,
     }
     headers = scope.headers.items()
-    if len(names := scope.headers.keys()) > len(headers):
-        environ["penstock.unreadable_headers"] = set(names) - {name for name, _ in headers}
-    for name, value in headers:
+    # Granian leaves out values that are not ASCII. They must not seem absent.
+    unreadable = set(scope.headers.keys()).difference(dict(headers))
+    for name, value in (*headers, *((name, "\ufffd") for name in unreadable)):
         if "_" in name:
             continue  # it could pass for the header with "-", which a proxy may have removed
         key = name.upper().replace("-", "_")

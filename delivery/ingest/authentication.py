@@ -15,9 +15,6 @@ SOURCE_CACHE_SECONDS = (
     5.0  # how long a process caches a source; the lookup is a sixth of an ingest request's cost
 )
 
-# In META, the names of the headers whose values are not ASCII: granian does not pass them on.
-UNREADABLE_HEADERS = "penstock.unreadable_headers"
-
 # write key -> (source, monotonic time at which it expires); unknown keys are not cached
 _cached_sources = {}
 
@@ -29,10 +26,11 @@ def find_source_by_head(request):
     then the query's. Jitsu masks the key in the body, so the head must win.
     """
     if is_signed(request):
-        if "x-source" in request.META.get(UNREADABLE_HEADERS, ()):
+        source = request.META.get("HTTP_X_SOURCE", "")
+        if not source.isascii():
             refuse_signature("X-Source can hold only ASCII characters. Send the source's id.")
-        if "HTTP_X_SOURCE" in request.META:
-            return _find_source_by_id_or_name(request.META["HTTP_X_SOURCE"]) or refuse_signature()
+        if source:
+            return _find_source_by_id_or_name(source) or refuse_signature()
     for key in _head_write_keys(request):
         return get_source_by_write_key(key)
     return None

@@ -270,6 +270,16 @@ def test_headers_reach_django_as_from_a_wsgi_server(server):
     assert b"\r\nx-request-id: abc\r\n" not in server.exchange(get % b"X_Request_Id: abc")
 
 
+def test_a_header_beyond_ascii_does_not_pass_for_absent(server):
+    end = b"Content-Length: 2\r\nConnection: close\r\n%s: Gr\xc3\xbcn\r\n\r\n{}"
+    signed = b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Signature: t=1,v1=a\r\n"
+    answer = server.exchange(signed + end % b"X-Source")
+    assert b"X-Source can hold only ASCII characters." in answer
+    post = b"POST /v1/admin/sources HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+    answer = server.exchange(post + TOKEN.encode() + b"\r\n" + end % b"Idempotency-Key")
+    assert b"Must be 1 to 255 visible ASCII characters." in answer
+
+
 def test_a_static_file_is_sent_whole_and_in_ranges(server):
     path = "/static/penstock/log.js"
     status, headers, whole = server.ask("GET", path)
