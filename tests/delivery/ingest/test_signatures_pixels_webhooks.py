@@ -16,6 +16,7 @@ from delivery.models import Event, EventBody, Rejection, Signature
 from integrations.jsonpath import NOT_FOUND, find_value
 from integrations.models import Source, WebhookSource
 from tests.delivery.ingest.test_endpoints import TRACK, post
+from tests.support.admin_pages import change_form
 from tests.support.factories import make_source, make_user
 
 
@@ -137,14 +138,13 @@ def test_signatures_are_forgotten_when_they_would_be_refused_anyway(client, secr
 def test_a_signing_secret_is_shown_once_and_kept_sealed(client, source):
     client.force_login(make_user())
     address = f"/admin/integrations/source/{source.pk}/change/"
-    form = {"name": "Shop", "allowed_origins": "", "new_signing_secret": "on"}
-    shown = client.post(address, form, follow=True).content.decode()
+    shown = change_form(client, address, new_signing_secret="on").content.decode()
     source.refresh_from_db()
     assert source.signing_secret in shown
     assert source.signing_secret not in source.sealed_signing_secret
     page = client.get(address).content.decode()
     assert source.signing_secret not in page
-    client.post(address, {"name": "Shop", "allowed_origins": ""})
+    change_form(client, address, name="Store")
     assert Source.objects.get().signing_secret == source.signing_secret
 
 
@@ -371,7 +371,7 @@ def test_a_webhook_is_made_in_the_admin_and_its_secret_stays_there(client, sourc
     # The URL is at the top of the page, because it is what users come for.
     assert webhook.key in page.partition('name="source_type"')[0]
     assert "whsec" not in page
-    client.post(address, form | {"name": "Stripe EU"})
+    change_form(client, address, name="Stripe EU")
     webhook.refresh_from_db()
     assert (webhook.name, webhook.secret) == ("Stripe EU", "whsec")
 
