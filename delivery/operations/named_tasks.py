@@ -1,20 +1,33 @@
 """Brokers that pass on only the tasks of `delivery.tasks`.
 
 A row in django-q2's schedule, or a task that someone else has put into the queue, may name any
-function of any module. Each task is checked before a worker sees it.
+function of any module. Each task is therefore checked, and built again from its function and
+arguments, before the rest of django-q2 sees it.
 """
 
+import io
 import logging
+import pickle
 from typing import Any
 
 from django.conf import settings
+from django_q import core_signing
 from django_q.brokers.orm import ORM
 from django_q.brokers.redis_broker import Redis
-from django_q.signing import BadSignature, SignedPackage
+from django_q.conf import Conf
+from django_q.humanhash import uuid
+from django_q.signing import SignedPackage
 
 logger = logging.getLogger(__name__)
 
 TaskList = list[tuple[Any, Any]] | None
+
+# Everything in a task that is not one of Python's own literals: the time at which it was queued.
+PICKLED_CLASSES = {("datetime", "datetime"), ("datetime", "timezone"), ("datetime", "timedelta")}
+
+
+class ForeignTask(Exception):
+    """The task is not one of Penstock's."""
 
 
 class NamedTasks:
@@ -22,21 +35,16 @@ class NamedTasks:
 
     def dequeue(self) -> TaskList:
         tasks: TaskList = super().dequeue()  # type: ignore[misc]
-        if not tasks:
-            return tasks
-        return [each for each in tasks if self._is_named(*each)]
+        return [each for each in map(self._rebuild, tasks) if each] if tasks else tasks
 
-    def _is_named(self, pk: Any, payload: Any) -> bool:
+    def _rebuild(self, queued: tuple[Any, Any]) -> tuple[Any, Any] | None:
+        pk, payload = queued
         try:
-            task = SignedPackage.loads(payload)
-        except (TypeError, BadSignature):
-            return True  # django-q2 reports and drops it
-        function = task.get("func")
-        if function in settings.CLUSTER_TASKS and "hook" not in task:
-            return True
-        logger.error("Dropped a task that is not Penstock's: %s", str(function)[:200])
+            return pk, rebuild_task(payload)
+        except Exception as error:  # someone else wrote it, so that reading it may fail in any way
+            logger.error("Dropped a task that is not Penstock's: %s", str(error)[:200])
         self.fail(pk)  # type: ignore[attr-defined]
-        return False
+        return None
 
 
 class NamedTasksInDatabase(NamedTasks, ORM):  # type: ignore[misc]  # it has no types
@@ -45,3 +53,44 @@ class NamedTasksInDatabase(NamedTasks, ORM):  # type: ignore[misc]  # it has no 
 
 class NamedTasksInRedis(NamedTasks, Redis):  # type: ignore[misc]  # it has no types
     """django-q2's broker in Redis, for named tasks only."""
+
+
+def rebuild_task(payload: Any) -> str:
+    """Return a signed task with the function and arguments of this one. Raises ForeignTask.
+
+    Nothing else is kept. A hook or a chain would run further functions, and django-q2 looks a task
+    with a known id up in its table, whose pickled columns anyone with the database can write.
+    """
+    task = core_signing.loads(
+        payload, key=Conf.SECRET_KEY, salt=Conf.PREFIX, serializer=_TaskSerializer
+    )
+    function, arguments, started = task["func"], task["args"], task["started"]
+    if function not in settings.CLUSTER_TASKS or not all(type(each) is int for each in arguments):
+        raise ForeignTask(f"{function} with {arguments}")
+    name, task_id = uuid()
+    rebuilt = {
+        "id": task_id,
+        "name": name,
+        "func": function,
+        "args": arguments,
+        "kwargs": {},
+        "started": started,
+        "ack_failure": True,
+    }
+    signed: str = SignedPackage.dumps(rebuilt)
+    return signed
+
+
+class _TaskSerializer:
+    """Reads a pickle of plain values, because any other class could run code when it is read."""
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        return _PlainUnpickler(io.BytesIO(data)).load()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in PICKLED_CLASSES:
+            return super().find_class(module, name)
+        raise ForeignTask(f"its pickle names {module}.{name}")
