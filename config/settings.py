@@ -1,23 +1,18 @@
 """Settings, each from the environment or from `.env` (see `.env.example` for all, with units)."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
-import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
 from config import private_files, timeouts
+from config.environment import Environment
 from config.theme import UNFOLD  # noqa: F401  (a setting, too)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = Environment()
 env.read_env(BASE_DIR / ".env")
-# A value is what was written. Without this, "$ecret" would mean the variable `ecret`, and so the
-# default.
-env.escape_proxy = True
-env.ENVIRON = {name: value.replace("$", r"\$") for name, value in os.environ.items()}
 
 # --- secrets ---------------------------------------------------------------------------------
 SECRET_KEY = env.str("SECRET_KEY")
@@ -72,7 +67,7 @@ ALARM_QUEUED_MINUTES = env.float("PENSTOCK_ALARM_QUEUED_MINUTES", default=1.0)  
 ALARM_FAILURE_PERCENT = env.float("PENSTOCK_ALARM_FAILURE_PERCENT", default=50.0)  # 0: off
 ALARM_SILENT_MINUTES = env.float("PENSTOCK_ALARM_SILENT_MINUTES", default=0.0)  # 0: off
 ALARM_SILENT_SOURCES = env.list("PENSTOCK_ALARM_SILENT_SOURCES", default=[])  # by name
-EMAIL_URL = env.str("EMAIL_URL", default="")
+EMAIL_URL = env.url_text("EMAIL_URL", sorted(env.EMAIL_SCHEMES), default="")
 vars().update(env.email_url_config(EMAIL_URL or "smtp://localhost:25"))
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost")
@@ -80,9 +75,7 @@ DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost"
 # --- database and broker ---------------------------------------------------------------------
 VAR_DIR = BASE_DIR / "var"
 private_files.make_private_folder(VAR_DIR)
-DATABASE_URL = env.str("DATABASE_URL", default="")
-if not DATABASE_URL:
-    private_files.make_private_file(VAR_DIR / "penstock.sqlite3")
+DATABASE_URL = env.url_text("DATABASE_URL", ("postgres", "postgresql", "sqlite"), default="")
 DATABASES = {
     "default": {
         **env.db_url_config(DATABASE_URL or f"sqlite:///{VAR_DIR}/penstock.sqlite3"),
@@ -92,6 +85,8 @@ DATABASES = {
     }
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    if DATABASES["default"]["NAME"] != ":memory:":
+        private_files.make_private_database(Path(DATABASES["default"]["NAME"]))
     DATABASES["default"]["OPTIONS"] = {
         # By default, two transactions that read before they write fail with "database is locked".
         "transaction_mode": "IMMEDIATE",
@@ -106,7 +101,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CLUSTER_WORKERS = env.int("PENSTOCK_CLUSTER_WORKERS", default=4)
 CLUSTER_NICE = env.int("PENSTOCK_CLUSTER_NICE", default=5)  # 0 to 19: 19 yields most
 LANES_PER_WORKER = env.int("PENSTOCK_LANES_PER_WORKER", default=32)  # most wait for a response
-BROKER_URL = env.str("BROKER_URL", default="")
+BROKER_URL = env.url_text("BROKER_URL", ("redis", "rediss", "unix"), default="")
 Q_CLUSTER = {
     "name": "penstock",
     "workers": CLUSTER_WORKERS,
@@ -183,7 +178,7 @@ AXES_LOCKOUT_CALLABLE = "integrations.api.lockout.lockout_response"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-DEFAULT_EXCEPTION_REPORTER_FILTER = "config.error_pages.MaskingReporterFilter"
+DEFAULT_EXCEPTION_REPORTER = "config.error_pages.MaskingExceptionReporter"
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
@@ -271,6 +266,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
+LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -285,13 +281,11 @@ LOGGING = {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["request_id"],
+            "filters": ["request_id", "no_traceback"],
         },
     },
     "loggers": {
         "axes": {"level": "WARNING"},  # the audit log records logins
-        # Anyone can send a wrong Host. Its traceback would say nothing more.
-        "django.security.DisallowedHost": {"filters": ["no_traceback"]},
     },
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
 }

@@ -1,6 +1,11 @@
-"""System checks of the settings; `manage.py check` reports each problem with its fix."""
+"""System checks of the settings; `manage.py check` reports each problem with its fix.
 
-from ipaddress import ip_network
+A value of the wrong type does not come this far: config/environment.py refuses it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,96 +15,88 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-MIN_SECRET_KEY_CHARS = 32
+MIN_SECRET_KEY_CHARS, MIN_DIFFERENT_CHARS = 32, 8
+MAX_DAYS = 36_500  # days that a retention may last
+NO_LIMIT = float("inf")
 
 
-@register()
-def check_alert_settings(**kwargs: Any) -> list[CheckMessage]:
-    return [*_check_alert_emails(), *_check_alert_webhook(), *_check_alert_limits()]
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers that a setting may have, both ends included."""
+
+    setting: str  # its name in django.conf.settings
+    low: float
+    high: float = NO_LIMIT
+    variable: str = ""  # its name in .env, where that is not PENSTOCK_ and the setting's
+
+    def problem(self) -> str | None:
+        value = getattr(settings, self.setting)
+        if self.low <= value <= self.high:
+            return None
+        limits = f"at least {self.low:,}" + (f", at most {self.high:,}" * (self.high < NO_LIMIT))
+        return f"{self.variable or f'PENSTOCK_{self.setting}'} is {value:,}; it must be {limits}."
 
 
-@register()
-def check_allowed_networks(**kwargs: Any) -> list[CheckMessage]:
-    hint = "Write networks or addresses, separated by commas: 10.0.0.0/8,192.168.1.7,fd00::/8."
-    return [
-        Error(
-            f"PENSTOCK_ALLOWED_NETWORKS holds {each!r}, which is not a network.",
-            hint=hint,
-            id="penstock.E016",
+RANGES = (
+    *(
+        Range(name, 1)
+        for name in (
+            "WEB_WORKERS",
+            "WEB_THREADS",
+            "CLUSTER_WORKERS",
+            "LANES_PER_WORKER",
+            "BATCH_SIZE",
+            "MAX_REQUEST_BYTES",
+            "MAX_MESSAGE_BYTES",
+            "MAX_BATCH_MESSAGES",
+            "ACCESS_TOKEN_TTL",
+            "REFRESH_TOKEN_TTL",
         )
-        for each in settings.ALLOWED_NETWORKS
-        if not _is_network(each)
-    ]
+    ),
+    *(
+        Range(f"KEEP_{name}_DAYS", 0, MAX_DAYS)
+        for name in ("EVENTS", "DELIVERIES", "ATTEMPTS", "ATTEMPT_BODIES", "AUDIT")
+    ),
+    Range("GIVE_UP_DAYS", 0, MAX_DAYS),
+    Range("AXES_FAILURE_LIMIT", 1, variable="PENSTOCK_LOGIN_FAILURES"),
+    Range("RATE_LIMIT", 0),
+    Range("API_RATE_LIMIT", 0),
+    Range("ALARM_QUEUED_MINUTES", 0),
+    Range("ALARM_SILENT_MINUTES", 0),
+    Range("ALARM_FAILURE_PERCENT", 0, 100),
+    Range("CLUSTER_NICE", 0, 19),
+)
 
 
 @register()
-def check_server_settings(**kwargs: Any) -> list[CheckMessage]:
-    return [*_check_secret_key(), *_check_counts(), *_check_proxies(), *_check_debug()]
-
-
-def _check_secret_key() -> list[CheckMessage]:
-    if len(settings.SECRET_KEY) >= MIN_SECRET_KEY_CHARS:
-        return []
-    message = f"SECRET_KEY has {len(settings.SECRET_KEY)} characters, so it could be guessed."
-    hint = (
-        f"Use {MIN_SECRET_KEY_CHARS} or more random characters: "
-        "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-    )
-    return [Error(message, hint=hint, id="penstock.E018")]
-
-
-def _check_counts() -> list[CheckMessage]:
-    counts = {
-        "PENSTOCK_WEB_WORKERS": settings.WEB_WORKERS,
-        "PENSTOCK_WEB_THREADS": settings.WEB_THREADS,
-        "PENSTOCK_CLUSTER_WORKERS": settings.CLUSTER_WORKERS,
-        "PENSTOCK_LANES_PER_WORKER": settings.LANES_PER_WORKER,
-        "PENSTOCK_BATCH_SIZE": settings.BATCH_SIZE,
-        "PENSTOCK_MAX_REQUEST_BYTES": settings.MAX_REQUEST_BYTES,
-        "PENSTOCK_MAX_MESSAGE_BYTES": settings.MAX_MESSAGE_BYTES,
-        "PENSTOCK_MAX_BATCH_MESSAGES": settings.MAX_BATCH_MESSAGES,
-        "PENSTOCK_ACCESS_TOKEN_TTL": settings.ACCESS_TOKEN_TTL,
-        "PENSTOCK_REFRESH_TOKEN_TTL": settings.REFRESH_TOKEN_TTL,
-    }
+def check_numbers(**kwargs: Any) -> list[CheckMessage]:
     hint = "Remove it from .env and the environment to use the default; see .env.example."
-    return [
-        Error(f"{name} is {value}; it must be 1 or more.", hint=hint, id="penstock.E019")
-        for name, value in counts.items()
-        if value < 1
-    ]
-
-
-def _check_proxies() -> list[CheckMessage]:
-    hint = "Write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16,fd00::/8."
-    return [
-        Error(
-            f"PENSTOCK_TRUSTED_PROXIES holds {each!r}, which is not an address or a network.",
-            hint=hint,
-            id="penstock.E020",
-        )
-        for each in settings.TRUSTED_PROXIES
-        if not _is_network(each)
-    ]
-
-
-def _check_debug() -> list[CheckMessage]:
-    host = settings.WEB_BIND.rpartition(":")[0].strip("[]")
-    if not settings.DEBUG or host in ("localhost", "127.0.0.1", "::1"):
-        return []
-    message = "DEBUG is on, so that error pages show code and settings to anyone on the network."
-    hint = "Remove DEBUG from .env, or listen on 127.0.0.1 only."
-    return [Error(message, hint=hint, id="penstock.E021")]
+    problems = filter(None, (each.problem() for each in RANGES))
+    return [Error(problem, hint=hint, id="penstock.E014") for problem in problems]
 
 
 @register()
-def check_cluster_nice(**kwargs: Any) -> list[CheckMessage]:
-    if 0 <= settings.CLUSTER_NICE <= 19:
-        return []
-    hint = "Use 0 for the web server's priority, up to 19 for the lowest."
-    return [Error("PENSTOCK_CLUSTER_NICE is not between 0 and 19.", hint=hint, id="penstock.E017")]
+def check_lists(**kwargs: Any) -> list[CheckMessage]:
+    networks = "Write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16,fd00::/8."
+    return [
+        *_check_each("ALLOWED_NETWORKS", is_network, "a network", networks, "E016"),
+        *_check_each("TRUSTED_PROXIES", is_network, "an address or a network", networks, "E020"),
+        *_check_each(
+            "ALARM_EMAILS", is_email, "an email address", "Write ops@example.com.", "E010"
+        ),
+    ]
 
 
-def _is_network(text: str) -> bool:
+def _check_each(
+    setting: str, is_valid: Callable[[str], bool], expected: str, hint: str, number: str
+) -> Iterator[CheckMessage]:
+    for each in getattr(settings, setting):
+        if not is_valid(each):
+            message = f"PENSTOCK_{setting} holds {each!r}, which is not {expected}."
+            yield Error(message, hint=hint, id=f"penstock.{number}")
+
+
+def is_network(text: str) -> bool:
     try:
         ip_network(text, strict=False)
     except ValueError:
@@ -107,24 +104,7 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _check_alert_emails() -> list[CheckMessage]:
-    if not settings.ALARM_EMAILS:
-        return []
-    wrong = [each for each in settings.ALARM_EMAILS if not _is_email_address(each)]
-    if wrong:
-        message = f"PENSTOCK_ALARM_EMAILS holds {wrong[0]!r}, which is not an email address."
-        return [Error(message, hint="Separate addresses by commas.", id="penstock.E010")]
-    if not settings.EMAIL_URL:
-        hint = "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587."
-        return [
-            Error(
-                "PENSTOCK_ALARM_EMAILS is set, but EMAIL_URL is not.", hint=hint, id="penstock.E011"
-            )
-        ]
-    return []
-
-
-def _is_email_address(text: str) -> bool:
+def is_email(text: str) -> bool:
     try:
         validate_email(text)
     except ValidationError:
@@ -132,12 +112,67 @@ def _is_email_address(text: str) -> bool:
     return True
 
 
+@register()
+def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
+    key = settings.SECRET_KEY
+    if len(key) >= MIN_SECRET_KEY_CHARS and len(set(key)) >= MIN_DIFFERENT_CHARS:
+        return []
+    message = (
+        f"SECRET_KEY has {len(set(key))} different characters of {len(key)}: too easy to guess."
+    )
+    hint = (
+        f"Use {MIN_SECRET_KEY_CHARS} or more random characters: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    )
+    return [Error(message, hint=hint, id="penstock.E018")]
+
+
+@register()
+def check_trusted_proxies(**kwargs: Any) -> list[CheckMessage]:
+    """A network of all addresses lets every client choose the address under which it is known."""
+    if not any(is_network(each) and each.endswith("/0") for each in settings.TRUSTED_PROXIES):
+        return []
+    message = "PENSTOCK_TRUSTED_PROXIES trusts every address, so that clients can forge their own."
+    hint = "Name only your proxies: 10.0.0.7,192.168.0.0/16."
+    return [Error(message, hint=hint, id="penstock.E019")]
+
+
+@register()
+def check_debug(**kwargs: Any) -> list[CheckMessage]:
+    hosts = [settings.WEB_BIND.rpartition(":")[0], *settings.ALLOWED_HOSTS]
+    public = [each for each in hosts if not is_loopback(each)]
+    if not settings.DEBUG or not public:
+        return []
+    message = f"DEBUG is on and {public[0]!r} is served: anyone there can see code in error pages."
+    hint = "Remove DEBUG from .env, or use only localhost in PENSTOCK_WEB_BIND and ALLOWED_HOSTS."
+    return [Error(message, hint=hint, id="penstock.E021")]
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@register()
+def check_alert_channels(**kwargs: Any) -> list[CheckMessage]:
+    return [*_check_mail_server(), *_check_alert_webhook()]
+
+
+def _check_mail_server() -> list[CheckMessage]:
+    if settings.EMAIL_URL or not settings.ALARM_EMAILS:
+        return []
+    message = "PENSTOCK_ALARM_EMAILS is set, but EMAIL_URL is not."
+    hint = "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587."
+    return [Error(message, hint=hint, id="penstock.E011")]
+
+
 def _check_alert_webhook() -> list[CheckMessage]:
     url = settings.ALARM_WEBHOOK_URL
     if not url:
         return []
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not is_web_url(url):
         hint = "Write it with its scheme: https://hooks.example.com/penstock."
         return [Error("PENSTOCK_ALARM_WEBHOOK_URL is not a URL.", hint=hint, id="penstock.E012")]
     if not settings.ALARM_WEBHOOK_SECRET:
@@ -146,20 +181,9 @@ def _check_alert_webhook() -> list[CheckMessage]:
     return []
 
 
-def _check_alert_limits() -> list[CheckMessage]:
-    limits = {
-        "PENSTOCK_ALARM_QUEUED_MINUTES": settings.ALARM_QUEUED_MINUTES,
-        "PENSTOCK_ALARM_FAILURE_PERCENT": settings.ALARM_FAILURE_PERCENT,
-        "PENSTOCK_ALARM_SILENT_MINUTES": settings.ALARM_SILENT_MINUTES,
-    }
-    found: list[CheckMessage] = [
-        Error(f"{name} is below 0.", hint="Use 0 to switch it off.", id="penstock.E014")
-        for name, value in limits.items()
-        if value < 0
-    ]
-    if settings.ALARM_FAILURE_PERCENT > 100:
-        hint = "It is a percentage, so it must be at most 100."
-        found.append(
-            Error("PENSTOCK_ALARM_FAILURE_PERCENT is over 100.", hint=hint, id="penstock.E015")
-        )
-    return found
+def is_web_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -88,10 +88,14 @@ def request_context_middleware(get_response: GetResponse) -> GetResponse:
 
 
 class NoTracebackFilter(logging.Filter):
-    """Reduces log records to one line. None is filtered out."""
+    """Drops the traceback of a suspicious request, such as one with a wrong Host.
+
+    Anyone can send many of them, and the message says everything. No line is filtered out.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.exc_info = None
+        if record.name.startswith("django.security."):
+            record.exc_info = None
         return True
 
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery import checks
 from delivery.accounting import record, rollup
 from delivery.models import Attempt, Delivery, Incident, Lane, Metric, Tally
 from delivery.operations import alert_channels, alerts
@@ -280,27 +279,3 @@ def test_what_is_asked_each_minute_reads_no_more_of_a_long_log(django_assert_max
     Delivery.objects.update(settled_at=NOW)
     with django_assert_max_num_queries(12):
         assert found() == []
-
-
-# --- checks ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "ids"),
-    [
-        ({}, []),
-        ({"ALARM_EMAILS": ["ops"]}, ["E010"]),
-        ({"ALARM_EMAILS": ["ops@shop.example"]}, ["E011"]),
-        ({"ALARM_EMAILS": ["ops@shop.example"], "EMAIL_URL": "smtp://mail:25"}, []),
-        ({"ALARM_WEBHOOK_URL": "hooks.example"}, ["E012"]),
-        ({"ALARM_WEBHOOK_URL": "https://hooks.example"}, ["W013"]),
-        ({"ALARM_QUEUED_MINUTES": -1.0}, ["E014"]),
-        ({"ALARM_FAILURE_PERCENT": 120.0}, ["E015"]),
-    ],
-)
-def test_settings_that_cannot_work_are_named_with_the_fix(settings, changes, ids):
-    for name, value in changes.items():
-        setattr(settings, name, value)
-    assert [each.id for each in checks.check_alert_settings()] == [
-        f"penstock.{each}" for each in ids
-    ]
