@@ -4,7 +4,7 @@ A scope limits what a token may be used for; a role limits what a user may do. A
 Roles are Django groups, so that the admin's pages use the same permissions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +150,15 @@ def scopes_include(scopes: Iterable[str], needed: str) -> bool:
     subject, _, verb = needed.partition(":")
     write_scope = f"{subject}:write" if verb == "read" else needed
     return not {"admin", needed, write_scope}.isdisjoint(scopes)
+
+
+def permissions_include(own: Collection[str], needed: Collection[str]) -> bool:
+    """Return whether these permissions include the needed ones; viewing bodies includes revealing.
+
+    Revealing means viewing one body at a time, so that it is the lesser permission.
+    """
+    implied = REVEAL_BODIES_PERMISSIONS if VIEW_BODIES_PERMISSION in own else frozenset()
+    return set(needed) <= {*own, *implied}
 
 
 def scopes_of_role(role: str | None) -> list[str]:

@@ -15,8 +15,8 @@ from django.http import HttpRequest
 
 from integrations.rate_limits import token_bucket
 
-LOGINS_AT_ONCE = 20  # from one network
-LOGINS_PER_SECOND = 10 / 60  # from one network, after that
+LOGINS_AT_ONCE = 20  # of one guesser
+LOGINS_PER_SECOND = 10 / 60  # of one guesser, after that
 IPV6_PREFIX = 64  # bits: a customer usually has at least such a network
 HASHING_THREADS = 1  # of a web process that check a password at the same time
 WAITING_THREADS = 1  # of a web process that wait for their turn
@@ -46,14 +46,18 @@ class LimitedModelBackend(ModelBackend):
         """Return the user with these credentials, or None. Raises TooManyLogins."""
         if request is None:  # a command, not a visitor
             return super().authenticate(request, username, password, **more)
-        _take_login(request.META.get("REMOTE_ADDR", ""))
+        take_attempt(network_of(request.META.get("REMOTE_ADDR", "")))
         with _one_of_few_threads():
             return super().authenticate(request, username, password, **more)
 
 
-def _take_login(address: str) -> None:
+def take_attempt(guesser: str) -> None:
+    """Count an attempt to guess a password. Raises TooManyLogins.
+
+    guesser   who is limited: a network, or the user whose access token is used
+    """
     taken = token_bucket.take_tokens(
-        f"login:{network_of(address)}", 1, rate=LOGINS_PER_SECOND, size=LOGINS_AT_ONCE
+        f"login:{guesser}", 1, rate=LOGINS_PER_SECOND, size=LOGINS_AT_ONCE
     )
     if taken.wait:
         raise TooManyLogins(taken.wait)

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations.access import audit
+from integrations.access.users import outranks
 from integrations.models import ApiToken, digest, new_token
 
 
@@ -36,15 +37,15 @@ def get_token_owner(user_id: int, *, by: User) -> User:
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise ValidationError({"user_id": f"There is no active user {user_id}."})
-    if user.is_superuser and not by.is_superuser:
-        raise PermissionDenied("Only a superuser can create tokens for a superuser.")
+    if outranks(user, by):
+        raise PermissionDenied("This user may do more than you, so you cannot create their tokens.")
     return user
 
 
 def revoke_token(token: ApiToken, *, by: Any) -> None:
     """Revoke a token. One that is already revoked stays unchanged. Raises PermissionDenied."""
-    if token.user.is_superuser and not by.is_superuser:
-        raise PermissionDenied("Only a superuser can revoke a superuser's tokens.")
+    if outranks(token.user, by):
+        raise PermissionDenied("Its user may do more than you, so you cannot revoke the token.")
     with transaction.atomic():
         live = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True)
         if live.update(revoked_at=timezone.now()):

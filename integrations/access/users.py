@@ -4,16 +4,17 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from integrations.access import audit, logins
+from integrations.access import audit, login_limits, logins
 from integrations.access.groups import sync_role_groups
 from integrations.models import ApiToken
-from integrations.roles import ROLES, get_role
+from integrations.roles import ROLES, get_role, permissions_include
 
 USER_COLUMNS = {
     "username": "username",
@@ -28,11 +29,35 @@ def users_with_groups() -> Any:
     return User.objects.prefetch_related("groups")
 
 
-def create_user(values: Mapping[str, Any]) -> tuple[User, str]:
+def outranks(user: User, by: User) -> bool:
+    """Return whether `user` may do something that `by` may not, also while `user` is inactive."""
+    if by.is_superuser or user.is_superuser:
+        return not by.is_superuser
+    granted = Permission.objects.filter(Q(group__user=user) | Q(user=user))
+    names = {_name(each) for each in granted.select_related("content_type")}
+    return not permissions_include(by.get_all_permissions(), names)
+
+
+def groups_within(user: User) -> list[int]:
+    """Return the ids of the groups that may do nothing that `user` may not."""
+    own = user.get_all_permissions()
+    return [
+        group.pk
+        for group in Group.objects.prefetch_related("permissions__content_type")
+        if permissions_include(own, {_name(each) for each in group.permissions.all()})
+    ]
+
+
+def _name(permission: Permission) -> str:
+    return f"{permission.content_type.app_label}.{permission.codename}"
+
+
+def create_user(values: Mapping[str, Any], *, by: User) -> tuple[User, str]:
     """Create a user and return it with its password, which is generated if none is given.
 
-    Raises ValidationError by field.
+    Raises ValidationError by field, PermissionDenied.
     """
+    _check_may_give(values.get("role"), by)
     password = values.get("password") or secrets.token_urlsafe(12)
     user = User(is_staff=True)
     with transaction.atomic():
@@ -44,6 +69,7 @@ def create_user(values: Mapping[str, Any]) -> tuple[User, str]:
 def change_user(user: User, values: Mapping[str, Any], *, by: User) -> None:
     """Change the given values of a user. Raises ValidationError by field, PermissionDenied."""
     _check_may_change(user, by, values)
+    _check_may_give(values.get("role"), by)
     _check_knows_password(user, by, values)
     with transaction.atomic():
         user = User.objects.select_for_update().get(pk=user.pk)
@@ -67,22 +93,31 @@ def deactivate_user(user: User, *, by: User) -> None:
 
 def _check_may_change(user: User, by: User, values: Mapping[str, Any]) -> None:
     """Raise PermissionDenied if the change would escalate rights, or lock the caller out."""
-    if user.is_superuser and not by.is_superuser:
-        raise PermissionDenied("Only a superuser can change a superuser.")
+    if outranks(user, by):
+        raise PermissionDenied("This user may do more than you, so you cannot change them.")
     if user.pk == by.pk and (values.get("is_active") is False or "role" in values):
         raise PermissionDenied(
             "You cannot change your own role or deactivate yourself. Ask another org_admin."
         )
 
 
+def _check_may_give(role: str | None, by: User) -> None:
+    if role not in ROLES or by.is_superuser:
+        return
+    if not permissions_include(by.get_all_permissions(), ROLES[role].permissions):
+        raise PermissionDenied(f"The role {role} may do more than you, so you cannot give it.")
+
+
 def _check_knows_password(user: User, by: User, values: Mapping[str, Any]) -> None:
     """Raise ValidationError if the caller's own password would change without the current one.
 
-    Otherwise, a stolen access token would be enough to take over the account for good.
+    Otherwise, a stolen access token would be enough to take over the account for good. Raises
+    TooManyLogins after many guesses.
     """
     if user.pk != by.pk or "password" not in values:
         return
     current = values.get("current_password", "")
+    login_limits.take_attempt(f"user:{user.pk}")  # the thief of an access token may guess
     if not user.check_password(current):
         problem = "Wrong." if current else "Required to change your own password."
         raise ValidationError({"current_password": problem})

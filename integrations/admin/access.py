@@ -15,6 +15,7 @@ from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 
 from integrations.access import audit, tokens
 from integrations.access.forms import ApiTokenForm, RoleForm, UserEditForm
+from integrations.access.users import groups_within, outranks
 from integrations.admin.base import AuditedAdmin, SingleSaveAdmin, show_secret_once
 from integrations.formatting import ago, render_chip
 from integrations.models import ApiToken
@@ -52,8 +53,15 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin):
         return own if request.user.is_superuser else (*own, "is_superuser", "user_permissions")
 
     def has_change_permission(self, request, obj=None):
-        above = obj is not None and obj.is_superuser and not request.user.is_superuser
+        above = obj is not None and outranks(obj, request.user)
         return not above and super().has_change_permission(request, obj)
+
+    def formfield_for_manytomany(self, db_field, request=None, **kwargs):
+        """Offer only roles whose permissions the user has, because others could be taken."""
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "groups" and not request.user.is_superuser:
+            field.queryset = field.queryset.filter(pk__in=groups_within(request.user))
+        return field
 
     def user_change_password(self, request, id, form_url=""):  # noqa: A002  (Django's name)
         if unquote(id) == str(request.user.pk):

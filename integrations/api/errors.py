@@ -1,5 +1,6 @@
 """Error responses: `{"error": {"code", "message", "fields"?, "request_id"}}`."""
 
+import logging
 import sys
 from http import HTTPStatus
 
@@ -17,6 +18,8 @@ from rest_framework.views import exception_handler as rest_framework_handler
 from integrations.installations.install import InvalidInstallation, NameTaken
 from integrations.request_context import current_caller
 
+logger = logging.getLogger(__name__)
+
 ERROR_CODES = {
     400: "BAD_REQUEST",
     401: "INVALID_TOKEN",
@@ -31,7 +34,7 @@ ERROR_CODES = {
     500: "INTERNAL_ERROR",
     503: "UNAVAILABLE",
 }
-DATABASE_AWAY = "The database cannot be reached. Nothing was changed. Retry the call."
+DATABASE_AWAY = "The database cannot be reached. Retry the call."
 DATABASE_RETRY_SECONDS = 5
 KEPT_HEADERS = ("WWW-Authenticate", "Retry-After", "Allow")
 
@@ -53,6 +56,7 @@ class Conflict(exceptions.APIException):
 def exception_handler(error, context):
     """Return the response to an exception, or None if unexpected: server_error answers those."""
     if isinstance(error, OperationalError | InterfaceError):
+        logger.error("The database cannot be reached: %s", error)
         return Response(
             error_body(ERROR_CODES[503], DATABASE_AWAY),
             status=503,

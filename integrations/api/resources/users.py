@@ -44,7 +44,7 @@ class UsersView(ManagementAPIView):
         """Create a user with one role or none. A password is generated if none is given."""
         wanted = validate_body(request, serializers.UserInputSerializer)
         check_token_may_give(request.auth, wanted)
-        user, password = users.create_user(wanted)
+        user, password = users.create_user(wanted, by=request.user)
         once = {} if "password" in wanted else {"password": password}
         answer = {**representation.serialize_user(user), **once}
         return Response(answer, status=status.HTTP_201_CREATED, headers=etag_header(user))

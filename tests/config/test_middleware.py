@@ -1,0 +1,60 @@
+"""Cookies are Secure where the browser came over HTTPS, and a wrong Host costs one log line."""
+
+import io
+import logging
+
+import pytest
+from django.test import Client
+
+from tests.support.factories import make_user
+
+PROXY, STRANGER = "10.0.0.7", "203.0.113.9"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("address", "scheme", "secure"),
+    [
+        (PROXY, "https", True),
+        (PROXY, "http", ""),
+        (PROXY, None, ""),
+        (STRANGER, "https", ""),
+    ],
+)
+def test_cookies_are_secure_if_a_trusted_proxy_says_https(settings, address, scheme, secure):
+    settings.TRUSTED_PROXIES = [PROXY]
+    make_user("ada")
+    client = Client(REMOTE_ADDR=address, headers={"x-forwarded-proto": scheme} if scheme else {})
+    client.get("/admin/login/")
+    client.post("/admin/login/", {"username": "ada", "password": "secret"})
+    found = {name: cookie["secure"] for name, cookie in client.cookies.items()}
+    assert found == {"csrftoken": secure, "sessionid": secure}
+
+
+@pytest.mark.django_db
+def test_cookies_are_secure_if_the_server_itself_has_tls(client):
+    client.get("/admin/login/", secure=True)
+    assert client.cookies["csrftoken"]["secure"] is True
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What the configured handler writes."""
+    [handler] = [each for each in logging.getLogger().handlers if each.name == "stderr"]
+    monkeypatch.setattr(handler, "stream", io.StringIO())
+    return handler.stream
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/track", "/v1/admin/users", "/admin/"])
+def test_a_wrong_host_is_one_line(client, log, path):
+    assert client.get(path, headers={"host": "evil.example"}).status_code == 400
+    [line] = log.getvalue().splitlines()
+    assert "Invalid HTTP_HOST header: 'evil.example'" in line
+
+
+def test_another_error_keeps_its_traceback(log):
+    try:
+        raise ValueError("a fault")
+    except ValueError:
+        logging.getLogger("delivery").exception("Something failed.")
+    assert "Traceback" in log.getvalue()
