@@ -46,6 +46,12 @@ class NamedTasks:
         self.fail(pk)  # type: ignore[attr-defined]
         return None
 
+    def get_stat(self, key: str) -> None:
+        """Return nothing, because django-q2 would read a pickle that anyone may have put there."""
+
+    def get_stats(self, pattern: str) -> None:
+        """Return nothing, as get_stat does; Penstock has heartbeats of its own."""
+
 
 class NamedTasksInDatabase(NamedTasks, ORM):  # type: ignore[misc]  # it has no types
     """django-q2's broker in the database, for named tasks only."""

@@ -5,6 +5,7 @@ import http.client
 import json
 import socket
 import subprocess
+import threading
 import time
 from contextlib import closing, contextmanager, suppress
 
@@ -312,3 +313,20 @@ def test_readers_that_stall_do_not_stop_others_and_get_no_whole_response(server)
     finally:
         for wire in stalled:
             wire.close()
+
+
+def test_many_logins_at_once_are_refused_and_ingest_goes_on(server):
+    answers = []
+
+    def log_in(number):
+        body = json.dumps({"username": f"name-{number}", "password": "wrong"})
+        answers.append(server.ask("POST", "/v1/admin/auth/login", body)[:2])
+
+    threads = [threading.Thread(target=log_in, args=(number,)) for number in range(32)]
+    for each in threads:
+        each.start()
+    while any(each.is_alive() for each in threads):
+        assert server.ask("POST", "/v1/track", MESSAGE, KEY)[0] == 200
+    refused = [headers for status, headers, *_ in answers if status == 429]
+    assert refused
+    assert all(int(each["Retry-After"]) >= 1 for each in refused)

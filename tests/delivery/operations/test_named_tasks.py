@@ -16,6 +16,7 @@ from django_q.models import Schedule, Task
 from django_q.pusher import pusher
 from django_q.scheduler import scheduler
 from django_q.signing import SignedPackage
+from django_q.status import Stat
 from django_q.tasks import async_task
 from django_q.worker import worker
 
@@ -149,6 +150,16 @@ def test_a_signed_pickle_runs_no_code_when_it_is_read(broker, mark, caplog):
     assert run_all(broker) == []
     assert not mark.exists()
     assert "its pickle names posix.system" in caplog.text
+
+
+def test_a_status_of_a_cluster_that_someone_else_wrote_is_not_read(redis_url, monkeypatch, mark):
+    monkeypatch.setattr(Conf, "REDIS", redis_url)
+    broker, cluster = NamedTasksInRedis(), f"test-{secrets.token_hex(4)}"
+    broker.set_stat(Stat.get_key(cluster), SignedPackage.dumps(Pickled(f"touch {mark}")), 30)
+    monkeypatch.setattr("django_q.status.get_broker", lambda *_: broker)
+    assert Stat.get(pid=1, cluster_id=cluster).cluster_id == cluster
+    Stat.get_all(broker=broker)
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("payload", ["", "garbage", "a:b:c", "é"])
