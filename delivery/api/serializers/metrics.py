@@ -14,7 +14,9 @@ class MetricPointSerializer(serializers.Serializer):
     accepted = serializers.IntegerField(
         help_text="Events; for an installation, those offered to it."
     )
-    unwanted = serializers.IntegerField(help_text="Of these, those for which no trigger fired.")
+    unwanted = serializers.IntegerField(
+        help_text="Of these, those that the sender switched off or for which no trigger fired."
+    )
     delivered = serializers.IntegerField()
     filtered = serializers.IntegerField()
     failed = serializers.IntegerField()
