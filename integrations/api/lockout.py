@@ -22,7 +22,10 @@ def lockout_response(request, response, credentials):
     """Return the response to a locked login: 429 with Retry-After."""
     seconds = _seconds_until_unlocked(request, (credentials or {}).get("username"))
     minutes = math.ceil(seconds / 60)
-    message = f"Too many failed logins. Retry in {minutes} min, or ask an org_admin."
+    message = (
+        f"Too many failed logins. Retry in {minutes} min, or ask the operator of Penstock to "
+        "unlock the name."
+    )
     return refuse_login(request, "ACCOUNT_LOCKED", message, seconds)
 
 
