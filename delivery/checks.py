@@ -118,7 +118,8 @@ def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
     if len(key) >= MIN_SECRET_KEY_CHARS and len(set(key)) >= MIN_DIFFERENT_CHARS:
         return []
     message = (
-        f"SECRET_KEY has {len(set(key))} different characters of {len(key)}: too easy to guess."
+        f"SECRET_KEY is too easy to guess: it has {len(key)} characters, "
+        f"{len(set(key))} of them different."
     )
     hint = (
         f"Use {MIN_SECRET_KEY_CHARS} or more random characters: "

@@ -263,7 +263,7 @@ def _event_timestamp(
         return now, ()
     at = read_time(given)
     if at is None:
-        note = f"{name} {str(given)[:40]!r} is not a valid time; the time of receipt is used."
+        note = f"{name} {str(given)[:40]!r} names no certain time; the time of receipt is used."
         return now, (note,)
     # The envelope's sentAt is the time of this request; a queued message may carry an older one.
     ours = correct_clock_skew(at, sent_at or read_time(fields.sentAt), now)

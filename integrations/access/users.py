@@ -119,7 +119,11 @@ def _check_knows_password(user: User, by: User, values: Mapping[str, Any]) -> No
     current = values.get("current_password", "")
     login_limits.take_attempt(f"user:{user.pk}")  # the thief of an access token may guess
     if not user.check_password(current):
-        problem = "Wrong." if current else "Required to change your own password."
+        problem = (
+            "This is not your current password."
+            if current
+            else "Required to change your own password."
+        )
         raise ValidationError({"current_password": problem})
 
 

@@ -102,7 +102,7 @@ def test_every_number_with_limits_is_a_setting_of_the_example(each):
     ("setting", "named"),
     [
         ({"PENSTOCK_WEB_WORKERS": "two"}, "PENSTOCK_WEB_WORKERS is 'two', which is not a whole"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY has 5 different characters of 5"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is too easy to guess: it has 5 characters"),
     ],
 )
 def test_the_command_names_them(setting, named):

@@ -135,7 +135,9 @@ def test_ones_own_password_needs_the_current_one(logged_in, boss):
         422, "VALIDATION_FAILED", {"current_password": "Required to change your own password."},
     )  # fmt: skip
     wrong = {**new, "current_password": "guess"}
-    assert refused(logged_in("PATCH", address, wrong))[2] == {"current_password": "Wrong."}
+    assert refused(logged_in("PATCH", address, wrong))[2] == {
+        "current_password": "This is not your current password."
+    }
     assert logged_in("PATCH", address, {**new, "current_password": "secret"})[0] == 200
     boss.refresh_from_db()
     assert boss.check_password("correct-horse-5b1")

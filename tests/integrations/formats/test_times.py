@@ -191,7 +191,7 @@ def test_an_event_without_a_certain_time_has_that_of_its_receipt_and_a_note(clie
     event = Event.objects.get()
     assert event.timestamp == event.received_at
     assert event.notes == json.dumps(
-        [f"timestamp {text!r} is not a valid time; the time of receipt is used."],
+        [f"timestamp {text!r} names no certain time; the time of receipt is used."],
         ensure_ascii=False,
         separators=(",", ":"),
     )
