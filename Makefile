@@ -13,6 +13,7 @@ run: .venv/installed .env
 
 # The tests that need no other service and kill nothing: some minutes on two cores.
 test: .venv/installed-dev
+	@echo "Runs for minutes; make test ARGS=tests/config runs a part."
 	$(PYTHON) -m pytest -m "not kills and not end_to_end" $(AT_ONCE) $(ARGS)
 	@echo "Left out: tests that start whole clusters, kill processes or send with other vendors'"
 	@echo "SDKs (end_to_end, kills), and the database tests on PostgreSQL. make test-all runs all."

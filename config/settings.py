@@ -285,7 +285,7 @@ LOGGING = {
         },
     },
     "loggers": {
-        "axes": {"level": "WARNING"},  # the audit log records logins
+        "axes": {"level": "ERROR"},  # the audit log records logins; axes masks the name and address
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
 }

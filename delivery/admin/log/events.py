@@ -15,6 +15,7 @@ from delivery.log import absences, body_access, detail, profiles, querysets
 from delivery.log.rejections import mark_wrong_line
 from delivery.models import Event, Rejection
 from delivery.status.deliveries import status_chip
+from delivery.transform.switches import SWITCHED_OFF
 from integrations.formats.json_values import parse_json_or_text
 from integrations.formatting import ago
 
@@ -79,6 +80,7 @@ class EventAdmin(PageUrlsMixin, BodyAdmin):
             "notes": detail.parse_notes(event.notes) if shows_bodies else [],
             "deliveries": [(each, status_chip(each)) for each in deliveries],
             "absences": absences.explain_absences(event, body, present),
+            "switched_off": SWITCHED_OFF,
             "may_replay": request.user.has_perm("delivery.add_replay"),
             "profile": person,
             "nearby_events": nearby_events(person, event),

@@ -159,6 +159,7 @@ def test_the_event_says_that_its_sender_switched_it_off(client, heap):
     client.force_login(user)
     page = client.get(reverse("admin:delivery_event_change", args=[event.pk]))
     assert "The sender switched it off in the message" in page.content.decode()
+    assert "Send to this installation" not in page.content.decode()  # it would be refused
     token = {"authorization": f"Bearer {make_token(user)}"}
     [absence] = client.get(f"/v1/admin/events/{event.pk}", headers=token).json()["absences"]
     assert absence["reason"] == SWITCHED_OFF
