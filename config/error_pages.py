@@ -9,7 +9,12 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.debug import ExceptionReporter
 
 MASK = "***"
-SECRET_SETTINGS = ("SECRET_KEY", "SECRETS_KEYS", "ALARM_WEBHOOK_SECRET")
+SECRET_SETTINGS = (
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "SECRETS_KEYS",
+    "ALARM_WEBHOOK_SECRET",
+)
 URL_SETTINGS = ("DATABASE_URL", "BROKER_URL", "EMAIL_URL", "ALARM_WEBHOOK_URL")
 
 

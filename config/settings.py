@@ -13,12 +13,20 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment()
 env.read_env(BASE_DIR / ".env")
+ENVIRONMENT = env  # for the system checks
+# Penstock sets these for its own processes.
+env.variables.update(("PENSTOCK_CLUSTER", "PENSTOCK_STOP_FILE"))
 
 # --- secrets ---------------------------------------------------------------------------------
-SECRET_KEY = env.str("SECRET_KEY")
+SECRET_KEY = env.secret("SECRET_KEY")
+# Earlier keys, which still verify sessions and queued tasks, but sign nothing.
+SECRET_KEY_FALLBACKS = env.secret("PENSTOCK_OLD_SECRET_KEYS", list, default=[])
 # Fernet keys for the secrets of installations. The first key encrypts, and all of them decrypt, so
-# put a new key in front to rotate.
-SECRETS_KEYS = env.list("PENSTOCK_SECRETS_KEYS")
+# put a new key in front to rotate, and then run `manage.py rotate_secrets`.
+SECRETS_KEYS = env.secret("PENSTOCK_SECRETS_KEYS", list)
+# `manage.py bootstrap` uses these; here they are only checked.
+for each in ("PENSTOCK_ADMIN_PASSWORD", "PENSTOCK_WRITE_KEY", "PENSTOCK_API_TOKEN"):
+    env.secret(each, default="")
 
 # --- server ----------------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", default=False)
@@ -61,8 +69,8 @@ KEEP_AUDIT_DAYS = env.float("PENSTOCK_KEEP_AUDIT_DAYS", default=90.0)
 
 # --- alerts ------------------------------------------------------------------------------------
 ALARM_EMAILS = env.list("PENSTOCK_ALARM_EMAILS", default=[])
-ALARM_WEBHOOK_URL = env.str("PENSTOCK_ALARM_WEBHOOK_URL", default="")
-ALARM_WEBHOOK_SECRET = env.str("PENSTOCK_ALARM_WEBHOOK_SECRET", default="")
+ALARM_WEBHOOK_URL = env.secret("PENSTOCK_ALARM_WEBHOOK_URL", default="")
+ALARM_WEBHOOK_SECRET = env.secret("PENSTOCK_ALARM_WEBHOOK_SECRET", default="")
 ALARM_QUEUED_MINUTES = env.float("PENSTOCK_ALARM_QUEUED_MINUTES", default=1.0)  # 0: off
 ALARM_FAILURE_PERCENT = env.float("PENSTOCK_ALARM_FAILURE_PERCENT", default=50.0)  # 0: off
 ALARM_SILENT_MINUTES = env.float("PENSTOCK_ALARM_SILENT_MINUTES", default=0.0)  # 0: off
@@ -76,16 +84,17 @@ DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost"
 VAR_DIR = BASE_DIR / "var"
 private_files.make_private_folder(VAR_DIR)
 DATABASE_URL = env.url_text("DATABASE_URL", ("postgres", "postgresql", "sqlite"), default="")
+CONN_MAX_AGE = env.int("PENSTOCK_CONN_MAX_AGE", default=600)
 DATABASES = {
     "default": {
         **env.db_url_config(DATABASE_URL or f"sqlite:///{VAR_DIR}/penstock.sqlite3"),
         # seconds; 0 opens a connection for each query, which makes the broker ten times slower
-        "CONN_MAX_AGE": env.int("PENSTOCK_CONN_MAX_AGE", default=600),
+        "CONN_MAX_AGE": CONN_MAX_AGE,
         "CONN_HEALTH_CHECKS": True,
     }
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    if DATABASES["default"]["NAME"] != ":memory:":
+    if DATABASES["default"]["NAME"] != ":memory:" and not env.problems:
         private_files.make_private_database(Path(DATABASES["default"]["NAME"]))
     DATABASES["default"]["OPTIONS"] = {
         # By default, two transactions that read before they write fail with "database is locked".
@@ -169,7 +178,8 @@ AUTHENTICATION_BACKENDS = [
 # Too many failed logins, in the admin or the API, lock out a user name from one address, so that an
 # attacker cannot lock out other people.
 AXES_FAILURE_LIMIT = env.int("PENSTOCK_LOGIN_FAILURES", default=5)
-AXES_COOLOFF_TIME = timedelta(minutes=env.float("PENSTOCK_LOGIN_LOCK_MINUTES", default=15.0))
+LOGIN_LOCK_MINUTES = env.float("PENSTOCK_LOGIN_LOCK_MINUTES", default=15.0)
+AXES_COOLOFF_TIME = timedelta(minutes=LOGIN_LOCK_MINUTES)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or further attempts would extend it
 AXES_RESET_ON_SUCCESS = True

@@ -1,10 +1,9 @@
-"""System checks of the settings; `manage.py check` reports each problem with its fix.
+"""System checks of the settings; `manage.py check` reports each problem with its fix."""
 
-A value of the wrong type does not come this far: config/environment.py refuses it.
-"""
-
+import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parseaddr
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,12 +11,51 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 
 MIN_SECRET_KEY_CHARS, MIN_DIFFERENT_CHARS = 32, 8
 MAX_DAYS = 36_500  # days that a retention may last
 NO_LIMIT = float("inf")
+
+
+def refuse_unreadable_settings() -> None:
+    """Raise ImproperlyConfigured with every problem of the settings, if one cannot be read.
+
+    It has a placeholder, with which no process may start; some of them run no checks.
+    """
+    if settings.ENVIRONMENT.problems:
+        found = "\n".join(str(each) for each in checks.run_checks(tags=["settings"]))
+        raise ImproperlyConfigured(f"Penstock does not start with these settings:\n{found}")
+
+
+@register("settings")
+def check_readable(**kwargs: Any) -> list[CheckMessage]:
+    hint = "Correct it in .env or the environment; .env.example explains it. Nothing starts before."
+    problems = settings.ENVIRONMENT.problems.values()
+    return [Error(problem, hint=hint, id="penstock.E030") for problem in problems]
+
+
+@register("settings")
+def check_names(**kwargs: Any) -> list[CheckMessage]:
+    """Tell of variables that nothing reads, because a misspelt one leaves the default in force."""
+    env = settings.ENVIRONMENT
+    known = env.variables | {f"{name}_FILE" for name in env.secrets}
+    return [
+        checks.Warning(
+            f"{name} is not a setting, so it has no effect.",
+            hint=_suggest(name, known) + "Or remove it from .env and the environment.",
+            id="penstock.W031",
+        )
+        for name in env.unknown_variables()
+    ]
+
+
+def _suggest(name: str, known: set[str]) -> str:
+    prefix = "PENSTOCK_"  # which would make all names alike
+    endings = [each.removeprefix(prefix) for each in known if each.startswith(prefix)]
+    nearest = difflib.get_close_matches(name.removeprefix(prefix), endings, n=1)
+    return f"Did you mean {prefix}{nearest[0]}? " if nearest else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +95,8 @@ RANGES = (
         Range(f"KEEP_{name}_DAYS", 0, MAX_DAYS)
         for name in ("EVENTS", "DELIVERIES", "ATTEMPTS", "ATTEMPT_BODIES", "AUDIT")
     ),
+    Range("LOGIN_LOCK_MINUTES", 0, MAX_DAYS * 1_440),
+    Range("CONN_MAX_AGE", 0),
     Range("GIVE_UP_DAYS", 0, MAX_DAYS),
     Range("AXES_FAILURE_LIMIT", 1, variable="PENSTOCK_LOGIN_FAILURES"),
     Range("RATE_LIMIT", 0),
@@ -68,14 +108,14 @@ RANGES = (
 )
 
 
-@register()
+@register("settings")
 def check_numbers(**kwargs: Any) -> list[CheckMessage]:
     hint = "Remove it from .env and the environment to use the default; see .env.example."
     problems = filter(None, (each.problem() for each in RANGES))
     return [Error(problem, hint=hint, id="penstock.E014") for problem in problems]
 
 
-@register()
+@register("settings")
 def check_lists(**kwargs: Any) -> list[CheckMessage]:
     networks = "Write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16,fd00::/8."
     return [
@@ -112,7 +152,25 @@ def is_email(text: str) -> bool:
     return True
 
 
-@register()
+@register("settings")
+def check_addresses(**kwargs: Any) -> Iterator[CheckMessage]:
+    if not is_bind_address(settings.WEB_BIND):
+        message = f"PENSTOCK_WEB_BIND is {settings.WEB_BIND!r}, which is not host:port."
+        yield Error(message, hint="Write 127.0.0.1:8084 or [::1]:8084.", id="penstock.E033")
+    if settings.SANDBOX_URL and not is_web_url(settings.SANDBOX_URL):
+        message = f"PENSTOCK_SANDBOX_URL is {settings.SANDBOX_URL!r}, which is not a URL."
+        yield Error(message, hint="Write http://127.0.0.1:8085.", id="penstock.E034")
+    if not is_email(parseaddr(settings.DEFAULT_FROM_EMAIL)[1]):
+        message = f"PENSTOCK_FROM_EMAIL is {settings.DEFAULT_FROM_EMAIL!r}, not an email address."
+        yield Error(message, hint="Write penstock@example.com.", id="penstock.E035")
+
+
+def is_bind_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host.strip("[]")) and port.isdecimal() and 0 < int(port) < 65_536
+
+
+@register("settings")
 def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
     key = settings.SECRET_KEY
     if len(key) >= MIN_SECRET_KEY_CHARS and len(set(key)) >= MIN_DIFFERENT_CHARS:
@@ -128,7 +186,7 @@ def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
     return [Error(message, hint=hint, id="penstock.E018")]
 
 
-@register()
+@register("settings")
 def check_trusted_proxies(**kwargs: Any) -> list[CheckMessage]:
     """A network of all addresses lets every client choose the address under which it is known."""
     if not any(is_network(each) and each.endswith("/0") for each in settings.TRUSTED_PROXIES):
@@ -138,7 +196,7 @@ def check_trusted_proxies(**kwargs: Any) -> list[CheckMessage]:
     return [Error(message, hint=hint, id="penstock.E019")]
 
 
-@register()
+@register("settings")
 def check_debug(**kwargs: Any) -> list[CheckMessage]:
     hosts = [settings.WEB_BIND.rpartition(":")[0], *settings.ALLOWED_HOSTS]
     public = [each for each in hosts if not is_loopback(each)]
@@ -156,7 +214,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-@register()
+@register("settings")
 def check_alert_channels(**kwargs: Any) -> list[CheckMessage]:
     return [*_check_mail_server(), *_check_alert_webhook()]
 
@@ -164,7 +222,7 @@ def check_alert_channels(**kwargs: Any) -> list[CheckMessage]:
 def _check_mail_server() -> list[CheckMessage]:
     if settings.EMAIL_URL or not settings.ALARM_EMAILS:
         return []
-    message = "PENSTOCK_ALARM_EMAILS is set, but EMAIL_URL is not."
+    message = "PENSTOCK_ALARM_EMAILS is set, but EMAIL_URL is not, so that no mail can be sent."
     hint = "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587."
     return [Error(message, hint=hint, id="penstock.E011")]
 
@@ -185,6 +243,6 @@ def _check_alert_webhook() -> list[CheckMessage]:
 def is_web_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)

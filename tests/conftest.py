@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from django.conf import settings
 from django.db import connection, connections
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
@@ -38,6 +39,9 @@ CHROMIUM_ARGUMENTS = [
 # A page may take long to do something on a busy machine. Nothing waits this long unless it fails.
 BROWSER_TIMEOUT = 120_000  # milliseconds
 expect.set_options(timeout=BROWSER_TIMEOUT)
+
+# These are options of the tests, of which a system check would otherwise tell.
+settings.ENVIRONMENT.variables.update(filter(support_processes.OPTION.fullmatch, os.environ))
 
 # A shell's background jobs ignore Ctrl-C, and processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -43,8 +43,15 @@ def test_every_setting_is_in_the_example_with_its_default_and_no_other_is():
 
 def test_every_setting_of_the_first_start_is_read_by_bootstrap():
     source = (ROOT / "delivery/management/commands/bootstrap.py").read_text()
+    known = settings.ENVIRONMENT.secrets
 
-    assert set(re.findall(r'credential\("([A-Z_]+)"', source)) == FIRST_START
+    assert set(re.findall(r'credential\("([A-Z_]+)"', source)) == FIRST_START & known
+
+
+def test_the_example_lists_the_settings_that_can_be_read_from_files():
+    [listed] = re.findall(r"^# Files: (.*?)\.$", (ROOT / ".env.example").read_text(), re.M | re.S)
+
+    assert set(re.findall(r"[A-Z_]+", listed)) == settings.ENVIRONMENT.secrets
 
 
 def test_every_setting_in_the_example_is_explained():

@@ -11,6 +11,7 @@ from config.timeouts import redis_url
 
 SECRETS = {
     "SECRET_KEY": "canary-key",
+    "SECRET_KEY_FALLBACKS": ["canary-former"],
     "SECRETS_KEYS": ["canary-sealing", "canary-old"],
     "BROKER_URL": "redis://:canary-broker@host/0",
     "EMAIL_URL": "smtp://user:canary%26mail@host:25",

@@ -1,6 +1,7 @@
 """Runs Penstock's own commands as real processes, for tests that start, stop and kill them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ Environment = dict[str, str]
 # whether Penstock recovers rather than how fast.
 PATIENCE = 1.0 if os.environ.get("PENSTOCK_FAULTS") == "full" else 5.0
 
+# Options of the tests themselves, of which Penstock would tell that they are no settings.
+OPTION = re.compile(r"PENSTOCK_(FA?U\w+|REPLAYED|OUTAGE|REQUIRE|\w+_EXAMPLES|UPGRADE_FROM)")
+
 CONN_MAX_AGE_VARIABLE = "PENSTOCK_CONN_MAX_AGE"  # set by tests/environment.py
 
 
@@ -26,7 +30,11 @@ def environment(database_url: str, **settings: object) -> Environment:
 
     No setting comes from a `.env`, and unlike the tests' own process, it keeps its connections.
     """
-    inherited = {name: value for name, value in os.environ.items() if name != CONN_MAX_AGE_VARIABLE}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name != CONN_MAX_AGE_VARIABLE and not OPTION.fullmatch(name)
+    }
     return {
         **inherited,
         "DATABASE_URL": database_url,

@@ -1,6 +1,5 @@
 """`manage.py bootstrap`: create the first admin user, source and API token, if there are none."""
 
-import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -84,14 +83,14 @@ class Command(BaseCommand):
     def exists(self, rows: Any, setting: str) -> bool:
         """Return whether such a row exists. If so, report a setting that is therefore ignored."""
         there = rows.exists()
-        if there and os.environ.get(setting):
+        if there and given_credential(setting):
             self.stdout.write(f"{setting} is ignored: {rows.model.__name__} already exists.")
         return there
 
 
 def credential(setting: str, generated: str, check: Any) -> Credential:
     """Return the setting's value, or the generated one without it. Raises CommandError."""
-    given = os.environ.get(setting, "")
+    given = given_credential(setting)
     if not given:
         return Credential(generated, generated)
     try:
@@ -99,6 +98,14 @@ def credential(setting: str, generated: str, check: Any) -> Credential:
     except ValidationError as error:
         raise CommandError(f"{setting} cannot be used: {' '.join(error.messages)}") from None
     return Credential(given, f"${setting}")
+
+
+def given_credential(setting: str) -> str:
+    """Return the setting's value, or "" without it. Raises CommandError."""
+    given: str = settings.ENVIRONMENT.secret(setting, default="")
+    if setting in settings.ENVIRONMENT.problems:
+        raise CommandError(settings.ENVIRONMENT.problems[setting])
+    return given
 
 
 def check_password(given: str) -> None:

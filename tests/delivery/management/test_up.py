@@ -137,7 +137,7 @@ def test_an_address_that_is_none_is_named_with_its_setting(env):
         assert up.process.wait(20) == 1
         up.reader.join()
 
-    assert "PENSTOCK_WEB_BIND is '8084'; use host:port" in up.output
+    assert "PENSTOCK_WEB_BIND is '8084', which is not host:port" in up.output
 
 
 def test_a_database_that_is_away_is_one_clear_line(env):

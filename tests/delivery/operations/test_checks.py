@@ -1,6 +1,7 @@
 """The system checks, which run before anything starts and name the fix for each problem."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -57,6 +58,13 @@ def test_an_old_sqlite_is_named_where_it_would_be_used(settings, monkeypatch, en
         ({"DEBUG": True, "WEB_BIND": "[::1]:80", "ALLOWED_HOSTS": ["shop.localhost"]}, []),
         ({"DEBUG": True, "WEB_BIND": "0.0.0.0:8084"}, ["E021"]),
         ({"DEBUG": True, "ALLOWED_HOSTS": ["penstock.example"]}, ["E021"]),
+        ({"WEB_BIND": "8084"}, ["E033"]),
+        ({"WEB_BIND": "localhost:65536"}, ["E033"]),
+        ({"SANDBOX_URL": "127.0.0.1:8085"}, ["E034"]),
+        ({"SANDBOX_URL": "http://localhost:x"}, ["E034"]),
+        ({"SANDBOX_URL": ""}, []),
+        ({"DEFAULT_FROM_EMAIL": "penstock"}, ["E035"]),
+        ({"DEFAULT_FROM_EMAIL": "Penstock <ops@shop.example>"}, []),
         ({"ALARM_EMAILS": ["ops"], "EMAIL_URL": "smtp://mail:25"}, ["E010"]),
         ({"ALARM_EMAILS": ["ops@shop.example"]}, ["E011"]),
         ({"ALARM_EMAILS": ["ops@shop.example"], "EMAIL_URL": "smtp://mail:25"}, []),
@@ -88,7 +96,8 @@ def test_settings_that_cannot_work_are_named_with_the_fix(settings, changes, fou
     problems = [each for each in run_checks() if each.id.startswith("penstock.")]
     assert [each.id for each in problems] == [f"penstock.{each}" for each in found]
     assert all(each.hint for each in problems)
-    names = " ".join(changes).replace("AXES_FAILURE_LIMIT", "LOGIN_FAILURES").split()
+    names = " ".join(changes).replace("AXES_FAILURE_LIMIT", "LOGIN_FAILURES")
+    names = names.replace("DEFAULT_", "").split()
     assert all(any(name in each.msg for name in (*names, "webhook")) for each in problems)
 
 
@@ -98,17 +107,67 @@ def test_every_number_with_limits_is_a_setting_of_the_example(each):
     assert f"# {name}=" in (ROOT / ".env.example").read_text()
 
 
+def test_every_number_has_limits():
+    source = (ROOT / "config/settings.py").read_text()
+    numbers = re.findall(r"^(?:    )?([A-Z_]+) = env\.(?:int|float)\(", source, re.MULTILINE)
+    assert len(numbers) == source.count("env.int(") + source.count("env.float(")
+    assert set(numbers) == {each.setting for each in RANGES}
+
+
 @pytest.mark.parametrize(
-    ("setting", "named"),
+    ("variable", "hint"),
     [
-        ({"PENSTOCK_WEB_WORKERS": "two"}, "PENSTOCK_WEB_WORKERS is 'two', which is not a whole"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY is too easy to guess: it has 5 characters"),
+        ("PENSTOCK_WEB_WORKER", "Did you mean PENSTOCK_WEB_WORKERS?"),
+        ("PENSTOCK_OLD_SECRET_KEYS_FIL", "Did you mean PENSTOCK_OLD_SECRET_KEYS_FILE?"),
+        ("PENSTOCK_QQ", "Or remove it"),
     ],
 )
-def test_the_command_names_them(setting, named):
-    command = [sys.executable, "manage.py", "check"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **setting}, capture_output=True, text=True
-    )
+def test_a_variable_that_nothing_reads_is_told_with_the_nearest_name(monkeypatch, variable, hint):
+    monkeypatch.setenv(variable, "1")
+    [problem] = [each for each in run_checks() if each.id == "penstock.W031"]
+    assert problem.msg.startswith(f"{variable} is not a setting")
+    assert problem.hint.startswith(hint)
+
+
+COMMANDS = {
+    "check": ("manage.py", "check"),
+    "a command without checks": ("manage.py", "shell", "-c", "1"),
+    "the web server": ("-c", "import config.rsgi"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+def test_settings_that_cannot_be_read_are_named_at_once_with_all_others(command, tmp_path):
+    wrong = {
+        "SECRET_KEY": "",
+        "PENSTOCK_SECRETS_KEYS_FILE": str(tmp_path / "keys"),
+        "PENSTOCK_WEB_WORKERS": "two",
+        "PENSTOCK_WEB_THREADS": "0",
+        "LOG_LEVEL": "LOUD",
+        "PENSTOCK_WEB_THREAD": "4",
+    }
+    done = run(command, wrong)
     assert done.returncode == 1
-    assert named in done.stderr
+    named = re.findall(r"\(penstock\.([EW]\d+)\) (\w+)", done.stderr)
+    assert sorted(named) == [
+        ("E014", "PENSTOCK_WEB_THREADS"),
+        ("E030", "LOG_LEVEL"),
+        ("E030", "PENSTOCK_SECRETS_KEYS"),  # both, the key and the file, are set
+        ("E030", "PENSTOCK_WEB_WORKERS"),
+        ("E030", "SECRET_KEY"),
+        ("W031", "PENSTOCK_WEB_THREAD"),
+    ]
+    assert done.stderr.count("HINT: ") == len(named)
+
+
+def test_the_command_names_a_value_that_cannot_work():
+    done = run(COMMANDS["check"], {"SECRET_KEY": "short"})
+    assert done.returncode == 1
+    assert "SECRET_KEY has 5 different characters of 5" in done.stderr
+
+
+def run(command, setting):
+    env = {**os.environ, **setting}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True
+    )
