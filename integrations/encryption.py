@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from django.conf import settings
+from django.db import models
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -15,6 +16,14 @@ MASK = "***"
 
 class SecretsUnreadable(Exception):
     """None of PENSTOCK_SECRETS_KEYS decrypts the stored secrets; a key was lost or replaced."""
+
+
+class SealedField(models.TextField):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A column of sealed values; `manage.py rotate_secrets` finds it by its class."""
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs  # what it is to the database
 
 
 def seal(secrets: Mapping[str, str]) -> str:
@@ -36,6 +45,17 @@ def reveal(sealed: str) -> dict[str, str]:
             "them back to the list, or enter the secrets again."
         ) from None
     return secrets
+
+
+def reseal(sealed: str) -> str:
+    """Return the value sealed with the first key, unchanged if it is. Raises SecretsUnreadable."""
+    from cryptography.fernet import Fernet, InvalidToken
+
+    try:
+        Fernet(settings.SECRETS_KEYS[0]).decrypt(sealed.encode())
+    except InvalidToken:
+        return seal(reveal(sealed))
+    return sealed
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:

@@ -16,8 +16,7 @@ from delivery.lanes import wakeups
 from delivery.models import Delivery, Incident
 from delivery.operations import alerts, restarts, system
 from delivery.operations.indexes import invalid_indexes, unapplied_migrations
-from integrations.encryption import SecretsUnreadable
-from integrations.models import Installation, Source, WebhookSource
+from integrations.access.sealed_columns import find_unreadable
 
 MAX_CLOCK_SKEW = timedelta(seconds=2)  # between our clock and the database's
 LANE_STALLED_AFTER = timedelta(minutes=1)  # that due work may wait without a worker
@@ -141,28 +140,15 @@ def _unknown_migrations() -> list[str]:
 
 
 def _check_secrets() -> Iterator[CheckResult]:
-    readers = [
-        *((each.name, each.settings) for each in Installation.objects.installed()),
-        *((each.name, lambda s=each: s.signing_secret) for each in Source.objects.in_use()),
-        *((str(each), lambda w=each: w.secret) for each in WebhookSource.objects.all()),
-    ]
-    unreadable = [name for name, read in readers if not _can_decrypt(read)]
-    for name in unreadable:
+    if unreadable := find_unreadable():
+        message = f"{len(unreadable):,} cannot be decrypted: {_join_names(unreadable)}"
         fix = (
             "Put the key that encrypted them back into PENSTOCK_SECRETS_KEYS, or enter the "
             "secrets again."
         )
-        yield CheckResult("Secrets", f"those of {name} cannot be decrypted", fix)
-    if not unreadable:
+        yield CheckResult("Secrets", message, fix)
+    else:
         yield CheckResult("Secrets", "all can be decrypted")
-
-
-def _can_decrypt(read: Callable[[], object]) -> bool:
-    try:
-        read()
-    except SecretsUnreadable:
-        return False
-    return True
 
 
 def _check_cluster() -> Iterator[CheckResult]:

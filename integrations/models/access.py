@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
+from integrations.encryption import SealedField
 from integrations.roles import SCOPES
 
 LAST_USED_RESOLUTION = timedelta(minutes=5)  # the precision of ApiToken.last_used_at
@@ -127,7 +128,7 @@ class IdempotentCall(models.Model):
     status = models.PositiveSmallIntegerField(
         null=True, help_text="Empty: the call is still running."
     )
-    sealed_answer = models.TextField(
+    sealed_answer = SealedField(
         blank=True, help_text="Encrypted, because it may contain a new secret."
     )
 

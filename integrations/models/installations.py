@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from integrations.catalog import choices, get_destination
 from integrations.destination import Config, Destination
-from integrations.encryption import MASK, SecretsUnreadable, reveal, seal
+from integrations.encryption import MASK, SealedField, SecretsUnreadable, reveal, seal
 from integrations.models.sources import Source
 
 
@@ -30,7 +30,7 @@ class Installation(models.Model):
     destination_key = models.CharField("destination", max_length=50, choices=choices)
     variant = models.CharField(max_length=50)
     config = models.JSONField(default=dict)
-    sealed_secrets = models.TextField(blank=True, editable=False)
+    sealed_secrets = SealedField(blank=True, editable=False)
     delivery_mode = models.CharField(
         max_length=20, choices=DeliveryMode, default=DeliveryMode.SERVER_SIDE
     )

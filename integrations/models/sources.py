@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from integrations import jsonpath
-from integrations.encryption import reveal, seal
+from integrations.encryption import SealedField, reveal, seal
 from integrations.formats.json_values import find_unstorable
 from integrations.webhook_fields import FIELD_PATHS
 
@@ -84,7 +84,7 @@ class Source(models.Model):
         help_text="Messages per second. Leave empty for the default, PENSTOCK_RATE_LIMIT. "
         "0: unlimited.",
     )
-    sealed_signing_secret = models.TextField(blank=True, editable=False)
+    sealed_signing_secret = SealedField(blank=True, editable=False)
     archived_at = models.DateTimeField(
         null=True,
         editable=False,
@@ -180,7 +180,7 @@ class WebhookSource(models.Model):
         Source, models.PROTECT, help_text="Events are stored as if this source had sent them."
     )
     source_type = models.CharField(max_length=20, choices=SourceType)
-    sealed_secret = models.TextField(blank=True, editable=False)
+    sealed_secret = SealedField(blank=True, editable=False)
     signature_header = models.CharField(
         max_length=100,
         default="X-Signature",

@@ -6,7 +6,7 @@ import re
 import signal
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Stage:
 
     config  of the installation of Heap that is made at the start; None for no installation
     root    folder of the sources
+    options  of `manage.py up`
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Stage:
         token: str = TOKEN,
         config: Mapping[str, str] | None = INSTALL["config"],
         root: Path = ROOT,
+        options: Sequence[str] = (),
         **settings: object,
     ):
+        self.options = options
         self.token = token
         self.config = config
         self.root = root
@@ -67,7 +70,7 @@ class Stage:
         self.sent: list[str] = []
 
     def __enter__(self) -> "Stage":
-        self.up = RunningCommand(self.env, "up", root=self.root)
+        self.up = RunningCommand(self.env, "up", *self.options, root=self.root)
         try:
             self.up.wait_for("Penstock is ready", 60.0)
             eventually(self.is_fully_running, 30.0, self.up.output)

@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
 from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, manage
+from integrations.access.sealed_columns import find_unreadable
 
+MAX_SECRETS_LISTED = 10  # in an error
 UP_STOP_SECONDS = 20.0  # seconds for all parts together
 PART_POLL_SECONDS = 0.2  # seconds between two checks of the parts
 
@@ -39,7 +41,15 @@ BindAddress = tuple[str, int]
 class Command(BaseCommand):
     help = "Migrate, bootstrap, then run web server, cluster and sandbox until Ctrl-C."
 
-    def handle(self, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--allow-unreadable-secrets",
+            action="store_true",
+            help="Start although PENSTOCK_SECRETS_KEYS cannot open some stored secrets, so that "
+            "they can be entered again.",
+        )
+
+    def handle(self, *, allow_unreadable_secrets: bool = False, **options: Any) -> None:
         stop = StopRequest()
         web = web_address()
         sandbox = sandbox_address()
@@ -47,6 +57,8 @@ class Command(BaseCommand):
         if sandbox:
             check_can_listen(sandbox, "PENSTOCK_SANDBOX_URL")
         prepare_database()
+        if not allow_unreadable_secrets:
+            check_secrets()
         allow_connections()
         # Each part works without those after it, so they are stopped in reverse order.
         parts = [RestartingProcess("sandbox", sandbox_command(sandbox))] if sandbox else []
@@ -132,6 +144,19 @@ def prepare_database() -> None:
         call_command("bootstrap")
     except OperationalError as error:
         raise CommandError(f"The database of DATABASE_URL cannot be used: {error}") from None
+
+
+def check_secrets() -> None:
+    """Raise CommandError if the keys open not all stored secrets."""
+    if unreadable := find_unreadable():
+        listed = ", ".join(unreadable[:MAX_SECRETS_LISTED])
+        more = len(unreadable) - MAX_SECRETS_LISTED
+        raise CommandError(
+            f"PENSTOCK_SECRETS_KEYS cannot open the secrets of {listed}"
+            f"{f' and {more:,} more' if more > 0 else ''}. Add the key that sealed them to the "
+            "list. If it is lost, use --allow-unreadable-secrets and enter the secrets again; "
+            "until then, nothing that needs them works."
+        )
 
 
 def allow_connections() -> None:

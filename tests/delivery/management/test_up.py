@@ -9,11 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cryptography.fernet import Fernet
 
 from delivery.operations.processes import living
 from delivery.operations.supervisor import title
 from tests.conftest import find_free_port
-from tests.support.processes import RunningCommand, environment, eventually
+from tests.support.processes import RunningCommand, environment, eventually, manage
 
 pytestmark = pytest.mark.end_to_end
 
@@ -138,6 +139,29 @@ def test_an_address_that_is_none_is_named_with_its_setting(env):
         up.reader.join()
 
     assert "PENSTOCK_WEB_BIND is '8084', which is not host:port" in up.output
+
+
+SEAL_A_SECRET = """
+from integrations.models import Source
+source = Source.objects.get()
+source.new_signing_secret()
+source.save()
+"""
+
+
+def test_a_key_that_does_not_open_what_is_stored_stops_the_start_unless_allowed(env):
+    manage(env, "migrate", "-v", "0")
+    manage(env, "bootstrap")
+    manage(env, "shell", "-v", "0", "-c", SEAL_A_SECRET)
+    wrong = {**env, "PENSTOCK_SECRETS_KEYS": Fernet.generate_key().decode()}
+    with RunningCommand(wrong, "up") as up:
+        assert up.process.wait(60) == 1
+        up.reader.join()
+    assert "PENSTOCK_SECRETS_KEYS cannot open the secrets of source My source." in up.output
+    assert "[web]" not in up.output
+    with RunningCommand(wrong, "up", "--allow-unreadable-secrets") as up:
+        wait_until_whole(up)
+        up.stop()
 
 
 def test_a_database_that_is_away_is_one_clear_line(env):

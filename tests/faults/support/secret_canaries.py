@@ -49,7 +49,8 @@ def canaries(context: RowContext, result: Result) -> None:
         eventually(lambda: not stage.has_queued(), 30.0)
         places = {"the log": stage.up.output, **collect_pages(stage, kept, pages)}
     rotated = settings | {"PENSTOCK_SECRETS_KEYS": kept["second-fernet-key"]}
-    with Stage(url, token=kept["api-token"], config=None, **rotated) as stage:
+    options = ["--allow-unreadable-secrets"]
+    with Stage(url, token=kept["api-token"], config=None, options=options, **rotated) as stage:
         stage.send_one(51)
         eventually(lambda: "can decrypt these secrets" in read_lane_column(url, "last_error"), 30.0)
         places |= {
