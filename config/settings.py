@@ -34,6 +34,15 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Addresses or networks of proxies whose forwarded client address and scheme are trusted.
 TRUSTED_PROXIES = env.list("PENSTOCK_TRUSTED_PROXIES", default=[])
+# On: browsers reach Penstock over HTTPS only, by a proxy that terminates TLS.
+HTTPS = env.bool("PENSTOCK_HTTPS", default=False)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # a year
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+# A preloaded domain cannot go back to HTTP for months, so that only its owner may decide that.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+SESSION_HOURS = env.float("PENSTOCK_SESSION_HOURS", default=336.0)
+SESSION_COOKIE_AGE = round(SESSION_HOURS * 3_600)  # seconds
 WEB_BIND = env.str("PENSTOCK_WEB_BIND", default="127.0.0.1:8084")
 WEB_WORKERS = env.int("PENSTOCK_WEB_WORKERS", default=2)
 WEB_THREADS = env.int("PENSTOCK_WEB_THREADS", default=4)
@@ -156,6 +165,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.proxies.trusted_proxies",
     "integrations.request_context.request_context_middleware",
+    "config.https.https_only",
     "config.middleware.ingest_fast_path",
     "config.middleware.body_limit",
     "integrations.api.lockout.login_limit_middleware",

@@ -95,6 +95,7 @@ RANGES = (
         Range(f"KEEP_{name}_DAYS", 0, MAX_DAYS)
         for name in ("EVENTS", "DELIVERIES", "ATTEMPTS", "ATTEMPT_BODIES", "AUDIT")
     ),
+    Range("SESSION_HOURS", 0.1, MAX_DAYS * 24),
     Range("LOGIN_LOCK_MINUTES", 0, MAX_DAYS * 1_440),
     Range("CONN_MAX_AGE", 0),
     Range("GIVE_UP_DAYS", 0, MAX_DAYS),
@@ -171,19 +172,22 @@ def is_bind_address(text: str) -> bool:
 
 
 @register("settings")
-def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
-    key = settings.SECRET_KEY
-    if len(key) >= MIN_SECRET_KEY_CHARS and len(set(key)) >= MIN_DIFFERENT_CHARS:
-        return []
-    message = (
-        f"SECRET_KEY is too easy to guess: it has {len(key)} characters, "
-        f"{len(set(key))} of them different."
-    )
-    hint = (
-        f"Use {MIN_SECRET_KEY_CHARS} or more random characters: "
-        "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-    )
-    return [Error(message, hint=hint, id="penstock.E018")]
+def check_secret_key(**kwargs: Any) -> Iterator[CheckMessage]:
+    yield from _check_key("SECRET_KEY", settings.SECRET_KEY)
+    for key in settings.SECRET_KEY_FALLBACKS:
+        yield from _check_key("A key of PENSTOCK_OLD_SECRET_KEYS", key)
+
+
+def _check_key(name: str, key: str) -> Iterator[CheckMessage]:
+    different = len(set(key))
+    if len(key) < MIN_SECRET_KEY_CHARS or different < MIN_DIFFERENT_CHARS:
+        yield Error(
+            f"{name} is too easy to guess: it has {len(key)} characters, "
+            f"{different} of them different.",
+            hint=f"Use {MIN_SECRET_KEY_CHARS} or more random characters: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+            id="penstock.E018",
+        )
 
 
 @register("settings")
@@ -194,6 +198,18 @@ def check_trusted_proxies(**kwargs: Any) -> list[CheckMessage]:
     message = "PENSTOCK_TRUSTED_PROXIES trusts every address, so that clients can forge their own."
     hint = "Name only your proxies: 10.0.0.7,192.168.0.0/16."
     return [Error(message, hint=hint, id="penstock.E019")]
+
+
+@register("settings")
+def check_https(**kwargs: Any) -> list[CheckMessage]:
+    if not settings.HTTPS or settings.TRUSTED_PROXIES:
+        return []
+    message = (
+        "PENSTOCK_HTTPS is on, but PENSTOCK_TRUSTED_PROXIES names no proxy, so that every request "
+        "seems to come over HTTP and is refused or redirected."
+    )
+    hint = "Name the proxy that terminates TLS, such as 127.0.0.1 if it is on this machine."
+    return [Error(message, hint=hint, id="penstock.E032")]
 
 
 @register("settings")

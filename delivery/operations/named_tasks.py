@@ -8,6 +8,7 @@ arguments, before the rest of django-q2 sees it.
 import io
 import logging
 import pickle
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -67,9 +68,7 @@ def rebuild_task(payload: Any) -> str:
     Nothing else is kept. A hook or a chain would run further functions, and django-q2 looks a task
     with a known id up in its table, whose pickled columns anyone with the database can write.
     """
-    task = core_signing.loads(
-        payload, key=Conf.SECRET_KEY, salt=Conf.PREFIX, serializer=_TaskSerializer
-    )
+    task = _read_task(payload)
     function, arguments, started = task["func"], task["args"], task["started"]
     if function not in settings.CLUSTER_TASKS or not all(type(each) is int for each in arguments):
         raise ForeignTask(f"{function} with {arguments}")
@@ -85,6 +84,14 @@ def rebuild_task(payload: Any) -> str:
     }
     signed: str = SignedPackage.dumps(rebuilt)
     return signed
+
+
+def _read_task(payload: Any) -> Any:
+    """Return a task that is signed with SECRET_KEY or an earlier one; django-q2 knows no others."""
+    for key in (Conf.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        with suppress(core_signing.BadSignature):
+            return core_signing.loads(payload, key, Conf.PREFIX, _TaskSerializer)
+    raise ForeignTask("its signature is not valid")
 
 
 class _TaskSerializer:

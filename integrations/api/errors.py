@@ -113,6 +113,11 @@ def too_large(request: HttpRequest, limit: int) -> HttpResponse:
     return JsonResponse(error_body(ERROR_CODES[413], message), status=413)
 
 
+def https_required(message: str) -> HttpResponse:
+    """Return the response to a call that came over HTTP."""
+    return JsonResponse(error_body("HTTPS_REQUIRED", message), status=403)
+
+
 # --- Django's error handlers, which config/urls.py names ---------------------------------------
 
 

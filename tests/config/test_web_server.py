@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager, suppress
 
 import psutil
 import pytest
+from django.conf import settings as django_settings
 
 from config import request_bodies
 from delivery.management.commands import up
@@ -81,9 +82,13 @@ def server(tmp_path_factory):
 
 
 @contextmanager
-def running(url, application):
+def running(url, application, **settings):
     env = environment(
-        url, PENSTOCK_WRITE_KEY=WRITE_KEY, PENSTOCK_API_TOKEN=TOKEN, PENSTOCK_SANDBOX_URL=""
+        url,
+        PENSTOCK_WRITE_KEY=WRITE_KEY,
+        PENSTOCK_API_TOKEN=TOKEN,
+        PENSTOCK_SANDBOX_URL="",
+        **settings,
     )
     manage(env, "bootstrap")
     manage(env, "shell", "-v", "0", "-c", INSTALL)
@@ -93,10 +98,18 @@ def running(url, application):
     process = subprocess.Popen([*command, application], cwd=ROOT, env=env, **log)
     try:
         eventually(lambda: up.is_responding(("127.0.0.1", port), "/healthz"), 20.0)
+        # Granian does not stop if it is told to while one of its workers is still starting.
+        eventually(lambda: started_workers(process.pid) == django_settings.WEB_WORKERS, 20.0)
         yield Server(port, process, env)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def started_workers(pid):
+    """Return how many web processes have their threads for requests."""
+    workers = psutil.Process(pid).children(recursive=True)
+    return sum(each.num_threads() > django_settings.WEB_THREADS for each in workers)
 
 
 def read_all(wire):

@@ -126,7 +126,7 @@ def check_token(given: str) -> None:
 
 def credentials_text(shown: dict[str, str]) -> str:
     """Return the text that shows the new credentials, once, and how to use them."""
-    address = f"http://localhost:{settings.WEB_BIND.rpartition(':')[2]}"
+    address = own_address()
     uses_variables = any(value.startswith("$") for value in shown.values())
     parts = [
         "Save these credentials: they are shown only once."
@@ -143,6 +143,13 @@ def credentials_text(shown: dict[str, str]) -> str:
         parts += ["", track_command(address, shown["write_key"])]
     line = "=" * 88
     return "\n".join([line, *parts, line])
+
+
+def own_address() -> str:
+    """Return where browsers find Penstock, as far as the settings tell."""
+    if settings.HTTPS:
+        return f"https://{settings.ALLOWED_HOSTS[0].lstrip('*.') or 'localhost'}"
+    return f"http://localhost:{settings.WEB_BIND.rpartition(':')[2]}"
 
 
 def install_command(address: str, token: str) -> str:

@@ -48,12 +48,15 @@ def test_an_old_sqlite_is_named_where_it_would_be_used(settings, monkeypatch, en
         ({}, []),
         ({"SECRET_KEY": "short"}, ["E018"]),
         ({"SECRET_KEY": "ab" * 30}, ["E018"]),
+        ({"SECRET_KEY_FALLBACKS": ["0123456789" * 4, "short"]}, ["E018"]),
         ({"TRUSTED_PROXIES": ["10.0.0.0/8", "fd00::/8", "192.168.1.7"]}, []),
         ({"TRUSTED_PROXIES": ["10.0.0.7", "proxy.example"]}, ["E020"]),
         ({"TRUSTED_PROXIES": ["0.0.0.0/0"]}, ["E019"]),
         ({"TRUSTED_PROXIES": ["::/0"]}, ["E019"]),
         ({"ALLOWED_NETWORKS": ["10.0.0.0/8", "fd00::/8", "192.168.1.7"]}, []),
         ({"ALLOWED_NETWORKS": ["intern.example"]}, ["E016"]),
+        ({"HTTPS": True}, ["E032"]),
+        ({"HTTPS": True, "TRUSTED_PROXIES": ["10.0.0.7"]}, []),
         ({"DEBUG": True}, []),
         ({"DEBUG": True, "WEB_BIND": "[::1]:80", "ALLOWED_HOSTS": ["shop.localhost"]}, []),
         ({"DEBUG": True, "WEB_BIND": "0.0.0.0:8084"}, ["E021"]),
@@ -97,7 +100,7 @@ def test_settings_that_cannot_work_are_named_with_the_fix(settings, changes, fou
     assert [each.id for each in problems] == [f"penstock.{each}" for each in found]
     assert all(each.hint for each in problems)
     names = " ".join(changes).replace("AXES_FAILURE_LIMIT", "LOGIN_FAILURES")
-    names = names.replace("DEFAULT_", "").split()
+    names = names.replace("DEFAULT_", "").replace("SECRET_KEY_FALLBACKS", "OLD_SECRET_KEYS").split()
     assert all(any(name in each.msg for name in (*names, "webhook")) for each in problems)
 
 

@@ -90,6 +90,17 @@ def test_a_named_task_runs_and_is_acknowledged_even_if_it_fails(broker, drained)
     assert drained == [4711]
 
 
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_task_signed_with_an_earlier_key_runs_while_that_is_listed(
+    broker, drained, settings, monkeypatch, is_listed
+):
+    async_task("delivery.tasks.drain", 4711, broker=broker)
+    settings.SECRET_KEY_FALLBACKS = ["older" * 8, *([Conf.SECRET_KEY] if is_listed else [])]
+    monkeypatch.setattr(Conf, "SECRET_KEY", "a-new-key" * 8)
+    run_all(broker)
+    assert drained == ([4711] if is_listed else [])
+
+
 def test_every_named_task_exists(settings):
     from delivery import tasks
 
