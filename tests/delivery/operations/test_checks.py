@@ -166,7 +166,7 @@ def test_settings_that_cannot_be_read_are_named_at_once_with_all_others(command,
 def test_the_command_names_a_value_that_cannot_work():
     done = run(COMMANDS["check"], {"SECRET_KEY": "short"})
     assert done.returncode == 1
-    assert "SECRET_KEY has 5 different characters of 5" in done.stderr
+    assert "SECRET_KEY is too easy to guess: it has 5 characters" in done.stderr
 
 
 def run(command, setting):
