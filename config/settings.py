@@ -286,26 +286,32 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
+# --- logs --------------------------------------------------------------------------------------
 LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+LOG_FORMAT = env.choice("LOG_FORMAT", ("text", "json"), default="text")
+# A logger's level takes precedence over the root's, so it may only raise it.
+WARNINGS_ONLY = {"level": "WARNING" if LOG_LEVEL in ("DEBUG", "INFO") else LOG_LEVEL}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request_id": {"()": "integrations.request_context.RequestIdFilter"},
-        "no_traceback": {"()": "integrations.request_context.NoTracebackFilter"},
+        "ids": {"()": "integrations.log_records.IdsFilter"},
+        "no_traceback": {"()": "integrations.log_records.NoTracebackFilter"},
     },
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
+        "text": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
+        "json": {"()": "integrations.log_records.JsonLines"},
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["request_id", "no_traceback"],
+            "formatter": LOG_FORMAT,
+            "filters": ["ids", "no_traceback"],
         },
     },
     "loggers": {
         "axes": {"level": "ERROR"},  # the audit log records logins; axes masks the name and address
+        "django-q": WARNINGS_ONLY,  # it logs two lines for each task
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
 }

@@ -1,9 +1,8 @@
-"""The caller of the current request, for log lines and the audit log.
+"""The caller of the current request, for log records and the audit log.
 
 It is a context variable, because the functions that change data do not receive the request.
 """
 
-import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -85,25 +84,3 @@ def request_context_middleware(get_response: GetResponse) -> GetResponse:
         return response
 
     return middleware
-
-
-class NoTracebackFilter(logging.Filter):
-    """Drops the traceback of a suspicious request, such as one with a wrong Host.
-
-    Anyone can send many of them, and the message says everything. No line is filtered out.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.startswith("django.security."):
-            record.exc_info = None
-        return True
-
-
-class RequestIdFilter(logging.Filter):
-    """Adds the id of the request to every log line, or "-". No line is filtered out."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        # Django logs a failed request after the middleware has returned.
-        request = getattr(record, "request", None)
-        record.request_id = current_caller().request_id or getattr(request, "request_id", "-")
-        return True

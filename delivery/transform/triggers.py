@@ -31,5 +31,6 @@ def wants_message(
     try:
         return blueprint.wants(read_view())
     except (LookupError, TypeError, ValueError, RecursionError):
-        logger.exception("A trigger failed on message %s", message_id)
+        ids = {"message_id": message_id}
+        logger.exception("A trigger failed on message %s", message_id, extra=ids)
         return True

@@ -14,6 +14,7 @@ class QueuedDelivery:
     """A delivery read from the queue; `event` holds the arguments of `decode_stored_message`."""
 
     id: int
+    event_id: int
     queued_at: datetime
     failures: int
     revision_id: int | None  # the revision that shaped it last
@@ -26,13 +27,13 @@ class QueuedDelivery:
 
 def next_batch(lane_id: int, *, limit: int, now: datetime) -> list[QueuedDelivery]:
     """Return the head of the lane's queue, in order."""
-    own = ("pk", "queued_at", "failures", "revision")
+    own = ("pk", "event_id", "queued_at", "failures", "revision")
     names = (*own, *(f"event__{name}" for name in STORED_MESSAGE_COLUMNS))
     head = Delivery.objects.due(now).filter(lane=lane_id).order_by("pk")
     rows: Iterable[Sequence[Any]] = head.values_list(*names)[:limit]
     return [
-        QueuedDelivery(pk, at, failures, revision, event)
-        for pk, at, failures, revision, *event in rows
+        QueuedDelivery(pk, event_id, at, failures, revision, event)
+        for pk, event_id, at, failures, revision, *event in rows
     ]
 
 

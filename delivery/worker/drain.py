@@ -12,6 +12,7 @@ from delivery.worker import lane_threads
 from delivery.worker.batch import deliver_batch
 from delivery.worker.idle_poller import IdleLanePoller
 from delivery.worker.stop import is_stopping
+from integrations.log_records import log_ids
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +37,14 @@ def drain_lane(lane_id: int) -> int:
     held = leases.acquire_lease(lane_id, timezone.now())
     if held is None:
         return 0
-    try:
-        done = deliver_batches(held)
-    except leases.LeaseLost:
-        logger.warning("Lane %s: lost the lease to another worker.", lane_id)
-        return 0
-    finally:
-        leases.release_lease(held)
+    with log_ids(lane_id=lane_id):
+        try:
+            done = deliver_batches(held)
+        except leases.LeaseLost:
+            logger.warning("Lane %s: lost the lease to another worker.", lane_id)
+            return 0
+        finally:
+            leases.release_lease(held)
     # Deliveries were queued during the release, or are left over.
     if not is_stopping() and wakeups.needs_a_worker(lane_id, timezone.now()):
         wakeups.wake_lanes([lane_id])

@@ -1,5 +1,6 @@
 """Settles a batch: writes attempts, delivery states and the lane in one transaction."""
 
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from delivery.worker.outcome import BatchOutcome
 from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
 
 PROBE_AFTER_FAILURES = (
+logger = logging.getLogger(__name__)
+
     5  # consecutive failures after which a single delivery probes whether the vendor is up
 )
 
@@ -78,6 +81,16 @@ def settle(
             _update_lane(held, lane_state, now)
             _update_other_lanes(held, installation_id, lane_state, now)
 
+    _log_attempts(last)
+
+
+def _log_attempts(last: Mapping[int, tuple[int, int]]) -> None:
+    """Log the last attempt of each delivery, for someone who watches; the tables have them all."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    for delivery_id, (attempt_id, _) in last.items():
+        ids = {"delivery_id": delivery_id, "attempt_id": attempt_id}
+        logger.debug("Delivery %s: attempt %s", delivery_id, attempt_id, extra=ids)
 
 def settle_test(
     installation_id: int, attempts: Sequence[AttemptRecord], facts: Sequence[tuple[str, str]]

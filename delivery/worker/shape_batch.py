@@ -90,7 +90,8 @@ def shape_batch(
         except DestinationError as error:
             shaped.failed[queued.id] = error
         except Exception as error:  # a bug on one message must not stop the others
-            logger.exception("Delivery %s failed because of a bug", queued.id)
+            ids = {"delivery_id": queued.id, "event_id": queued.event_id}
+            logger.exception("Delivery %s failed because of a bug", queued.id, extra=ids)
             text = f"A bug in {context.destination.name}'s code here: {error!r}"
             shaped.failed[queued.id] = MessageRejected(text)
         else:

@@ -1,6 +1,7 @@
 """`manage.py up`: run the web server, the cluster and the sandbox under one process."""
 
 import http.client
+import json
 import resource
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from io import TextIOBase
 from ipaddress import ip_address
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -72,7 +75,7 @@ class Command(BaseCommand):
             until = time.monotonic() + UP_STOP_SECONDS
             for part in reversed(parts):
                 part.stop(max(until - time.monotonic(), 0.0))
-        print_line("Penstock has stopped.")
+        print_part_line("up", "Penstock has stopped.")
 
     def supervise(
         self,
@@ -92,10 +95,8 @@ class Command(BaseCommand):
                 and is_responding(sandbox, "/_sandbox/")
             ):
                 ready = True
-                print_line(
-                    f"\n  Penstock is ready: http://{format_address(web)}/admin/"
-                    "   (Ctrl-C stops it)\n"
-                )
+                address = f"http://{format_address(web)}/admin/"
+                print_part_line("up", f"\n  Penstock is ready: {address}   (Ctrl-C stops it)\n")
 
 
 class RestartingProcess:
@@ -116,7 +117,8 @@ class RestartingProcess:
                 self.start()
         elif not self.group.is_running():
             delay = self.backoff.delay(self.group.age)
-            print_line(f"[{self.name}] ended unexpectedly; restarting in {delay:.0f} s.")
+            text = f"ended unexpectedly; restarting in {delay:.0f} s."
+            print_part_line(self.name, text)
             self.stop(0.0)
             self.due = time.monotonic() + delay
 
@@ -141,7 +143,7 @@ class RestartingProcess:
 def prepare_database() -> None:
     try:
         call_command("migrate", verbosity=0)
-        call_command("bootstrap")
+        call_command("bootstrap", stdout=PartOutput("up"))
     except OperationalError as error:
         raise CommandError(f"The database of DATABASE_URL cannot be used: {error}") from None
 
@@ -247,7 +249,33 @@ def format_address(address: BindAddress) -> str:
 
 def forward_lines(name: str, lines: IO[bytes]) -> None:
     for line in lines:
-        print_line(f"[{name}] {line.decode(errors='replace').rstrip()}")
+        print_part_line(name, line.decode(errors="replace").rstrip())
+
+
+class PartOutput(TextIOBase):
+    """The output of a command that `up` calls itself."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            print_part_line(self.name, line)
+        return len(text)
+
+
+def print_part_line(name: str, text: str) -> None:
+    """Print a line of a part: `up` itself, or a process whose log lines may be JSON already.
+
+    With LOG_FORMAT=json, every line is JSON, whoever wrote it.
+    """
+    if settings.LOG_FORMAT != "json":
+        print_line(text if name == "up" else f"[{name}] {text}")
+    elif text.startswith("{"):
+        print_line(text)
+    elif text.strip():
+        fields = {"timestamp": datetime.now(UTC).isoformat(), "level": "INFO", "logger": name}
+        print_line(json.dumps({**fields, "message": text.strip()}))
 
 
 def print_line(text: str) -> None:

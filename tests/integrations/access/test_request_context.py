@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from integrations.request_context import Caller, RequestIdFilter, acting_as
+from integrations.log_records import IdsFilter
+from integrations.request_context import Caller, acting_as
 from tests.support.factories import make_token
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +34,7 @@ def test_one_that_is_not_well_formed_is_replaced(client, given):
 
 def line():
     record = logging.makeLogRecord({"msg": "Something."})
-    assert RequestIdFilter().filter(record)
+    assert IdsFilter().filter(record)
     return record.request_id
 
 
@@ -46,7 +47,7 @@ def test_a_log_line_has_the_id_of_the_request_that_it_is_about():
 def test_what_django_says_of_a_request_has_its_id_as_well(client, caplog):
     client.get("/v1/admin/deliveries", headers={"x-request-id": "abc-1"})
     [record] = [each for each in caplog.records if each.name == "django.request"]
-    RequestIdFilter().filter(record)
+    IdsFilter().filter(record)
     assert record.request_id == "abc-1"
 
 
