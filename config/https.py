@@ -7,7 +7,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 PAGES = ("/admin/", "/static/", "/v1/docs")
-HEALTH_CHECKS = frozenset({"/healthz"})  # of load balancers, which ask without TLS
+# Of load balancers and of Prometheus, which ask each server itself, without TLS.
+HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/metrics"})
 HTTPS_REQUIRED = (
     "This call came over HTTP, where anyone on the way can read its key. Use https:// instead."
 )

@@ -1,5 +1,6 @@
-"""Middleware that keeps page features (CSP, compression, sessions) off the ingest path."""
+"""Middleware that keeps page features (CSP, compression, sessions) off ingest and monitoring."""
 
+import time
 from collections.abc import Callable
 
 from csp.middleware import CSPMiddleware
@@ -25,9 +26,45 @@ def ingest_fast_path(get_response: GetResponse) -> GetResponse:
         if view is None:
             return get_response(request)
         request.get_host()  # raises DisallowedHost
+        return _finish(view(request))
+
+    return answer
+
+
+def monitoring_fast_path(get_response: GetResponse) -> GetResponse:
+    """Return a middleware that passes monitoring requests to their view, whatever their Host is.
+
+    A load balancer and Prometheus ask by address, and must be answered without the database that
+    sessions need.
+    """
+    from delivery.monitoring.views import monitoring_views  # apps are not loaded at module import
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        view = monitoring_views.get(request.path_info)
+        if view is None:
+            return get_response(request)
         response = view(request)
-        response.headers["Content-Length"] = str(len(response.content))
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return _finish(response)
+
+    return answer
+
+
+def _finish(response: HttpResponse) -> HttpResponse:
+    """Add the headers that Django's own middleware would add."""
+    response.headers["Content-Length"] = str(len(response.content))
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def request_metrics(get_response: GetResponse) -> GetResponse:
+    """Return a middleware that measures how long each request takes."""
+    from delivery.telemetry.instruments import observe_request
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        response = get_response(request)
+        observe_request(request.path_info, response.status_code, time.perf_counter() - began)
         return response
 
     return answer

@@ -89,6 +89,12 @@ vars().update(env.email_url_config(EMAIL_URL or "smtp://localhost:25"))
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost")
 
+# --- monitoring --------------------------------------------------------------------------------
+# Who may read /metrics. With neither, only this machine.
+METRICS_TOKEN = env.secret("PENSTOCK_METRICS_TOKEN", default="")
+METRICS_NETWORKS = env.list("PENSTOCK_METRICS_NETWORKS", default=[])
+READY_FREE_MB = env.int("PENSTOCK_READY_FREE_MB", default=200)  # of disk, or /readyz fails
+
 # --- database and broker ---------------------------------------------------------------------
 VAR_DIR = BASE_DIR / "var"
 private_files.make_private_folder(VAR_DIR)
@@ -163,10 +169,12 @@ INSTALLED_APPS = [
     "delivery",
 ]
 MIDDLEWARE = [
+    "config.middleware.request_metrics",
     "config.proxies.trusted_proxies",
     "integrations.request_context.request_context_middleware",
     "config.https.https_only",
     "config.middleware.ingest_fast_path",
+    "config.middleware.monitoring_fast_path",
     "config.middleware.body_limit",
     "integrations.api.lockout.login_limit_middleware",
     "django.middleware.security.SecurityMiddleware",

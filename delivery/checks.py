@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 
 MIN_SECRET_KEY_CHARS, MIN_DIFFERENT_CHARS = 32, 8
+MIN_TOKEN_CHARS = 24
 MAX_DAYS = 36_500  # days that a retention may last
 NO_LIMIT = float("inf")
 
@@ -121,6 +122,7 @@ def check_lists(**kwargs: Any) -> list[CheckMessage]:
     networks = "Write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16,fd00::/8."
     return [
         *_check_each("ALLOWED_NETWORKS", is_network, "a network", networks, "E016"),
+        *_check_each("METRICS_NETWORKS", is_network, "an address or a network", networks, "E022"),
         *_check_each("TRUSTED_PROXIES", is_network, "an address or a network", networks, "E020"),
         *_check_each(
             "ALARM_EMAILS", is_email, "an email address", "Write ops@example.com.", "E010"
@@ -198,6 +200,15 @@ def check_trusted_proxies(**kwargs: Any) -> list[CheckMessage]:
     message = "PENSTOCK_TRUSTED_PROXIES trusts every address, so that clients can forge their own."
     hint = "Name only your proxies: 10.0.0.7,192.168.0.0/16."
     return [Error(message, hint=hint, id="penstock.E019")]
+
+
+@register("settings")
+def check_metrics_token(**kwargs: Any) -> list[CheckMessage]:
+    if not 0 < len(settings.METRICS_TOKEN) < MIN_TOKEN_CHARS:
+        return []
+    message = "PENSTOCK_METRICS_TOKEN is short, so it could be guessed."
+    hint = f"Use {MIN_TOKEN_CHARS} or more random characters."
+    return [Error(message, hint=hint, id="penstock.E023")]
 
 
 @register("settings")

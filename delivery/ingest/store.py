@@ -14,6 +14,7 @@ from delivery.ingest.signatures import SIGNATURE_TOLERANCE
 from delivery.lanes import routes as lanes_routes
 from delivery.lanes import wakeups
 from delivery.models import Event, EventBody, Rejection, Signature
+from delivery.telemetry import instruments
 from integrations.encryption import MASK
 from integrations.models import Source, WriteKey
 
@@ -68,6 +69,11 @@ def store_messages(
 
 
 def _store_requests(requests: Sequence[IngestRequest], signature: str = "") -> None:
+    with instruments.STORE_SECONDS.time():
+        _store_in_transaction(requests, signature)
+
+
+def _store_in_transaction(requests: Sequence[IngestRequest], signature: str) -> None:
     now = requests[-1].now
     if signature:
         Signature.objects.filter(received_at__lt=now - SIGNATURE_RETENTION).delete()

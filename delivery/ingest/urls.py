@@ -17,7 +17,6 @@ from delivery.ingest.views import (
     RudderSettingsView,
     SegmentSettingsView,
     WebhookView,
-    healthz,
 )
 from integrations.messages import MESSAGE_TYPES
 
@@ -63,7 +62,6 @@ urlpatterns = [
         SegmentSettingsView.as_view(integration=CUSTOMER_IO_INTEGRATION),
     ),
     *_with_and_without_slash("sourceConfig", RudderSettingsView.as_view()),
-    path("healthz", healthz),
 ]
 
 # The view of each URL without parameters.

@@ -290,8 +290,3 @@ def pixel_response(status=200):
 def set_private_caching(answer):
     answer["Cache-Control"] = f"private, max-age={SDK_SETTINGS_MAX_AGE}"
     return answer
-
-
-def healthz(request):
-    """Respond that the web server is up."""
-    return HttpResponse("ok", content_type="text/plain")

@@ -1,7 +1,7 @@
 """Reports the status of the system: processes, lanes, broker, database and retention."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -79,16 +79,15 @@ class SystemStatus:
 
 
 def get_system_status(now: datetime) -> SystemStatus:
-    beats = dict(Heartbeat.objects.values_list("name", "at"))
+    beats = read_heartbeats()
     swept_at = beats.get("sweep")
-    clusters = [_cluster_status(name, at, now) for name, at in beats.items() if _is_cluster(name)]
     return SystemStatus(
-        clusters=sorted(clusters, key=lambda each: (not each.is_alive, each.host, each.pid)),
+        clusters=list_clusters(beats, now),
         swept_at=swept_at,
         # No sweep yet means a fresh start; the supervisor enqueues one that does not come.
         sweep_is_late=swept_at is not None and now - swept_at > SWEEP_SILENCE,
-        lanes=_lane_counts(now),
-        broker=_broker_status(),
+        lanes=get_lane_counts(now),
+        broker=get_broker_status(),
         database=get_database_info(),
         retention=_retention_days(),
         versions=[
@@ -96,6 +95,16 @@ def get_system_status(now: datetime) -> SystemStatus:
             *((p, version(p)) for p in REPORTED_PACKAGES),
         ],
     )
+
+
+def read_heartbeats() -> dict[str, datetime]:
+    return dict(Heartbeat.objects.values_list("name", "at"))
+
+
+def list_clusters(beats: Mapping[str, datetime], now: datetime) -> list[ClusterStatus]:
+    """Return the clusters among the heartbeats, living ones first."""
+    clusters = [_cluster_status(name, at, now) for name, at in beats.items() if _is_cluster(name)]
+    return sorted(clusters, key=lambda each: (not each.is_alive, each.host, each.pid))
 
 
 def _is_cluster(name: str) -> bool:
@@ -109,7 +118,7 @@ def _cluster_status(name: str, at: datetime, now: datetime) -> ClusterStatus:
     return ClusterStatus(host=host, pid=pid, at=at, is_alive=now - at < CLUSTER_SILENT_AFTER)
 
 
-def _lane_counts(now: datetime) -> LaneCounts:
+def get_lane_counts(now: datetime) -> LaneCounts:
     counts = Lane.objects.aggregate(
         total=Count("pk"),
         at_work=Count("pk", filter=Q(lease_until__gt=now)),
@@ -119,7 +128,7 @@ def _lane_counts(now: datetime) -> LaneCounts:
     return LaneCounts(**counts)
 
 
-def _broker_status() -> BrokerStatus:
+def get_broker_status() -> BrokerStatus:
     name = "Redis" if settings.BROKER_URL else "the database"
     try:
         broker = get_broker()

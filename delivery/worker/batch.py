@@ -12,6 +12,7 @@ from django.utils import timezone
 from delivery.lanes import leases
 from delivery.lanes.leases import Lease, LeaseLost
 from delivery.models import Delivery, Lane
+from delivery.telemetry import instruments
 from delivery.transform.guard import DestinationCodeError, DestinationMissing
 from delivery.worker.backlog import QueuedDelivery, deferred_people, next_batch
 from delivery.worker.batch_sender import BatchSender, LimitReached
@@ -44,6 +45,7 @@ def deliver_batch(held: Lease, *, go_on: Callable[[], bool]) -> int | None:
     batch = next_batch(lane.pk, limit=_size(lane), now=timezone.now())
     if not batch:
         return None
+    instruments.BATCH_DELIVERIES.observe(len(batch))
     outcome = attempt_batch(held, lane, batch, go_on=go_on)
     settle_outcome(held, outcome)
     return outcome.closed

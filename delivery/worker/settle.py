@@ -14,13 +14,14 @@ from delivery import bulk
 from delivery.accounting import record
 from delivery.lanes.leases import Lease, leased_lane, renew_lease
 from delivery.models import Attempt, AttemptBody, Carried, Delivery, Lane, Told
+from delivery.telemetry import instruments
 from delivery.worker import rate_limits
 from delivery.worker.outcome import BatchOutcome
 from delivery.worker.results import AttemptRecord, DeliveryResult, LaneState
 
-PROBE_AFTER_FAILURES = (
 logger = logging.getLogger(__name__)
 
+PROBE_AFTER_FAILURES = (
     5  # consecutive failures after which a single delivery probes whether the vendor is up
 )
 
@@ -80,7 +81,7 @@ def settle(
         if lane_state is not None:
             _update_lane(held, lane_state, now)
             _update_other_lanes(held, installation_id, lane_state, now)
-
+    instruments.count_responses(each.status for each in attempts)
     _log_attempts(last)
 
 
@@ -91,6 +92,7 @@ def _log_attempts(last: Mapping[int, tuple[int, int]]) -> None:
     for delivery_id, (attempt_id, _) in last.items():
         ids = {"delivery_id": delivery_id, "attempt_id": attempt_id}
         logger.debug("Delivery %s: attempt %s", delivery_id, attempt_id, extra=ids)
+
 
 def settle_test(
     installation_id: int, attempts: Sequence[AttemptRecord], facts: Sequence[tuple[str, str]]

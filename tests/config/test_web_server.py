@@ -169,6 +169,14 @@ def test_stopping_finishes_the_requests_in_flight(tmp_path):
             assert wire.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics"])
+def test_a_load_balancer_that_asks_for_the_head_only_gets_no_body(server, path):
+    answer = server.exchange(b"HEAD %s HTTP/1.1\r\nHost: lb\r\nConnection: close\r\n\r\n" % path)
+    assert answer.startswith(b"HTTP/1.1 503 " if path == b"/readyz" else b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"\r\n\r\n") == 1
+
+
 # --- limits --------------------------------------------------------------------------------------
 
 

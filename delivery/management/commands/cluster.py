@@ -1,7 +1,9 @@
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from delivery.operations import supervisor
 from delivery.operations.processes import StopRequest
+from delivery.telemetry.process_numbers import share_metrics
 
 
 class Command(BaseCommand):
@@ -11,4 +13,5 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options):
+        share_metrics(settings.VAR_DIR / "metrics")
         supervisor.supervise(StopRequest())

@@ -22,6 +22,7 @@ from django.db import OperationalError
 
 from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, manage
 from integrations.access.sealed_columns import find_unreadable
+from delivery.telemetry.process_numbers import share_metrics
 
 MAX_SECRETS_LISTED = 10  # in an error
 UP_STOP_SECONDS = 20.0  # seconds for all parts together
@@ -62,6 +63,7 @@ class Command(BaseCommand):
         prepare_database()
         if not allow_unreadable_secrets:
             check_secrets()
+        share_metrics(settings.VAR_DIR / "metrics")
         allow_connections()
         # Each part works without those after it, so they are stopped in reverse order.
         parts = [RestartingProcess("sandbox", sandbox_command(sandbox))] if sandbox else []

@@ -1,11 +1,14 @@
 """`manage.py up`, with real processes and real signals."""
 
 import http.client
+import json
 import re
 import signal
 import socket
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -179,3 +182,49 @@ def test_without_a_local_sandbox_none_is_started(env):
         wait_until_whole(up)
         assert "manage.py sandbox" not in names(family(up))
         assert up.stop() == 0
+
+
+def test_its_processes_count_together_and_log_json(env):
+    env |= {"LOG_FORMAT": "json", "PENSTOCK_WRITE_KEY": "wk_of-this-test"}
+    address = env["PENSTOCK_WEB_BIND"]
+    with RunningCommand(env, "up") as up:
+        wait_until_whole(up)
+        before = samples(address)
+        for number in range(20):
+            send_message(address, number)
+        eventually(lambda: status(address, "/readyz") == 200, 30.0)
+        eventually(lambda: samples(address)["penstock_events_accepted_total"] == 20, 10.0)
+        name = 'penstock_http_request_duration_seconds_count{endpoint="ingest",status="2xx"}'
+        for _ in range(8):  # by whichever process accepts the connection
+            assert samples(address)[name] >= before.get(name, 0.0) + 20
+
+        [web] = [p for p in family(up) if re.search("^granian .*:application$", names([p]))]
+        for worker in web.children():
+            worker.kill()
+        eventually(lambda: is_up(address), 20.0)
+        assert samples(address)[name] >= before.get(name, 0.0) + 20
+        up.stop()
+
+    lines = [json.loads(line) for line in up.output.splitlines()]
+    assert {"timestamp", "level", "logger", "message"} <= set.intersection(*map(set, lines))
+    assert "django-q" not in {line["logger"] for line in lines if line["level"] == "INFO"}
+
+
+def is_up(address: str) -> bool:
+    with suppress(OSError, http.client.HTTPException):
+        return status(address, "/healthz") == 200
+    return False
+
+
+def samples(address: str) -> dict[str, float]:
+    with urlopen(f"http://{address}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+    return {name: float(value) for name, _, value in pairs}
+
+
+def send_message(address: str, number: int) -> None:
+    body = {"event": "Seen", "userId": "ada", "messageId": f"m-{number}"}
+    headers = {"X-Write-Key": "wk_of-this-test"}
+    request = Request(f"http://{address}/v1/track", json.dumps(body).encode(), headers)
+    urlopen(request, timeout=60).close()
