@@ -28,6 +28,7 @@ SETTLED_STATES = ("delivered", "filtered", "failed", "cancelled")
 
 def render_metrics(accept: str) -> tuple[bytes, str]:
     """Return the metrics and their content type, in the format that the Accept header asks for."""
+    instruments.write_behind.write()
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry()
     registry.register(DatabaseCollector())

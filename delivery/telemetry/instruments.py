@@ -4,7 +4,11 @@ What must be exact is counted in the database instead (`delivery/accounting/`).
 """
 
 import os
+import threading
+import time
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
@@ -50,6 +54,48 @@ ENDPOINT_PREFIXES = (
     (("/healthz", "/readyz", "/metrics"), "monitoring"),
 )
 
+WRITE_SECONDS = 1.0  # seconds
+
+
+class WriteBehind:
+    """Observations that a thread writes once a second.
+
+    Writing to the shared files is cheaper in a row, and a request does not wait for it. A process
+    that is killed loses those of its last second; no count that must be exact is among them.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Histogram, float]] = deque()
+        self.lock = threading.Lock()
+        self.thread: threading.Thread | None = None
+
+    def observe(self, histogram: Histogram, value: float) -> None:
+        self.waiting.append((histogram, value))
+        if self.thread is None or not self.thread.is_alive():  # a forked child has none
+            self._start()
+
+    def write(self) -> None:
+        """Write what was observed until now."""
+        with suppress(IndexError):
+            while True:
+                histogram, value = self.waiting.popleft()
+                histogram.observe(value)
+
+    def _start(self) -> None:
+        with self.lock:
+            if self.thread is None or not self.thread.is_alive():
+                self.thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+                self.thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(WRITE_SECONDS)
+            self.write()
+
+
+write_behind = WriteBehind()
+
+
 _request_children: dict[tuple[str, int], Histogram] = {}  # labels() costs as much as observe()
 
 
@@ -57,9 +103,12 @@ def observe_request(path: str, status: int, seconds: float) -> None:
     key = _endpoint(path), status // 100
     child = _request_children.get(key)
     if child is None:
-        child = REQUEST_SECONDS.labels(key[0], f"{key[1]}xx")
-        _request_children[key] = child
-    child.observe(seconds)
+        child = _request_children[key] = REQUEST_SECONDS.labels(key[0], f"{key[1]}xx")
+    write_behind.observe(child, seconds)
+
+
+def observe_store(seconds: float) -> None:
+    write_behind.observe(STORE_SECONDS, seconds)
 
 
 def _endpoint(path: str) -> str:
