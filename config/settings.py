@@ -170,6 +170,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.middleware.request_metrics",
+    "config.middleware.cookies_without_escapes",
     "config.proxies.trusted_proxies",
     "integrations.request_context.request_context_middleware",
     "config.https.https_only",
