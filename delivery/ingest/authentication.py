@@ -2,6 +2,7 @@
 
 import time
 from base64 import b64decode
+from contextlib import suppress
 
 from django.utils import timezone
 
@@ -13,6 +14,12 @@ from integrations.models import Source, WebhookSource, WriteKey
 MAX_SOURCE_ID = 2**63 - 1
 SOURCE_CACHE_SECONDS = (
     5.0  # how long a process caches a source; the lookup is a sixth of an ingest request's cost
+)
+
+INVALID_WRITE_KEY = (
+    "invalid_write_key",
+    "The write key is missing, unknown or revoked. Send it as the user name of Basic "
+    'authentication, as a Bearer token, or as "writeKey" in the body.',
 )
 
 # write key -> (source, monotonic time at which it expires); unknown keys are not cached
@@ -36,6 +43,15 @@ def find_source_by_head(request):
     return None
 
 
+def check_body_may_have_key(body):
+    """Raise NotAllowed if no known write key is in the body, which costs far less than parsing."""
+    for key in ingest_envelope.find_possible_write_keys(body):
+        with suppress(NotAllowed):
+            get_source_by_write_key(key)
+            return
+    raise NotAllowed(*INVALID_WRITE_KEY)
+
+
 def find_source_by_body(envelope):
     """Return the source of the first write key in the body. Raises NotAllowed."""
     return get_source_by_write_key(next(ingest_envelope.iter_envelope_write_keys(envelope), ""))
@@ -53,11 +69,7 @@ def get_source_by_write_key(key):
         return source
     source = None if "\x00" in key else _find_source_by_write_key(key)  # PostgreSQL has no NUL
     if source is None:
-        raise NotAllowed(
-            "invalid_write_key",
-            "The write key is missing, unknown or revoked. Send it as the user name of Basic "
-            'authentication, as a Bearer token, or as "writeKey" in the body.',
-        )
+        raise NotAllowed(*INVALID_WRITE_KEY)
     _cached_sources[key] = (source, time.monotonic() + SOURCE_CACHE_SECONDS)
     return source
 

@@ -1,7 +1,6 @@
 """Parses a request body into its envelope: the raw messages and the fields they share."""
 
-import gzip
-import io
+import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -16,15 +15,25 @@ MAX_NESTING_LEVELS = 64  # of arrays and objects in one message
 
 MASKED_WRITE_KEY = msgspec.Raw(b'"***"')
 
+MAX_GZIP_MEMBERS = 100  # of one body; SDKs send one
+GZIP_WINDOW_BITS = 31  # zlib's name for gzip
+
+WRITE_KEY_PATTERN = re.compile(rb'"writeKey"\s*+:\s*+"([^"\\]{1,255})"')
+MAX_WRITE_KEYS = 10  # different ones that are looked up for a body
+
 NESTING_MARGIN = 4  # extra levels kept when cutting, so that a cut message is still too deep
 
 
 class Envelope(msgspec.Struct):
-    """The fields around the messages of a request; each message stays raw bytes."""
+    """The fields around the messages of a request.
+
+    All stay raw bytes, because a list as `sentAt` would take a second to decode before the source
+    is known.
+    """
 
     batch: list[msgspec.Raw] | None = None
-    writeKey: Any = None  # noqa: N815  (names of the JSON fields)
-    sentAt: Any = None  # noqa: N815
+    writeKey: msgspec.Raw = msgspec.Raw()  # noqa: N815  (names of the JSON fields)
+    sentAt: msgspec.Raw = msgspec.Raw()  # noqa: N815
     context: msgspec.Raw = msgspec.Raw()
     integrations: msgspec.Raw = msgspec.Raw()
 
@@ -32,7 +41,7 @@ class Envelope(msgspec.Struct):
 class WriteKeyOnly(msgspec.Struct):
     """The write key that some SDKs repeat in each message."""
 
-    writeKey: Any = None  # noqa: N815
+    writeKey: msgspec.Raw = msgspec.Raw()  # noqa: N815
 
 
 _envelope_decoder = msgspec.json.Decoder(Envelope)
@@ -49,9 +58,8 @@ def decompress_body(body: bytes, encoding: str, *, limit: int) -> bytes:
     """
     if encoding.strip().lower() in ("gzip", "x-gzip"):
         try:
-            with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
-                body = unpacked.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
+            body = _gunzip(body, limit + 1)
+        except zlib.error as error:
             raise UnreadableRequest(
                 "invalid_encoding", f"The body is not valid gzip: {error}"
             ) from None
@@ -59,6 +67,24 @@ def decompress_body(body: bytes, encoding: str, *, limit: int) -> bytes:
         message = f"The request is larger than {limit:,} bytes. Send fewer messages per request."
         raise UnreadableRequest("too_large", message, status=413, text=body)
     return body
+
+
+def _gunzip(packed: bytes, most: int) -> bytes:
+    """Return at most that many unpacked bytes. Raises zlib.error.
+
+    gzip.GzipFile would read a million empty members, or a name of megabytes, in slow Python.
+    """
+    unpacked = []
+    for _ in range(MAX_GZIP_MEMBERS):
+        member = zlib.decompressobj(GZIP_WINDOW_BITS)
+        unpacked.append(member.decompress(packed, most))
+        most -= len(unpacked[-1])
+        packed = member.unused_data.lstrip(b"\0")  # padding
+        if most == 0 or (member.eof and not packed):
+            return b"".join(unpacked)
+        if not member.eof:
+            raise zlib.error("it ends too early")
+    raise zlib.error(f"it has more than {MAX_GZIP_MEMBERS} members")
 
 
 def parse_envelope(body: bytes) -> tuple[bytes, Envelope, tuple[str, ...]]:
@@ -85,17 +111,39 @@ def _decode_envelope(body: bytes) -> Envelope:
     return _envelope_decoder.decode(body)
 
 
+def find_possible_write_keys(body: bytes) -> list[str]:
+    """Return the first few texts of a body that look like its write key, without parsing it."""
+    found: dict[bytes, None] = {}
+    for match in WRITE_KEY_PATTERN.finditer(body):
+        found[match[1]] = None
+        if len(found) == MAX_WRITE_KEYS:
+            break
+    return [each.decode("utf-8", "replace") for each in found]
+
+
 def iter_envelope_write_keys(envelope: Envelope) -> Iterator[str]:
     """Yield the write keys in the body: the envelope's, then the first message's."""
-    if isinstance(envelope.writeKey, str):
-        yield envelope.writeKey
+    key = decode_scalar(envelope.writeKey)
+    if isinstance(key, str):
+        yield key
     if envelope.batch:
         try:
-            key = _write_key_decoder.decode(envelope.batch[0]).writeKey
+            key = decode_scalar(_write_key_decoder.decode(envelope.batch[0]).writeKey)
         except (ValueError, RecursionError):
             return
         if isinstance(key, str):
             yield key
+
+
+def decode_scalar(raw: msgspec.Raw) -> Any:
+    """Return the value of a field; None for an array, an object or what cannot be read."""
+    text = bytes(raw)
+    if text[:1] in (b"[", b"{", b""):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except ValueError:
+        return None
 
 
 def raw_messages(body: bytes, envelope: Envelope) -> list[msgspec.Raw]:

@@ -19,6 +19,9 @@ REPAIR_NOTE = (
 JSON_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 JSON_STRING_PATTERN = re.compile(JSON_STRING, re.DOTALL)
 JSON_TOKEN_PATTERN = re.compile(rb"%s|[\[{]|[\]}]" % JSON_STRING, re.DOTALL)
+# Every value has one of these signs beside it, and a million take half a second to repair.
+SIGNS = (b'"', b",", b"[", b"]", b"{", b"}")
+MAX_REPAIRED_SIGNS = 1_000_000
 NON_BRACKET_BYTES = bytes(set(range(256)) - set(b"[]{}"))
 NESTING_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
@@ -31,12 +34,15 @@ def decode_or_repair(
     levels  values nested deeper are cut before anything else, for a decoder that recurses
 
     Return the decoded text, its value and notes on repairs. Raises ValueError or RecursionError
-    when even the repaired text is not JSON; the cause is the first error.
+    when even the repaired text is not JSON, or repairs would take long; the cause is the first
+    error.
     """
     try:
         return text, decode(text), ()
     except (ValueError, RecursionError) as error:
         complaint = error
+    if sum(map(text.count, SIGNS)) > MAX_REPAIRED_SIGNS:
+        raise ValueError("It has too many values to be repaired.") from complaint
     try:
         if levels is not None and (shallow := cut_deep_values(text, levels)) != text:
             text = shallow

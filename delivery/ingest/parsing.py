@@ -19,6 +19,7 @@ from delivery.ingest.enrichment import NO_ADDED_CONTEXT, AddedContext
 from delivery.ingest.envelope import (
     MAX_NESTING_LEVELS,
     Envelope,
+    decode_scalar,
     raw_messages,
     shared_fields,
     with_masked_write_key,
@@ -132,7 +133,7 @@ def parse_messages(body: bytes, envelope: Envelope, request: RequestContext) -> 
     raws = [body] if is_single else raw_messages(body, envelope)
     shared = b"" if is_single else shared_fields(envelope)
     _check_request(body, len(raws), shared, limits)
-    sent_at = read_time(envelope.sentAt)
+    sent_at = read_time(decode_scalar(envelope.sentAt))
     result = ParsedBatch()
     for index, raw in enumerate(map(bytes, raws)):
         try:

@@ -13,6 +13,7 @@ from delivery.ingest import browsers, enrichment, parsing, pixel, sdk_settings, 
 from delivery.ingest import envelope as ingest_envelope
 from delivery.ingest.authentication import (
     authenticate_by_write_key,
+    check_body_may_have_key,
     check_signature,
     find_source_by_body,
     find_source_by_head,
@@ -169,6 +170,8 @@ class IngestView(MessageEndpoint):
         if source is not None:
             check_signature(request, source, self.now)
             self.source = source
+        else:
+            check_body_may_have_key(body)
         opened = ingest_envelope.parse_envelope(body)
         if source is None:
             source = find_source_by_body(opened[1])
