@@ -46,13 +46,14 @@ class IdsFilter(logging.Filter):
 
 
 class NoTracebackFilter(logging.Filter):
-    """Drops the traceback of a suspicious request, such as one with a wrong Host.
+    """Drops the traceback of a request that is refused, such as one with a wrong Host.
 
     Anyone can send many of them, and the message says everything. No record is filtered out.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.startswith("django.security."):
+        is_refused = record.name == "django.request" and record.levelno < logging.ERROR
+        if is_refused or record.name.startswith("django.security."):
             record.exc_info = None
         return True
 

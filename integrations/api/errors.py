@@ -3,6 +3,7 @@
 import logging
 import sys
 from http import HTTPStatus
+from inspect import unwrap
 
 from django.conf import settings
 from django.contrib import admin
@@ -155,7 +156,8 @@ def _admin_page(title, default_page):
     return handler
 
 
-bad_request = _json_error_handler(defaults.bad_request, 400, "The request cannot be read.")
+# Unwrapped, because their decorator reads the form again, which may be what has failed.
+bad_request = _json_error_handler(unwrap(defaults.bad_request), 400, "The request cannot be read.")
 permission_denied = _json_error_handler(
     _admin_page("You may not see or do this", defaults.permission_denied), 403, "Not allowed."
 )
@@ -165,7 +167,9 @@ not_found = _json_error_handler(
     "There is nothing at this URL.",
 )
 internal_error = _json_error_handler(
-    defaults.server_error, 500, "Internal error. Retry; if it happens again, report the request_id."
+    unwrap(defaults.server_error),
+    500,
+    "Internal error. Retry; if it happens again, report the request_id.",
 )
 
 

@@ -65,6 +65,22 @@ def test_a_wrong_host_is_one_line(client, log, path):
     assert "Invalid HTTP_HOST header: 'evil.example'" in line
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencoded; charset=utf-7", b"a=b"),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"A: b\r\n" * 1_000 + b"\r\n--x--\r\n"),
+    ],
+    ids=["charset", "multipart"],
+)
+def test_a_form_that_cannot_be_read_is_refused_in_one_line(log, content_type, body):
+    client = Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = "a" * 32
+    response = client.post("/admin/logout/", body, content_type=content_type)
+    assert response.status_code == 400
+    [_] = log.getvalue().splitlines()
+
+
 def test_another_error_keeps_its_traceback(log):
     try:
         raise ValueError("a fault")
