@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from integrations.blueprints.nodes import Mapper
+from integrations.blueprints.nodes import Mapper, check_size
 from integrations.blueprints.triggers import Condition, MessageView, Node
 from integrations.destination import Action
 from integrations.errors import MessageRejected
@@ -110,6 +110,7 @@ def apply_mapping(action: CompiledAction, view: MessageView) -> Mapping[str, Any
     """Return the output of an action's mapping. Raises MessageRejected."""
     try:
         fields = action.mapping(view)
+        check_size(fields)
     except RecursionError:
         raise MessageRejected(
             f"Action {action.name!r}: the message is nested too deeply."

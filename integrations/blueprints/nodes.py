@@ -11,6 +11,8 @@ from integrations.blueprints.javascript import index_items
 from integrations.blueprints.paths import MISSING
 from integrations.errors import MessageRejected
 
+MAX_OUTPUT_CHARS = 1_000_000  # of what a mapping makes; a message has 65,536 bytes by default
+
 Mapper = Callable[[Any], Any]
 Directive = Callable[[Any, "Place"], Mapper]
 
@@ -70,6 +72,29 @@ class Place:
     def refuse(self, text: str, *, fatal: bool = True, position: int | None = None) -> Mapper:
         self.problems.append(Problem(self.path, text, fatal and self.checked, position))
         return map_to_missing
+
+
+def check_size(value: Any) -> None:
+    """Raise MessageRejected if a mapped value, written out, would be far larger than a message.
+
+    A mapping may repeat a text of the message as often as it likes.
+    """
+    if _chars_left(value, MAX_OUTPUT_CHARS) < 0:
+        raise MessageRejected(f"The mapping makes more than {MAX_OUTPUT_CHARS:,} characters.")
+
+
+def _chars_left(value: Any, left: int) -> int:
+    if isinstance(value, str):
+        return left - len(value)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if (left := _chars_left(each, left - len(key))) < 0:
+                break
+    elif isinstance(value, list):
+        for each in value:
+            if (left := _chars_left(each, left)) < 0:
+                break
+    return left - 1
 
 
 def map_to_missing(payload: Any) -> Any:

@@ -14,6 +14,7 @@ from integrations.blueprints.directives.options import (
 from integrations.blueprints.nodes import (
     Mapper,
     Place,
+    check_size,
     compile_node,
     compile_root,
     json_type_name,
@@ -21,12 +22,14 @@ from integrations.blueprints.nodes import (
 )
 from integrations.blueprints.paths import MISSING
 
+MAX_SEPARATOR_UNITS = 100  # UTF-16 units; it occurs in every key, once for each level
+
 
 def compile_flatten(given: Any, place: Place) -> Mapper:
     options = read_options(given, place, required=("value", "separator"), optional=("omitArrays",))
     if options is None:
         return map_to_missing
-    separator = text_option(options, "separator", place, least=1)
+    separator = text_option(options, "separator", place, least=1, most=MAX_SEPARATOR_UNITS)
     value = compile_node(options["value"], place.at("value", keeps_missing=True))
     omit = options.get("omitArrays", False)
     if not isinstance(omit, bool):
@@ -66,7 +69,10 @@ def compile_json(given: Any, place: Place) -> Mapper:
 
     def run(payload: Any) -> Any:
         result = value(payload)
-        return result if result is MISSING else convert(result)
+        if result is MISSING:
+            return result
+        check_size(result)  # each level of encoding doubles the escapes of the one within
+        return convert(result)
 
     return run
 

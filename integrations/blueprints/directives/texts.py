@@ -11,7 +11,13 @@ from integrations.blueprints.directives.options import (
     text_option,
     text_or_directive,
 )
-from integrations.blueprints.nodes import Mapper, Place, json_type_name, map_to_missing
+from integrations.blueprints.nodes import (
+    Mapper,
+    Place,
+    check_size,
+    json_type_name,
+    map_to_missing,
+)
 from integrations.errors import MessageRejected
 
 MAX_PATTERN_UNITS = 10  # UTF-16 units of a pattern or a replacement
@@ -69,6 +75,7 @@ def compile_replace(given: Any, place: Place) -> Mapper:
             return ""
         for replacer in replacers:
             result = replacer(result)
+            check_size(result)
         return result
 
     return replace

@@ -6,7 +6,13 @@ from typing import Any
 
 from integrations.blueprints import javascript
 from integrations.blueprints.directives.options import raw_or_directive, text_or_directive
-from integrations.blueprints.nodes import Mapper, Place, compile_node, json_type_name
+from integrations.blueprints.nodes import (
+    MAX_OUTPUT_CHARS,
+    Mapper,
+    Place,
+    compile_node,
+    json_type_name,
+)
 from integrations.blueprints.paths import (
     MISSING,
     follow_path,
@@ -82,10 +88,13 @@ def _placeholders(template: str) -> Iterator[tuple[int, str, int]]:
 
 def _fill_template(pieces: TemplatePieces, payload: Any) -> str:
     texts, paths = pieces
-    filled = [texts[0]]
+    filled, chars = [texts[0]], 0
     for keys, text in zip(paths, texts[1:], strict=True):
         value = follow_path(payload, keys)
         filled += "" if value is MISSING else javascript.to_text(value), text
+        chars += len(filled[-2])
+        if chars > MAX_OUTPUT_CHARS:
+            raise MessageRejected(f"@template makes more than {MAX_OUTPUT_CHARS:,} characters.")
     return "".join(filled)
 
 
