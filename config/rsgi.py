@@ -29,7 +29,7 @@ from granian.rsgi import HTTPProtocol, Scope
 
 from config import timeouts
 from config.request_bodies import BodyRefused, Environ, HeldBytes, RequestBody
-from config.streams import list_headers, send_stream
+from config.streams import CONNECTION, list_headers, send_stream
 
 TIDY_SECONDS = 0.1  # seconds that an answered request may wait for its end
 MAX_STREAMS = 8  # streamed responses that a process sends at once; further ones wait
@@ -154,6 +154,7 @@ def build_environ(scope: Scope) -> Environ:
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
         "REMOTE_ADDR": client.strip("[]"),
         "REMOTE_PORT": client_port,
+        CONNECTION: (client.strip("[]"), int(client_port)),
         "wsgi.url_scheme": scope.scheme,
     }
     headers = scope.headers.items()

@@ -26,6 +26,9 @@ POLL_SECONDS = 0.02
 ESTABLISHED = 1  # the state of a connection whose client is there, in tcp_info
 TCP_INFO = Struct("<B119xQ")  # tcpi_state and tcpi_bytes_acked of linux/tcp.h
 
+# Key of the other end of the connection; behind a trusted proxy, REMOTE_ADDR is the client's.
+CONNECTION = "penstock.connection"
+
 Environ = dict[str, Any]
 
 logger = logging.getLogger(__name__)
@@ -104,9 +107,8 @@ class Reader:
 @contextmanager
 def client_connection(environ: Environ) -> Iterator[socket.socket | None]:
     """Find the connection of a request among those of this process; granian does not tell."""
-    client = (environ["REMOTE_ADDR"], int(environ["REMOTE_PORT"]))
     for each in psutil.Process().net_connections("tcp"):
-        if each.raddr and tuple(each.raddr) == client:
+        if each.raddr and tuple(each.raddr) == environ[CONNECTION]:
             with socket.socket(fileno=os.dup(each.fd)) as connection:
                 yield connection
             return
