@@ -117,10 +117,12 @@ def test_segments_browser_sdks_start_from_our_host_alone(client, source, address
     assert answer.json()["metrics"] == {"sampleRate": 0}
 
 
-def test_behind_a_trusted_proxy_the_sdk_is_told_to_use_https(client, source, settings):
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])  # of IPv4, of IPv6
+def test_behind_a_trusted_proxy_the_sdk_is_told_to_use_https(client, source, settings, address):
     settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
     client.handler.load_middleware()
-    answer = client.get("/v1/projects/wk_shop/settings", headers={"x-forwarded-proto": "https"})
+    headers = {"x-forwarded-proto": "https"}
+    answer = client.get("/v1/projects/wk_shop/settings", headers=headers, REMOTE_ADDR=address)
     [ours] = answer.json()["integrations"].values()
     assert ours["protocol"] == "https"
 
