@@ -107,12 +107,47 @@ class Reader:
 @contextmanager
 def client_connection(environ: Environ) -> Iterator[socket.socket | None]:
     """Find the connection of a request among those of this process; granian does not tell."""
+    connection = find_connection(environ[CONNECTION])
+    try:
+        yield connection
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def find_connection(client: tuple[str, int]) -> socket.socket | None:
+    """Return a copy of the connection to that address and port, or None if there is none."""
     for each in psutil.Process().net_connections("tcp"):
-        if each.raddr and tuple(each.raddr) == environ[CONNECTION]:
-            with socket.socket(fileno=os.dup(each.fd)) as connection:
-                yield connection
-            return
-    yield None
+        if each.raddr and tuple(each.raddr) == client:
+            # The client may have left since, and another file may have its number.
+            connection = copy_socket(each.fd)
+            if connection is not None:
+                if peer_of(connection) == client:
+                    return connection
+                connection.close()
+    return None
+
+
+def copy_socket(number: int) -> socket.socket | None:
+    """Return a copy of the socket with that file number, or None if it is no socket."""
+    try:
+        copy = os.dup(number)
+    except OSError:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
+
+
+def peer_of(connection: socket.socket) -> tuple[str, int] | None:
+    """Return the address and port of the other end, or None if there is none."""
+    try:
+        host, port, *_ = connection.getpeername()
+    except OSError:
+        return None
+    return host, port
 
 
 def list_headers(response: HttpResponseBase) -> list[tuple[str, str]]:
