@@ -7,6 +7,7 @@ https://segment.com/docs/connections/spec/common/#integrations (2026-11).
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from integrations.catalog import catalog
 from integrations.messages import Message
@@ -20,7 +21,7 @@ class Switches(NamedTuple):
     """Which destinations may receive a message.
 
     others   whether destinations that are not named may
-    by_name  by name in lower case
+    by_name  by name, as comparable() writes it
     """
 
     others: bool
@@ -39,7 +40,7 @@ def read_switches(integrations: Any) -> Switches | None:
     if not integrations or not isinstance(integrations, dict):
         return None
     by_name = {
-        name.lower(): value is not False
+        comparable(name): value is not False
         for name, value in integrations.items()
         if isinstance(value, bool | dict)
     }
@@ -47,12 +48,18 @@ def read_switches(integrations: Any) -> Switches | None:
     return None if others and all(by_name.values()) else Switches(others, by_name)
 
 
+def comparable(name: str) -> str:
+    """Return a name without case, outer spaces, and ways to write one letter with accents."""
+    name = name.strip()
+    return name.lower() if name.isascii() else normalize("NFC", normalize("NFC", name).casefold())
+
+
 @lru_cache(maxsize=1_000)
 def switch_names(installation_name: str, destination_key: str) -> tuple[str, ...]:
-    """Return the names that switch an installation, in lower case, most specific first."""
+    """Return the names that switch an installation, comparable, most specific first."""
     destination = catalog().get(destination_key)
     others = (destination.name, *destination.aliases) if destination else ()
-    return tuple(name.lower() for name in (installation_name, destination_key, *others))
+    return tuple(comparable(name) for name in (installation_name, destination_key, *others))
 
 
 def is_allowed(message: Message, installation: Installation) -> bool:

@@ -65,6 +65,20 @@ def test_a_destination_stays_on_otherwise(integrations):
     assert found is None or found.allow(NAMES)
 
 
+@pytest.mark.parametrize(
+    ("installation", "sent"),
+    [
+        ("Café", "CAFE\u0301"),
+        ("Cafe\u0301", "café"),
+        ("Straße", "STRASSE"),
+        ("Heap", " heap "),
+    ],
+)
+def test_a_name_is_the_same_however_it_is_written(installation, sent):
+    names = switches.switch_names(installation, "acme")
+    assert not read_switches({sent: False}).allow(names)
+
+
 def test_a_destination_is_known_by_its_installation_its_key_its_name_and_its_aliases(monkeypatch):
     found = {"acme": replace(catalog()["heap"], name="Acme Inc.", aliases=("ACME (Actions)",))}
     monkeypatch.setattr(switches, "catalog", lambda: found)
