@@ -65,7 +65,7 @@ def test_every_scope_and_role_is_in_it():
 
 def test_it_is_served_as_it_is_in_the_repository(client):
     answer = client.get("/v1/schema")
-    assert answer.content == (ROOT / "schema.yml").read_bytes()
+    assert answer.getvalue() == (ROOT / "schema.yml").read_bytes()
     assert answer.headers["Content-Type"].startswith("application/vnd.oai.openapi")
 
 
