@@ -58,6 +58,11 @@ class Command(BaseCommand):
         web = web_address()
         sandbox = sandbox_address()
         check_can_listen(web, "PENSTOCK_WEB_BIND")
+        if sandbox == web:
+            raise CommandError(
+                f"PENSTOCK_WEB_BIND and PENSTOCK_SANDBOX_URL are both {format_address(web)}. "
+                "Use another port for one of them."
+            )
         if sandbox:
             check_can_listen(sandbox, "PENSTOCK_SANDBOX_URL")
         prepare_database()

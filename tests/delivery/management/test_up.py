@@ -136,6 +136,16 @@ def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(env, set
     assert not Path(env["DATABASE_URL"].removeprefix("sqlite:///")).exists()
 
 
+def test_one_port_for_web_and_sandbox_is_named_before_anything_starts(env):
+    with RunningCommand(
+        {**env, "PENSTOCK_SANDBOX_URL": f"http://{env['PENSTOCK_WEB_BIND']}"}, "up"
+    ) as up:
+        assert up.process.wait(20) == 1
+        up.reader.join()
+
+    assert f"PENSTOCK_SANDBOX_URL are both {env['PENSTOCK_WEB_BIND']}." in up.output
+
+
 def test_an_address_that_is_none_is_named_with_its_setting(env):
     with RunningCommand({**env, "PENSTOCK_WEB_BIND": "8084"}, "up") as up:
         assert up.process.wait(20) == 1
