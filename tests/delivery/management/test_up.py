@@ -133,7 +133,7 @@ def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(env, set
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use." in up.output
     assert setting in up.output
     assert "Traceback" not in up.output
-    assert not Path(env["DATABASE_URL"].removeprefix("sqlite:///")).exists()
+    assert Path(env["DATABASE_URL"].removeprefix("sqlite:///")).stat().st_size == 0
 
 
 def test_one_port_for_web_and_sandbox_is_named_before_anything_starts(env):
