@@ -98,7 +98,7 @@ class Web:
 def web(environment: Mapping[str, str] | None = None) -> Iterator[Web]:
     """Run the web server as in production."""
     address = up.web_address()
-    ready = partial(up.is_responding, address, "/v1/track")  # as `manage.py up` checks
+    ready = partial(up.is_responding, address, "/healthz")  # as `manage.py up` checks
     with _running(up.web_command(address), environment, ready) as group:
         yield Web(address[1], group)
 

@@ -21,8 +21,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
 from delivery.operations.processes import Backoff, ProcessGroup, StopRequest, manage
-from integrations.access.sealed_columns import find_unreadable
 from delivery.telemetry.process_numbers import share_metrics
+from integrations.access.sealed_columns import find_unreadable
 
 MAX_SECRETS_LISTED = 10  # in an error
 UP_STOP_SECONDS = 20.0  # seconds for all parts together
@@ -98,7 +98,7 @@ class Command(BaseCommand):
             # An ingest URL, because a page would load code that a web process may never need.
             if (
                 not ready
-                and is_responding(web, "/v1/track")
+                and is_responding(web, "/healthz")
                 and is_responding(sandbox, "/_sandbox/")
             ):
                 ready = True
