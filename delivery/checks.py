@@ -99,6 +99,7 @@ RANGES = (
     Range("SESSION_HOURS", 0.1, MAX_DAYS * 24),
     Range("LOGIN_LOCK_MINUTES", 0, MAX_DAYS * 1_440),
     Range("CONN_MAX_AGE", 0),
+    Range("READY_FREE_MB", 0),
     Range("GIVE_UP_DAYS", 0, MAX_DAYS),
     Range("AXES_FAILURE_LIMIT", 1, variable="PENSTOCK_LOGIN_FAILURES"),
     Range("RATE_LIMIT", 0),
