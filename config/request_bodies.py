@@ -8,8 +8,11 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed
 from config.body_limits import is_ingest_path, max_body_bytes
 
 BODY_SECONDS = 30.0  # seconds in which a whole body must arrive
-SMALL_BODY_BYTES = 65_536  # larger bodies are counted while they arrive
+SMALL_BODY_BYTES = 65_536  # larger bodies are counted
 MAX_HELD_BYTES = 128_000_000  # of larger bodies in a process, until their requests are answered
+# Of the bytes that are held, how many may be counted before they arrive, by their Content-Length.
+# Such a body is read in one step, which takes half the time, but may never arrive.
+MAX_AWAITED_BYTES = 32_000_000
 
 Environ = dict[str, Any]
 
@@ -24,10 +27,14 @@ class BodyRefused(Exception):
 
 
 class HeldBytes:
-    """How many bytes of large bodies this process holds. Only the event loop changes it."""
+    """How many bytes of large bodies this process holds. Only the event loop changes it.
+
+    awaited  bytes of the total that were counted before they arrived
+    """
 
     def __init__(self) -> None:
         self.total = 0
+        self.awaited = 0
 
 
 class RequestBody:
@@ -59,6 +66,8 @@ class RequestBody:
                 return await self._read_chunked(limit)
             if length <= SMALL_BODY_BYTES:
                 return await self._in_time(self.protocol())
+            if self.held.awaited + length <= MAX_AWAITED_BYTES:
+                return await self._read_awaited(length)
             return await self._read_counted(limit, length)
         except asyncio.CancelledError:
             raise _too_slow(self.environ["PATH_INFO"]) from None
@@ -69,6 +78,14 @@ class RequestBody:
         """Stop counting the body, because its request is answered."""
         self.held.total -= self.counted
         self.counted = 0
+
+    async def _read_awaited(self, length: int) -> bytes:
+        self._count(length)
+        self.held.awaited += length
+        try:
+            return await self._in_time(self.protocol())
+        finally:
+            self.held.awaited -= length
 
     async def _read_chunked(self, limit: int) -> bytes:
         """Return a body without a Content-Length, and set it.
@@ -90,17 +107,20 @@ class RequestBody:
         parts = []
         arriving = aiter(self.protocol)
         while part := await self._next_part(arriving):
-            self.counted += len(part)
-            self.held.total += len(part)
+            self._count(len(part))
             if self.counted > limit:
                 return b""
-            if self.held.total > MAX_HELD_BYTES:
-                message = "The server is reading too many large bodies. Retry the request."
-                raise BodyRefused(503, "unavailable", message)
             parts.append(part)
         if length is not None and self.counted < length:
             raise ProtocolClosed
         return b"".join(parts)
+
+    def _count(self, size: int) -> None:
+        self.counted += size
+        self.held.total += size
+        if self.held.total > MAX_HELD_BYTES:
+            message = "The server is reading too many large bodies. Retry the request."
+            raise BodyRefused(503, "unavailable", message)
 
     async def _next_part(self, arriving: Any) -> bytes:
         try:
