@@ -28,6 +28,9 @@ import config
 import delivery
 import integrations
 
+# The entry points of a web server limit the database connections of the process that imports them.
+NOT_IMPORTED = re.compile(r"\.migrations|\.management\.commands|^config\.[rw]sgi$")
+
 SMALL = 4_000  # characters
 NOTICEABLE = 0.002  # seconds of CPU time for SMALL characters; quadratic time takes far longer
 MOST_RATIO = 3.0  # of the figures of two sizes, the second of which is twice the first
@@ -52,7 +55,7 @@ def modules() -> tuple[ModuleType, ...]:
     found = []
     for package in (config, delivery, integrations):
         for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if ".migrations" not in each.name and ".management.commands" not in each.name:
+            if not NOT_IMPORTED.search(each.name):
                 found.append(importlib.import_module(each.name))
     return tuple(found)
 
