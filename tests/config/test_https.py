@@ -1,7 +1,6 @@
 """PENSTOCK_HTTPS=on, through a proxy that terminates TLS, and past it."""
 
 import json
-import os
 import re
 import ssl
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 from tests.config.test_web_server import BEARER, KEY, MESSAGE, running
 from tests.support import databases
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, without_options
 from tests.support.tls_proxy import tls_proxy
 
 pytestmark = pytest.mark.xdist_group("https")  # one server
@@ -55,7 +54,7 @@ def secure(server, tmp_path):
 def test_the_deploy_check_has_nothing_to_say():
     done = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
-        cwd=ROOT, env={**os.environ, **ON, "SECRET_KEY": "0123456789abcdef" * 4},
+        cwd=ROOT, env={**without_options(), **ON, "SECRET_KEY": "0123456789abcdef" * 4},
         capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -30,11 +30,8 @@ def environment(database_url: str, **settings: object) -> Environment:
 
     No setting comes from a `.env`, and unlike the tests' own process, it keeps its connections.
     """
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name != CONN_MAX_AGE_VARIABLE and not OPTION.fullmatch(name)
-    }
+    inherited = without_options()
+    inherited.pop(CONN_MAX_AGE_VARIABLE, None)
     return {
         **inherited,
         "DATABASE_URL": database_url,
@@ -47,6 +44,11 @@ def environment(database_url: str, **settings: object) -> Environment:
         "PYTHONUNBUFFERED": "1",
         **{name: str(value) for name, value in settings.items()},
     }
+
+
+def without_options() -> Environment:
+    """Return the environment of this process without the options of the tests."""
+    return {name: value for name, value in os.environ.items() if not OPTION.fullmatch(name)}
 
 
 def manage(env: Environment, *arguments: str, seconds: float = 120.0) -> str:

@@ -1,6 +1,5 @@
 """The system checks, which run before anything starts and name the fix for each problem."""
 
-import os
 import re
 import sqlite3
 import subprocess
@@ -11,7 +10,7 @@ from django.core.checks import run_checks
 
 from delivery.checks import RANGES
 from integrations.checks import secrets_keys_are_usable, sqlite_is_new_enough
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, without_options
 
 SQLITE, POSTGRESQL = "django.db.backends.sqlite3", "django.db.backends.postgresql"
 
@@ -173,7 +172,7 @@ def test_the_command_names_a_value_that_cannot_work():
 
 
 def run(command, setting):
-    env = {**os.environ, **setting}
+    env = {**without_options(), **setting}
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True
     )
