@@ -225,7 +225,7 @@ def start_another_cluster(stage: Stage, **overrides: float) -> RunningCommand:
         ("-m", "tests.faults.support.patched_command", constants) if overrides else ("manage.py",)
     )
     cluster = RunningCommand(stage.env, "cluster", program=program)
-    cluster.wait_for("running.", 60.0)
+    cluster.wait_for("The cluster is up", 60.0)
     return cluster
 
 
