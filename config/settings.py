@@ -90,7 +90,7 @@ EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("PENSTOCK_FROM_EMAIL", default="penstock@localhost")
 
 # --- monitoring --------------------------------------------------------------------------------
-# Who may read /metrics. With neither, only this machine.
+# Access to /metrics. If both are empty, only this machine has it.
 METRICS_TOKEN = env.secret("PENSTOCK_METRICS_TOKEN", default="")
 METRICS_NETWORKS = env.list("PENSTOCK_METRICS_NETWORKS", default=[])
 READY_FREE_MB = env.int("PENSTOCK_READY_FREE_MB", default=200)  # of disk, or /readyz fails

@@ -1,6 +1,6 @@
 """The ids in log records, and log records as JSON.
 
-Ids come from the request, from the block that handles a lane, or from `extra` of one call.
+The ids are those of the request, of the block that handles a lane, or of one call's `extra`.
 """
 
 import logging
